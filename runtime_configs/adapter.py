@@ -1,0 +1,91 @@
+"""The protocol that every engine adapter fulfils."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from runtime_configs.model import (
+    DesiredHandlers,
+    EditSet,
+    EffectiveConfig,
+    EngineName,
+    HostView,
+    Version,
+)
+
+
+class Placement(StrEnum):
+    """How a distribution lets the engine's config be changed."""
+
+    PLAIN = "plain"
+    """An ordinary top-level file with optional drop-ins; the adapter decides by version."""
+    DROP_IN_ONLY = "drop-in"
+    """The top-level file is rendered by the distribution; only its drop-in directory is ours."""
+    TEMPLATE = "template"
+    """The top-level file is rendered from a template, and the template is edited."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRequest:
+    """All that an adapter has to know; paths are host paths."""
+
+    desired: DesiredHandlers
+    top_level: str
+    drop_in: str | None
+    """The drop-in's path as the engine sees it, used in ``imports``; None where the engine has none."""
+    drop_in_declared: bool = False
+    """The user named the drop-in, so its name is used as it is."""
+    version: Version | None = None
+    """The engine's version; None where it can't be told (then every version must read the result)."""
+    effective: EffectiveConfig | None = None
+    """What the engine has in force before the change; None where it could not be asked."""
+    placement: Placement = Placement.PLAIN
+    template: str | None = None
+    """The template's path, with placement TEMPLATE."""
+    use_legacy_config: bool = False
+    """containerd before 1.3: ``default_runtime`` as a table instead of ``default_runtime_name``."""
+    toolkit_dir: str = "/usr/local/nvidia/toolkit"
+    """Where our binaries lie, on the host: a handler that points there is ours."""
+    crio_hook_path: str | None = None
+    """CRI-O's ``hook`` mode: the OCI hook file to write instead of handlers."""
+    hook_binary: str | None = None
+    """The hook's binary on the host, with ``crio_hook_path``."""
+    engine_arguments: tuple[str, ...] = ()
+    """The running daemon's own arguments (dockerd refuses a key that a flag sets as well)."""
+
+
+class EngineAdapter(Protocol):
+    """Turns an engine's current files and the wanted handlers into new bytes."""
+
+    name: EngineName
+
+    def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
+        """Return the edits that make the engine serve what is wanted; none where it already would.
+
+        Applied twice it gives the same bytes: the result of ``edits`` on its own output is empty.
+        Raises ConfigError for a file that does not parse or may not be edited.
+        """
+
+    def effective(self, dump: bytes) -> EffectiveConfig:
+        """Decode what the engine reports: its dump command's output or its verbose status.
+
+        Raises ConfigError where the bytes can't be decoded.
+        """
+
+    def unintended(
+        self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
+    ) -> tuple[str, ...]:
+        """Name each effective setting that differs between two dumps though we did not mean it to.
+
+        One line each: key path, old value, new value; values of registry credentials are not shown.
+        """
+
+    def revert_stages(
+        self, current: bytes | None, target: bytes | None, previous_default: str | None
+    ) -> tuple[bytes, ...]:
+        """Contents to be written and reloaded one after the other before ``target`` is put back.
+
+        Empty for an engine that takes a removed key up at a reload (all but docker).
+        """

@@ -1,0 +1,145 @@
+"""The words that adapters and the daemon share: handlers wanted, handlers served, edits of files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class EngineName(StrEnum):
+    """An engine that has an adapter."""
+
+    CONTAINERD = "containerd"
+    CRIO = "crio"
+    DOCKER = "docker"
+
+
+class Format(StrEnum):
+    """How a file's bytes are understood when changes are merged."""
+
+    TOML = "toml"
+    JSON = "json"
+    OPAQUE = "opaque"
+    """Compared as a whole, never merged: a file that is entirely ours, such as an OCI hook."""
+
+
+class Role(StrEnum):
+    """What a file is to the engine."""
+
+    TOP_LEVEL = "top-level config"
+    DROP_IN = "drop-in config"
+    IMPORTED = "imported config"
+    TEMPLATE = "template"
+    HOOK = "OCI hook"
+
+
+class ConfigError(Exception):
+    """A file of the engine that can't be understood or must not be edited.
+
+    ``path`` is the file on the host, ``hint`` what to do about it.
+    """
+
+    def __init__(self, path: str, message: str, hint: str = "") -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """An engine's version, compared by its numbers alone (a pre-release counts as the release)."""
+
+    major: int
+    minor: int
+    patch: int = 0
+    text: str = ""
+    """As the engine prints it, such as ``v2.1.0-rc.1`` or ``1.6.20~ds1``."""
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        """Major, minor and patch, for comparisons."""
+        return (self.major, self.minor, self.patch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeHandler:
+    """One handler that we add: its name and the wrapper's path on the host."""
+
+    name: str
+    binary_path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesiredHandlers:
+    """What the engine should serve once we are done."""
+
+    handlers: tuple[RuntimeHandler, ...]
+    """The main handler first, then ``nvidia-cdi`` and ``nvidia-legacy``."""
+    default: str | None = None
+    """The handler to be made the default one; None leaves the engine's own default as it is."""
+    runtime_type: str = "io.containerd.runc.v2"
+    """``runtime_type`` of a containerd handler where none is inherited."""
+    enable_cdi: bool | None = None
+    """``enable_cdi`` / ``features.cdi``: set to True when True; None and False leave the key alone."""
+    container_annotations: tuple[str, ...] = ()
+    """``container_annotations`` of each containerd handler."""
+    override: Mapping[str, object] = field(default_factory=dict)
+    """Merged into each handler's table last (``--runtime-config-override``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedHandler:
+    """One handler as the engine reports it."""
+
+    name: str
+    binary_path: str | None
+    """The low-level runtime's binary (containerd: ``options.BinaryName``); None where not named."""
+    runtime_type: str | None
+    table: Mapping[str, object]
+    """The handler's whole table, in the engine's own spelling."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveConfig:
+    """What the engine has in force, as read from it or from its dump command."""
+
+    handlers: Mapping[str, ServedHandler]
+    default: str | None
+    raw: Mapping[str, object]
+    """The whole document, decoded, for comparing before and after."""
+    disabled: str | None = None
+    """Why no handler can ever be served (``disabled_plugins`` names the CRI plugin), else None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEdit:
+    """A file whose bytes should change. ``None`` stands for a file that is not there."""
+
+    path: str
+    """On the host, as the engine would open it."""
+    before: bytes | None
+    after: bytes | None
+    format: Format
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditSet:
+    """The edits of one plan, in the order in which they are safe to write."""
+
+    edits: tuple[FileEdit, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What a person should know: why a file was chosen, what was taken over."""
+
+
+class HostView(Protocol):
+    """How an adapter looks at the host's files; paths are host paths. Reading only."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return the file's bytes, or None where there is no file."""
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Return the files that match a shell pattern, sorted as the engine sorts them (bytewise)."""

@@ -1,0 +1,1 @@
+"""Name to adapter: the one place that lists the engines."""

@@ -1,0 +1,1 @@
+"""The installer daemon: everything that has an effect on the host."""

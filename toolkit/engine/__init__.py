@@ -1,0 +1,1 @@
+"""The engine as it really is: found, asked, reloaded and verified."""

@@ -1,0 +1,55 @@
+"""What the daemon asks of an engine, as a protocol: one class an engine fulfils it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from runtime_configs.model import EngineName
+from toolkit.engine.facts import (
+    EngineProcess,
+    Expectation,
+    HoldReport,
+    HostFacts,
+    ReloadReport,
+)
+from toolkit.host.clock import Clock
+from toolkit.settings import RestartMode
+
+
+class EngineControl(Protocol):
+    """One engine on this node. Deadlines are readings of ``clock.now()``; paths are host paths."""
+
+    name: EngineName
+
+    def facts(self, deadline: float) -> HostFacts:
+        """Look at the engine as it is now; an engine that can't be reached is told in the facts.
+
+        Raises EngineNotFoundError where something else than the engine answers.
+        """
+
+    def check_staged(self, path: str, executable: str) -> bytes | None:
+        """Let the engine's own binary load a staged top-level config, and return its dump.
+
+        None where this engine or version has no such command. Raises EngineRejectedError with the
+        engine's reason where it refuses.
+        """
+
+    def reload(self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float) -> ReloadReport:
+        """Make the engine take its config up and wait until it answers.
+
+        Raises EngineNotFoundError where the process is not the engine any more,
+        EngineTimeoutError where it does not come back by the deadline.
+        """
+
+    def start(self, process: EngineProcess, clock: Clock, deadline: float) -> ReloadReport:
+        """Bring an engine back that is gone (its unit is started, a supervisor is waited for)."""
+
+    def verify(self, expected: Expectation, clock: Clock, deadline: float) -> None:
+        """Wait until the engine serves what is expected.
+
+        Raises EngineRejectedError at once where it reports an error of its own that waiting won't
+        mend (its CRI plugin's init error), EngineTimeoutError at the deadline with what is missing.
+        """
+
+    def held(self, toolkit_dir: str) -> HoldReport:
+        """Say which containers, running or stopped, have a binary below ``toolkit_dir`` as runtime."""

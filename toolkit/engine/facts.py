@@ -1,0 +1,111 @@
+"""What was found out about the engine and the node, before anything is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runtime_configs.adapter import Placement
+from runtime_configs.model import EffectiveConfig, EngineName, Version
+
+
+class Source(StrEnum):
+    """Where a fact was read."""
+
+    LIVE = "live"
+    COMMAND = "command"
+    FILE = "file"
+
+
+class Supervisor(StrEnum):
+    """What starts the engine again after it went."""
+
+    SYSTEMD = "systemd"
+    PARENT = "parent"
+    """A live parent process other than PID 1."""
+    SELF = "self"
+    """The distribution watches the config and restarts the engine by itself (k0s)."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineProcess:
+    """The daemon behind the socket. Paths are host paths."""
+
+    pid: int
+    start_time: int
+    """Field 22 of /proc/PID/stat, in clock ticks since boot: with the PID it names one process."""
+    executable: str
+    arguments: tuple[str, ...]
+    supervisor: Supervisor
+    unit: str | None
+    """The systemd unit that owns it, from its cgroup; of a child (k3s) the owning service's."""
+    parent_pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """One engine as it is now. Paths are host paths."""
+
+    engine: EngineName
+    socket: str
+    process: EngineProcess | None
+    """None: the engine does not run or could not be reached (``unreachable`` says why)."""
+    unreachable: str | None
+    version: Version | None
+    version_source: Source | None
+    top_level: str
+    drop_in: str | None
+    effective: EffectiveConfig | None
+    effective_source: Source | None
+    executable: str | None
+    """The engine's binary for its dump command: the running daemon's own, or the declared one."""
+    distribution: str
+    """The row of the distribution table, such as ``plain`` or ``k3s``."""
+    placement: Placement
+    template: str | None
+    warnings: tuple[str, ...] = ()
+    """Declared values that contradict the live daemon, each naming both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """What the engine has to serve for a set-up or a revert to count as done."""
+
+    served: tuple[tuple[str, str], ...] = ()
+    """Handler name and binary path on the host, each of which has to be served."""
+    absent: tuple[tuple[str, str], ...] = ()
+    """Handler name and binary path that must not be served any more."""
+    default: str | None = None
+    """The handler that has to be the default one; None: not looked at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadReport:
+    """One reload that was carried out; times in seconds."""
+
+    mode: str
+    process: EngineProcess
+    """The process that serves now."""
+    restarted: bool
+    refused: float
+    """How long the socket took no connection, as seen by this process; 0.0 for a live reload."""
+    answering_after: float
+    """From the signal to the first answer."""
+
+
+class Holding(StrEnum):
+    """Whether containers have one of our binaries as their runtime."""
+
+    HELD = "held"
+    FREE = "free"
+    CANNOT_TELL = "cannot tell"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldReport:
+    """The answer and, where held, which containers; where it can't be told, why."""
+
+    holding: Holding
+    containers: tuple[str, ...] = ()
+    reason: str = ""

@@ -1,0 +1,71 @@
+"""The one clock: time, waiting, and the safe points at which a signal is taken.
+
+Signals are blocked from the first line of the program to its end and are taken here only, never in
+a handler, so that no step of a set-up is cut in two.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from typing import Protocol
+
+from toolkit.errors import InterruptedBySignalError
+
+TERMINATION = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""The signals that undo a set-up or begin the revert."""
+
+
+class Clock(Protocol):
+    """Time and waiting; every wait and every safe point goes through it."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; raises InterruptedBySignalError when a termination signal is pending or arrives."""
+
+    def check(self) -> None:
+        """A safe point; raises InterruptedBySignalError when a termination signal is pending."""
+
+
+class SystemClock:
+    """The system's monotonic clock; takes termination signals."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; raises InterruptedBySignalError when a termination signal is pending or arrives."""
+        end = self.now() + seconds
+        while True:
+            taken = signal.sigtimedwait(TERMINATION, max(0.0, end - self.now()))
+            if taken is not None:
+                raise InterruptedBySignalError(signal.Signals(taken.si_signo).name)
+            if self.now() >= end:
+                return
+
+    def check(self) -> None:
+        """A safe point; raises InterruptedBySignalError when a termination signal is pending."""
+        self.sleep(0.0)
+
+
+class UninterruptedClock:
+    """The same clock while something is being undone: a revert never goes back to our change."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; signals stay pending."""
+        time.sleep(seconds)
+
+    def check(self) -> None:
+        """A safe point at which nothing is taken."""
+
+
+def block_termination_signals() -> None:
+    """Block them for this thread and all that it starts; they stay blocked across exec."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION)

@@ -1,0 +1,68 @@
+"""What may be done to the host's files, as a protocol: one real writer, fakes and faults in tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMetadata:
+    """Mode, owner and extended attributes (SELinux labels are among them) of a file."""
+
+    mode: int
+    """Permission bits, such as 0o644."""
+    uid: int = 0
+    gid: int = 0
+    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """A regular file's bytes and metadata at one moment."""
+
+    content: bytes
+    metadata: FileMetadata
+
+
+class FileWriter(Protocol):
+    """The only way to change a file on the host. All paths are host paths.
+
+    Every method raises HostPathError naming the host path; after an error or a crash each path
+    holds either what it held before or what it should hold, whole.
+    """
+
+    def read(self, path: str) -> FileState | None:
+        """Return the file, or None where there is none. Raises HostPathError for anything else."""
+
+    def write(self, path: str, content: bytes, metadata: FileMetadata | None = None) -> None:
+        """Put a whole file in place, durably.
+
+        Without ``metadata`` it keeps those of the file that it replaces; a new file gets 0644 and
+        the owner root. The directory must exist.
+        """
+
+    def remove(self, path: str) -> None:
+        """Remove a file, durably; one that is gone already is no error."""
+
+    def make_directories(self, path: str, mode: int = 0o755) -> tuple[str, ...]:
+        """Make a directory and its missing parents, durably; return those made, outermost first."""
+
+    def remove_directory(self, path: str) -> bool:
+        """Remove a directory if it is there and empty, durably; return whether it is gone."""
+
+    def exchange(self, first: str, second: str) -> None:
+        """Exchange two entries of the same file system in one step (RENAME_EXCHANGE), durably.
+
+        Raises ExchangeUnsupportedError where the file system or a mount does not allow it.
+        """
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename an entry within a file system, durably; ``target`` must not be a directory in use."""
+
+    def link(self, path: str, target: str) -> None:
+        """Make ``path`` a symbolic link to ``target``, in one step, durably."""
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory with all that is below it, never following a link or leaving a mount."""

@@ -1,0 +1,1 @@
+"""The files that are installed on the host."""

@@ -1,0 +1,189 @@
+"""Flags and variables, checked once and frozen before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from runtime_configs.model import EngineName
+
+
+class PackageType(StrEnum):
+    """How the payload is laid out below the source root."""
+
+    AUTO = "auto"
+    DEB = "deb"
+    RPM = "rpm"
+
+
+class RestartMode(StrEnum):
+    """How the engine is made to take its config up."""
+
+    AUTO = "auto"
+    SIGNAL = "signal"
+    SYSTEMD = "systemd"
+    NONE = "none"
+
+
+class OnExit(StrEnum):
+    """What SIGTERM means for the engine's config."""
+
+    REVERT = "revert"
+    KEEP = "keep"
+
+
+class CrioMode(StrEnum):
+    """How CRI-O learns of the toolkit."""
+
+    CONFIG = "config"
+    HOOK = "hook"
+
+
+class LogFormat(StrEnum):
+    """How log lines look on stderr."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A path as the user gave it, or the engine's default."""
+
+    path: str
+    source: str
+    """The flag or variable that it came from, or ``default``."""
+
+    @property
+    def declared(self) -> bool:
+        """True where the user gave it."""
+        return self.source != "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """What the user said of one engine."""
+
+    config: Given
+    drop_in: Given | None
+    """None for an engine without drop-ins."""
+    drop_in_host_path: str | None
+    executable_path: str | None
+    socket: Given
+    restart_mode: RestartMode
+    config_sources: tuple[str, ...]
+    """``live``, ``command``, ``file`` or ``file=/path``, in the order of trying."""
+    enable_cdi: bool
+    handler_name: str
+    set_as_default: bool
+    use_legacy_config: bool
+    runtime_type: str
+    config_override: Mapping[str, object]
+    annotation_prefixes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrioSettings:
+    """CRI-O's own options."""
+
+    hooks_dir: str
+    hook_filename: str
+    mode: CrioMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadSettings:
+    """Where the toolkit's files come from."""
+
+    source_root: str | None
+    """None: ``/artifacts/<package type>``."""
+    package_type: PackageType
+    ignore_errors: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverSettings:
+    """Where the driver and its device nodes are, on the host and as this container sees them."""
+
+    root: str
+    root_in_container: str
+    dev_root: str
+    dev_root_in_container: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeConfigSettings:
+    """Keys of the installed ``config.toml``; None leaves a key as the payload has it."""
+
+    debug: str | None
+    log_level: str | None
+    mode: str | None
+    default_kind: str | None
+    runtimes: tuple[str, ...]
+    annotation_prefixes: tuple[str, ...]
+    skip_mode_detection: bool
+    cli_debug: str | None
+    accept_envvar_when_unprivileged: bool
+    accept_volume_mounts: bool
+    opt_in_features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CdiSettings:
+    """The management CDI spec."""
+
+    enabled: bool
+    output_dir: str
+    """Empty: no spec is written."""
+    kind: str
+    create_device_nodes: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NriSettings:
+    """The NRI plugin."""
+
+    enabled: bool
+    index: int
+    socket: str
+    namespace: str
+    management_namespaces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifecycleSettings:
+    """How long things may take and what stays resident; times in seconds."""
+
+    no_daemon: bool
+    no_runtime_config: bool
+    on_exit: OnExit
+    stop_timeout: float
+    verify_timeout: float
+    reconcile_interval: float
+    """0: never."""
+    health_address: str | None
+    """``host:port`` with the host possibly empty; None: off."""
+    pid_file: str
+    ready_file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that the user can say, checked."""
+
+    runtime: EngineName | None
+    """None: ``auto``."""
+    engines: Mapping[EngineName, EngineSettings]
+    """One entry for each engine, since variables such as ``CONTAINERD_CONFIG`` are the engine's own."""
+    crio: CrioSettings
+    install_dir: str
+    host_root: str
+    payload: PayloadSettings
+    driver: DriverSettings
+    runtime_config: RuntimeConfigSettings
+    cdi: CdiSettings
+    nri: NriSettings
+    lifecycle: LifecycleSettings
+    debug: bool
+    log_format: LogFormat

@@ -1,0 +1,3 @@
+"""The installer's own version."""
+
+VERSION = "0.1.0"
