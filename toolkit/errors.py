@@ -53,6 +53,10 @@ class HostPathError(ToolkitError):
     """A path that can't be resolved inside the host root, or not be read or written."""
 
 
+class ExchangeUnsupportedError(HostPathError):
+    """Two entries can't be exchanged in one step here: the file system or a mount forbids it."""
+
+
 class PayloadError(ToolkitError):
     """The payload is incomplete or does not fit this host."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 
@@ -46,6 +47,9 @@ class FileWriter(Protocol):
     def remove(self, path: str) -> None:
         """Remove a file, durably; one that is gone already is no error."""
 
+    def missing_directories(self, path: str) -> tuple[str, ...]:
+        """Return what ``make_directories`` would have to make, outermost first."""
+
     def make_directories(self, path: str, mode: int = 0o755) -> tuple[str, ...]:
         """Make a directory and its missing parents, durably; return those made, outermost first."""
 
@@ -63,6 +67,16 @@ class FileWriter(Protocol):
 
     def link(self, path: str, target: str) -> None:
         """Make ``path`` a symbolic link to ``target``, in one step, durably."""
+
+    def create(self, path: str, content: bytes | Path, metadata: FileMetadata) -> None:
+        """Make a new file in a directory that nobody reads yet, not durable before ``sync_tree``.
+
+        A ``Path`` is a file as this process sees it, and its bytes are copied by the kernel. The
+        entry must not exist. Safe to call from several threads.
+        """
+
+    def sync_tree(self, path: str) -> None:
+        """Make a directory and all that is below it durable; one wait for the whole of it."""
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all that is below it, never following a link or leaving a mount."""
