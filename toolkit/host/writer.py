@@ -32,6 +32,10 @@ class FileWriter(Protocol):
 
     Every method raises HostPathError naming the host path; after an error or a crash each path
     holds either what it held before or what it should hold, whole.
+
+    ``read``, ``write`` and ``remove`` mean the file that the path leads to: a symbolic link at the
+    path stays, and its target, looked up inside the host root, is read, replaced or removed. Every
+    other method means the entry itself.
     """
 
     def read(self, path: str) -> FileState | None:
@@ -46,6 +50,9 @@ class FileWriter(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove a file, durably; one that is gone already is no error."""
+
+    def remove_link(self, path: str) -> None:
+        """Remove a symbolic link, durably, not what it leads to; one that is gone is no error."""
 
     def missing_directories(self, path: str) -> tuple[str, ...]:
         """Return what ``make_directories`` would have to make, outermost first."""
@@ -79,4 +86,10 @@ class FileWriter(Protocol):
         """Make a directory and all that is below it durable; one wait for the whole of it."""
 
     def remove_tree(self, path: str) -> None:
-        """Remove a directory with all that is below it, never following a link or leaving a mount."""
+        """Remove a directory with all that is below it, never following a link or leaving a mount.
+
+        One that is gone already is no error.
+        """
+
+    def clean_leftovers(self, directory: str) -> None:
+        """Remove the temporary files that a killed process of ours left in a directory."""

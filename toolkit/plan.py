@@ -1,0 +1,335 @@
+"""What a set-up would do, computed from bytes and facts before anything is done.
+
+The engine's files are planned from their *base*: the bytes that would be there without us. For a
+file in the journal that is ``merge3(before, ours, now)``, so an edit that somebody made under our
+change is part of what we start from, and what we start from never holds our own change.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from runtime_configs.adapter import ConfigRequest, EngineAdapter
+from runtime_configs.merge import merge3
+from runtime_configs.model import (
+    ConfigError,
+    DesiredHandlers,
+    EngineName,
+    FileEdit,
+    Format,
+    HostView,
+    Role,
+    RuntimeHandler,
+)
+from toolkit.engine.facts import Expectation, HostFacts
+from toolkit.errors import EngineConfigError
+from toolkit.journal import Record, State, digest_of
+from toolkit.payload.installer import PayloadPlan
+from toolkit.settings import CrioMode, EngineSettings, RestartMode, Settings
+
+BINARY = "nvidia-container-runtime"
+ALWAYS_ADDED = (("nvidia-cdi", f"{BINARY}.cdi"), ("nvidia-legacy", f"{BINARY}.legacy"))
+"""Handlers beside the main one, with the name of their wrapper."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChange:
+    """One file of the engine: as it would be without us, as it is, as it should be."""
+
+    path: str
+    format: Format
+    role: Role
+    base: bytes | None
+    now: bytes | None
+    after: bytes | None
+
+    @property
+    def differs(self) -> bool:
+        """True where something has to be written."""
+        return self.now != self.after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadDecision:
+    """Whether the engine has to be told, how, and why or why not."""
+
+    needed: bool
+    mode: RestartMode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that a set-up will do."""
+
+    facts: HostFacts | None
+    """None with ``--no-runtime-config``: no engine is looked at."""
+    request: ConfigRequest | None
+    changes: tuple[FileChange, ...]
+    """Every file that is or was ours, those that are right already among them."""
+    payload: PayloadPlan
+    reload: ReloadDecision
+    expected: Expectation
+    """What the engine has to serve afterwards."""
+    previous_handlers: tuple[tuple[str, str], ...]
+    previous_default: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def differing(self) -> tuple[FileChange, ...]:
+        """The files that have to be written, in a safe order."""
+        return tuple(each for each in self.changes if each.differs)
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """True where neither file, payload nor engine has to be touched."""
+        return not self.differing and not self.payload.changes and not self.reload.needed
+
+
+class WithoutOurs:
+    """The host's files as they would be without our change: what an adapter plans from."""
+
+    def __init__(self, view: HostView, bases: Mapping[str, bytes | None]) -> None:
+        self._view = view
+        self._bases = bases
+
+    def read(self, path: str) -> bytes | None:
+        """Return the file's bytes without our change."""
+        return self._bases[path] if path in self._bases else self._view.read(path)
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Return the files that would match if we had made none."""
+        return tuple(
+            path for path in self._view.glob(pattern) if self._bases.get(path, b"") is not None
+        )
+
+
+def toolkit_dir(settings: Settings, host_path: Callable[[str], str]) -> str:
+    """Return the toolkit directory on the host."""
+    return posixpath.join(host_path(settings.install_dir), "toolkit")
+
+
+def desired_handlers(engine: EngineName, chosen: EngineSettings, directory: str) -> DesiredHandlers:
+    """Return what the engine should serve, with wrappers in ``directory`` on the host."""
+    names = ((chosen.handler_name, BINARY), *ALWAYS_ADDED)
+    annotations = chosen.annotation_prefixes if engine is EngineName.CONTAINERD else ()
+    return DesiredHandlers(
+        handlers=tuple(
+            RuntimeHandler(name=name, binary_path=posixpath.join(directory, binary))
+            for name, binary in names
+        ),
+        default=chosen.handler_name if chosen.set_as_default else None,
+        runtime_type=chosen.runtime_type,
+        enable_cdi=chosen.enable_cdi or None,
+        container_annotations=tuple(f"{prefix}*" for prefix in annotations),
+        override=chosen.config_override,
+    )
+
+
+def config_request(settings: Settings, facts: HostFacts, directory: str) -> ConfigRequest:
+    """Return what the adapter has to know."""
+    chosen = settings.engines[facts.engine]
+    hook = facts.engine is EngineName.CRIO and settings.crio.mode is CrioMode.HOOK
+    process = facts.process
+    return ConfigRequest(
+        desired=desired_handlers(facts.engine, chosen, directory),
+        top_level=facts.top_level,
+        drop_in=facts.drop_in,
+        drop_in_declared=chosen.drop_in is not None and chosen.drop_in.declared,
+        version=facts.version,
+        effective=facts.effective,
+        placement=facts.placement,
+        template=facts.template,
+        use_legacy_config=chosen.use_legacy_config,
+        toolkit_dir=directory,
+        crio_hook_path=(
+            posixpath.join(settings.crio.hooks_dir, settings.crio.hook_filename) if hook else None
+        ),
+        hook_binary=posixpath.join(directory, f"{BINARY}-hook") if hook else None,
+        engine_arguments=() if process is None else process.arguments,
+    )
+
+
+def bases(
+    record: Record | None, view: HostView, blob: Callable[[str | None], bytes | None]
+) -> dict[str, bytes | None]:
+    """Return each journalled file as it would be now without us.
+
+    Raises EngineConfigError for one that somebody left in a form that can't be merged.
+    """
+    found: dict[str, bytes | None] = {}
+    for each in () if record is None else record.files:
+        now = view.read(each.path)
+        if record is not None and record.state is State.REVERTING and digest_of(now) == each.start:
+            found[each.path] = blob(each.before)
+            continue
+        found[each.path] = merged(each.path, each.format, blob(each.before), blob(each.ours), now)
+    return found
+
+
+def merged(
+    path: str, kind: Format, before: bytes | None, ours: bytes | None, now: bytes | None
+) -> bytes | None:
+    """Return ``now`` without what ``ours`` added to ``before``. Raises EngineConfigError."""
+    try:
+        return merge3(before, ours, now, kind, path=path)
+    except ConfigError as error:
+        raise engine_config_error(error) from error
+
+
+def changes(
+    record: Record | None,
+    view: HostView,
+    without: Mapping[str, bytes | None],
+    edits: tuple[FileEdit, ...],
+) -> tuple[FileChange, ...]:
+    """Return every file that is or was ours with what it should hold.
+
+    A file of the journal that no edit names any more goes back to its base.
+    """
+    found = [
+        FileChange(
+            path=edit.path,
+            format=edit.format,
+            role=edit.role,
+            base=edit.before,
+            now=view.read(edit.path),
+            after=edit.after,
+        )
+        for edit in edits
+    ]
+    named = {edit.path for edit in edits}
+    for each in () if record is None else record.files:
+        if each.path not in named:
+            base = without[each.path]
+            found.append(
+                FileChange(
+                    path=each.path,
+                    format=each.format,
+                    role=each.role,
+                    base=base,
+                    now=view.read(each.path),
+                    after=base,
+                )
+            )
+    return tuple(found)
+
+
+def expectation(request: ConfigRequest, record: Record | None) -> Expectation:
+    """Return what the engine has to serve once this is done."""
+    if request.crio_hook_path is not None:
+        return Expectation()
+    default = request.desired.default
+    if default is None and record is not None and record.default is not None:
+        default = record.previous_default
+    return Expectation(
+        served=tuple((each.name, each.binary_path) for each in request.desired.handlers),
+        default=default,
+    )
+
+
+def served_by(facts: HostFacts, expected: Expectation) -> str | None:
+    """Return None where the live engine serves all that is expected, else what it lacks."""
+    effective = facts.effective
+    if effective is None:
+        return "the engine could not be asked what it serves"
+    for name, binary in expected.served:
+        handler = effective.handlers.get(name)
+        if handler is None:
+            return f'the engine does not serve the handler "{name}"'
+        if handler.binary_path != binary:
+            return f'the engine serves the handler "{name}" with {handler.binary_path}'
+    if expected.default is not None and effective.default != expected.default:
+        return f'the engine\'s default handler is "{effective.default}"'
+    return None
+
+
+def reload_decision(
+    facts: HostFacts,
+    mode: RestartMode,
+    found: tuple[FileChange, ...],
+    expected: Expectation,
+) -> ReloadDecision:
+    """Say whether the engine has to be told: only if something differs."""
+    if mode is RestartMode.NONE:
+        return ReloadDecision(needed=False, mode=mode, reason="restart mode none")
+    differing = [each.path for each in found if each.differs and each.role is not Role.HOOK]
+    if differing:
+        return ReloadDecision(needed=True, mode=mode, reason=f"{', '.join(differing)} changes")
+    if not expected.served:
+        return ReloadDecision(
+            needed=False, mode=mode, reason="the engine reads hooks without being told"
+        )
+    lacking = served_by(facts, expected)
+    if lacking is not None:
+        return ReloadDecision(needed=True, mode=mode, reason=lacking)
+    return ReloadDecision(needed=False, mode=mode, reason="nothing differs and all is served")
+
+
+def build(
+    *,
+    settings: Settings,
+    facts: HostFacts,
+    adapter: EngineAdapter,
+    view: HostView,
+    record: Record | None,
+    without: Mapping[str, bytes | None],
+    payload: PayloadPlan,
+) -> Plan:
+    """Compute the plan for one engine. Raises EngineConfigError for files that can't be planned."""
+    request = config_request(settings, facts, payload.toolkit_dir)
+    try:
+        edit_set = adapter.edits(request, WithoutOurs(view, without))
+    except ConfigError as error:
+        raise engine_config_error(error) from error
+    found = changes(record, view, without, edit_set.edits)
+    expected = expectation(request, record)
+    mode = settings.engines[facts.engine].restart_mode
+    previous_handlers, previous_default = _previous(facts, record, request)
+    return Plan(
+        facts=facts,
+        request=request,
+        changes=found,
+        payload=payload,
+        reload=reload_decision(facts, mode, found, expected),
+        expected=expected,
+        previous_handlers=previous_handlers,
+        previous_default=previous_default,
+        notes=(*facts.warnings, *edit_set.notes, *payload.notes),
+    )
+
+
+def files_only(payload: PayloadPlan) -> Plan:
+    """Return the plan of ``--no-runtime-config``: the payload and nothing else."""
+    return Plan(
+        facts=None,
+        request=None,
+        changes=(),
+        payload=payload,
+        reload=ReloadDecision(needed=False, mode=RestartMode.NONE, reason="no runtime config"),
+        expected=Expectation(),
+        previous_handlers=(),
+        previous_default=None,
+        notes=payload.notes,
+    )
+
+
+def engine_config_error(error: ConfigError) -> EngineConfigError:
+    """Return an adapter's error as one of the daemon's."""
+    return EngineConfigError(f"{error.path}: {error.message}", error.hint)
+
+
+def _previous(
+    facts: HostFacts, record: Record | None, request: ConfigRequest
+) -> tuple[tuple[tuple[str, str], ...], str | None]:
+    """Return the engine's handlers and default before us: the journal's word wins."""
+    if record is not None and record.engine is facts.engine and record.files:
+        return record.previous_handlers, record.previous_default
+    if facts.effective is None:
+        return (), None
+    served = tuple(
+        (name, handler.binary_path or "") for name, handler in facts.effective.handlers.items()
+    )
+    return served, facts.effective.default
