@@ -47,6 +47,13 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class Output(StrEnum):
+    """How a command's result looks on stdout."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
     """A path as the user gave it, or the engine's default."""
@@ -134,10 +141,12 @@ class CdiSettings:
     """The management CDI spec."""
 
     enabled: bool
+    """A spec is wanted: ``--cdi-enabled``, or NRI mode, whose devices are CDI devices."""
     output_dir: str
     """Empty: no spec is written."""
     kind: str
     create_device_nodes: bool
+    """The control device nodes; only where ``enabled``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +154,7 @@ class NriSettings:
     """The NRI plugin."""
 
     enabled: bool
+    """False with ``--no-daemon`` whatever else was said."""
     index: int
     socket: str
     namespace: str
@@ -187,3 +197,5 @@ class Settings:
     lifecycle: LifecycleSettings
     debug: bool
     log_format: LogFormat
+    warnings: tuple[str, ...] = ()
+    """What was taken differently from what was said; the command line logs them."""

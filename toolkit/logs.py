@@ -1,0 +1,166 @@
+"""One line a step on stderr: what happened, where, and how long it took.
+
+The lines are part of the product's interface (``docs/logs.md`` lists the events), and the
+standard library's ``logging`` costs more to import and to keep resident than all of this.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TextIO
+
+
+class Level(IntEnum):
+    """How much a line matters."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+REDACTED = "[redacted]"
+
+_SECRET_WORDS = ("password", "passwd", "auth", "token", "secret", "credential")
+_ESCAPES = {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
+
+
+def redacted(name: str, value: object) -> object:
+    """Return the value, or what stands for it where its name says that it is a secret."""
+    if any(word in name.lower() for word in _SECRET_WORDS):
+        return REDACTED
+    if isinstance(value, Mapping):
+        return {str(key): redacted(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(name, inner) for inner in value]
+    return value
+
+
+def one_line(text: str) -> str:
+    """Return the text without anything that would end a line or steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else _ESCAPES.get(ord(char)) or ascii(char)[1:-1]
+        for char in text
+    )
+
+
+def text_line(
+    moment: float, level: Level, event: str, message: str, fields: Mapping[str, object]
+) -> str:
+    """Return ``HH:MM:SS.mmm LEVEL message key=value…`` in local time; the event is for machines."""
+    del event
+    clock = time.strftime("%H:%M:%S", time.localtime(moment))
+    words = [f"{clock}.{_milliseconds(moment):03d}", f"{level.name:<7}", one_line(message)]
+    words += [f"{key}={_text_value(redacted(key, value))}" for key, value in fields.items()]
+    return " ".join(words)
+
+
+def json_line(
+    moment: float, level: Level, event: str, message: str, fields: Mapping[str, object]
+) -> str:
+    """Return one JSON object; ``time`` is RFC 3339 in UTC."""
+    import json  # not needed for text lines, and a start counts milliseconds
+
+    clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+    record: dict[str, object] = {
+        "time": f"{clock}.{_milliseconds(moment):03d}Z",
+        "level": level.name.lower(),
+        "event": event,
+        "message": message,
+    }
+    for key, value in fields.items():
+        # A field must not replace one of the four that every reader relies on.
+        record[f"{key}_" if key in record else key] = redacted(key, value)
+    return json.dumps(record, default=str)
+
+
+def _milliseconds(moment: float) -> int:
+    return int(moment * 1000) % 1000
+
+
+def _text_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):
+        return _text_value(",".join(str(item) for item in value))
+    text = one_line(str(value))
+    if text and not any(char in text for char in ' "='):
+        return text
+    return '"' + text.replace('"', '\\"') + '"'
+
+
+_Form = Callable[[float, Level, str, str, Mapping[str, object]], str]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Output:
+    """Where lines go and how they look; one for the process."""
+
+    form: _Form = field(default=text_line)
+    threshold: Level = Level.INFO
+    stream: TextIO | None = None
+    """None: whatever ``sys.stderr`` is at that moment."""
+
+    def write(self, level: Level, event: str, message: str, fields: Mapping[str, object]) -> None:
+        """Write one line in one call, so that lines of two processes do not mix."""
+        stream = self.stream or sys.stderr
+        if level < self.threshold or stream is None:
+            return
+        line = self.form(time.time(), level, event, message, fields) + "\n"
+        try:
+            stream.write(line)
+            stream.flush()
+        except (OSError, ValueError):
+            # A reader of the log that went away must never end a set-up half-way.
+            return
+
+
+_output = _Output()
+
+
+def configure(log_format: str, *, debug: bool, stream: TextIO | None = None) -> None:
+    """Choose how lines look (``text`` or ``json``) and whether debug lines are shown."""
+    _output.form = json_line if log_format == "json" else text_line
+    _output.threshold = Level.DEBUG if debug else Level.INFO
+    _output.stream = stream
+
+
+def debugging() -> bool:
+    """Say whether debug lines are shown, for what costs something to find out."""
+    return _output.threshold <= Level.DEBUG
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What a module says; ``event`` is a stable name such as ``engine.reloaded``."""
+
+    module: str
+
+    def step(self, event: str, message: str, /, **fields: object) -> None:
+        """Say that a step was done; ``seconds`` is how long it took."""
+        _output.write(Level.INFO, event, message, fields)
+
+    def warning(self, event: str, message: str, /, **fields: object) -> None:
+        """Say what a person should look at though the work goes on."""
+        _output.write(Level.WARNING, event, message, fields)
+
+    def error(self, event: str, message: str, /, **fields: object) -> None:
+        """Say what ended the work."""
+        _output.write(Level.ERROR, event, message, fields)
+
+    def debug(self, event: str, message: str, /, **fields: object) -> None:
+        """Say what helps to find a mistake; names the module."""
+        _output.write(Level.DEBUG, event, message, {"module": self.module, **fields})
+
+
+def get(module: str) -> Log:
+    """Return the log of a module, named by its ``__name__``."""
+    return Log(module)
