@@ -287,7 +287,7 @@ def build(
     found = changes(record, view, without, edit_set.edits)
     expected = expectation(request, record)
     mode = settings.engines[facts.engine].restart_mode
-    previous_handlers, previous_default = _previous(facts, record, request)
+    previous_handlers, previous_default = _previous(facts, record)
     return Plan(
         facts=facts,
         request=request,
@@ -322,7 +322,7 @@ def engine_config_error(error: ConfigError) -> EngineConfigError:
 
 
 def _previous(
-    facts: HostFacts, record: Record | None, request: ConfigRequest
+    facts: HostFacts, record: Record | None
 ) -> tuple[tuple[tuple[str, str], ...], str | None]:
     """Return the engine's handlers and default before us: the journal's word wins."""
     if record is not None and record.engine is facts.engine and record.files:
