@@ -1,4 +1,4 @@
-"""What may be done to the host's files, as a protocol: one real writer, fakes and faults in tests."""
+"""What may be done to the host's files, as a protocol: one real writer, fakes in tests."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class FileWriter(Protocol):
         """
 
     def rename(self, source: str, target: str) -> None:
-        """Rename an entry within a file system, durably; ``target`` must not be a directory in use."""
+        """Rename an entry within a file system, durably; ``target`` is no directory in use."""
 
     def link(self, path: str, target: str) -> None:
         """Make ``path`` a symbolic link to ``target``, in one step, durably."""

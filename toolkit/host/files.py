@@ -1,0 +1,200 @@
+"""The only writer of the host's files: whole files, durable, links resolved inside the root."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from toolkit.errors import ExchangeUnsupportedError, HostPathError
+from toolkit.host import bulk
+from toolkit.host.mounts import below, read_mountinfo
+from toolkit.host.paths import HostRoot
+from toolkit.host.replace import (
+    read_state,
+    remove_temporaries,
+    removed_on_error,
+    replace_file,
+    temporary_name,
+)
+from toolkit.host.syscalls import LinuxSyscalls, Syscalls
+from toolkit.host.view import HostFilesView
+from toolkit.host.writer import FileMetadata, FileState
+
+__all__ = ["ExchangeUnsupportedError", "HostFiles", "HostFilesView"]
+
+_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY, errno.EOPNOTSUPP})
+
+
+class HostFiles:
+    """Fulfils ``FileWriter``; every path is a host path."""
+
+    def __init__(self, root: HostRoot, calls: Syscalls | None = None) -> None:
+        self._root = root
+        self._calls: Syscalls = calls or LinuxSyscalls()
+
+    def read(self, path: str) -> FileState | None:
+        """Return the file, or None where there is none."""
+        with _named_error("read", path):
+            return read_state(self._root.access(path))
+
+    def write(self, path: str, content: bytes, metadata: FileMetadata | None = None) -> None:
+        """Put a whole file in place, durably."""
+        with _named_error("write", path):
+            replace_file(self._calls, self._root.access(path), content, metadata)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, durably; of a link the file that it leads to."""
+        with _named_error("remove", path):
+            self._unlink(self._root.access(path))
+
+    def remove_link(self, path: str) -> None:
+        """Remove a symbolic link, durably, not what it leads to."""
+        with _named_error("remove", path):
+            place = self._root.entry(path)
+            if os.path.lexists(place) and not os.path.islink(place):
+                raise HostPathError(f"cannot remove {path}: it is not a symbolic link")
+            self._unlink(place)
+
+    def missing_directories(self, path: str) -> tuple[str, ...]:
+        """Return what ``make_directories`` would have to make, outermost first."""
+        with _named_error("look at", path):
+            parts = self._root.resolve(path).split("/")[1:]
+            prefixes = ["/" + "/".join(parts[: depth + 1]) for depth in range(len(parts))]
+            missing = [each for each in prefixes if not os.path.lexists(self._root.locate(each))]
+            return tuple(missing) if any(parts) else ()
+
+    def make_directories(self, path: str, mode: int = 0o755) -> tuple[str, ...]:
+        """Make a directory and its missing parents, durably; return those made."""
+        made: list[str] = []
+        with _named_error("make directory", path):
+            try:
+                for directory in self.missing_directories(path):
+                    place = self._root.locate(directory)
+                    self._calls.mkdir(place, mode)
+                    made.append(directory)
+                    self._calls.sync_directory(os.path.dirname(place))
+                if not os.path.isdir(self._root.access(path)):
+                    raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            except OSError:
+                for directory in reversed(made):
+                    with contextlib.suppress(OSError):
+                        self._calls.rmdir(self._root.locate(directory))
+                raise
+        return tuple(made)
+
+    def remove_directory(self, path: str) -> bool:
+        """Remove a directory if it is there and empty, durably; return whether it is gone."""
+        with _named_error("remove directory", path):
+            place = self._root.entry(path)
+            if os.path.isdir(place) and not os.path.islink(place):
+                remove_temporaries(self._calls, place)
+            try:
+                self._calls.rmdir(place)
+            except FileNotFoundError:
+                return True
+            except OSError as error:
+                # EBUSY: somebody's mount point.
+                if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}:
+                    return False
+                raise
+            self._calls.sync_directory(os.path.dirname(place))
+            return True
+
+    def exchange(self, first: str, second: str) -> None:
+        """Exchange two entries in one step, durably."""
+        with _named_error("exchange", first):
+            places = (self._root.entry(first), self._root.entry(second))
+            try:
+                self._calls.exchange(*places)
+            except OSError as error:
+                if error.errno in _NO_EXCHANGE:
+                    reason = f"{first} and {second} can't be exchanged: {error.strerror}"
+                    raise ExchangeUnsupportedError(reason) from error
+                raise
+            self._sync_parents(*places)
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename an entry within a file system, durably."""
+        with _named_error(f"rename {source} to", target):
+            places = (self._root.entry(source), self._root.entry(target))
+            self._calls.rename(*places)
+            self._sync_parents(*places)
+
+    def link(self, path: str, target: str) -> None:
+        """Make ``path`` a symbolic link to ``target``, in one step, durably."""
+        with _named_error("link", path):
+            place = self._root.entry(path)
+            directory = os.path.dirname(place)
+            remove_temporaries(self._calls, directory)
+            temporary = os.path.join(directory, temporary_name())
+            self._calls.symlink(target, temporary)
+            with removed_on_error(self._calls, temporary):
+                self._calls.rename(temporary, place)
+            self._calls.sync_directory(directory)
+
+    def create(self, path: str, content: bytes | Path, metadata: FileMetadata) -> None:
+        """Make a new file in a directory that nobody reads yet, not durable before a sync."""
+        with _named_error("write", path):
+            bulk.create_file(Path(self._root.entry(path)), content, metadata)
+
+    def sync_tree(self, path: str) -> None:
+        """Make a directory and all that is below it durable."""
+        with _named_error("sync", path):
+            bulk.sync_tree(Path(self._root.entry(path)))
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a directory with all below it, never following a link or leaving a mount."""
+        with _named_error("remove", path):
+            place = self._root.entry(path)
+            if not os.path.lexists(place):
+                return
+            table = read_mountinfo(os.path.join(self._root.proc, "self/mountinfo"))
+            for mount in table:
+                if below(mount.point, place) is not None:
+                    raise HostPathError(
+                        f"cannot remove {path}: something is mounted at {mount.point}",
+                        "unmount it first",
+                    )
+            self._remove_below(place, os.lstat(place).st_dev)
+            self._calls.sync_directory(os.path.dirname(place))
+
+    def clean_leftovers(self, directory: str) -> None:
+        """Remove the temporary files that a killed process of ours left in a directory."""
+        with _named_error("clean", directory), contextlib.suppress(FileNotFoundError):
+            remove_temporaries(self._calls, self._root.access(directory))
+
+    def _unlink(self, place: str) -> None:
+        directory = os.path.dirname(place)
+        try:
+            remove_temporaries(self._calls, directory)
+            self._calls.unlink(place)
+        except FileNotFoundError:
+            return
+        self._calls.sync_directory(directory)
+
+    def _remove_below(self, place: str, device: int) -> None:
+        """Remove an entry and all below it; each directory is read before anything in it goes."""
+        if os.path.islink(place) or not os.path.isdir(place):
+            self._calls.unlink(place)
+            return
+        if os.lstat(place).st_dev != device:
+            raise OSError(errno.EXDEV, "Another file system is mounted below it")
+        for name in os.listdir(place):
+            self._remove_below(os.path.join(place, name), device)
+        self._calls.rmdir(place)
+
+    def _sync_parents(self, *places: str) -> None:
+        sync: Callable[[str], None] = self._calls.sync_directory
+        for directory in dict.fromkeys(os.path.dirname(place) for place in places):
+            sync(directory)
+
+
+@contextlib.contextmanager
+def _named_error(what: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HostPathError(f"cannot {what} {path}: {error.strerror}") from error

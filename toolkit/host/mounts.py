@@ -1,0 +1,121 @@
+"""The kernel's mount tables: read, and used to say where on the host a mounted directory lies."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One line of mountinfo (proc(5))."""
+
+    device: str
+    """``major:minor``, the same number in every mount namespace."""
+    root: str
+    """The directory or file of the file system that is mounted here."""
+    point: str
+    """Where it is mounted, as the table's process sees it."""
+    writable: bool
+    kind: str
+    """File system type, such as ``ext4`` or ``overlay``."""
+
+
+def parse_mountinfo(text: str) -> tuple[Mount, ...]:
+    """Read a mount table, in the order of mounting; lines of another form are left out."""
+    mounts = []
+    for line in text.splitlines():
+        fields = line.split(" ")
+        try:
+            dash = fields.index("-", 6)
+            device, root, point, options = fields[2:6]
+            kind = fields[dash + 1]
+        except (ValueError, IndexError):
+            continue
+        mounts.append(
+            Mount(
+                device=device,
+                root=_unescape(root),
+                point=_unescape(point),
+                writable="rw" in options.split(","),
+                kind=kind,
+            )
+        )
+    return tuple(mounts)
+
+
+def read_mountinfo(path: str) -> tuple[Mount, ...]:
+    """Read a mount table from a file of /proc; one that can't be read counts as empty."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return parse_mountinfo(file.read())
+    except OSError:
+        return ()
+
+
+def below(path: str, directory: str) -> str | None:
+    """Return what follows ``directory`` in ``path`` ("" or "/…"); None where it is not below."""
+    if directory == "/":
+        return "" if path == "/" else path
+    if path == directory:
+        return ""
+    return path[len(directory) :] if path.startswith(directory + "/") else None
+
+
+def join(directory: str, rest: str) -> str:
+    """Put together what ``below`` took apart."""
+    return (directory if directory != "/" else "") + rest or "/"
+
+
+def covering(path: str, mounts: Sequence[Mount]) -> Mount | None:
+    """Return the mount that shows at a path: the deepest one, the last of several at one point."""
+    best: Mount | None = None
+    for mount in mounts:
+        reaches = below(path, mount.point) is not None
+        if reaches and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    return best
+
+
+def rebased(mounts: Sequence[Mount], directory: str) -> tuple[Mount, ...]:
+    """Return the part of a table at and below a directory, as if that directory were the root."""
+    parts = [(mount, below(mount.point, directory)) for mount in mounts]
+    return tuple(
+        Mount(
+            device=mount.device,
+            root=mount.root,
+            point=rest or "/",
+            writable=mount.writable,
+            kind=mount.kind,
+        )
+        for mount, rest in parts
+        if rest is not None
+    )
+
+
+def place_on_host(mount: Mount, host: Sequence[Mount]) -> str | None:
+    """Say which path of the host shows the same file as a mount's root, by the host's own table.
+
+    A place that another mount hides on the host does not count. Of several the one in the mount
+    nearest to the root is taken, so that the host's own bind mounts don't lend their names.
+    """
+    if mount.root.endswith("//deleted"):
+        return None
+    places = []
+    for candidate in host:
+        rest = below(mount.root, candidate.root)
+        if candidate.device != mount.device or rest is None:
+            continue
+        path = join(candidate.point, rest)
+        if covering(path, host) is candidate:
+            places.append((len(candidate.point), path))
+    return min(places)[1] if places else None
+
+
+def _unescape(field: str) -> str:
+    raw = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
+    return os.path.normpath(raw) if not raw.endswith("//deleted") else raw

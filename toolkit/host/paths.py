@@ -1,0 +1,292 @@
+"""One path, seen from two sides: as the host names it, and as this process opens it.
+
+A path that the user gives is read by three rules: at or below the host root it is used as it
+stands, below a mount that somebody gave the container too, and any other path is a path on the
+host. Inside the program paths are host paths; symbolic links are looked up as the host would do it
+and can't lead out of the host root.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from toolkit.errors import HostPathError
+from toolkit.host.mounts import (
+    Mount,
+    below,
+    covering,
+    join,
+    place_on_host,
+    read_mountinfo,
+    rebased,
+)
+
+DEFAULT_HOST_ROOT = "/host"
+_NOT_GIVEN = frozenset({"/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"})  # noqa: S108 - a mount point, no file is made there
+_ENGINE_FILES = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
+_LAYERED = frozenset({"overlay", "fuse-overlayfs", "aufs"})
+_MAX_LINKS = 40
+_MAX_PATH = 4095
+_MAX_NAME = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenMount:
+    """A mount that somebody gave the container."""
+
+    point: str
+    """Where this process sees it."""
+    host: str
+    """The same directory or file on the host; the mount point itself where that is unknown."""
+    known: bool
+    """Whether ``host`` is the host's name for it."""
+    writable: bool
+
+
+class Reading(Enum):
+    """By which rule a path was read."""
+
+    BELOW_ROOT = auto()
+    BELOW_MOUNT = auto()
+    ON_HOST = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostRoot:
+    """Where the host's root file system is seen, and which mounts show parts of it elsewhere."""
+
+    root: str
+    mounts: tuple[GivenMount, ...] = ()
+    proc: str = "/proc"
+
+    @classmethod
+    def detect(cls, host_root: str, *, proc: str = "/proc") -> HostRoot:
+        """Look at the mount tables. Raises HostPathError where the host root is no directory."""
+        root = os.path.realpath(_checked(host_root))
+        if not os.path.isdir(root):
+            raise HostPathError(
+                f"host root {host_root} is not a directory",
+                "mount the host's root file system there or name it with --host-root",
+            )
+        own = read_mountinfo(os.path.join(proc, "self/mountinfo"))
+        if not _in_container(root, own, proc):
+            return cls(root=root, proc=proc)
+        tables = [rebased(own, root), *_tables_of_init(root, own, proc)]
+        given = [mount for mount in own if _is_given(mount, root)]
+        return cls(root=root, mounts=tuple(_located(mount, tables) for mount in given), proc=proc)
+
+    def host_path(self, given: str) -> str:
+        """Return the host's name for a path that the user gave.
+
+        Raises HostPathError for a path that is relative, empty, too long or has ``..`` in it.
+        """
+        return self._read(given)[1]
+
+    def explain(self, given: str) -> str:
+        """Say in one line how a path was read."""
+        reading, path, mount = self._read(given)
+        if reading is Reading.BELOW_ROOT:
+            return f"{given}: host path {path}" if path != given else f"{given}: as it stands"
+        if mount is None:
+            return f"{given}: host path, opened as {self.access(path)}"
+        if not mount.known:
+            return (
+                f"{given}: below the mount {mount.point}, whose place on the host can't be told; "
+                "taken as it stands"
+            )
+        return f"{given}: below the mount {mount.point}, host path {path}"
+
+    def resolve(self, host_path: str) -> str:
+        """Return the host path with every symbolic link followed, as the host would follow it.
+
+        Components that are missing are kept as they are. Raises HostPathError for a loop of links
+        or a directory that can't be looked into.
+        """
+        return self._walk(_checked(host_path), follow_last=True)
+
+    def access(self, host_path: str) -> str:
+        """Return where this process opens a host path, every symbolic link followed."""
+        return self.locate(self.resolve(host_path))
+
+    def entry(self, host_path: str) -> str:
+        """Return where this process finds the entry itself; a link in the last place stays."""
+        return self.locate(self._walk(_checked(host_path), follow_last=False))
+
+    def host_of(self, access_path: str) -> str:
+        """Return the host's name for a path of this process; raises HostPathError if none."""
+        path = _checked(access_path)
+        mount = self._mount_at(path)
+        if mount is not None:
+            return join(mount.host, below(path, mount.point) or "")
+        rest = below(path, self.root)
+        if rest is None:
+            raise HostPathError(f"{access_path} is not on the host, whose root is {self.root}")
+        return rest or "/"
+
+    def locate(self, resolved: str) -> str:
+        """Return where this process sees a host path that has no symbolic links in it.
+
+        A given mount comes before the host root, which may be read-only; of two mounts that show
+        the same directory the writable one is taken.
+        """
+        best: GivenMount | None = None
+        for mount in self.mounts:
+            if below(resolved, mount.host) is not None and (
+                best is None or (len(mount.host), mount.writable) >= (len(best.host), best.writable)
+            ):
+                best = mount
+        if best is not None:
+            return join(best.point, below(resolved, best.host) or "")
+        return join(self.root, resolved) if resolved != "/" else self.root
+
+    def _read(self, given: str) -> tuple[Reading, str, GivenMount | None]:
+        path = _checked(given)
+        rest = below(path, self.root)
+        if rest is not None:
+            return Reading.BELOW_ROOT, rest or "/", None
+        # The image's own links count up to the mount point: /var/run/cdi is mounted at /run/cdi.
+        for seen in (path, os.path.realpath(path), _real_parent(path)):
+            mount = self._mount_at(seen)
+            if mount is None:
+                continue
+            placed = join(mount.host, below(seen, mount.point) or "")
+            same = mount.known and self.resolve(path) == self.resolve(placed)
+            return Reading.BELOW_MOUNT, path if same else placed, mount
+        return Reading.ON_HOST, path, None
+
+    def _mount_at(self, path: str) -> GivenMount | None:
+        found: GivenMount | None = None
+        for mount in self.mounts:
+            deeper = found is None or len(mount.point) >= len(found.point)
+            if below(path, mount.point) is not None and deeper:
+                found = mount
+        return found
+
+    def _walk(self, path: str, *, follow_last: bool) -> str:
+        todo = path.split("/")[::-1]
+        done = "/"
+        links = 0
+        while todo:
+            name = todo.pop()
+            if name in {"", "."}:
+                continue
+            if name == "..":
+                done = os.path.dirname(done)
+                continue
+            here = join(done, "/" + name)
+            target = self._link_target(here) if follow_last or any(todo) else None
+            if target is None:
+                done = here
+                continue
+            links += 1
+            if links > _MAX_LINKS:
+                raise HostPathError(f"{path}: {os.strerror(errno.ELOOP)}")
+            if target.startswith("/"):
+                done = "/"
+            todo.extend(target.split("/")[::-1])
+        return done
+
+    def _link_target(self, resolved: str) -> str | None:
+        place = self.locate(resolved)
+        try:
+            if not stat.S_ISLNK(os.lstat(place).st_mode):
+                return None
+            return os.readlink(place)
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+                return None
+            raise HostPathError(f"{resolved}: {error.strerror}") from error
+
+
+def default_host_root(*, proc: str = "/proc") -> str:
+    """Return the host root where the user names none: /host where that is a mount, else /."""
+    own = read_mountinfo(os.path.join(proc, "self/mountinfo"))
+    mounted = any(mount.point == DEFAULT_HOST_ROOT for mount in own)
+    return DEFAULT_HOST_ROOT if mounted else "/"
+
+
+def _checked(path: str) -> str:
+    """Return a path without doubled slashes; raises HostPathError for one that can't be used."""
+    if not path:
+        raise HostPathError("an empty path was given")
+    shown = ascii(path[:80]) if not path.isprintable() else path[:80]
+    if "\0" in path:
+        raise HostPathError(f"{shown}: the path holds a NUL byte")
+    if not path.startswith("/"):
+        raise HostPathError(f"{shown}: the path is relative", "give an absolute path")
+    names = [name for name in path.split("/") if name not in {"", "."}]
+    if ".." in names:
+        raise HostPathError(f"{shown}: the path holds '..'", "give the path without it")
+    clean = "/" + "/".join(names)
+    if len(os.fsencode(clean)) > _MAX_PATH or any(
+        len(os.fsencode(name)) > _MAX_NAME for name in names
+    ):
+        raise HostPathError(f"{shown}…: {os.strerror(errno.ENAMETOOLONG)}")
+    return clean
+
+
+def _real_parent(path: str) -> str:
+    """Follow the links of all but the last component: a mounted file may itself be a link."""
+    directory, name = os.path.split(path)
+    return os.path.join(os.path.realpath(directory), name)
+
+
+def _in_container(root: str, own: Sequence[Mount], proc: str) -> bool:
+    """Tell whether this process sees the host through a mount, in a mount table of its own.
+
+    A host root that is no mount (a plain directory, or / itself) is not a container's; one that is
+    a mount may still be a disk that an administrator mounted on a plain machine.
+    """
+    if root == "/" or not any(mount.point == root for mount in own):
+        return False
+    namespaces = (_namespace(proc, "self"), _namespace(proc, "1"))
+    if None not in namespaces and namespaces[0] != namespaces[1]:
+        return True
+    top = covering("/", own)
+    layered = top is not None and top.kind in _LAYERED
+    return layered or any(mount.point in _ENGINE_FILES for mount in own)
+
+
+def _namespace(proc: str, pid: str) -> str | None:
+    try:
+        return os.readlink(os.path.join(proc, pid, "ns/mnt"))
+    except OSError:
+        return None
+
+
+def _tables_of_init(root: str, own: Sequence[Mount], proc: str) -> list[tuple[Mount, ...]]:
+    """Return the mount tables of the host's first process, where it can be seen.
+
+    A table whose root is not what is mounted at the host root belongs to another host (this
+    container's own, or the machine's while the host root shows a part of it).
+    """
+    seen = covering(root, own)
+    tables = []
+    for path in (f"{proc}/1/mountinfo", f"{root}/proc/1/mountinfo"):
+        table = read_mountinfo(path)
+        top = covering("/", table)
+        if seen and top and (top.device, top.root) == (seen.device, seen.root):
+            tables.append(table)
+    return tables
+
+
+def _is_given(mount: Mount, root: str) -> bool:
+    if mount.point in _NOT_GIVEN or mount.point in _ENGINE_FILES:
+        return False
+    return below(mount.point, root) is None
+
+
+def _located(mount: Mount, tables: Sequence[Sequence[Mount]]) -> GivenMount:
+    places = (place_on_host(mount, table) for table in tables)
+    host = next((place for place in places if place is not None), None)
+    return GivenMount(
+        point=mount.point,
+        host=host or mount.point,
+        known=host is not None,
+        writable=mount.writable,
+    )

@@ -1,0 +1,226 @@
+"""How one whole file takes the place of another, such that an engine never sees a part of it.
+
+Paths are those of this process, already resolved; every function raises OSError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+
+from toolkit.host.syscalls import Syscalls
+from toolkit.host.writer import FileMetadata, FileState
+
+_TEMPORARY = re.compile(r"\.nvidia-toolkit-[0-9a-f]{12}\.new")
+"""Names that no ``*.toml``, ``*.conf`` or ``*.json`` pattern matches, and that nobody else uses."""
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
+_NO_LINKING = frozenset({errno.ENOENT, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL})
+_NO_XATTRS = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
+_BOUND_TO_CONTENT = frozenset({"security.ima", "security.evm"})
+"""Signatures of the old bytes: on the new ones they would make the file unreadable."""
+
+
+def temporary_name() -> str:
+    """Return a new name for a file that is not in place yet."""
+    return f".nvidia-toolkit-{secrets.token_hex(6)}.new"
+
+
+def read_state(path: str) -> FileState | None:
+    """Read a regular file with its metadata; None where there is none."""
+    try:
+        # O_NONBLOCK: a FIFO in the place of a config must not stop the daemon.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        _require_regular(status)
+        metadata = FileMetadata(
+            mode=stat.S_IMODE(status.st_mode),
+            uid=status.st_uid,
+            gid=status.st_gid,
+            xattrs=_read_xattrs(descriptor),
+        )
+        with open(descriptor, "rb", closefd=False) as file:
+            return FileState(content=file.read(), metadata=metadata)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(calls: Syscalls, path: str, content: bytes, metadata: FileMetadata | None) -> None:
+    """Put a whole file in place and make it durable; see ``FileWriter.write``."""
+    directory = os.path.dirname(path)
+    remove_temporaries(calls, directory)
+    before = read_state(path)
+    wanted = metadata or (before.metadata if before else FileMetadata(mode=0o644))
+    try:
+        if not _through_unnamed(calls, path, content, wanted, exists=before is not None):
+            _through_named(calls, path, content, wanted)
+    except OSError as error:
+        if error.errno != errno.EBUSY or before is None:
+            raise
+        # The file is a mount of its own: nothing can be renamed over it.
+        _in_place(calls, path, before, FileState(content=content, metadata=wanted))
+        return
+    calls.sync_directory(directory)
+
+
+def remove_temporaries(calls: Syscalls, directory: str) -> None:
+    """Remove what a killed process of ours left in a directory."""
+    with os.scandir(directory) as entries:
+        found = [
+            entry.path
+            for entry in entries
+            if _TEMPORARY.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False)
+        ]
+    for path in found:
+        calls.unlink(path)
+
+
+@contextlib.contextmanager
+def removed_on_error(calls: Syscalls, path: str) -> Iterator[None]:
+    """Take a temporary entry away again when what follows fails."""
+    try:
+        yield
+    except OSError:
+        with contextlib.suppress(OSError):
+            calls.unlink(path)
+        raise
+
+
+def _through_unnamed(
+    calls: Syscalls, path: str, content: bytes, metadata: FileMetadata, *, exists: bool
+) -> bool:
+    """Write a file without a name, then name it; False where the file system can't do that."""
+    directory = os.path.dirname(path)
+    try:
+        descriptor = calls.open_unnamed(directory)
+    except OSError as error:
+        if error.errno in _NO_UNNAMED:
+            return False
+        raise
+    try:
+        _fill(calls, descriptor, content, metadata)
+        if not exists:
+            with contextlib.suppress(FileExistsError):
+                return _named(calls, descriptor, path)
+        temporary = os.path.join(directory, temporary_name())
+        if not _named(calls, descriptor, temporary):
+            return False
+        with removed_on_error(calls, temporary):
+            calls.rename(temporary, path)
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _named(calls: Syscalls, descriptor: int, path: str) -> bool:
+    try:
+        calls.link_unnamed(descriptor, path)
+    except OSError as error:
+        if error.errno in _NO_LINKING:
+            return False
+        raise
+    return True
+
+
+def _through_named(calls: Syscalls, path: str, content: bytes, metadata: FileMetadata) -> None:
+    """Write a file that has a name from the start, beside the directory that the engine reads.
+
+    Only where the parent directory belongs to another mount is it made in the directory itself.
+    """
+    directory = os.path.dirname(path)
+    parent = os.path.dirname(directory)
+    if os.stat(parent).st_dev == os.stat(directory).st_dev:
+        remove_temporaries(calls, parent)
+        try:
+            _write_and_rename(calls, parent, path, content, metadata)
+        except OSError as error:
+            if error.errno not in {errno.EXDEV, errno.EROFS, errno.EACCES}:
+                raise
+        else:
+            calls.sync_directory(parent)
+            return
+    _write_and_rename(calls, directory, path, content, metadata)
+
+
+def _write_and_rename(
+    calls: Syscalls, directory: str, path: str, content: bytes, metadata: FileMetadata
+) -> None:
+    temporary = os.path.join(directory, temporary_name())
+    descriptor = calls.open_new(temporary)
+    try:
+        with removed_on_error(calls, temporary):
+            _fill(calls, descriptor, content, metadata)
+            calls.rename(temporary, path)
+    finally:
+        os.close(descriptor)
+
+
+def _in_place(calls: Syscalls, path: str, before: FileState, after: FileState) -> None:
+    descriptor = calls.open_existing(path)
+    try:
+        try:
+            if len(after.content) > len(before.content):
+                # A full disk is found out before the first byte is lost.
+                calls.reserve(descriptor, len(after.content))
+            _overwrite(calls, descriptor, after)
+        except OSError:
+            _overwrite(calls, descriptor, before)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _overwrite(calls: Syscalls, descriptor: int, state: FileState) -> None:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    _write_all(calls, descriptor, state.content)
+    calls.truncate(descriptor, len(state.content))
+    _apply(calls, descriptor, state.metadata)
+    calls.sync(descriptor)
+
+
+def _fill(calls: Syscalls, descriptor: int, content: bytes, metadata: FileMetadata) -> None:
+    _write_all(calls, descriptor, content)
+    _apply(calls, descriptor, metadata)
+    calls.sync(descriptor)
+
+
+def _write_all(calls: Syscalls, descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[calls.write(descriptor, content) :]
+
+
+def _apply(calls: Syscalls, descriptor: int, metadata: FileMetadata) -> None:
+    status = os.fstat(descriptor)
+    if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
+        calls.chown(descriptor, metadata.uid, metadata.gid)
+    if metadata.xattrs:
+        present = _read_xattrs(descriptor)
+        for name, value in metadata.xattrs.items():
+            if present.get(name) != value:
+                calls.setxattr(descriptor, name, value)
+    # Last: chown takes set-user-ID bits away, and an ACL changes the group's bits.
+    calls.chmod(descriptor, metadata.mode)
+
+
+def _read_xattrs(descriptor: int) -> dict[str, bytes]:
+    try:
+        names = [name for name in os.listxattr(descriptor) if name not in _BOUND_TO_CONTENT]
+        return {name: os.getxattr(descriptor, name) for name in names}
+    except OSError as error:
+        if error.errno in _NO_XATTRS:
+            return {}
+        raise
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file")

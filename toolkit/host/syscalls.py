@@ -1,0 +1,163 @@
+"""Every system call that changes a file, one method each, so that faults can be put between them.
+
+Paths are those of this process, already resolved. Every method raises OSError.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from typing import Protocol
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Syscalls(Protocol):
+    """What the writer asks of the kernel."""
+
+    def open_unnamed(self, directory: str) -> int:
+        """Open a new file that has no name yet (O_TMPFILE), mode 0600."""
+
+    def open_new(self, path: str) -> int:
+        """Open a new file, mode 0600; one that is there already is an error."""
+
+    def open_existing(self, path: str) -> int:
+        """Open a file for writing without emptying it; a link in the last place is an error."""
+
+    def write(self, descriptor: int, content: bytes) -> int:
+        """Write some or all of the bytes; return how many."""
+
+    def reserve(self, descriptor: int, length: int) -> None:
+        """Reserve the blocks for this many bytes, which may lengthen the file."""
+
+    def truncate(self, descriptor: int, length: int) -> None:
+        """Cut the file to this many bytes."""
+
+    def chown(self, descriptor: int, uid: int, gid: int) -> None:
+        """Set the owner."""
+
+    def chmod(self, descriptor: int, mode: int) -> None:
+        """Set the permission bits, whatever the umask."""
+
+    def setxattr(self, descriptor: int, name: str, value: bytes) -> None:
+        """Set an extended attribute."""
+
+    def sync(self, descriptor: int) -> None:
+        """Wait until the file is on disk."""
+
+    def sync_directory(self, path: str) -> None:
+        """Wait until the directory's entries are on disk."""
+
+    def link_unnamed(self, descriptor: int, path: str) -> None:
+        """Give an unnamed file a name; one that is taken is an error."""
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename an entry over another."""
+
+    def exchange(self, first: str, second: str) -> None:
+        """Exchange two entries in one step."""
+
+    def unlink(self, path: str) -> None:
+        """Remove an entry that is no directory."""
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link."""
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """Make a directory with exactly this mode, whatever the umask."""
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+
+
+class LinuxSyscalls:
+    """The kernel itself."""
+
+    def open_unnamed(self, directory: str) -> int:
+        """Open a new file that has no name yet (O_TMPFILE), mode 0600."""
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+
+    def open_new(self, path: str) -> int:
+        """Open a new file, mode 0600; one that is there already is an error."""
+        flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
+        return os.open(path, flags, 0o600)
+
+    def open_existing(self, path: str) -> int:
+        """Open a file for writing without emptying it; a link in the last place is an error."""
+        return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def write(self, descriptor: int, content: bytes) -> int:
+        """Write some or all of the bytes; return how many."""
+        return os.write(descriptor, content)
+
+    def reserve(self, descriptor: int, length: int) -> None:
+        """Reserve the blocks for this many bytes, which may lengthen the file."""
+        os.posix_fallocate(descriptor, 0, length)
+
+    def truncate(self, descriptor: int, length: int) -> None:
+        """Cut the file to this many bytes."""
+        os.ftruncate(descriptor, length)
+
+    def chown(self, descriptor: int, uid: int, gid: int) -> None:
+        """Set the owner."""
+        os.fchown(descriptor, uid, gid)
+
+    def chmod(self, descriptor: int, mode: int) -> None:
+        """Set the permission bits, whatever the umask."""
+        os.fchmod(descriptor, mode)
+
+    def setxattr(self, descriptor: int, name: str, value: bytes) -> None:
+        """Set an extended attribute."""
+        os.setxattr(descriptor, name, value)
+
+    def sync(self, descriptor: int) -> None:
+        """Wait until the file is on disk."""
+        os.fsync(descriptor)
+
+    def sync_directory(self, path: str) -> None:
+        """Wait until the directory's entries are on disk."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            # Some network and FUSE file systems have nothing to sync for a directory.
+            if error.errno not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+                raise
+        finally:
+            os.close(descriptor)
+
+    def link_unnamed(self, descriptor: int, path: str) -> None:
+        """Give an unnamed file a name; one that is taken is an error."""
+        # A directory descriptor makes Python call linkat, which alone follows the link in /proc.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename an entry over another."""
+        os.rename(source, target)
+
+    def exchange(self, first: str, second: str) -> None:
+        """Exchange two entries in one step."""
+        names = (os.fsencode(first), os.fsencode(second))
+        if _LIBC.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), first, None, second)
+
+    def unlink(self, path: str) -> None:
+        """Remove an entry that is no directory."""
+        os.unlink(path)
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link."""
+        os.symlink(target, path)
+
+    def mkdir(self, path: str, mode: int) -> None:
+        """Make a directory with exactly this mode, whatever the umask."""
+        os.mkdir(path, mode)
+        os.chmod(path, mode)
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+        os.rmdir(path)
