@@ -56,6 +56,20 @@ class ConfigRequest:
     """The running daemon's own arguments (dockerd refuses a key that a flag sets as well)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedCheck:
+    """How the engine's own binary is asked whether it would load the edited files."""
+
+    files: tuple[tuple[str, bytes], ...]
+    """Host paths below the staging directory, with what has to lie there meanwhile."""
+    after: tuple[str, ...]
+    """Arguments of the engine's binary that make it load the staged files."""
+    before: tuple[str, ...] | None = None
+    """Arguments that make it print what the live files say; None where there is none to compare."""
+    prints: bool = True
+    """Both print a dump that ``effective`` decodes; False: only the exit status counts."""
+
+
 class EngineAdapter(Protocol):
     """Turns an engine's current files and the wanted handlers into new bytes."""
 
@@ -80,6 +94,15 @@ class EngineAdapter(Protocol):
         """Name each effective setting that differs between two dumps though we did not mean it to.
 
         One line each: key path, old value, new value; values of registry credentials are not shown.
+        """
+
+    def staged_check(
+        self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
+    ) -> StagedCheck | None:
+        """Return how the result is tried before anything live is touched; None: not possible.
+
+        Includes of a staged file lead to the staged copies of edited files and to the live ones of
+        all others. ``directory`` is an empty one on the host that no engine reads.
         """
 
     def revert_stages(

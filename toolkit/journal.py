@@ -82,7 +82,7 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One change of the host, begun or in force."""
+    """One change of the host, begun or in force. A field that a reader lacks has its default."""
 
     state: State
     version: str
@@ -90,6 +90,8 @@ class Record:
     engine: EngineName | None
     """None: files were installed and no engine was touched."""
     socket: str = ""
+    unit: str | None = None
+    """The systemd unit that starts the engine, should it have to be brought back after a crash."""
     files: tuple[FileRecord, ...] = ()
     directories: tuple[str, ...] = ()
     """Directories on the host that were made for these files, outermost first."""
@@ -199,6 +201,7 @@ def _decode_record(document: Mapping[str, object]) -> Record:
         version=_text(document, "version"),
         engine=None if engine is None else EngineName(engine),
         socket=_text(document, "socket"),
+        unit=_optional_text(document, "unit"),
         files=tuple(_decode_file(each) for each in files),
         directories=_texts(document, "directories"),
         install_directories=_texts(document, "install_directories"),

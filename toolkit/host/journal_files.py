@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import glob
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from runtime_configs.model import HostView
@@ -18,6 +19,7 @@ from toolkit.host.writer import FileMetadata, FileWriter
 from toolkit.journal import Record, decode, digest_of, encode
 
 JOURNAL_DIRECTORY = ".toolkit-journal"
+STAGING_DIRECTORY = ".toolkit-staged"
 PRIVATE_FILE = FileMetadata(mode=0o600)
 PRIVATE_DIRECTORY = 0o700
 
@@ -95,6 +97,29 @@ class JournalStore:
         self._writer.remove(self._path("intent.json"))
         self._collect(record.blobs)
 
+    def forget_unfinished(self, record: Record | None) -> None:
+        """Remove what is left of an intent that could not be put on disk whole."""
+        self.clean()
+        if record is not None:
+            self._writer.remove(self._path("intent.json"))
+            self._collect(record.blobs)
+        elif not self._writer.missing_directories(self.directory):
+            self._writer.remove_tree(self.directory)
+
+    @contextmanager
+    def staging(self) -> Iterator[str]:
+        """Give a private directory on the host that no engine reads; it is gone afterwards."""
+        missing = self._writer.missing_directories(self.install_dir)
+        # A check must leave no trace, so nothing is made inside a directory that is not there yet.
+        place = posixpath.dirname(missing[0]) if missing else self.install_dir
+        directory = posixpath.join(place, STAGING_DIRECTORY)
+        self._writer.remove_tree(directory)
+        try:
+            self._writer.make_directories(directory, PRIVATE_DIRECTORY)
+            yield directory
+        finally:
+            self._writer.remove_tree(directory)
+
     def drop(self, record: Record) -> None:
         """Remove the journal and, where they are empty, the directories that were made for it."""
         made = record.install_directories
@@ -113,6 +138,8 @@ class JournalStore:
         """Finish what a crash left of a journal that was appearing or disappearing."""
         place = self.directory
         while place not in ("", "/"):
+            staged = posixpath.join(posixpath.dirname(place), STAGING_DIRECTORY)
+            self._writer.remove_tree(staged)
             for leftover in self._view.glob(glob.escape(_beside(place, "new"))):
                 self._writer.remove_tree(leftover)
             for leftover in self._view.glob(glob.escape(_beside(place, "old"))):

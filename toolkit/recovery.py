@@ -1,0 +1,106 @@
+"""First of all at every start: finish or undo what a crash interrupted.
+
+Nothing is guessed: a file is what its digest says. A set-up whose files are all in place and that
+the engine serves counts as done; any other is undone. A revert is always finished.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from toolkit import logs
+from toolkit.engine.control import EngineControl
+from toolkit.engine.facts import Expectation, HostFacts
+from toolkit.errors import NotRestoredError, ToolkitError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.journal import Record, State, digest_of
+from toolkit.node import Node
+from toolkit.payload.installer import PayloadRecord
+from toolkit.plan import bases, served_by
+from toolkit.restore import Target, put_files_back
+from toolkit.transaction import committed, undo
+
+log = logs.get(__name__)
+
+ASKING_SECONDS = 5.0
+"""How long the engine may take to say what it serves while an intent is judged."""
+
+
+def recover(node: Node) -> Record | None:
+    """Return the journal in force after anything unfinished was settled.
+
+    Raises JournalError for a journal that must not be touched, NotRestoredError where an
+    unfinished change could not be undone.
+    """
+    node.store.clean()
+    record = node.store.load()
+    intent = node.store.load_intent()
+    if intent is not None:
+        return _settle(node, intent, record)
+    if record is not None and record.state is State.REVERTING:
+        return finish_revert(node, record)
+    return record
+
+
+def _settle(node: Node, intent: Record, record: Record | None) -> Record | None:
+    log.warning("recovery.begun", "an earlier run ended in the middle of a set-up")
+    control = None if intent.engine is None else node.control(intent.engine)
+    if _complete(node, intent, control):
+        done = committed(intent)
+        node.store.commit(done)
+        if done.payload is not None:
+            node.installer.commit(PayloadRecord.from_json(done.payload))
+        log.step("recovery.finished", "it had come to its end; the engine serves the handlers")
+        return done
+    try:
+        undo(node, intent, record, control, None)
+    except ToolkitError as failure:
+        raise NotRestoredError(
+            f"an interrupted set-up could not be undone: {failure.message}",
+            failure.hint or f"what was there before lies in {node.store.directory}",
+        ) from failure
+    log.step("recovery.undone", "it was undone")
+    return node.store.load()
+
+
+def _complete(node: Node, intent: Record, control: EngineControl | None) -> bool:
+    """Return whether all of an intent is in place and in force."""
+    for each in intent.files:
+        if digest_of(node.view.read(each.path)) != each.ours:
+            return False
+    if intent.payload is not None:
+        wanted = PayloadRecord.from_json(intent.payload)
+        if node.installer.installed() != wanted.digest:
+            return False
+    if control is None or not intent.reloads:
+        return True
+    if intent.state is not State.RELOADING:
+        return False
+    facts = _facts(control)
+    expected = Expectation(served=intent.handlers, default=intent.default)
+    return facts is not None and served_by(facts, expected) is None
+
+
+def _facts(control: EngineControl) -> HostFacts | None:
+    try:
+        return control.facts(UninterruptedClock().now() + ASKING_SECONDS)
+    except ToolkitError as error:
+        log.warning("engine.unreachable", "the engine could not be asked", reason=str(error))
+        return None
+
+
+def finish_revert(node: Node, record: Record) -> Record | None:
+    """Put the engine's files back that an interrupted revert left; the payload is kept noted.
+
+    The engine may still have our change in force; whoever goes on from here reloads it.
+    """
+    without = bases(record, node.view, node.store.blob)
+    targets = tuple(
+        Target(record=each, now=node.view.read(each.path), content=without[each.path])
+        for each in record.files
+    )
+    put_files_back(node, targets, record.directories)
+    log.step("recovery.reverted", "an interrupted revert was finished")
+    left = replace(record, state=State.PAYLOAD_KEPT, files=(), directories=())
+    node.store.commit(left)
+    return left

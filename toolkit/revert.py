@@ -1,0 +1,239 @@
+"""Take our change of the host back: the engine's files first, then its word, then the payload.
+
+Once it has begun it is never turned round. A kill in between leaves files that the next start puts
+right, and an engine that still runs with what it had loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from runtime_configs.model import EngineName
+from toolkit import logs
+from toolkit.engine.control import EngineControl
+from toolkit.engine.facts import Holding, HoldReport, HostFacts
+from toolkit.errors import NotRestoredError, ToolkitError
+from toolkit.host.clock import Clock, UninterruptedClock
+from toolkit.journal import Record, State, digest_of
+from toolkit.node import Node
+from toolkit.payload.installer import PayloadRecord
+from toolkit.plan import bases
+from toolkit.restore import (
+    Target,
+    bring_up,
+    put_files_back,
+    run_stages,
+    stages_of,
+    without_us,
+)
+from toolkit.settings import RestartMode
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevertReport:
+    """What a revert did."""
+
+    files: tuple[str, ...] = ()
+    reloaded: bool = False
+    warnings: tuple[str, ...] = ()
+    payload: str = "none"
+    """``removed``, ``kept`` or ``none``."""
+    kept_for: tuple[str, ...] = ()
+    """The containers that hold the payload."""
+
+
+class Revert:
+    """One revert. Raises NotRestoredError where the engine is not back or still serves ours."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._clock: Clock = UninterruptedClock()
+        self._began = self._clock.now()
+
+    def run(self, record: Record, *, purge: bool = False) -> RevertReport:
+        """Take the record's change back; ``purge`` removes the payload though nobody can be asked.
+
+        Raises NotRestoredError after everything that could be done was done.
+        """
+        mode = self._mode(record)
+        control = None if record.engine is None else self._node.control(record.engine)
+        files, failure, reloaded, warnings = self._engine(record, control, mode)
+        left = replace(record, state=State.PAYLOAD_KEPT, files=(), directories=())
+        if failure is not None:
+            self._node.store.commit(left)
+            raise NotRestoredError(
+                f"the config files are back, but {failure.message}",
+                failure.hint or "restart the engine; the toolkit's files stay until then",
+            ) from failure
+        payload, kept_for, more = self._payload(left, control, purge=purge)
+        return RevertReport(
+            files=files,
+            reloaded=reloaded,
+            warnings=(*warnings, *more),
+            payload=payload,
+            kept_for=kept_for,
+        )
+
+    def _mode(self, record: Record) -> RestartMode:
+        if record.engine is None:
+            return RestartMode.NONE
+        return self._node.settings.engines[record.engine].restart_mode
+
+    def _engine(
+        self, record: Record, control: EngineControl | None, mode: RestartMode
+    ) -> tuple[tuple[str, ...], ToolkitError | None, bool, tuple[str, ...]]:
+        """Put the files back and let the engine take them up."""
+        targets = self._targets(record)
+        changed = any(each.differs for each in targets)
+        facts = None
+        # The engine is asked before its files are touched only where the way back needs it.
+        stages = stages_of(self._node, record.engine, targets, record.previous_default)
+        if stages and control is not None and mode is not RestartMode.NONE:
+            facts = self._facts(control)
+        staged = bool(stages) and facts is not None and facts.process is not None
+        self._note(record, targets, stages if staged else ())
+        failure = None
+        if staged and control is not None and facts is not None and facts.process is not None:
+            try:
+                run_stages(self._node, control, facts.process, stages, self._clock)
+            except ToolkitError as error:
+                failure = error
+        put_files_back(self._node, targets, record.directories)
+        files = tuple(each.record.path for each in targets if each.differs)
+        log.step(
+            "revert.files", "the engine's files are back", seconds=self._clock.now() - self._began
+        )
+        if control is None or mode is RestartMode.NONE or not record.handlers:
+            return files, failure, False, ()
+        if failure is not None:
+            return files, failure, False, ()
+        return self._tell(record, control, mode, files=files, changed=changed, staged=staged)
+
+    def _tell(
+        self,
+        record: Record,
+        control: EngineControl,
+        mode: RestartMode,
+        *,
+        files: tuple[str, ...],
+        changed: bool,
+        staged: bool,
+    ) -> tuple[tuple[str, ...], ToolkitError | None, bool, tuple[str, ...]]:
+        deadline = self._clock.now() + self._node.settings.lifecycle.stop_timeout
+        facts = self._facts(control)
+        if facts is None or facts.process is None:
+            why = "it could not be reached" if facts is None else str(facts.unreachable)
+            warning = f"{control.name} does not run ({why}); nothing was signalled"
+            log.warning("engine.absent", warning)
+            return files, None, False, (warning,)
+        expected = without_us(record)
+        reloaded = False
+        try:
+            if (changed and not staged) or self._still_serves(facts, record):
+                report = bring_up(control, mode, facts.process, self._clock, deadline)
+                reloaded = True
+                log.step(
+                    "engine.reloaded",
+                    f"{control.name} took its old config up",
+                    how=report.mode,
+                    refused_seconds=report.refused,
+                    seconds=report.answering_after,
+                )
+            control.verify(expected, self._clock, deadline)
+        except ToolkitError as error:
+            return files, error, reloaded, ()
+        log.step("engine.verified", "the engine does not serve our handlers any more")
+        return files, None, reloaded or staged, ()
+
+    def _still_serves(self, facts: HostFacts, record: Record) -> bool:
+        """Return whether the engine has our change in force though its files hold none of it."""
+        if facts.effective is None or facts.engine is EngineName.DOCKER:
+            return False
+        served = {
+            (name, handler.binary_path or "") for name, handler in facts.effective.handlers.items()
+        }
+        return bool(served & set(without_us(record).absent))
+
+    def _targets(self, record: Record) -> tuple[Target, ...]:
+        without = bases(record, self._node.view, self._node.store.blob)
+        return tuple(
+            Target(record=each, now=self._node.view.read(each.path), content=without[each.path])
+            for each in record.files
+        )
+
+    def _note(
+        self,
+        record: Record,
+        targets: tuple[Target, ...],
+        stages: tuple[tuple[Target, bytes], ...],
+    ) -> None:
+        """Write down where each file goes before the first is touched.
+
+        With the content that is there now and the one that lies there in between, so that a start
+        after a kill knows both of them as ours.
+        """
+        stage_of = {target.record.path: content for target, content in stages}
+        contents: list[bytes | None] = []
+        files = []
+        for target in targets:
+            between = stage_of.get(target.record.path, target.now)
+            contents += [target.content, target.now, between]
+            files.append(
+                replace(
+                    target.record,
+                    before=digest_of(target.content),
+                    start=digest_of(target.now),
+                    ours=digest_of(between),
+                )
+            )
+        reverting = replace(record, state=State.REVERTING, files=tuple(files))
+        self._node.store.commit(reverting, contents)
+
+    def _facts(self, control: EngineControl) -> HostFacts | None:
+        try:
+            return control.facts(self._clock.now() + self._node.settings.lifecycle.stop_timeout / 2)
+        except ToolkitError as error:
+            log.warning("engine.unreachable", "the engine could not be asked", reason=str(error))
+            return None
+
+    def _payload(
+        self, record: Record, control: EngineControl | None, *, purge: bool
+    ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        """Remove the payload unless something on the node still needs it."""
+        if record.payload is None:
+            self._node.store.drop(record)
+            return "none", (), ()
+        payload = PayloadRecord.from_json(record.payload)
+        held = self._held(record, control)
+        if held.holding is Holding.FREE or (held.holding is Holding.CANNOT_TELL and purge):
+            self._node.installer.remove(payload)
+            self._node.store.drop(record)
+            log.step("payload.removed", "the toolkit's files are gone")
+            return "removed", (), ()
+        self._node.store.commit(record)
+        why = (
+            f"containers use it: {', '.join(held.containers)}"
+            if held.holding is Holding.HELD
+            else f"the engine could not be asked who uses it ({held.reason})"
+        )
+        message = f"the toolkit's files stay, since {why}; the next start or `revert` removes them"
+        log.warning("payload.kept", message)
+        return "kept", held.containers, (message,)
+
+    def _held(self, record: Record, control: EngineControl | None) -> HoldReport:
+        directory = f"{self._node.store.install_dir}/toolkit"
+        if control is None:
+            # Without an engine of ours any engine may have been configured by hand to use it.
+            return HoldReport(holding=Holding.FREE)
+        named = [pair for pair in record.previous_handlers if pair[1].startswith(f"{directory}/")]
+        if named:
+            names = ", ".join(name for name, _ in named)
+            return HoldReport(
+                holding=Holding.HELD, containers=(f"(the engine's own config names {names})",)
+            )
+        try:
+            return control.held(directory)
+        except ToolkitError as error:
+            return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
