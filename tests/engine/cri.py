@@ -1,0 +1,168 @@
+"""Runs pods over CRI and asks what it serves; apart from the product's own client on purpose."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from tests.engine.images import BUSYBOX_IMAGE
+from tests.engine.supervised import wait_for
+
+pods: Any = grpc.protos("tests/engine/pods.proto")
+NODE = 2
+"""NamespaceMode: the node's own namespace."""
+EXITED = 2
+_serial = itertools.count(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What CRI says of its handlers, from the effective config in the verbose status."""
+
+    handlers: Mapping[str, str]
+    """Handler name to ``BinaryName``; empty where the engine's default binary is used."""
+    default: str
+    config: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pod:
+    """A pod with one container."""
+
+    sandbox_id: str
+    container_id: str
+    log_file: Path
+
+
+class CriClient:
+    """CRI over the engine's socket."""
+
+    def __init__(self, socket: Path, log_directory: Path, timeout: float = 30.0) -> None:
+        self.socket = socket
+        self.log_directory = log_directory
+        self.timeout = timeout
+
+    def run_pod(
+        self,
+        handler: str = "",
+        command: Sequence[str] = (),
+        *,
+        image: str = BUSYBOX_IMAGE,
+        environment: Mapping[str, str] | None = None,
+    ) -> Pod:
+        """Start a pod in the node's network, and its container; without a command it sleeps."""
+        number = next(_serial)
+        namespaces = pods.NamespaceOption(network=NODE)
+        sandbox_config = pods.PodSandboxConfig(
+            metadata=pods.PodSandboxMetadata(
+                name=f"pod-{number}", uid=f"uid-{number}", namespace="default", attempt=0
+            ),
+            log_directory=str(self.log_directory),
+            linux=pods.LinuxPodSandboxConfig(
+                security_context=pods.LinuxSandboxSecurityContext(namespace_options=namespaces)
+            ),
+        )
+        sandbox = self._call(
+            "RunPodSandbox",
+            pods.RunPodSandboxRequest(config=sandbox_config, runtime_handler=handler),
+            pods.RunPodSandboxResponse,
+        ).pod_sandbox_id
+        container_config = pods.ContainerConfig(
+            metadata=pods.ContainerMetadata(name="main"),
+            image=pods.ImageSpec(image=image),
+            command=command,
+            envs=[pods.KeyValue(key=k, value=v) for k, v in (environment or {}).items()],
+            log_path=f"pod-{number}.log",
+            linux=pods.LinuxContainerConfig(
+                security_context=pods.LinuxContainerSecurityContext(namespace_options=namespaces)
+            ),
+        )
+        container = self._call(
+            "CreateContainer",
+            pods.CreateContainerRequest(
+                pod_sandbox_id=sandbox, config=container_config, sandbox_config=sandbox_config
+            ),
+            pods.CreateContainerResponse,
+        ).container_id
+        self._call("StartContainer", pods.ContainerRequest(container_id=container), pods.Empty)
+        return Pod(
+            sandbox_id=sandbox,
+            container_id=container,
+            log_file=self.log_directory / f"pod-{number}.log",
+        )
+
+    def run_to_end(self, handler: str, command: Sequence[str]) -> str:
+        """Run a pod until its container exits, remove it, and return what it printed.
+
+        Raises RuntimeError where the container's exit code is not 0.
+        """
+        pod = self.run_pod(handler, command)
+        try:
+            status = wait_for(lambda: self._exited(pod), f"{command} to end")
+            output = self.output(pod)
+        finally:
+            self.remove_pod(pod)
+        if status.exit_code:
+            raise RuntimeError(f"{command}: exit code {status.exit_code}: {output}")
+        return output
+
+    def container_state(self, pod: Pod) -> int:
+        """Return the container's state: 0 created, 1 running, 2 exited, 3 unknown."""
+        return int(self._container_status(pod).state)
+
+    def output(self, pod: Pod) -> str:
+        """Return what the container printed so far."""
+        lines = pod.log_file.read_text().splitlines()
+        return "\n".join(line.split(" ", 3)[3] for line in lines)
+
+    def remove_pod(self, pod: Pod) -> None:
+        """Stop and remove a pod with its container."""
+        request = pods.PodSandboxRequest(pod_sandbox_id=pod.sandbox_id)
+        self._call("StopPodSandbox", request, pods.Empty)
+        self._call("RemovePodSandbox", request, pods.Empty)
+
+    def served(self) -> Served:
+        """Return the handlers and the default that CRI's effective config names."""
+        response = self._call("Status", pods.StatusRequest(verbose=True), pods.StatusResponse)
+        config = json.loads(response.info["config"])
+        section = config["containerd"]
+        return Served(
+            handlers={
+                name: (runtime.get("options") or {}).get("BinaryName", "")
+                for name, runtime in section["runtimes"].items()
+            },
+            default=section["defaultRuntimeName"],
+            config=config,
+        )
+
+    def ready(self) -> bool:
+        """Say whether CRI answers and its runtime is ready."""
+        try:
+            response = self._call("Status", pods.StatusRequest(), pods.StatusResponse, timeout=2.0)
+        except grpc.RpcError:
+            return False
+        return any(c.type == "RuntimeReady" and c.status for c in response.status.conditions)
+
+    def _container_status(self, pod: Pod) -> Any:  # noqa: ANN401 - a message of the dynamic module
+        request = pods.ContainerRequest(container_id=pod.container_id)
+        return self._call("ContainerStatus", request, pods.ContainerStatusResponse).status
+
+    def _exited(self, pod: Pod) -> Any:  # noqa: ANN401 - a message of the dynamic module
+        status = self._container_status(pod)
+        return status if status.state == EXITED else None
+
+    def _call(self, method: str, request: Any, answer: Any, timeout: float | None = None) -> Any:  # noqa: ANN401
+        # A channel a call: one that is kept would wait out gRPC's back-off after each restart.
+        with grpc.insecure_channel(f"unix:{self.socket}") as channel:
+            call: Any = channel.unary_unary(
+                f"/runtime.v1.RuntimeService/{method}",
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=answer.FromString,
+            )
+            return call(request, timeout=timeout or self.timeout)

@@ -1,0 +1,133 @@
+"""A process under the supervisor, as the tests handle it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+PROGRAM = Path(__file__).with_name("supervisor.py")
+PRIVATE_RUN = """
+set -e
+mount --make-rslave /
+kept=$(mktemp -d)
+mount --no-mtab -t tmpfs -o mode=755 tmpfs "$kept"
+for path in systemd dbus; do
+    [ -d "/run/$path" ] || continue
+    mkdir "$kept/$path"
+    mount --no-mtab --bind "/run/$path" "$kept/$path"
+done
+mount --no-mtab --move "$kept" /run
+rmdir "$kept"
+exec "$@"
+"""
+"""Engines put shim sockets, FIFOs and runc's state below /run whatever --state says: a /run of the
+engine's own goes with its mount namespace, and so does every mount of a container."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What the supervisor saw, in monotonic seconds."""
+
+    event: str
+    """``spawned`` or ``died``."""
+    pid: int
+    status: int | None
+    at: float
+
+
+class Supervised:
+    """One engine process that comes back when it dies, until it is stopped."""
+
+    def __init__(
+        self, directory: Path, command: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        self.directory = directory
+        self.command = tuple(command)
+        self.environment = dict(environment)
+        self.restart_delay = 0.0
+        """Seconds that a dead engine stays a zombie before the next one is started."""
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the supervisor, which starts the process."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        spawned = len(self.events())
+        self._process = subprocess.Popen(
+            (
+                *("unshare", "--mount", "sh", "-c", PRIVATE_RUN, "sh"),
+                *(sys.executable, "-I", "-S", str(PROGRAM), str(self.directory)),
+                *(str(self.restart_delay), "--", *self.command),
+            ),
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        wait_for(lambda: len(self.events()) > spawned, f"{self.command[0]} to be spawned")
+
+    def stop(self) -> None:
+        """End the process and everything that it started; nothing of it is left afterwards."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+            self._process = None
+
+    def hold(self) -> None:
+        """From now on a dead process stays dead."""
+        (self.directory / "held").touch()
+
+    def release(self) -> None:
+        """Start it again when it is dead."""
+        (self.directory / "held").unlink()
+
+    def kill(self, signal_number: signal.Signals) -> None:
+        """Signal the process."""
+        os.kill(self.pid, signal_number)
+
+    @property
+    def pid(self) -> int:
+        """The newest process, living or dead."""
+        return [event.pid for event in self.events() if event.event == "spawned"][-1]
+
+    @property
+    def supervisor_pid(self) -> int:
+        """The supervisor's own PID, the parent of the process."""
+        if self._process is None:
+            raise RuntimeError("the supervisor does not run")
+        return self._process.pid
+
+    def events(self) -> list[Event]:
+        """Return what happened so far."""
+        record = self.directory / "events"
+        if not record.exists():
+            return []
+        return [Event(**json.loads(line)) for line in record.read_text().splitlines()]
+
+    def log(self) -> str:
+        """Return what the process printed, of all its lives."""
+        return (self.directory / "log").read_text(errors="replace")
+
+    def enter(self) -> tuple[str, ...]:
+        """Return the command that runs what follows it in the process's mount namespace."""
+        return ("nsenter", "--mount", "--target", str(self.supervisor_pid), "--")
+
+
+def wait_for(look: Callable[[], T], what: str, timeout: float = 20.0) -> T:
+    """Look until there is something to see; raises TimeoutError with ``what``."""
+    deadline = time.monotonic() + timeout
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout} s for {what}")
+        time.sleep(0.01)

@@ -1,0 +1,81 @@
+"""The harness itself: what it starts comes back, and nothing of it stays."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.engine.containerd import ContainerdRelease, RealContainerd, real_containerd
+from tests.engine.supervised import wait_for
+
+pytestmark = pytest.mark.engine
+
+
+def test_a_containerd_that_dies_of_sighup_comes_back_and_its_container_lives_on(
+    containerd: RealContainerd,
+) -> None:
+    containerd.start()
+    containerd.import_image()
+    pod = containerd.cri.run_pod()
+    before = containerd.process.pid
+    containerd.process.kill(signal.SIGHUP)
+    wait_for(lambda: containerd.process.pid != before, "a new process")
+    containerd.wait_ready()
+    assert containerd.cri.container_state(pod) == 1
+    assert containerd.process.events()[1].status == signal.SIGHUP
+
+
+def test_a_pod_runs_through_the_handler_that_it_names(containerd: RealContainerd) -> None:
+    containerd.start()
+    containerd.import_image()
+    assert containerd.cri.run_to_end("runc", ("/bin/echo", "from", "inside")) == "from inside"
+
+
+def test_an_engine_that_is_held_stays_dead_until_it_is_released(containerd: RealContainerd) -> None:
+    containerd.start()
+    containerd.process.hold()
+    before = containerd.process.pid
+    containerd.process.kill(signal.SIGKILL)
+    time.sleep(0.3)
+    assert containerd.process.pid == before
+    containerd.process.release()
+    containerd.wait_ready()
+    assert containerd.process.pid != before
+
+
+@pytest.mark.usefixtures("_root")
+def test_nothing_is_left_of_an_engine_with_a_running_pod(
+    containerd_release: ContainerdRelease,
+) -> None:
+    mounts = Path("/proc/self/mounts").read_text()
+    run = sorted(Path("/run").iterdir())
+    cgroups = _cgroups()
+    with real_containerd(containerd_release) as engine:
+        engine.start()
+        engine.import_image()
+        engine.cri.run_pod()
+        engine.cri.run_to_end("", ("/bin/true",))
+        directory = engine.directory
+    assert not directory.exists()
+    assert Path("/proc/self/mounts").read_text() == mounts
+    assert sorted(Path("/run").iterdir()) == run
+    assert _cgroups() == cgroups
+    assert not [line for line in _command_lines() if str(directory) in line]
+
+
+def _cgroups() -> list[str]:
+    return sorted(root for root, _, _ in os.walk("/sys/fs/cgroup") if "k8s.io" in root)
+
+
+def _command_lines() -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return found

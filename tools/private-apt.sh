@@ -1,0 +1,80 @@
+# shellcheck shell=bash
+# An apt of the project's own under .cache/apt: other Debian suites than the machine's are looked
+# into without a line in /etc/apt, and nothing of theirs can ever be installed by accident.
+# Sourced; the caller has set ROOT, the top of the repository.
+
+APT_HOME="$ROOT/.cache/apt"
+DEBIAN_SUITES="bookworm trixie sid"
+
+# The machine's own mirror, so that proxies and local mirrors keep working. A machine that is not
+# Debian has none for Debian's suites: then debootstrap's built-in one.
+debian_mirror() {
+    local mirror
+    if [ -n "${DEBIAN_MIRROR:-}" ]; then
+        echo "$DEBIAN_MIRROR"
+        return
+    fi
+    # shellcheck source=/dev/null
+    if [ "$(. /etc/os-release && echo "$ID")" = debian ]; then
+        mirror=$(apt-get indextargets --format "\$(REPO_URI) \$(RELEASE) \$(COMPONENT)" 'Identifier: Packages' |
+            awk -v suite="$(. /etc/os-release && echo "$VERSION_CODENAME")" '$2 == suite && $3 == "main" { print $1; exit }')
+    else
+        mirror=$(sed -n 's/^DEF_MIRROR="\(.*\)"$/\1/p' "$(command -v debootstrap)")
+        case "$mirror" in *debian*) ;; *) mirror="" ;; esac
+    fi
+    if [ -z "$mirror" ]; then
+        echo "no mirror of Debian's archive is known on this machine; set DEBIAN_MIRROR to the URL of one" >&2
+        return 1
+    fi
+    echo "$mirror"
+}
+
+debian_keyring() {
+    local file
+    for file in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
+        if [ -e "$file" ]; then
+            echo "$file"
+            return
+        fi
+    done
+    echo "the package debian-archive-keyring is missing: its keys verify what is downloaded" >&2
+    return 1
+}
+
+private_apt() {
+    apt-get -q -c "$APT_HOME/apt.conf" "$@"
+}
+
+# Write the configuration, and fetch the indices unless they are less than an hour old.
+private_apt_ready() {
+    local mirror keyring
+    if [ -n "$(find "$APT_HOME/updated" -mmin -60 2>/dev/null)" ]; then
+        return
+    fi
+    mirror=$(debian_mirror)
+    keyring=$(debian_keyring)
+    mkdir -p "$APT_HOME"/{sources,lists/partial,cache/archives/partial}
+    cat >"$APT_HOME/sources/debian.sources" <<SOURCES
+Types: deb
+URIs: $mirror
+Suites: $DEBIAN_SUITES
+Components: main
+Signed-By: $keyring
+SOURCES
+    cat >"$APT_HOME/apt.conf" <<CONF
+Dir::Etc::sourcelist "/dev/null";
+Dir::Etc::sourceparts "$APT_HOME/sources";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State::Lists "$APT_HOME/lists";
+Dir::Cache "$APT_HOME/cache";
+APT::Sandbox::User "root";
+APT::Default-Release "";
+Acquire::Languages "none";
+Acquire::Retries "3";
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+CONF
+    private_apt update >&2
+    touch "$APT_HOME/updated"
+}
