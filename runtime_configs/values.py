@@ -1,0 +1,108 @@
+"""Decoded documents: key paths, values by path, and when two values mean the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal, TypeAlias
+
+KeyPath: TypeAlias = tuple[str, ...]
+Table: TypeAlias = dict[str, object]
+
+
+class _Mark(Enum):
+    """Values that no document can hold."""
+
+    REMOVE = "remove"
+    MISSING = "missing"
+
+
+REMOVE: Final = _Mark.REMOVE
+"""As a change's value: delete the key."""
+MISSING: Final = _Mark.MISSING
+"""What a key path without a value leads to."""
+Missing: TypeAlias = Literal[_Mark.MISSING]
+
+
+class Verbatim(str):
+    """A number as the document spells it, so that no digit is lost or compared away."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One difference between two tables: the value at ``path`` before and after."""
+
+    path: KeyPath
+    old: object
+    new: object
+
+
+def lookup(data: Mapping[str, object], path: KeyPath) -> object:
+    """Return the value at the key path, or MISSING; lists are not walked into."""
+    value: object = data
+    for key in path:
+        if not isinstance(value, Mapping) or key not in value:
+            return MISSING
+        value = value[key]
+    return value
+
+
+def same(left: object, right: object) -> bool:
+    """Whether two decoded values mean the same: types count, order of keys does not."""
+    if isinstance(left, Mapping):
+        return (
+            isinstance(right, Mapping)
+            and left.keys() == right.keys()
+            and all(same(value, right[key]) for key, value in left.items())
+        )
+    if isinstance(left, (list, tuple)):
+        return (
+            isinstance(right, (list, tuple))
+            and len(left) == len(right)
+            and all(map(same, left, right))
+        )
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, float) and isinstance(right, float) and math.isnan(left):
+        return math.isnan(right)
+    return left == right
+
+
+def differences(
+    old: Mapping[str, object], new: Mapping[str, object], path: KeyPath = ()
+) -> Iterator[Step]:
+    """Yield each key whose value differs; tables on both sides are walked into."""
+    for key in [*old, *(key for key in new if key not in old)]:
+        was, will = old.get(key, MISSING), new.get(key, MISSING)
+        if isinstance(was, Mapping) and isinstance(will, Mapping):
+            yield from differences(was, will, (*path, key))
+        elif not same(was, will):
+            yield Step((*path, key), was, will)
+
+
+def with_value(data: Mapping[str, object], path: KeyPath, value: object) -> Table:
+    """Return a copy with the value at the key path; REMOVE takes the key away.
+
+    Tables on the way are made; a value on the way that is no table is replaced by one.
+    Only the tables on the way are copied.
+    """
+    result = dict(data)
+    table = result
+    for key in path[:-1]:
+        inner = table.get(key, MISSING)
+        if not isinstance(inner, Mapping):
+            if value is REMOVE:
+                return result
+            inner = {}
+        copied = dict(inner)
+        table[key] = copied
+        table = copied
+    if value is REMOVE:
+        table.pop(path[-1], None)
+    else:
+        table[path[-1]] = value
+    return result
