@@ -55,14 +55,20 @@ class CriClient:
         *,
         image: str = BUSYBOX_IMAGE,
         environment: Mapping[str, str] | None = None,
+        namespace: str = "default",
+        annotations: Mapping[str, str] | None = None,
     ) -> Pod:
-        """Start a pod in the node's network, and its container; without a command it sleeps."""
+        """Start a pod in the node's network, and its container ``main``.
+
+        Without a command it sleeps.
+        """
         number = next(_serial)
         namespaces = pods.NamespaceOption(network=NODE)
         sandbox_config = pods.PodSandboxConfig(
             metadata=pods.PodSandboxMetadata(
-                name=f"pod-{number}", uid=f"uid-{number}", namespace="default", attempt=0
+                name=f"pod-{number}", uid=f"uid-{number}", namespace=namespace, attempt=0
             ),
+            annotations=dict(annotations or {}),
             log_directory=str(self.log_directory),
             linux=pods.LinuxPodSandboxConfig(
                 security_context=pods.LinuxSandboxSecurityContext(namespace_options=namespaces)
@@ -97,12 +103,19 @@ class CriClient:
             log_file=self.log_directory / f"pod-{number}.log",
         )
 
-    def run_to_end(self, handler: str, command: Sequence[str]) -> str:
+    def run_to_end(
+        self,
+        handler: str,
+        command: Sequence[str],
+        *,
+        namespace: str = "default",
+        annotations: Mapping[str, str] | None = None,
+    ) -> str:
         """Run a pod until its container exits, remove it, and return what it printed.
 
         Raises RuntimeError where the container's exit code is not 0.
         """
-        pod = self.run_pod(handler, command)
+        pod = self.run_pod(handler, command, namespace=namespace, annotations=annotations)
         try:
             status = wait_for(lambda: self._exited(pod), f"{command} to end")
             output = self.output(pod)

@@ -1,0 +1,231 @@
+"""One connected socket: moves bytes between the engine and a session, and keeps the deadlines."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from toolkit.host.clock import Clock
+from toolkit.nri.decider import Decider, Outcome, Task
+from toolkit.nri.messages import CreateContainerRequest
+from toolkit.nri.multiplexer import NriProtocolError
+from toolkit.nri.reporter import Log
+from toolkit.nri.session import Creation, Session
+
+REGISTRATION_TIMEOUT = 30.0
+"""Seconds. The engine takes up one plugin after the other and waits 5 s for a mute one, so this is
+several times that."""
+LEAVE_TIMEOUT = 1.0
+"""Seconds for open calls, and again for the engine to close its end, when we stop."""
+_RECEIVE_BYTES = 64 << 10
+
+
+class Wakeup:
+    """A pipe by which other threads interrupt the wait for the engine."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def fileno(self) -> int:
+        """For poll."""
+        return self._read
+
+    def wake(self) -> None:
+        """Interrupt the wait; also one that begins later."""
+        try:
+            os.write(self._write, b"\0")
+        except BlockingIOError:
+            return  # full: it will wake
+
+    def clear(self) -> None:
+        """Forget what woke us."""
+        try:
+            while os.read(self._read, 4096):
+                pass
+        except BlockingIOError:
+            return
+
+    def close(self) -> None:
+        """Give the pipe back."""
+        os.close(self._read)
+        os.close(self._write)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A container whose decision is awaited."""
+
+    request: CreateContainerRequest
+    deadline: float
+    """On the clock; half of the time that the engine waits."""
+
+
+class Link:
+    """Serves one connection until either side ends it."""
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        session: Session,
+        *,
+        number: int,
+        decider: Decider,
+        outcomes: SimpleQueue[Outcome],
+        wakeup: Wakeup,
+        stopping: Callable[[], bool],
+        on_registered: Callable[[], None],
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        """Take a connected socket; ``number`` tells its decisions from an earlier one's."""
+        self._socket = connected
+        self._session = session
+        self._number = number
+        self._decider = decider
+        self._outcomes = outcomes
+        self._wakeup = wakeup
+        self._stopping = stopping
+        self._on_registered = on_registered
+        self._clock = clock
+        self._log = log
+        self._pending: dict[int, Pending] = {}
+        self._announced = False
+        self._register_by = clock.now() + REGISTRATION_TIMEOUT
+        self._buffer = bytearray(_RECEIVE_BYTES)
+        connected.setblocking(False)  # noqa: FBT003 - the socket's own signature
+
+    def serve(self) -> str:
+        """Serve until the connection ends; return why, empty where we ended it.
+
+        Raises OSError and NriProtocolError where it breaks.
+        """
+        leave_by: float | None = None
+        while True:
+            if leave_by is None and self._stopping():
+                leave_by = self._clock.now() + LEAVE_TIMEOUT
+            if leave_by is not None and (self._idle() or self._clock.now() >= leave_by):
+                self._leave()
+                return ""
+            if not self._step(leave_by):
+                return "the engine closed the connection"
+
+    def _step(self, leave_by: float | None) -> bool:
+        self._flush()
+        readable = self._wait(leave_by)
+        if readable and not self._receive():
+            return False
+        self._take_outcomes()
+        self._expire()
+        if self._session.registered and not self._announced:
+            self._announced = True
+            self._on_registered()
+        if not self._announced and self._clock.now() >= self._register_by:
+            raise NriProtocolError(
+                f"the engine did not take the plugin up within {REGISTRATION_TIMEOUT:.0f} s"
+            )
+        return True
+
+    def _wait(self, leave_by: float | None) -> bool:
+        poller = select.poll()
+        poller.register(self._wakeup.fileno(), select.POLLIN)
+        wanted = select.POLLIN | (select.POLLOUT if self._session.outgoing else 0)
+        poller.register(self._socket.fileno(), wanted)
+        ends = [pending.deadline for pending in self._pending.values()]
+        ends += [] if self._announced else [self._register_by]
+        ends += [] if leave_by is None else [leave_by]
+        timeout = max(0.0, min(ends) - self._clock.now()) * 1000 + 1 if ends else None
+        ready = dict(poller.poll(timeout))
+        if self._wakeup.fileno() in ready:
+            self._wakeup.clear()
+        return bool(ready.get(self._socket.fileno(), 0) & ~select.POLLOUT)
+
+    def _receive(self) -> bool:
+        try:
+            size = self._socket.recv_into(self._buffer)
+        except BlockingIOError:
+            return True
+        if size == 0:
+            return False
+        for creation in self._session.receive(memoryview(self._buffer)[:size]):
+            self._decide(creation)
+        return True
+
+    def _decide(self, creation: Creation) -> None:
+        key = (self._number, creation.stream)
+        if self._decider.submit(Task(key=key, request=creation.request)):
+            deadline = self._clock.now() + creation.timeout / 2
+            self._pending[creation.stream] = Pending(request=creation.request, deadline=deadline)
+        else:
+            self._say_without("no decision: earlier ones still hang", creation.request)
+            self._session.answer(creation.stream, ())
+
+    def _take_outcomes(self) -> None:
+        while True:
+            try:
+                outcome = self._outcomes.get_nowait()
+            except Empty:
+                break
+            number, stream = outcome.key
+            # A late decision has had its answer; one of an earlier connection has nobody to tell.
+            pending = self._pending.pop(stream, None) if number == self._number else None
+            if pending is None:
+                continue
+            if outcome.error:
+                self._say_without(f"the decision failed: {outcome.error}", pending.request)
+            self._session.answer(stream, outcome.devices)
+        self._flush()
+
+    def _expire(self) -> None:
+        now = self._clock.now()
+        for stream, pending in list(self._pending.items()):
+            if now >= pending.deadline:
+                del self._pending[stream]
+                self._session.answer(stream, ())
+                self._flush()
+                self._decider.give_up((self._number, stream))
+                self._say_without("no decision in time", pending.request)
+
+    def _say_without(self, reason: str, request: CreateContainerRequest) -> None:
+        self._log.error(
+            "nri.container_without_devices",
+            f"container created without CDI devices: {reason}",
+            pod=pod_name(request),
+            container=request.container.name if request.container else "",
+        )
+
+    def _flush(self) -> None:
+        outgoing = self._session.outgoing
+        try:
+            while outgoing:
+                sent = self._socket.send(outgoing, socket.MSG_NOSIGNAL)
+                del outgoing[:sent]
+        except BlockingIOError:
+            return  # the rest goes when the engine has read
+
+    def _idle(self) -> bool:
+        """Nothing is asked, by us or by the engine, that has not had its answer."""
+        if self._session.open_calls or self._session.outgoing:
+            return False
+        poller = select.poll()
+        poller.register(self._socket.fileno(), select.POLLIN)
+        return not poller.poll(0)
+
+    def _leave(self) -> None:
+        """End our direction first and wait for the engine to end its own.
+
+        Closing with unread bytes would reset the connection, an error in the engine's log.
+        """
+        self._socket.shutdown(socket.SHUT_WR)
+        self._socket.settimeout(LEAVE_TIMEOUT)
+        end = self._clock.now() + LEAVE_TIMEOUT
+        while self._clock.now() < end and self._socket.recv(_RECEIVE_BYTES):
+            pass
+
+
+def pod_name(request: CreateContainerRequest) -> str:
+    """Return ``namespace/name`` of a request's pod."""
+    return f"{request.pod.namespace}/{request.pod.name}" if request.pod else "unknown"

@@ -1,0 +1,257 @@
+"""The NRI plugin: stays connected to the engine, for ever, and gives containers their CDI devices.
+
+Three threads beside the one that waits for signals: one talks to the engine, one decides, one
+writes the log. Signals stay blocked in all of them and are taken by the clock of the first alone.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from queue import SimpleQueue
+
+from toolkit import logs
+from toolkit.errors import InterruptedBySignalError, ToolkitError
+from toolkit.host.clock import Clock, SystemClock
+from toolkit.nri.backoff import Backoff
+from toolkit.nri.decider import Decider, Outcome
+from toolkit.nri.devices import MANAGEMENT_KIND, Decision, Policy, decide
+from toolkit.nri.link import Link, Wakeup, pod_name
+from toolkit.nri.messages import Container, CreateContainerRequest, PodSandbox
+from toolkit.nri.reporter import Log, Reporter
+from toolkit.nri.session import Identity, Session
+from toolkit.settings import NriSettings
+
+PLUGIN_NAME = "nvidia-toolkit"
+_STOP_TIMEOUT = 5.0
+"""Seconds for the threads to end; more than what leaving takes."""
+_LISTED_NAMES = 10
+"""Device names in a log line; an annotation may hold thousands."""
+
+
+class NriState(StrEnum):
+    """Whether the engine asks us for new containers."""
+
+    CONNECTING = "connecting"
+    REGISTERED = "registered"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NriStatus:
+    """What ``status`` and ``/readyz`` show of the plugin."""
+
+    state: NriState
+    socket: str
+    engine: str = ""
+    """Name and version, as the engine said when it last registered us."""
+    reason: str = ""
+    """Why we are not registered."""
+    registrations: int = 0
+    """How often the engine has taken us up."""
+
+    @property
+    def ready(self) -> bool:
+        """The engine has taken us up and is connected."""
+        return self.state is NriState.REGISTERED
+
+
+class Plugin:
+    """The plugin with its threads; ``start``, then ``stop``, each once."""
+
+    def __init__(
+        self,
+        settings: NriSettings,
+        *,
+        cdi_kind: str,
+        socket_path: str,
+        on_state: Callable[[NriStatus], None] = lambda _status: None,
+        clock: Clock | None = None,
+        log: Log | None = None,
+        decide_devices: Callable[[PodSandbox, Container, Policy], Decision] = decide,
+    ) -> None:
+        """``socket_path`` is the engine's NRI socket as this process reaches it.
+
+        ``on_state`` is called at each change, in the order of the changes, by a thread that holds
+        up nothing.
+        """
+        self._identity = Identity(name=PLUGIN_NAME, index=settings.index)
+        self._policy = Policy(
+            management_kinds=frozenset({MANAGEMENT_KIND, cdi_kind}),
+            namespaces=frozenset({settings.namespace, *settings.management_namespaces} - {""}),
+        )
+        self._path = socket_path
+        self._on_state = on_state
+        self._clock: Clock = clock or SystemClock()
+        self._log: Log = log or logs.get(__name__)
+        self._decide_devices = decide_devices
+        self._reporter = Reporter(self._log)
+        self._decider = Decider(self._devices_for, self._decided)
+        self._thread = threading.Thread(target=self._run, name="nri-engine", daemon=True)
+        self._status = NriStatus(state=NriState.CONNECTING, socket=settings.socket)
+        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        self._stopping = threading.Event()
+        self._wakeup = Wakeup()
+        self._complained = ""
+
+    @property
+    def status(self) -> NriStatus:
+        """The state at this moment; may be read from any thread."""
+        return self._status
+
+    def serve_until_signal(self) -> None:
+        """Serve until a termination signal is taken, then unregister."""
+        self.start()
+        try:
+            while True:
+                self._clock.sleep(3600.0)
+        except InterruptedBySignalError as signalled:
+            self._log.step("nri.stopping", "stopping", signal=signalled.signal_name)
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        """Begin to connect, and go on for ever; returns at once."""
+        self._reporter.start()
+        self._decider.start()
+        self._report(self._status)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer what is asked, unregister, and let the threads end."""
+        self._stopping.set()
+        self._wakeup.wake()
+        self._thread.join(_STOP_TIMEOUT)
+        self._decider.close()
+        self._set_state(NriState.STOPPED, "")
+        self._reporter.close(_STOP_TIMEOUT)
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        number = 0
+        while not self._stopping.is_set():
+            number += 1
+            before = self._status.registrations
+            try:
+                reason = self._connect_and_serve(number)
+            except (OSError, ToolkitError) as error:
+                reason = str(error)
+            except Exception as error:  # noqa: BLE001 - a mistake of ours costs a connection, not the plugin
+                self._reporter.error("nri.failed", "the plugin failed", error=repr(error))
+                reason = repr(error)
+            if self._stopping.is_set():
+                return
+            if self._status.registrations != before:
+                backoff.reset()
+                self._complained = ""
+            self._complain(reason)
+            self._set_state(NriState.CONNECTING, reason)
+            self._stopping.wait(backoff.next())
+
+    def _connect_and_serve(self, number: int) -> str:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
+            connected.connect(self._path)
+            session = Session(self._identity, self._misunderstood)
+            link = Link(
+                connected,
+                session,
+                number=number,
+                decider=self._decider,
+                outcomes=self._outcomes,
+                wakeup=self._wakeup,
+                stopping=self._stopping.is_set,
+                on_registered=lambda: self._registered(session),
+                clock=self._clock,
+                log=self._reporter,
+            )
+            return link.serve()
+
+    def _registered(self, session: Session) -> None:
+        engine = session.engine
+        name = f"{engine.name} {engine.version}".strip() if engine else ""
+        self._status = replace(
+            self._status, engine=name, registrations=self._status.registrations + 1
+        )
+        self._reporter.step(
+            "nri.registered",
+            "registered with the engine",
+            engine=name,
+            plugin=f"{self._identity.index:02d}-{self._identity.name}",
+        )
+        if engine is None or not engine.request_timeout:
+            self._reporter.warning(
+                "nri.engine_too_old",
+                "the engine's NRI is older than 0.7 and knows no CDI devices: containers will not"
+                " get any; containerd 2.0 and later do",
+                engine=name,
+            )
+        self._set_state(NriState.REGISTERED, "")
+
+    def _set_state(self, state: NriState, reason: str) -> None:
+        status = replace(self._status, state=state, reason=reason)
+        if status.state is not self._status.state or status.reason != self._status.reason:
+            self._status = status
+            self._report(status)
+
+    def _report(self, status: NriStatus) -> None:
+        self._reporter.call(lambda: self._on_state(status))
+
+    def _complain(self, reason: str) -> None:
+        """Say once why there is no connection, not at every attempt."""
+        if reason != self._complained:
+            self._complained = reason
+            self._reporter.warning(
+                "nri.disconnected",
+                "not connected to the engine's NRI socket, trying again for as long as it takes",
+                socket=self._path,
+                reason=reason,
+            )
+
+    def _misunderstood(self, reason: str) -> None:
+        self._reporter.error("nri.container_without_devices", reason)
+
+    def _decided(self, outcome: Outcome) -> None:
+        self._outcomes.put(outcome)
+        self._wakeup.wake()
+
+    def _devices_for(self, request: CreateContainerRequest) -> Sequence[str]:
+        pod, container = request.pod or PodSandbox(), request.container or Container()
+        decision = self._decide_devices(pod, container, self._policy)
+        if decision.annotation is not None:
+            self._tell(request, decision)
+        return decision.devices
+
+    def _tell(self, request: CreateContainerRequest, decision: Decision) -> None:
+        """Say what a pod gets, and what it asked for and does not get."""
+        who = {
+            "pod": pod_name(request),
+            "container": request.container.name if request.container else "",
+            "annotation": decision.annotation,
+        }
+        if decision.not_allowed:
+            self._reporter.warning(
+                "nri.management_device_refused",
+                "management device left out: the pod's namespace may not have it; allow it with"
+                " --nri-management-cdi-device-namespaces",
+                **who,
+                devices=_listed(decision.not_allowed),
+            )
+        if decision.invalid:
+            self._reporter.warning(
+                "nri.invalid_device_name",
+                "left out what is no CDI device name (vendor/class=name)",
+                **who,
+                names=_listed(decision.invalid),
+            )
+        if decision.devices:
+            self._reporter.step(
+                "nri.devices_added", "CDI devices added", **who, devices=_listed(decision.devices)
+            )
+
+
+def _listed(names: Sequence[str]) -> list[str]:
+    shown = [name[:200] for name in names[:_LISTED_NAMES]]
+    return shown if len(names) <= _LISTED_NAMES else [*shown, f"and {len(names) - len(shown)} more"]

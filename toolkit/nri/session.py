@@ -1,0 +1,212 @@
+"""One connection to the engine's NRI socket, without the socket: bytes in, bytes out.
+
+The handshake runs by itself: we register, the engine configures and synchronizes us. What is left
+for the caller are the containers that are being created, each of which wants one answer in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from toolkit.nri.messages import (
+    PLUGIN_SERVICE,
+    RUNTIME_SERVICE,
+    CDIDevice,
+    Code,
+    ConfigureRequest,
+    ConfigureResponse,
+    ContainerAdjustment,
+    CreateContainerRequest,
+    CreateContainerResponse,
+    Event,
+    RegisterPluginRequest,
+    SynchronizeRequest,
+    SynchronizeResponse,
+)
+from toolkit.nri.multiplexer import Connection, Demultiplexer, NriProtocolError, multiplex
+from toolkit.nri.ttrpc import Call, ClientSide, ServerSide
+from toolkit.nri.wire import WireError, decode
+
+DEFAULT_REQUEST_TIMEOUT = 2.0
+"""Seconds that the engine waits for an answer where it does not say (NRI, pkg/api/timeouts.go)."""
+MAX_OUTGOING = 1 << 20
+"""Bytes that wait for the engine to read them; beyond that it has stopped reading."""
+_NOTHING_TO_CHANGE = frozenset(
+    {
+        "Shutdown",
+        "RunPodSandbox",
+        "UpdatePodSandbox",
+        "PostUpdatePodSandbox",
+        "StopPodSandbox",
+        "RemovePodSandbox",
+        "PostCreateContainer",
+        "StartContainer",
+        "PostStartContainer",
+        "UpdateContainer",
+        "PostUpdateContainer",
+        "StopContainer",
+        "RemoveContainer",
+        "StateChange",
+        "ValidateContainerAdjustment",
+    }
+)
+"""Calls of the Plugin service to which an empty message says "nothing to change": we subscribe to
+none of them, but an engine that calls anyway shall not be held up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who we are to the engine."""
+
+    name: str
+    index: int
+    """Plugins are called in ascending order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Who the engine says it is."""
+
+    name: str
+    version: str
+    request_timeout: float
+    """Seconds; 0: it does not say, as before NRI 0.7, which knows no CDI devices either."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Creation:
+    """A container that is being created and waits for our answer."""
+
+    stream: int
+    request: CreateContainerRequest
+    timeout: float
+    """Seconds that the engine waits."""
+
+
+class Session:
+    """The state of one connection."""
+
+    def __init__(self, identity: Identity, on_error: Callable[[str], None]) -> None:
+        """``on_error`` hears of what was answered without being understood."""
+        self._incoming = Demultiplexer()
+        self._plugin = ServerSide()
+        self._runtime = ClientSide()
+        self._on_error = on_error
+        self._accepted = False
+        self._synchronized = False
+        self._outgoing = bytearray()
+        self.engine: Engine | None = None
+        """None until the engine has configured us."""
+        register = RegisterPluginRequest(
+            plugin_name=identity.name, plugin_idx=f"{identity.index:02d}"
+        )
+        _, data = self._runtime.call(RUNTIME_SERVICE, "RegisterPlugin", register)
+        self._send(Connection.RUNTIME, data)
+
+    @property
+    def registered(self) -> bool:
+        """The engine has taken us up: from now on it asks us for every new container."""
+        return self._accepted and self._synchronized
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that wait for our answer."""
+        return self._plugin.open_calls
+
+    @property
+    def held(self) -> int:
+        """Bytes held for unfinished frames and for an engine that does not read."""
+        return self._plugin.held + self._runtime.held + len(self._outgoing)
+
+    @property
+    def outgoing(self) -> bytearray:
+        """What is to be sent; the caller removes from the front what it has sent."""
+        return self._outgoing
+
+    def receive(self, data: bytes | memoryview) -> Sequence[Creation]:
+        """Take what came from the socket; return the containers that want an answer.
+
+        Raises NriProtocolError where the connection can't go on.
+        """
+        creations: list[Creation] = []
+        for connection, piece in self._incoming.feed(data):
+            if connection == Connection.PLUGIN:
+                for call in self._plugin.feed(piece):
+                    creations.extend(self._handle(call))
+                self._send(Connection.PLUGIN, self._plugin.refusals())
+            elif connection == Connection.RUNTIME:
+                self._take_replies(piece)
+        return creations
+
+    def answer(self, stream: int, devices: Sequence[str]) -> None:
+        """Answer a creation; a second answer to the same one is dropped."""
+        adjust = ContainerAdjustment(cdi_devices=tuple(CDIDevice(name=name) for name in devices))
+        response = CreateContainerResponse(adjust=adjust if devices else None)
+        self._send(Connection.PLUGIN, self._plugin.answer(stream, response))
+
+    def _send(self, connection: Connection, data: bytes) -> None:
+        if len(self._outgoing) + len(data) > MAX_OUTGOING:
+            raise NriProtocolError("the engine does not read our answers")
+        self._outgoing += multiplex(connection, data)
+
+    def _take_replies(self, piece: memoryview) -> None:
+        try:
+            for reply in self._runtime.feed(piece):
+                if reply.code != Code.OK:
+                    raise NriProtocolError(f"the engine refuses the plugin: {reply.message}")
+                self._accepted = True
+        except WireError as error:
+            raise NriProtocolError(f"an answer that can't be read: {error.message}") from error
+
+    def _handle(self, call: Call) -> Sequence[Creation]:
+        if call.service == PLUGIN_SERVICE and call.method == "CreateContainer":
+            return self._create_container(call)
+        self._send(Connection.PLUGIN, self._control(call))
+        return ()
+
+    def _create_container(self, call: Call) -> Sequence[Creation]:
+        # An error status would fail the container: the answer is an empty adjustment instead.
+        if self._plugin.busy:
+            self._on_error("too many containers at once; one was created without devices")
+        else:
+            try:
+                request = decode(CreateContainerRequest, call.payload)
+            except WireError as error:
+                self._on_error(f"a request that can't be read, no devices: {error.message}")
+            else:
+                named = self.engine.request_timeout if self.engine else 0.0
+                timeout = call.timeout or named or DEFAULT_REQUEST_TIMEOUT
+                return (Creation(stream=call.stream, request=request, timeout=timeout),)
+        self.answer(call.stream, ())
+        return ()
+
+    def _control(self, call: Call) -> bytes:
+        try:
+            if call.service != PLUGIN_SERVICE:
+                return self._unknown(call)
+            if call.method == "Configure":
+                return self._configure(call)
+            if call.method == "Synchronize":
+                more = decode(SynchronizeRequest, call.payload).more
+                self._synchronized = not more
+                return self._plugin.answer(call.stream, SynchronizeResponse(more=more))
+        except WireError as error:
+            return self._plugin.fail(call.stream, Code.INVALID_ARGUMENT, error.message)
+        if call.method in _NOTHING_TO_CHANGE:
+            return self._plugin.answer(call.stream, CreateContainerResponse())
+        return self._unknown(call)
+
+    def _configure(self, call: Call) -> bytes:
+        request = decode(ConfigureRequest, call.payload)
+        self.engine = Engine(
+            name=request.runtime_name,
+            version=request.runtime_version,
+            request_timeout=max(0, request.request_timeout) / 1000,
+        )
+        subscribed = ConfigureResponse(events=Event.CREATE_CONTAINER.mask)
+        return self._plugin.answer(call.stream, subscribed)
+
+    def _unknown(self, call: Call) -> bytes:
+        reason = f"{call.service}/{call.method} is not served here"
+        return self._plugin.fail(call.stream, Code.UNIMPLEMENTED, reason[:200])

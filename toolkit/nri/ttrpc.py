@@ -1,0 +1,154 @@
+"""ttrpc over one logical connection: the calls that come in, and the answers to our own.
+
+Unary calls only, as NRI makes them. What a peer gets wrong is answered with a status where the
+protocol has one, and never costs more memory than one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from toolkit.nri.frames import FrameReader, FrameType, frame
+from toolkit.nri.messages import Code, Request, Response, Status
+from toolkit.nri.wire import WireError, decode, encode
+
+MAX_OPEN_CALLS = 64
+"""Calls that wait for our answer. The engine asks for one container after the other; a peer that
+goes on asking without waiting is told that we are busy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call that wants exactly one answer."""
+
+    stream: int
+    service: str
+    method: str
+    payload: bytes | memoryview
+    timeout: float
+    """Seconds that the caller waits; 0: for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The answer to a call of ours."""
+
+    stream: int
+    code: int
+    message: str
+
+
+class ServerSide:
+    """The connection on which the other side calls us."""
+
+    def __init__(self) -> None:
+        self._frames = FrameReader()
+        self._last_stream = 0
+        self._open: set[int] = set()
+        self._refusals = bytearray()
+
+    @property
+    def open_calls(self) -> int:
+        """Calls that wait for our answer."""
+        return len(self._open)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the unfinished frame."""
+        return self._frames.held
+
+    def feed(self, piece: bytes | memoryview) -> Iterator[Call]:
+        """Yield each call that the piece completes; what is refused is answered by ``refusals``."""
+        for received in self._frames.feed(piece):
+            if received.oversized:
+                self._refuse(received.stream, Code.RESOURCE_EXHAUSTED, "message too large")
+            elif received.type == FrameType.DATA:
+                self._refuse(received.stream, Code.INVALID_ARGUMENT, "no such stream")
+            elif received.type == FrameType.REQUEST:
+                call = self._request(received.stream, received.data)
+                if call is not None:
+                    yield call
+
+    def _request(self, stream: int, data: bytes | bytearray) -> Call | None:
+        if stream % 2 == 0 or stream <= self._last_stream:
+            self._refuse(stream, Code.INVALID_ARGUMENT, "stream ids are odd and increase")
+            return None
+        self._last_stream = stream
+        try:
+            request = decode(Request, data)
+        except WireError as error:
+            self._refuse(stream, Code.INVALID_ARGUMENT, error.message)
+            return None
+        self._open.add(stream)
+        return Call(
+            stream=stream,
+            service=request.service,
+            method=request.method,
+            payload=request.payload,
+            timeout=max(0, request.timeout_nano) / 1e9,
+        )
+
+    @property
+    def busy(self) -> bool:
+        """More calls are open than we keep."""
+        return len(self._open) > MAX_OPEN_CALLS
+
+    def _refuse(self, stream: int, code: Code, reason: str) -> None:
+        answer = Response(status=Status(code=code, message=reason))
+        self._refusals += frame(stream, FrameType.RESPONSE, encode(answer))
+
+    def refusals(self) -> bytes:
+        """Take the answers to what was refused."""
+        taken, self._refusals = bytes(self._refusals), bytearray()
+        return taken
+
+    def answer(self, stream: int, message: object) -> bytes:
+        """Answer a call; nothing for a stream that has its answer already."""
+        return self._close(stream, Response(payload=encode(message)))
+
+    def fail(self, stream: int, code: Code, reason: str) -> bytes:
+        """Answer a call with an error."""
+        return self._close(stream, Response(status=Status(code=code, message=reason)))
+
+    def _close(self, stream: int, response: Response) -> bytes:
+        if stream not in self._open:
+            return b""
+        self._open.discard(stream)
+        return frame(stream, FrameType.RESPONSE, encode(response))
+
+
+class ClientSide:
+    """The connection on which we call the other side."""
+
+    def __init__(self) -> None:
+        self._frames = FrameReader()
+        self._next_stream = 1
+        self._open: set[int] = set()
+
+    @property
+    def held(self) -> int:
+        """Bytes of the unfinished frame."""
+        return self._frames.held
+
+    def call(self, service: str, method: str, message: object) -> tuple[int, bytes]:
+        """Return the call's stream and its frame."""
+        stream = self._next_stream
+        self._next_stream += 2
+        self._open.add(stream)
+        request = Request(service=service, method=method, payload=encode(message))
+        return stream, frame(stream, FrameType.REQUEST, encode(request))
+
+    def feed(self, piece: bytes | memoryview) -> Iterator[Reply]:
+        """Yield each answer that the piece completes; answers that nobody waits for are dropped.
+
+        Raises WireError on an answer that can't be read.
+        """
+        for received in self._frames.feed(piece):
+            if received.type != FrameType.RESPONSE or received.stream not in self._open:
+                continue
+            self._open.discard(received.stream)
+            if received.oversized:
+                raise WireError("an answer larger than ttrpc allows")
+            status = decode(Response, received.data).status or Status()
+            yield Reply(stream=received.stream, code=status.code, message=status.message)
