@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -14,6 +14,8 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 class Mount:
     """One line of mountinfo (proc(5))."""
 
+    number: str
+    """Its ID: no two mounts of the machine share one, in whatever mount namespace."""
     device: str
     """``major:minor``, the same number in every mount namespace."""
     root: str
@@ -38,6 +40,7 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
             continue
         mounts.append(
             Mount(
+                number=fields[0],
                 device=device,
                 root=_unescape(root),
                 point=_unescape(point),
@@ -84,17 +87,7 @@ def covering(path: str, mounts: Sequence[Mount]) -> Mount | None:
 def rebased(mounts: Sequence[Mount], directory: str) -> tuple[Mount, ...]:
     """Return the part of a table at and below a directory, as if that directory were the root."""
     parts = [(mount, below(mount.point, directory)) for mount in mounts]
-    return tuple(
-        Mount(
-            device=mount.device,
-            root=mount.root,
-            point=rest or "/",
-            writable=mount.writable,
-            kind=mount.kind,
-        )
-        for mount, rest in parts
-        if rest is not None
-    )
+    return tuple(replace(mount, point=rest or "/") for mount, rest in parts if rest is not None)
 
 
 def place_on_host(mount: Mount, host: Sequence[Mount]) -> str | None:

@@ -240,23 +240,17 @@ def _in_container(root: str, own: Sequence[Mount], proc: str) -> bool:
     """Tell whether this process sees the host through a mount, in a mount table of its own.
 
     A host root that is no mount (a plain directory, or / itself) is not a container's; one that is
-    a mount may still be a disk that an administrator mounted on a plain machine.
+    a mount may still be a disk that an administrator mounted on a plain machine: there the first
+    process has the same mounts.
     """
     if root == "/" or not any(mount.point == root for mount in own):
         return False
-    namespaces = (_namespace(proc, "self"), _namespace(proc, "1"))
-    if None not in namespaces and namespaces[0] != namespaces[1]:
+    of_init = read_mountinfo(f"{proc}/1/mountinfo")
+    if of_init and not {mount.number for mount in own} & {mount.number for mount in of_init}:
         return True
     top = covering("/", own)
     layered = top is not None and top.kind in _LAYERED
     return layered or any(mount.point in _ENGINE_FILES for mount in own)
-
-
-def _namespace(proc: str, pid: str) -> str | None:
-    try:
-        return os.readlink(os.path.join(proc, pid, "ns/mnt"))
-    except OSError:
-        return None
 
 
 def _tables_of_init(root: str, own: Sequence[Mount], proc: str) -> list[tuple[Mount, ...]]:
