@@ -27,14 +27,26 @@ class EngineControl(Protocol):
         Raises EngineNotFoundError where something else than the engine answers.
         """
 
-    def check_staged(self, path: str, executable: str) -> bytes | None:
+    def check_staged(
+        self, path: str, executable: str, arguments: tuple[str, ...] = ()
+    ) -> bytes | None:
         """Let the engine's own binary load a staged top-level config, and return its dump.
+
+        ``arguments`` are the running daemon's own, with which the file may clash (dockerd).
 
         None where this engine or version has no such command. Raises EngineRejectedError with the
         engine's reason where it refuses.
         """
 
-    def reload(self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float) -> ReloadReport:
+    def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
+        """Raise EngineNotFoundError where a reload would leave the node without its engine.
+
+        To be asked before anything is written: nobody supervises the process.
+        """
+
+    def reload(
+        self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float
+    ) -> ReloadReport:
         """Make the engine take its config up and wait until it answers.
 
         Raises EngineNotFoundError where the process is not the engine any more,
@@ -52,4 +64,4 @@ class EngineControl(Protocol):
         """
 
     def held(self, toolkit_dir: str) -> HoldReport:
-        """Say which containers, running or stopped, have a binary below ``toolkit_dir`` as runtime."""
+        """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime."""

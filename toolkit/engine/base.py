@@ -1,0 +1,233 @@
+"""What every engine's control has in common: facts, reload, and the wait for the handlers."""
+
+from __future__ import annotations
+
+import os
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime_configs.adapter import Placement
+from runtime_configs.model import EffectiveConfig, EngineName, HostView, Version
+from toolkit.engine import peer, sources, wait
+from toolkit.engine.answers import LiveAnswer, Served
+from toolkit.engine.contradictions import Contradictions
+from toolkit.engine.facts import (
+    EngineProcess,
+    Expectation,
+    HoldReport,
+    HostFacts,
+    ReloadReport,
+    Source,
+)
+from toolkit.engine.locate import Located, Locator, refuse_stranger
+from toolkit.engine.reload import Restarter, method
+from toolkit.engine.verify import shortcomings
+from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
+from toolkit.host.clock import Clock
+from toolkit.host.commands import Commands
+from toolkit.host.paths import HostRoot
+from toolkit.host.processes import ProcessTable, Signaller
+from toolkit.host.services import Services
+from toolkit.settings import EngineSettings, RestartMode
+
+_ONE_LOOK = 0.5
+"""Seconds that one look at a socket may take while it is waited for."""
+_ONE_CALL = 2.0
+"""Seconds that one call may take while an engine is waited for: safe points come between calls."""
+_PROGRAM_DIRECTORIES = ("/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin", "/bin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The node as the controls reach it; each part has a fake for the tests."""
+
+    root: HostRoot
+    view: HostView
+    table: ProcessTable
+    signaller: Signaller
+    commands: Commands
+    services: Services
+
+
+class BaseControl(ABC):
+    """Fulfils ``EngineControl`` but for what an engine says in its own way."""
+
+    name: EngineName
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        host: Host,
+        decode: Callable[[bytes], EffectiveConfig],
+    ) -> None:
+        self._settings = settings
+        self._host = host
+        self._decode = decode
+        self._locator = Locator(self.name, host.root, host.table)
+        self._socket = host.root.host_path(settings.socket.path)
+        self._access = host.root.access(self._socket)
+
+    @abstractmethod
+    def _ask(self, access: str, deadline: float) -> LiveAnswer:
+        """Ask the running daemon. Raises ToolkitError where it does not answer."""
+
+    @abstractmethod
+    def _answers(self, deadline: float) -> bool:
+        """Whether the engine answers its API; one that never will counts as answering."""
+
+    @abstractmethod
+    def _served(self, deadline: float) -> Served:
+        """Ask what is served. Raises EngineRejectedError where waiting won't mend it."""
+
+    @abstractmethod
+    def _config_option(self, arguments: tuple[str, ...]) -> str | None:
+        """Return the top-level config that the daemon's arguments name."""
+
+    @abstractmethod
+    def _dump_command(self, executable: str, top_level: str) -> tuple[str, ...] | None:
+        """Return the command that prints the effective config."""
+
+    @abstractmethod
+    def held(self, toolkit_dir: str) -> HoldReport:
+        """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime."""
+
+    def facts(self, deadline: float) -> HostFacts:
+        """Look at the engine as it is now, once; ``deadline`` bounds the calls."""
+        located = self._locator.locate(self._socket, deadline)
+        quiet = self._settings.restart_mode is RestartMode.NONE
+        if not quiet:
+            refuse_stranger(located)
+        unreachable = located.unreachable or located.stranger
+        live = LiveAnswer()
+        if unreachable is None:
+            try:
+                live = self._ask(located.access, deadline)
+            except ToolkitError as error:
+                unreachable = f"{self.name} on {self._socket} does not answer: {error.message}"
+        return self._assemble(located, live, unreachable)
+
+    def _assemble(self, located: Located, live: LiveAnswer, unreachable: str | None) -> HostFacts:
+        process = located.process
+        arguments = process.arguments if process is not None else ()
+        running = self._config_option(arguments)
+        declared = self._settings.config
+        contradictions = Contradictions(self._host.root)
+        top_level = self._host.root.host_path(declared.path)
+        if running is not None and declared.declared:
+            contradictions.compare(f"top-level config ({declared.source})", declared.path, running)
+        elif running is not None:
+            top_level = running
+        executable = self._executable(process)
+        read = sources.effective(
+            sources.SourceRequest(
+                sources=self._settings.config_sources,
+                live=live.config,
+                dump=self._dump_command(executable, top_level) if executable else None,
+                file=top_level,
+            ),
+            self._host.commands,
+            self._host.view,
+            self._decode,
+        )
+        version, version_source = self._version(live, executable)
+        drop_in = self._settings.drop_in
+        return HostFacts(
+            engine=self.name,
+            socket=self._socket,
+            process=process,
+            unreachable=unreachable,
+            version=version,
+            version_source=version_source,
+            top_level=top_level,
+            drop_in=self._host.root.host_path(drop_in.path) if drop_in is not None else None,
+            effective=read.config,
+            effective_source=read.source,
+            executable=executable,
+            distribution="plain",
+            placement=Placement.PLAIN,
+            template=None,
+            warnings=contradictions.found,
+        )
+
+    def _executable(self, process: EngineProcess | None) -> str | None:
+        """Return the engine's binary: the declared one, the running one, or one in the PATH."""
+        declared = self._settings.executable_path
+        if declared is not None and declared.startswith("/"):
+            return self._host.root.host_path(declared)
+        program = declared or self._program
+        candidates = [f"{directory}/{program}" for directory in _PROGRAM_DIRECTORIES]
+        if declared is None and process is not None:
+            candidates.insert(0, process.executable)
+        for path in candidates:
+            if os.access(self._host.root.access(path), os.X_OK):
+                return path
+        return None
+
+    @property
+    def _program(self) -> str:
+        return str(self.name)
+
+    def _version(
+        self, live: LiveAnswer, executable: str | None
+    ) -> tuple[Version | None, Source | None]:
+        if live.version is not None and (version := sources.parse_version(live.version)):
+            return version, Source.LIVE
+        if executable is None:
+            return None, None
+        result = self._host.commands.run((executable, "--version"), _ONE_CALL * 5)
+        version = sources.parse_version(result.output.decode(errors="replace"))
+        return version, Source.COMMAND if version is not None else None
+
+    def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
+        """Raise EngineNotFoundError where a reload would leave the node without its engine."""
+        method(self.name, process, mode)
+
+    def reload(
+        self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float
+    ) -> ReloadReport:
+        """Make the engine take its config up and wait until it answers."""
+        how = method(self.name, process, mode)
+        return self._restarter(clock).restart(process, how, clock, deadline)
+
+    def start(self, process: EngineProcess, clock: Clock, deadline: float) -> ReloadReport:
+        """Bring an engine back that is gone (its unit is started, a supervisor is waited for)."""
+        return self._restarter(clock).start(process, clock, deadline)
+
+    def _restarter(self, clock: Clock) -> Restarter:
+        def watch() -> tuple[bool, EngineProcess | None]:
+            if not peer.accepts(self._access):
+                return False, None
+            return True, self._locator.current(
+                self._socket, self._access, time.monotonic() + _ONE_LOOK
+            )
+
+        def answers(deadline: float) -> bool:
+            clock.check()
+            return self._answers(min(deadline, time.monotonic() + _ONE_CALL))
+
+        host = self._host
+        return Restarter(self.name, host.signaller, host.services, watch, answers)
+
+    def verify(self, expected: Expectation, clock: Clock, deadline: float) -> None:
+        """Wait until the engine serves what is expected."""
+        missing: tuple[str, ...] = ()
+
+        def look() -> bool | None:
+            nonlocal missing
+            clock.check()
+            served = self._served(min(deadline, time.monotonic() + _ONE_CALL))
+            if served.config is None:
+                missing = (served.pending,)
+            else:
+                missing = shortcomings(expected, served.config, served.listed)
+                if served.config.disabled and expected.served:
+                    raise EngineRejectedError(f"{self.name} on {self._socket}: {missing[0]}")
+            return True if not missing else None
+
+        if wait.until(look, clock, deadline) is None:
+            raise EngineTimeoutError(
+                f"{self.name} on {self._socket} serves something else: {'; '.join(missing)}",
+                "see the engine's log; the change is undone",
+            )

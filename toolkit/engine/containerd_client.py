@@ -1,0 +1,121 @@
+"""containerd's own API: version, plugins, and the containers of all namespaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError
+
+from toolkit.engine.protos import (
+    containerd_containers_pb2 as containers_pb2,
+)
+from toolkit.engine.protos import (
+    containerd_introspection_pb2 as introspection_pb2,
+)
+from toolkit.engine.protos import (
+    containerd_namespaces_pb2 as namespaces_pb2,
+)
+from toolkit.engine.protos import (
+    containerd_version_pb2 as version_pb2,
+)
+from toolkit.engine.protos import (
+    linux_runc_options_pb2,
+    runc_options_pb2,
+)
+from toolkit.engine.rpc import Caller
+
+if TYPE_CHECKING:
+    from google.protobuf.any_pb2 import Any
+
+_API = "/containerd.services"
+_CRI_PLUGINS = ("cri", "runtime", "images")
+"""Plugins without which no pod runs: ``cri``, and in 2.x the two that it was split into."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningContainer:
+    """One container, running or stopped, and the binary that its runtime options name."""
+
+    name: str
+    binary: str
+    """Empty: the options name none."""
+    options: bytes
+    """The options' bytes of a kind that is not known here; else empty."""
+
+
+class ContainerdClient:
+    """containerd's API over one connection."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def version(self) -> str:
+        """Return the version as containerd prints it. Raises RpcError."""
+        method = f"{_API}.version.v1.Version/Version"
+        return self._caller.call(method, Empty(), version_pb2.VersionResponse).version
+
+    def cri_error(self) -> str | None:
+        """Return why the CRI plugin could not be loaded; None where it was. Raises RpcError."""
+        answer = self._caller.call(
+            f"{_API}.introspection.v1.Introspection/Plugins",
+            introspection_pb2.PluginsRequest(),
+            introspection_pb2.PluginsResponse,
+        )
+        for plugin in answer.plugins:
+            if plugin.id in _CRI_PLUGINS and _is_cri(plugin.type) and plugin.init_err.message:
+                return f"{plugin.type}.{plugin.id}: {plugin.init_err.message}"
+        return None
+
+    def containers(self) -> tuple[RunningContainer, ...]:
+        """Return the containers of all namespaces. Raises RpcError."""
+        namespaces = self._caller.call(
+            f"{_API}.namespaces.v1.Namespaces/List",
+            namespaces_pb2.ListNamespacesRequest(),
+            namespaces_pb2.ListNamespacesResponse,
+        )
+        return tuple(
+            _container(namespace.name, container)
+            for namespace in namespaces.namespaces
+            for container in self._of_namespace(namespace.name)
+        )
+
+    def _of_namespace(self, namespace: str) -> tuple[containers_pb2.Container, ...]:
+        answer = self._caller.call(
+            f"{_API}.containers.v1.Containers/List",
+            containers_pb2.ListContainersRequest(),
+            containers_pb2.ListContainersResponse,
+            metadata=(("containerd-namespace", namespace),),
+        )
+        return tuple(answer.containers)
+
+
+def _is_cri(kind: str) -> bool:
+    """Whether a plugin of this type can be the CRI plugin or one of its parts."""
+    return kind in ("io.containerd.grpc.v1", "io.containerd.cri.v1")
+
+
+def _container(namespace: str, container: containers_pb2.Container) -> RunningContainer:
+    labels = container.labels
+    pod = labels.get("io.kubernetes.pod.name")
+    shown = f"{namespace}/{container.id[:12]}"
+    if pod:
+        part = labels.get("io.kubernetes.container.name", "sandbox")
+        shown += f" ({labels.get('io.kubernetes.pod.namespace', '')}/{pod}, {part})"
+    binary = _binary(container.runtime.options)
+    unknown = container.runtime.options.value if binary is None else b""
+    return RunningContainer(name=shown, binary=binary or "", options=unknown)
+
+
+def _binary(options: Any) -> str | None:
+    """Return the low-level runtime's path; None for options of an unknown kind."""
+    kind = options.type_url.rpartition("/")[2]
+    try:
+        if kind == "containerd.runc.v1.Options":
+            return runc_options_pb2.Options.FromString(options.value).binary_name
+        if kind == "containerd.linux.runc.RuncOptions":
+            return linux_runc_options_pb2.RuncOptions.FromString(options.value).runtime
+    except DecodeError:
+        return None
+    return None if options.value else ""

@@ -1,0 +1,84 @@
+"""The Kubernetes container runtime interface, as containerd and CRI-O serve it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from toolkit.engine.protos import cri_pb2
+from toolkit.engine.rpc import Answer, Caller, RpcError
+
+_SERVICES = ("runtime.v1.RuntimeService", "runtime.v1alpha2.RuntimeService")
+"""containerd before 1.6 knows the second name only; these messages are the same in both."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriStatus:
+    """What the runtime says of itself."""
+
+    ready: bool
+    reason: str
+    """Why it is not ready."""
+    config: bytes | None
+    """``info["config"]`` of a verbose status: the CRI section as the engine has it."""
+    handlers: frozenset[str] | None
+    """The handlers listed by name (containerd 2.0, CRI-O 1.30 and later); None where none are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """One pod's sandbox."""
+
+    name: str
+    handler: str
+    """Empty: the default handler's."""
+
+
+class CriClient:
+    """The CRI over one connection."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._service = _SERVICES[0]
+
+    def version(self) -> tuple[str, str]:
+        """Return the runtime's name and version. Raises RpcError."""
+        answer = self._call("Version", cri_pb2.VersionRequest(), cri_pb2.VersionResponse)
+        return answer.runtime_name, answer.runtime_version
+
+    def status(self) -> CriStatus:
+        """Return the verbose status. Raises RpcError."""
+        request = cri_pb2.StatusRequest(verbose=True)
+        answer = self._call("Status", request, cri_pb2.StatusResponse)
+        conditions = [item for item in answer.status.conditions if item.type == "RuntimeReady"]
+        config = answer.info.get("config")
+        names = frozenset(handler.name for handler in answer.runtime_handlers)
+        return CriStatus(
+            ready=any(item.status for item in conditions),
+            reason="; ".join(item.message or item.reason for item in conditions if not item.status),
+            config=config.encode() if config else None,
+            handlers=names - {""} if names else None,
+        )
+
+    def sandboxes(self) -> tuple[Sandbox, ...]:
+        """Return every pod sandbox, running or not. Raises RpcError."""
+        request = cri_pb2.ListPodSandboxRequest()
+        answer = self._call("ListPodSandbox", request, cri_pb2.ListPodSandboxResponse)
+        return tuple(
+            Sandbox(
+                name=f"{item.metadata.namespace}/{item.metadata.name} ({item.id[:12]})",
+                handler=item.runtime_handler,
+            )
+            for item in answer.items
+        )
+
+    def _call(self, method: str, request: Message, answer: type[Answer]) -> Answer:
+        try:
+            return self._caller.call(f"/{self._service}/{method}", request, answer)
+        except RpcError as error:
+            if not error.unimplemented or self._service != _SERVICES[0]:
+                raise
+            result = self._caller.call(f"/{_SERVICES[1]}/{method}", request, answer)
+            self._service = _SERVICES[1]
+            return result

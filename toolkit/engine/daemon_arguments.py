@@ -1,0 +1,21 @@
+"""What a daemon's own command line says of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def option(arguments: Sequence[str], *names: str) -> str | None:
+    """Return the last value of an option given as ``--x v``, ``--x=v``, ``-x v`` or ``-x=v``."""
+    found: str | None = None
+    for position, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in names:
+            found = value if equals else next(iter(arguments[position + 1 : position + 2]), None)
+    return found
+
+
+def path_option(arguments: Sequence[str], *names: str) -> str | None:
+    """Return an option's value where it is an absolute path (with or without ``unix://``)."""
+    value = (option(arguments, *names) or "").removeprefix("unix://")
+    return value if value.startswith("/") else None

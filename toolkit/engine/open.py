@@ -1,0 +1,34 @@
+"""Name to control: puts a control together with the real node."""
+
+from __future__ import annotations
+
+from runtime_configs.model import EngineName
+from runtime_configs import registry
+from toolkit.engine.base import Host
+from toolkit.engine.containerd_control import ContainerdControl
+from toolkit.engine.control import EngineControl
+from toolkit.host.commands import HostCommands
+from toolkit.host.files import HostFilesView
+from toolkit.host.paths import HostRoot
+from toolkit.host.processes import PidfdSignaller, ProcFs
+from toolkit.host.services import Systemctl
+from toolkit.settings import Settings
+
+_CONTROLS = {
+    EngineName.CONTAINERD: ContainerdControl,
+}
+
+
+def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineControl:
+    """Return the control of one engine on the node below ``root``."""
+    table = ProcFs(root.proc)
+    commands = HostCommands(root.root)
+    host = Host(
+        root=root,
+        view=HostFilesView(root),
+        table=table,
+        signaller=PidfdSignaller(table),
+        commands=commands,
+        services=Systemctl(commands),
+    )
+    return _CONTROLS[name](settings.engines[name], host, registry.adapter_for(name).effective)

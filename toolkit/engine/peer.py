@@ -1,0 +1,78 @@
+"""Which process is behind a socket.
+
+SO_PEERCRED names the process that called listen(); with socket activation that is systemd, PID 1.
+SCM_CREDENTIALS on the bytes received names the process that sent them, provided that SO_PASSCRED
+was set before connect(): an engine that speaks first (containerd) is otherwise faster than the
+option, and its first bytes then carry PID 0.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from dataclasses import dataclass
+
+_UCRED = struct.Struct("3i")
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+_HTTP1_PING = b"GET /_ping HTTP/1.0\r\nHost: localhost\r\n\r\n"
+GRPC_GREETING = _HTTP2_PREFACE
+"""What a gRPC client says first: the preface and empty settings."""
+DOCKER_GREETING = _HTTP1_PING
+"""dockerd says nothing until it is asked."""
+_SILENCE = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The process behind a socket, as this process's PID namespace counts."""
+
+    pid: int
+    """0: it is in no PID namespace that is visible from here."""
+    spoke: bool
+    """It sent bytes, and the PID is the sender's; else the listener's."""
+
+
+def identify(path: str, greeting: bytes, deadline: float) -> Peer:
+    """Connect to a socket and tell who answers; ``path`` is where this process opens it.
+
+    A mute socket is waited for two seconds at most, then its listener is named. ``deadline`` is a
+    reading of the monotonic clock. Raises OSError where nothing accepts the connection.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        connection.settimeout(max(0.05, deadline - time.monotonic()))
+        connection.connect(path)
+        listener = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        sender = _sender(connection, greeting, min(deadline, time.monotonic() + _SILENCE))
+        if sender is not None:
+            return Peer(pid=sender, spoke=True)
+        return Peer(pid=_UCRED.unpack(listener)[0], spoke=False)
+
+
+def accepts(path: str) -> bool:
+    """Whether a socket takes a connection right now."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        # Not blocking: a full backlog means that nobody accepts.
+        connection.settimeout(0)
+        try:
+            connection.connect(path)
+        except OSError:
+            return False
+        return True
+
+
+def _sender(connection: socket.socket, greeting: bytes, deadline: float) -> int | None:
+    """Return the PID of whoever sends the first bytes, or None where none come."""
+    try:
+        connection.settimeout(max(0.05, deadline - time.monotonic()))
+        connection.sendall(greeting)
+        data, ancillary, _, _ = connection.recvmsg(512, socket.CMSG_SPACE(_UCRED.size))
+    except OSError:  # mute, or it closed the connection at once
+        return None
+    if not data:
+        return None
+    for level, kind, payload in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+            return int(_UCRED.unpack(payload[: _UCRED.size])[0])
+    return None

@@ -1,0 +1,100 @@
+"""gRPC over an engine's socket: the one module that imports grpc.
+
+Loading it takes about 0.1 s, so it is imported only once an engine is there to be asked.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from types import TracebackType
+from typing import Final, Protocol, Self, TypeVar
+
+# Its own log lines on stderr would stand between ours; every error comes back as an exception.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+from google.protobuf.message import Message
+
+from toolkit.errors import ToolkitError
+
+Answer = TypeVar("Answer", bound=Message)
+_LARGEST: Final = 256 * 1024 * 1024
+"""Bytes of one answer: containerd limits what it sends to 16 MiB unless its config says more."""
+
+
+class RpcError(ToolkitError):
+    """A call that failed; ``unimplemented`` and ``unavailable`` tell the two cases that matter."""
+
+    def __init__(self, method: str, code: grpc.StatusCode, details: str) -> None:
+        super().__init__(f"{method.strip('/')}: {details or code.name}")
+        self.details = details
+        self.unimplemented = code is grpc.StatusCode.UNIMPLEMENTED
+        self.unavailable = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        self.timed_out = code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Caller(Protocol):
+    """Makes one call after another over one connection."""
+
+    def call(
+        self,
+        method: str,
+        request: Message,
+        answer: type[Answer],
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> Answer:
+        """Call ``/package.Service/Method``. Raises RpcError."""
+
+
+class Connection:
+    """One connection to a unix socket, with a deadline for all calls over it."""
+
+    def __init__(self, path: str, deadline: float) -> None:
+        """Prepare it; ``path`` is where this process opens the socket."""
+        self._deadline = deadline
+        self._channel = grpc.insecure_channel(
+            f"unix:{path}",
+            options=(
+                # Go's server refuses the socket's escaped path, which is the default here.
+                ("grpc.default_authority", "localhost"),
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_receive_message_length", _LARGEST),
+                # A shared connection that failed a moment ago would wait its back-off out first.
+                ("grpc.use_local_subchannel_pool", 1),
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._channel.close()
+
+    def call(
+        self,
+        method: str,
+        request: Message,
+        answer: type[Answer],
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> Answer:
+        """Call ``/package.Service/Method``. Raises RpcError."""
+        invoke = self._channel.unary_unary(
+            method,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=answer.FromString,
+        )
+        try:
+            result: Answer = invoke(
+                request,
+                timeout=max(0.05, self._deadline - time.monotonic()),
+                metadata=metadata,
+            )
+        except grpc.RpcError as error:
+            raise RpcError(method, error.code(), error.details() or "") from error
+        return result

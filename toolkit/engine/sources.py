@@ -1,0 +1,96 @@
+"""The engine's effective config and version, from the first source that works."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from runtime_configs.model import ConfigError, EffectiveConfig, HostView, Version
+from toolkit.engine.facts import Source
+from toolkit.host.commands import Commands
+
+_NUMBERS = re.compile(r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?")
+_COMMAND_SECONDS = 20.0
+
+
+def parse_version(text: str) -> Version | None:
+    """Return the version in what an engine prints, such as ``1.6.20~ds1`` or ``v2.1.0-rc.1``."""
+    match = _NUMBERS.search(text)
+    if match is None:
+        return None
+    major, minor, patch = match.groups(default="0")
+    return Version(major=int(major), minor=int(minor), patch=int(patch), text=text.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRequest:
+    """All that reading the effective config needs."""
+
+    sources: tuple[str, ...]
+    """``live``, ``command``, ``file`` or ``file=/path``, in the order of trying."""
+    live: bytes | None
+    """What the running daemon reports."""
+    dump: tuple[str, ...] | None
+    """The dump command, where there is a binary to run."""
+    file: str
+    """The top-level config, for a ``file`` without a path of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effective:
+    """What was read, where, and why the sources before it did not work."""
+
+    config: EffectiveConfig | None
+    source: Source | None
+    failures: tuple[str, ...]
+
+
+def effective(
+    request: SourceRequest,
+    commands: Commands,
+    view: HostView,
+    decode: Callable[[bytes], EffectiveConfig],
+) -> Effective:
+    """Read the effective config from the first source that works."""
+    failures: list[str] = []
+    for source, read in _readers(request, commands, view):
+        content = read()
+        if isinstance(content, str):
+            failures.append(f"{source}: {content}")
+            continue
+        try:
+            return Effective(config=decode(content), source=source, failures=tuple(failures))
+        except ConfigError as error:
+            failures.append(f"{source}: {error}")
+    return Effective(config=None, source=None, failures=tuple(failures))
+
+
+def _readers(
+    request: SourceRequest, commands: Commands, view: HostView
+) -> Iterator[tuple[Source, Callable[[], bytes | str]]]:
+    """Yield each source with its reading, which returns bytes or why there are none."""
+
+    def live() -> bytes | str:
+        return request.live or "the daemon could not be asked"
+
+    def dump() -> bytes | str:
+        if request.dump is None:
+            return "there is no binary of the engine to run"
+        result = commands.run(request.dump, _COMMAND_SECONDS)
+        return result.output if result.status == 0 else result.reason
+
+    for source in request.sources:
+        name, _, path = source.partition("=")
+        if name == Source.LIVE:
+            yield Source.LIVE, live
+        elif name == Source.COMMAND:
+            yield Source.COMMAND, dump
+        else:
+            yield Source.FILE, partial(_file, view, path or request.file)
+
+
+def _file(view: HostView, path: str) -> bytes | str:
+    content = view.read(path)
+    return content if content is not None else f"{path} is not there"

@@ -1,0 +1,200 @@
+"""Processes: what /proc says of them, and the one place that signals one.
+
+A PID is only a number that may belong to somebody else a moment later. A process is named here by
+its PID and its start time, and a signal goes through a pidfd whose process was checked once more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from toolkit.errors import EngineNotFoundError
+
+_DELETED = " (deleted)"
+_UNIT = re.compile(r"^[^/]+\.service$")
+_ZOMBIES = ("Z", "X")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessFacts:
+    """One process at one moment."""
+
+    pid: int
+    start_time: int
+    """Field 22 of /proc/PID/stat, in clock ticks since boot."""
+    parent_pid: int
+    name: str
+    """The kernel's name of it (comm), at most 15 characters."""
+    executable: str | None
+    """As the process's own mount namespace names it; None where it may not be read."""
+    arguments: tuple[str, ...]
+    cgroup: str
+    """The text of /proc/PID/cgroup."""
+
+    @property
+    def unit(self) -> str | None:
+        """The system's systemd service that the process belongs to, if any."""
+        return unit_of(self.cgroup)
+
+
+class ProcessTable(Protocol):
+    """How processes are looked at."""
+
+    def find(self, pid: int) -> ProcessFacts | None:
+        """Return the process, or None where there is none (a zombie counts as gone)."""
+
+    def all(self) -> Iterator[ProcessFacts]:
+        """Every process that can be seen."""
+
+
+class Handle(Protocol):
+    """One process, held so that its PID can't come to mean another one."""
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; a process that is gone meanwhile gets none and that is no error."""
+
+    def wait_gone(self, seconds: float) -> bool:
+        """Wait until it has ended, at most so long; return whether it has."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Signaller(Protocol):
+    """The only way to signal a process."""
+
+    def hold(self, pid: int, start_time: int) -> Handle:
+        """Take hold of a process. Raises EngineNotFoundError where it is another one by now."""
+
+
+def unit_of(cgroup: str) -> str | None:
+    """Return the systemd service named in a /proc/PID/cgroup, or None.
+
+    The innermost one counts, so that a node in a container (kind, nspawn) gives the node's unit.
+    A service of a user's own manager (rootless dockerd) is none that the system's manager knows.
+    """
+    for path in _systemd_paths(cgroup):
+        parts = path.split("/")
+        if any(part.startswith("user@") for part in parts):
+            continue
+        for part in reversed(parts):
+            if _UNIT.match(part):
+                return part.removeprefix("_")  # systemd's guard against cgroup's own file names
+            if part.endswith(".scope"):
+                break
+    return None
+
+
+def _systemd_paths(cgroup: str) -> list[str]:
+    """Return the paths in systemd's own hierarchies: version 1's named one, then version 2's."""
+    found: dict[str, str] = {}
+    for line in cgroup.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        found[controllers] = path
+    return [found[key] for key in ("name=systemd", "") if key in found]
+
+
+class ProcFs:
+    """The processes of a procfs."""
+
+    def __init__(self, proc: str = "/proc") -> None:
+        self._proc = proc
+
+    def find(self, pid: int) -> ProcessFacts | None:
+        """Return the process, or None where there is none (a zombie counts as gone)."""
+        stat = self._text(pid, "stat")
+        if pid <= 0 or stat is None:
+            return None
+        # The name is in parentheses and may hold spaces and parentheses itself.
+        opening, closing = stat.index("("), stat.rindex(")")
+        fields = stat[closing + 2 :].split()
+        if fields[0] in _ZOMBIES:
+            return None
+        command_line = self._text(pid, "cmdline") or ""
+        return ProcessFacts(
+            pid=pid,
+            start_time=int(fields[19]),
+            parent_pid=int(fields[1]),
+            name=stat[opening + 1 : closing],
+            executable=self._executable(pid),
+            arguments=tuple(command_line.removesuffix("\0").split("\0")) if command_line else (),
+            cgroup=self._text(pid, "cgroup") or "",
+        )
+
+    def all(self) -> Iterator[ProcessFacts]:
+        """Every process that can be seen."""
+        for entry in os.listdir(self._proc):
+            if entry.isdecimal() and (process := self.find(int(entry))) is not None:
+                yield process
+
+    def _text(self, pid: int, name: str) -> str | None:
+        try:
+            with open(f"{self._proc}/{pid}/{name}", "rb") as file:
+                return file.read().decode(errors="surrogateescape")
+        except OSError:  # it ended, or the kernel says ESRCH in the middle of reading
+            return None
+
+    def _executable(self, pid: int) -> str | None:
+        try:
+            return os.readlink(f"{self._proc}/{pid}/exe").removesuffix(_DELETED)
+        except OSError:
+            return None
+
+
+class PidfdHandle:
+    """A process behind a pidfd."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; a process that is gone meanwhile gets none and that is no error."""
+        try:
+            signal.pidfd_send_signal(self._descriptor, number)
+        except ProcessLookupError:
+            return
+        except PermissionError as error:
+            raise EngineNotFoundError(
+                f"the engine may not be signalled ({number.name}): {error.strerror}",
+                "run as root and privileged, or choose another --restart-mode",
+            ) from error
+
+    def wait_gone(self, seconds: float) -> bool:
+        """Wait until it has ended, at most so long; return whether it has (as a zombie, too)."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return bool(poll.poll(max(0.0, seconds) * 1000))
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)
+
+
+class PidfdSignaller:
+    """Signals through pidfds (Linux 5.3 and later)."""
+
+    def __init__(self, table: ProcessTable) -> None:
+        self._table = table
+
+    def hold(self, pid: int, start_time: int) -> Handle:
+        """Take hold of a process. Raises EngineNotFoundError where it is another one by now."""
+        # PID 0 is the caller's own process group and PID 1 the host's init, whoever asks.
+        if pid <= 1:
+            raise EngineNotFoundError(f"PID {pid} is no engine and is never signalled")
+        try:
+            handle = PidfdHandle(os.pidfd_open(pid))
+        except OSError as error:
+            raise EngineNotFoundError(f"process {pid} is gone: {error.strerror}") from error
+        process = self._table.find(pid)
+        # Asked after the pidfd was taken: from here on the PID can't be given to another one.
+        if process is None or process.start_time != start_time:
+            handle.close()
+            raise EngineNotFoundError(f"process {pid} is not the engine any more")
+        return handle
