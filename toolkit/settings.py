@@ -185,7 +185,7 @@ class Settings:
     runtime: EngineName | None
     """None: ``auto``."""
     engines: Mapping[EngineName, EngineSettings]
-    """One entry for each engine, since variables such as ``CONTAINERD_CONFIG`` are the engine's own."""
+    """One entry for each engine: variables such as ``CONTAINERD_CONFIG`` are the engine's own."""
     crio: CrioSettings
     install_dir: str
     host_root: str

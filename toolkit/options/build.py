@@ -1,0 +1,214 @@
+"""From what was said to one frozen Settings: every option is read and checked here, once."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime_configs.model import EngineName
+from toolkit.errors import UsageError
+from toolkit.options import engine as rows
+from toolkit.options import general, payload
+from toolkit.options.names import NAMES_BESIDE
+from toolkit.options.sources import Reading, Sources
+from toolkit.settings import (
+    CdiSettings,
+    CrioSettings,
+    DriverSettings,
+    EngineSettings,
+    Given,
+    LifecycleSettings,
+    NriSettings,
+    PayloadSettings,
+    RuntimeConfigSettings,
+    Settings,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineDefaults:
+    """Where an engine has its files when nobody says otherwise; host paths."""
+
+    config: str
+    drop_in: str | None
+    socket: str
+
+
+ENGINE_DEFAULTS = {
+    EngineName.CONTAINERD: EngineDefaults(
+        config="/etc/containerd/config.toml",
+        drop_in="/etc/containerd/conf.d/99-nvidia.toml",
+        socket="/run/containerd/containerd.sock",
+    ),
+    EngineName.CRIO: EngineDefaults(
+        config="/etc/crio/crio.conf",
+        drop_in="/etc/crio/crio.conf.d/99-nvidia.toml",
+        socket="/var/run/crio/crio.sock",
+    ),
+    EngineName.DOCKER: EngineDefaults(
+        config="/etc/docker/daemon.json",
+        drop_in=None,
+        socket="/var/run/docker.sock",
+    ),
+}
+
+HOST_MOUNT = "/host"
+
+
+def build_settings(sources: Sources, is_mount: Callable[[str], bool]) -> Settings:
+    """Read and check everything; raises UsageError that names the flag or variable."""
+    read = sources.read
+    runtime = read(general.RUNTIME).value
+    # Reading the other engines' variables too means that a bad one never goes unnoticed.
+    engines = {name: _engine(sources, name) for name in EngineName}
+    driver_root = read(payload.DRIVER_ROOT).value
+    driver_root_in_container = read(payload.DRIVER_ROOT_IN_CONTAINER).value
+    return Settings(
+        runtime=runtime,
+        engines=engines,
+        crio=CrioSettings(
+            hooks_dir=read(rows.HOOKS_DIR).value,
+            hook_filename=read(rows.HOOK_FILENAME).value,
+            mode=read(rows.CONFIG_MODE).value,
+        ),
+        install_dir=read(general.INSTALL_DIR).value,
+        host_root=read(general.HOST_ROOT).value or (HOST_MOUNT if is_mount(HOST_MOUNT) else "/"),
+        payload=PayloadSettings(
+            source_root=read(general.SOURCE_ROOT).value,
+            package_type=read(general.PACKAGE_TYPE).value,
+            ignore_errors=read(general.IGNORE_ERRORS).value,
+        ),
+        driver=DriverSettings(
+            root=driver_root,
+            root_in_container=driver_root_in_container,
+            dev_root=read(payload.DEV_ROOT).value or driver_root,
+            dev_root_in_container=(
+                read(payload.DEV_ROOT_IN_CONTAINER).value or driver_root_in_container
+            ),
+        ),
+        runtime_config=_runtime_config(sources),
+        cdi=_cdi(sources),
+        nri=_nri(sources),
+        lifecycle=_lifecycle(sources),
+        debug=read(general.DEBUG).value,
+        log_format=read(general.LOG_FORMAT).value,
+        warnings=_warnings(sources, runtime),
+    )
+
+
+def _engine(sources: Sources, name: EngineName) -> EngineSettings:
+    defaults = ENGINE_DEFAULTS[name]
+    drop_in = sources.read(rows.DROP_IN)
+    enable_cdi = sources.read(rows.ENABLE_CDI).value
+    handler_name = sources.read(rows.HANDLER_NAME, name).value
+    return EngineSettings(
+        config=_given(sources.read(rows.CONFIG, name), defaults.config),
+        drop_in=None if defaults.drop_in is None else _given(drop_in, defaults.drop_in),
+        drop_in_host_path=sources.read(rows.DROP_IN_HOST_PATH).value,
+        executable_path=sources.read(rows.EXECUTABLE_PATH).value,
+        socket=_given(sources.read(rows.SOCKET, name), defaults.socket),
+        restart_mode=sources.read(rows.RESTART_MODE, name).value,
+        config_sources=sources.read(rows.CONFIG_SOURCES).value,
+        enable_cdi=sources.read(payload.CDI_ENABLED).value if enable_cdi is None else enable_cdi,
+        handler_name=rows.HANDLER_NAME.default if handler_name in NAMES_BESIDE else handler_name,
+        set_as_default=sources.read(rows.SET_AS_DEFAULT, name).value,
+        use_legacy_config=sources.read(rows.USE_LEGACY_CONFIG).value,
+        runtime_type=sources.read(rows.RUNTIME_TYPE).value,
+        config_override=sources.read(rows.CONFIG_OVERRIDE).value,
+        annotation_prefixes=sources.read(payload.ANNOTATION_PREFIXES).value,
+    )
+
+
+def _given(reading: Reading[str], default: str) -> Given:
+    return Given(path=reading.value or default, source=reading.source)
+
+
+def _runtime_config(sources: Sources) -> RuntimeConfigSettings:
+    read = sources.read
+    return RuntimeConfigSettings(
+        debug=read(payload.RUNTIME_DEBUG).value,
+        log_level=read(payload.RUNTIME_LOG_LEVEL).value,
+        mode=read(payload.RUNTIME_MODE).value,
+        default_kind=read(payload.DEFAULT_KIND).value,
+        runtimes=read(payload.RUNTIMES).value,
+        annotation_prefixes=read(payload.ANNOTATION_PREFIXES).value,
+        skip_mode_detection=read(payload.SKIP_MODE_DETECTION).value,
+        cli_debug=read(payload.CLI_DEBUG).value,
+        accept_envvar_when_unprivileged=read(payload.ACCEPT_ENVVAR).value,
+        accept_volume_mounts=read(payload.ACCEPT_VOLUME_MOUNTS).value,
+        opt_in_features=read(payload.OPT_IN_FEATURES).value,
+    )
+
+
+def _nri_mode(sources: Sources) -> bool:
+    return sources.read(payload.NRI_ENABLED).value and not sources.read(general.NO_DAEMON).value
+
+
+def _cdi(sources: Sources) -> CdiSettings:
+    create_device_nodes = sources.read(payload.CREATE_DEVICE_NODES).value
+    enabled = sources.read(payload.CDI_ENABLED).value or _nri_mode(sources)
+    return CdiSettings(
+        enabled=enabled,
+        output_dir=sources.read(payload.CDI_OUTPUT_DIR).value,
+        kind=sources.read(payload.CDI_KIND).value,
+        create_device_nodes=enabled and create_device_nodes,
+    )
+
+
+def _nri(sources: Sources) -> NriSettings:
+    enabled = _nri_mode(sources)
+    namespace = sources.read(payload.NRI_NAMESPACE).value
+    if enabled and namespace is None:
+        raise UsageError(
+            f"{sources.read(payload.NRI_ENABLED).source}: NRI mode needs the namespace that it"
+            " runs in",
+            "give --nri-namespace or NRI_NAMESPACE",
+        )
+    return NriSettings(
+        enabled=enabled,
+        index=sources.read(payload.NRI_INDEX).value,
+        socket=sources.read(payload.NRI_SOCKET).value,
+        namespace=namespace or "",
+        management_namespaces=sources.read(payload.NRI_MANAGEMENT_NAMESPACES).value,
+    )
+
+
+def _lifecycle(sources: Sources) -> LifecycleSettings:
+    read = sources.read
+    pid_file = read(general.PID_FILE).value
+    beside = posixpath.join(posixpath.dirname(pid_file), "toolkit-ready")
+    return LifecycleSettings(
+        no_daemon=read(general.NO_DAEMON).value,
+        no_runtime_config=read(general.NO_RUNTIME_CONFIG).value,
+        on_exit=read(general.ON_EXIT).value,
+        stop_timeout=read(general.STOP_TIMEOUT).value,
+        verify_timeout=read(general.VERIFY_TIMEOUT).value,
+        reconcile_interval=read(general.RECONCILE_INTERVAL).value,
+        health_address=read(general.HEALTH_ADDRESS).value,
+        pid_file=pid_file,
+        ready_file=read(general.READY_FILE).value or beside,
+    )
+
+
+def _warnings(sources: Sources, runtime: EngineName | None) -> tuple[str, ...]:
+    """Name what is taken differently from what was said, each by its flag or variable."""
+    found = []
+    handler = sources.read(rows.HANDLER_NAME, runtime)
+    if handler.value in NAMES_BESIDE:
+        found.append(
+            f"{handler.source}: {handler.value} is added anyway and can't be chosen;"
+            f" the handler is named {rows.HANDLER_NAME.default}"
+        )
+    output_dir = sources.read(payload.CDI_OUTPUT_DIR)
+    if sources.read(payload.CDI_ENABLED).value and not output_dir.value:
+        found.append(f"{output_dir.source}: it is empty, so no CDI spec is written")
+    nri = sources.read(payload.NRI_ENABLED)
+    if nri.value and not _nri_mode(sources):
+        found.append(f"{nri.source}: NRI mode is ignored with --no-daemon")
+    if runtime is EngineName.DOCKER:
+        for option in (rows.DROP_IN, rows.DROP_IN_HOST_PATH):
+            source = sources.read(option).source
+            if source != "default":
+                found.append(f"{source}: ignored, since docker has no drop-in configs")
+    return tuple(found)

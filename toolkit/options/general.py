@@ -1,0 +1,158 @@
+"""Rows: what to do, where the files go, and how the daemon behaves."""
+
+from __future__ import annotations
+
+from runtime_configs.model import EngineName
+from toolkit.options import values
+from toolkit.options.option import Option
+from toolkit.options.rows import choice, optional_path, path, switch
+from toolkit.settings import LogFormat, OnExit, Output, PackageType
+
+READERS = ("plan", "status", "verify", "doctor")
+"""The commands that take no lock and write nothing."""
+
+
+def _engine(text: str) -> EngineName | None:
+    return None if text == "auto" else EngineName(text)
+
+
+RUNTIME = Option(
+    flags=("--runtime", "-r"),
+    variables=("RUNTIME",),
+    parse=lambda text: _engine(
+        values.one_word_of("auto", *(name.value for name in EngineName))(text)
+    ),
+    default=None,
+    default_text="auto",
+    metavar="auto|containerd|crio|docker",
+    help="the engine to set up; auto asks the node",
+)
+NO_DAEMON = switch(
+    ("--no-daemon", "-n"),
+    ("NO_DAEMON",),
+    "exit after the set-up and leave everything in place; NRI mode is then ignored",
+)
+NO_RUNTIME_CONFIG = switch(
+    ("--no-runtime-config",), ("NO_RUNTIME_CONFIG",), "install the files only, touch no engine"
+)
+INSTALL_DIR = path(
+    ("--toolkit-install-dir", "--root"),
+    ("TOOLKIT_INSTALL_DIR", "ROOT"),
+    "/usr/local/nvidia",
+    "files go to its directory toolkit",
+)
+SOURCE_ROOT = optional_path(
+    ("--toolkit-source-root",),
+    ("TOOLKIT_SOURCE_ROOT",),
+    "where the payload lies, laid out as the packages unpack",
+    "/artifacts/<package type>",
+)
+PACKAGE_TYPE = Option(
+    flags=("--toolkit-package-type",),
+    variables=("TOOLKIT_PACKAGE_TYPE",),
+    parse=lambda text: values.one_of(PackageType)(text or "auto"),
+    default=PackageType.AUTO,
+    metavar="auto|deb|rpm",
+    help="which packages the payload comes from; auto looks for rpm, then dpkg, on the host",
+    empty_variable_counts=True,
+)
+PID_FILE = Option(
+    flags=("--pid-file",),
+    variables=("TOOLKIT_PID_FILE", "PID_FILE"),
+    parse=values.named("toolkit.pid"),
+    default="/run/nvidia/toolkit/toolkit.pid",
+    metavar="PATH",
+    help="the lock of the one instance on a node; has to be named toolkit.pid",
+)
+HOST_ROOT = optional_path(
+    ("--host-root",),
+    ("HOST_ROOT_MOUNT",),
+    "where the host's root file system is seen",
+    "/host where that is a mount, else /",
+)
+DEBUG = switch(("--debug",), ("TOOLKIT_DEBUG",), "debug log, and tracebacks of what went wrong")
+IGNORE_ERRORS = Option(
+    flags=("--ignore-errors",),
+    parse=values.boolean,
+    default=False,
+    boolean=True,
+    metavar="",
+    hidden=True,
+    help="for tests: go on without payload files that are missing",
+)
+
+ON_EXIT = choice(
+    ("--on-exit",),
+    ("TOOLKIT_ON_EXIT",),
+    OnExit.REVERT,
+    "at SIGTERM: put the engine back, or keep the set-up (rolling updates)",
+)
+STOP_TIMEOUT = Option(
+    flags=("--stop-timeout",),
+    variables=("TOOLKIT_STOP_TIMEOUT",),
+    parse=values.seconds(zero=True),
+    default=8.0,
+    metavar="SECONDS",
+    help="how long reload and verification may take at SIGTERM",
+)
+VERIFY_TIMEOUT = Option(
+    flags=("--verify-timeout",),
+    variables=("TOOLKIT_VERIFY_TIMEOUT",),
+    parse=values.seconds(zero=False),
+    default=60.0,
+    metavar="SECONDS",
+    help="how long the engine may take to serve the handlers before all is rolled back",
+)
+RECONCILE_INTERVAL = Option(
+    flags=("--reconcile-interval",),
+    variables=("TOOLKIT_RECONCILE_INTERVAL",),
+    parse=values.seconds(zero=True),
+    default=30.0,
+    metavar="SECONDS",
+    help="time between looks at drift while idle; 0: never",
+)
+LOG_FORMAT = choice(
+    ("--log-format",), ("TOOLKIT_LOG_FORMAT",), LogFormat.TEXT, "how log lines look on stderr"
+)
+HEALTH_ADDRESS = Option(
+    flags=("--health-address",),
+    variables=("TOOLKIT_HEALTH_ADDRESS",),
+    parse=values.health_address,
+    default=None,
+    default_text="off",
+    metavar="[HOST]:PORT",
+    help="serve /healthz, /readyz and /metrics there",
+)
+READY_FILE = optional_path(
+    ("--ready-file",),
+    ("TOOLKIT_READY_FILE",),
+    "is there while GPU containers can start",
+    "toolkit-ready beside the pid file",
+)
+
+OUTPUT = Option(
+    flags=("--output",),
+    parse=values.one_of(Output),
+    default=Output.TEXT,
+    metavar="text|json",
+    help="how the result looks on stdout",
+    commands=(*READERS, "revert"),
+)
+DETAILED_EXITCODE = Option(
+    flags=("--detailed-exitcode",),
+    parse=values.boolean,
+    default=False,
+    boolean=True,
+    metavar="",
+    help="exit with 5 where something would change, with 0 where nothing would",
+    commands=("plan",),
+)
+PURGE = Option(
+    flags=("--purge",),
+    parse=values.boolean,
+    default=False,
+    boolean=True,
+    metavar="",
+    help="remove the files even if the engine can't be asked whether a container needs them",
+    commands=("revert",),
+)

@@ -1,0 +1,80 @@
+"""The forms of flags that the Go program understands, rewritten into the one that click does.
+
+urfave/cli, which reads the command line of NVIDIA's installer, takes ``-flag`` for ``--flag``,
+lets ``=`` follow a letter (``-r=docker``), takes whatever follows for a value (even ``-x``), never
+lets a Boolean take the next argument, and joins no letters (``command_parse.go``, version 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from toolkit.errors import UsageError
+from toolkit.options.option import Option
+
+HELP = ("--help", "-h")
+VERSION = ("--version", "-v")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewritten:
+    """A command line in which every flag reads ``--name=value``."""
+
+    tokens: tuple[str, ...]
+    words: tuple[str, ...]
+    """What is no flag, in order."""
+    spellings: Mapping[str, tuple[str, ...]]
+    """How the flags were written, by the option's identifier, in order."""
+
+
+def rewrite(arguments: Sequence[str], options: Sequence[Option[object]]) -> Rewritten:
+    """Rewrite a command line; raises UsageError for a flag that isn't one or lacks its value."""
+    by_name = {flag.lstrip("-"): option for option in options for flag in option.flags}
+    tokens: list[str] = []
+    words: list[str] = []
+    spellings: dict[str, list[str]] = {}
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            words.extend(remaining)
+        elif not argument.startswith("-") or argument == "-":
+            words.append(argument)
+        elif _dashed(argument) in HELP + VERSION:
+            tokens.append(_dashed(argument))
+        else:
+            spelling, equals, value = argument.partition("=")
+            option = by_name.get(spelling.removeprefix("-").removeprefix("-"))
+            if option is None:
+                raise _unknown(spelling, by_name)
+            if not equals:
+                value = "true" if option.boolean else _next(spelling, remaining)
+            tokens.append(f"--{option.name}={value}")
+            spellings.setdefault(option.identifier, []).append(spelling)
+    return Rewritten(
+        tokens=(*tokens, "--", *words),
+        words=tuple(words),
+        spellings={name: tuple(written) for name, written in spellings.items()},
+    )
+
+
+def _dashed(argument: str) -> str:
+    """Return ``-help`` as ``--help``, and ``--h`` as ``-h``."""
+    name = argument.lstrip("-")
+    return f"-{name}" if len(name) == 1 else f"--{name}"
+
+
+def _next(spelling: str, remaining: Iterator[str]) -> str:
+    value = next(remaining, None)
+    if value is None:
+        raise UsageError(f"{spelling}: its value is missing", f"write {spelling}=VALUE")
+    return value
+
+
+def _unknown(spelling: str, by_name: Mapping[str, Option[object]]) -> UsageError:
+    from difflib import get_close_matches  # only when somebody mistyped
+
+    known = [name for name, option in by_name.items() if not option.hidden]
+    close = get_close_matches(spelling.lstrip("-"), known, n=1)
+    hint = f"did you mean --{close[0]}?" if close else "see --help"
+    return UsageError(f"{spelling}: there is no such option", hint)

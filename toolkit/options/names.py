@@ -1,0 +1,103 @@
+"""What a name may look like, by the rules of the program that reads it in the end."""
+
+from __future__ import annotations
+
+import posixpath
+
+from toolkit.options.values import BadValueError, absolute_path, items, matching, shown
+
+NAMES_BESIDE = ("nvidia-cdi", "nvidia-legacy")
+"""The handlers that are always added beside the main one, which can't have their names."""
+_ENGINES_OWN = ("runc", "crun")
+
+_handler = matching(
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",
+    "handler name",
+    "write letters, digits, - . _ (at most 63), such as nvidia",
+)
+
+dns_label = matching(
+    r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?",
+    "Kubernetes namespace",
+    "write lower-case letters, digits and -, such as gpu-operator",
+)
+
+cdi_kind = matching(
+    r"[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?",
+    "CDI kind",
+    "write VENDOR/CLASS, each from a letter on, such as management.nvidia.com/gpu",
+)
+"""A kind by the rules for vendor and class of the CDI specification's own parser."""
+
+annotation_prefix = matching(
+    r"[A-Za-z0-9][A-Za-z0-9._/-]*",
+    "prefix of an annotation",
+    "write letters, digits, . - _ /, such as nvidia.cdi.k8s.io/",
+)
+
+feature = matching(
+    r"[A-Za-z0-9_-]+",
+    "name of a feature",
+    "write letters, digits, - and _, such as disable-imex-channel-creation",
+)
+
+runtime_type = matching(
+    r"/?[A-Za-z0-9][A-Za-z0-9._/-]*",
+    "runtime type",
+    "write the name of a containerd shim, such as io.containerd.runc.v2",
+)
+
+hook_filename = matching(
+    r"[A-Za-z0-9][A-Za-z0-9._-]*\.json",
+    "name of an OCI hook file",
+    "write a file name that ends in .json: CRI-O reads no other",
+)
+
+
+def handler_name(text: str) -> str:
+    """Read the main handler's name."""
+    name = _handler(text)
+    if name in _ENGINES_OWN:
+        # Docker refuses runtimes.runc, and any other engine would run every pod through us.
+        raise BadValueError(f"{shown(text)} is the engine's own handler", "write another name")
+    return name
+
+
+def low_level_runtime(text: str) -> str:
+    """Read a low-level runtime: a name that is looked up, or an absolute path."""
+    path = absolute_path(text) if "/" in text else text
+    if not path.isprintable() or " " in path:
+        raise BadValueError(f"{shown(text)} is no runtime", "write a name or an absolute path")
+    if posixpath.basename(path).startswith("nvidia-container-runtime"):
+        # It would exec itself for ever.
+        raise BadValueError(
+            f"{shown(text)} is an NVIDIA runtime", "write a low-level one, such as runc or crun"
+        )
+    return path
+
+
+def config_sources(text: str) -> tuple[str, ...]:
+    """Read where the effective config is looked for, in the order of trying."""
+    found = []
+    for item in items(text):
+        kind, equals, path = item.partition("=")
+        if equals and kind == "file":
+            found.append(f"file={absolute_path(path)}")
+        elif not equals and kind in {"live", "command", "file"}:
+            found.append(kind)
+        else:
+            raise BadValueError(
+                f"{shown(item)} is no config source", "write live, command, file or file=/PATH"
+            )
+    if not found:
+        raise BadValueError("no config source is named", "write live, command, file or file=/PATH")
+    return tuple(dict.fromkeys(found))
+
+
+def device_nodes(text: str) -> bool:
+    """Read which device nodes are created: the control ones, or none (empty says none too)."""
+    words = [word.strip() for word in text.split(",")]
+    for word in words:
+        if word not in {"", "none", "control"}:
+            raise BadValueError(f"{shown(word)} is no kind of device node", "write control or none")
+    return all(word == "control" for word in words)

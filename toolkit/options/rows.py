@@ -1,0 +1,95 @@
+"""Short forms for the rows of the table: what rows of one kind have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TypeVar
+
+from toolkit.options import values
+from toolkit.options.option import Option
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def switch(
+    flags: tuple[str, ...],
+    variables: tuple[str, ...],
+    text: str,
+    *,
+    default: bool = False,
+) -> Option[bool]:
+    """Return the row of a Boolean."""
+    return Option(
+        flags=flags,
+        variables=variables,
+        parse=values.boolean,
+        default=default,
+        help=text,
+        boolean=True,
+        metavar="",
+    )
+
+
+def choice(flags: tuple[str, ...], variables: tuple[str, ...], default: E, text: str) -> Option[E]:
+    """Return the row of an enum's words."""
+    enum = type(default)
+    return Option(
+        flags=flags,
+        variables=variables,
+        parse=values.one_of(enum),
+        default=default,
+        help=text,
+        metavar="|".join(member.value for member in enum),
+    )
+
+
+def path(
+    flags: tuple[str, ...], variables: tuple[str, ...], default: str, text: str
+) -> Option[str]:
+    """Return the row of an absolute path."""
+    return Option(
+        flags=flags,
+        variables=variables,
+        parse=values.absolute_path,
+        default=default,
+        help=text,
+        metavar="PATH",
+    )
+
+
+def optional_path(
+    flags: tuple[str, ...], variables: tuple[str, ...], text: str, default_text: str = ""
+) -> Option[str | None]:
+    """Return the row of an absolute path that need not be given."""
+    return Option(
+        flags=flags,
+        variables=variables,
+        parse=values.optional(values.absolute_path),
+        default=None,
+        default_text=default_text,
+        help=text,
+        metavar="PATH",
+    )
+
+
+def listed(
+    flags: tuple[str, ...],
+    variables: tuple[str, ...],
+    parse: Callable[[str], tuple[str, ...]],
+    text: str,
+    *,
+    default: tuple[str, ...] = (),
+    default_text: str = "",
+) -> Option[tuple[str, ...]]:
+    """Return the row of a comma separated list."""
+    return Option(
+        flags=flags,
+        variables=variables,
+        parse=parse,
+        default=default,
+        default_text=default_text,
+        help=text,
+        metavar="LIST",
+        repeatable=True,
+    )

@@ -1,0 +1,212 @@
+"""What a value may look like: text in, value out, or BadValueError with what to write instead."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
+
+_TRUE = frozenset({"true", "t", "1", "yes"})
+_FALSE = frozenset({"false", "f", "0", "no"})
+_LONGEST_SHOWN = 80
+_LONGEST_WAIT = 31_536_000.0
+"""A year in seconds; beyond it the kernel's timers overflow."""
+_HIGHEST_PORT = 65535
+
+
+class BadValueError(ValueError):
+    """A value that can't be used: what is wrong with it, and what to write instead."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def shown(text: str) -> str:
+    """Return a value for a message: quoted, on one line, cut where it is very long."""
+    return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
+
+
+def boolean(text: str) -> bool:
+    """Read one of the eight words, in any case."""
+    word = text.lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise BadValueError(f"{shown(text)} is no Boolean", "write true or false (t, f, 1, 0, yes, no)")
+
+
+def one_of(enum: type[E]) -> Callable[[str], E]:
+    """Read one of an enum's words."""
+
+    def parse(text: str) -> E:
+        try:
+            return enum(text)
+        except ValueError:
+            words = ", ".join(member.value for member in enum)
+            raise BadValueError(f"{shown(text)} is not known", f"write one of {words}") from None
+
+    return parse
+
+
+def one_word_of(*words: str) -> Callable[[str], str]:
+    """Read one of some words, in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() in words:
+            return text.lower()
+        raise BadValueError(f"{shown(text)} is not known", f"write one of {', '.join(words)}")
+
+    return parse
+
+
+def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    """Let the empty text stand for "not set"."""
+    return lambda text: parse(text) if text else None
+
+
+def items(text: str) -> tuple[str, ...]:
+    """Split a comma separated list; spaces around an item and empty items do not count."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def each(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Read a comma separated list of values of one kind; one that is named twice counts once."""
+    return lambda text: tuple(dict.fromkeys(parse(item) for item in items(text)))
+
+
+def matching(pattern: str, what: str, hint: str) -> Callable[[str], str]:
+    """Read a text that matches a pattern as a whole."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def parse(text: str) -> str:
+        if compiled.fullmatch(text):
+            return text
+        raise BadValueError(f"{shown(text)} is no {what}", hint)
+
+    return parse
+
+
+def printable(text: str) -> str:
+    """Read a text that is not empty and has no control characters."""
+    if text and text.isprintable():
+        return text
+    raise BadValueError(f"{shown(text)} is empty or has control characters", "write plain text")
+
+
+def absolute_path(text: str) -> str:
+    """Read an absolute path; doubled and trailing slashes go."""
+    if not text.startswith("/"):
+        raise BadValueError(f"{shown(text)} is no absolute path", "write a path that begins with /")
+    if any(ord(char) < ord(" ") or char == "\x7f" for char in text):
+        raise BadValueError(f"{shown(text)} has control characters", "write a plain path")
+    return "/" + posixpath.normpath(text).lstrip("/")
+
+
+def socket_path(text: str) -> str:
+    """Read a socket's path; ``unix://`` before it, as the kubelet writes it, is understood."""
+    return absolute_path(text.removeprefix("unix://"))
+
+
+def named(name: str) -> Callable[[str], str]:
+    """Read an absolute path whose last part has to be one name."""
+
+    def parse(text: str) -> str:
+        path = absolute_path(text)
+        if posixpath.basename(path) != name:
+            raise BadValueError(f"{shown(text)} is not named {name}", f"let it end in /{name}")
+        return path
+
+    return parse
+
+
+def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    """Read a decimal number within a range."""
+
+    def parse(text: str) -> int:
+        if text.isascii() and text.isdigit() and lowest <= int(text[:20]) <= highest:
+            return int(text)
+        raise BadValueError(
+            f"{shown(text)} is no number from {lowest} to {highest}", f"write one, such as {lowest}"
+        )
+
+    return parse
+
+
+def seconds(*, zero: bool) -> Callable[[str], float]:
+    """Read a number of seconds; ``zero`` says whether 0 is one."""
+    wanted = "0 or more" if zero else "more than 0"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text) if re.fullmatch(r"[0-9.]+", text) else math.nan
+        except ValueError:
+            value = math.nan
+        if (value >= 0 if zero else value > 0) and value <= _LONGEST_WAIT:
+            return value
+        raise BadValueError(
+            f"{shown(text)} is no number of seconds, {wanted}", "write a number without a unit"
+        )
+
+    return parse
+
+
+def json_object(text: str) -> Mapping[str, object]:
+    """Read a JSON object that a TOML file can hold as well."""
+    import json  # rarely given, and a start counts milliseconds
+
+    hint = """write an object, such as {"options": {"SystemdCgroup": true}}"""
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadValueError(f"{shown(text)} is no JSON: {error}", hint) from None
+    if not isinstance(value, dict):
+        raise BadValueError(f"{shown(text)} is no JSON object", hint)
+    _check_for_toml(value, "")
+    return value
+
+
+def _check_for_toml(value: object, where: str) -> None:
+    """Refuse what JSON has and TOML has not; raises BadValueError that names the key."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_for_toml(inner, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            _check_for_toml(inner, where)
+    elif (
+        value is None
+        or (isinstance(value, float) and not math.isfinite(value))
+        or (isinstance(value, int) and not -(2**63) <= value < 2**63)
+    ):
+        raise BadValueError(
+            f"the value of {shown(where)} has no form in TOML", "leave that key out"
+        )
+
+
+def health_address(text: str) -> str | None:
+    """Read ``host:port`` or ``:port``; empty and ``off`` stand for none."""
+    if text in {"", "off"}:
+        return None
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if (
+        colon
+        and (bracketed or ":" not in host)
+        and (re.fullmatch(r"[A-Za-z0-9._:%-]*", host.strip("[]")))
+        and port.isascii()
+        and port.isdigit()
+        and 1 <= int(port[:6]) <= _HIGHEST_PORT
+    ):
+        return text
+    raise BadValueError(f"{shown(text)} is no address", "write HOST:PORT or :PORT, such as :8080")
