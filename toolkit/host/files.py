@@ -89,12 +89,12 @@ class HostFiles:
         """Remove a directory if it is there and empty, durably; return whether it is gone."""
         with _named_error("remove directory", path):
             place = self._root.entry(path)
+            if not os.path.lexists(place):
+                return True
             if os.path.isdir(place) and not os.path.islink(place):
                 remove_temporaries(self._calls, place)
             try:
                 self._calls.rmdir(place)
-            except FileNotFoundError:
-                return True
             except OSError as error:
                 # EBUSY: somebody's mount point.
                 if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}:
@@ -171,7 +171,7 @@ class HostFiles:
         try:
             remove_temporaries(self._calls, directory)
             self._calls.unlink(place)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         self._calls.sync_directory(directory)
 

@@ -35,7 +35,7 @@ def read_state(path: str) -> FileState | None:
     try:
         # O_NONBLOCK: a FIFO in the place of a config must not stop the daemon.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     try:
         status = os.fstat(descriptor)

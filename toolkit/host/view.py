@@ -22,8 +22,6 @@ class HostFilesView:
         """Return the file's bytes, or None where there is no file. Raises HostPathError."""
         try:
             state = read_state(self._root.access(path))
-        except NotADirectoryError:
-            return None
         except OSError as error:
             raise HostPathError(f"cannot read {path}: {error.strerror}") from error
         return state.content if state else None
