@@ -65,7 +65,8 @@ class _Document:
                     tables.append((path, will))
                 else:
                     added.setdefault(path[:-1], {})[path[-1]] = will
-        for parent, pairs in added.items():
+        # Keys outside of any table come first where both go to the same place.
+        for parent, pairs in sorted(added.items(), key=lambda item: len(item[0])):
             self._add_keys(parent, pairs)
         for path, table in tables:
             place = self._end_of_group(path)

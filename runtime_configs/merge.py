@@ -1,0 +1,164 @@
+"""Three-way merge: before us, what we wrote, what is there now.
+
+The result is what is there now without our changes. Where our lines stand as we wrote them, they
+are exchanged as lines, which brings back every byte; the rest is changed key by key. What the
+result has to mean is computed from the decoded documents, and a result is returned only if it does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from runtime_configs.documents import edited_to, load_exact
+from runtime_configs.hunks import Undone, hunks, undone
+from runtime_configs.model import ConfigError, Format
+from runtime_configs.values import MISSING, Table, same
+
+
+_BOM = "\ufeff".encode()
+
+
+def merge3(
+    before: bytes | None,
+    ours: bytes | None,
+    now: bytes | None,
+    format: Format,  # noqa: A002 - the field's word
+    *,
+    path: str,
+) -> bytes | None:
+    """Return the file without our changes; None stands for a file that is not there.
+
+    Each key that we set gets its old value or goes, unless somebody gave it a third value or took
+    it away; each table that only we made goes; elements that we added to a list go. What others
+    changed, added, moved or commented stays as they wrote it. A file that somebody deleted stays
+    deleted. Raises ConfigError where the file does not parse and our lines can't be told by their
+    text alone.
+    """
+    if now == ours:
+        return before
+    if now is None or ours is None or before in (now, ours) or format is Format.OPAQUE:
+        return now
+    if now.startswith(_BOM):
+        # Somebody's new first line goes behind the mark, so it must not count as part of a line.
+        rest = now.removeprefix(_BOM)
+        result = merge3(
+            before and before.removeprefix(_BOM), ours.removeprefix(_BOM), rest, format, path=path
+        )
+        return None if result is None else _BOM + result
+    base = before or b""
+    by_lines = undone(now, hunks(base, ours))
+    try:
+        expected = merged(
+            _decoded(base, format, path),
+            _decoded(ours, format, path),
+            _decoded(now, format, path),
+        )
+    except ConfigError:
+        if not by_lines.complete:
+            raise
+        return _unless_empty(by_lines.text, before)
+    result = _written(by_lines, now, expected, format, path)
+    if before is None and not expected and not _others_comments(result, ours, format):
+        return None
+    return result
+
+
+def merged(
+    base: Mapping[str, object], ours: Mapping[str, object], now: Mapping[str, object]
+) -> Table:
+    """Return what ``now`` means without the changes that lead from ``base`` to ``ours``."""
+    result: Table = {}
+    for key in [*now, *(key for key in base if key not in now)]:
+        value = _value(base.get(key, MISSING), ours.get(key, MISSING), now.get(key, MISSING))
+        if value is not MISSING:
+            result[key] = value
+    return result
+
+
+def _value(base: object, ours: object, now: object) -> object:
+    """Return one key's value; MISSING stands for none."""
+    if same(base, ours):
+        return now
+    if same(now, ours):
+        return base
+    if isinstance(ours, Mapping) and isinstance(now, Mapping):
+        rest = merged(base if isinstance(base, Mapping) else {}, ours, now)
+        return rest if rest or isinstance(base, Mapping) else base
+    if isinstance(ours, list) and isinstance(now, list):
+        return _elements(base if isinstance(base, list) else [], ours, now)
+    return now
+
+
+def _elements(
+    base: Sequence[object], ours: Sequence[object], now: Sequence[object]
+) -> list[object]:
+    """Return a list without the elements that we added, with those back that we took out."""
+    result = list(now)
+    for element in _without(ours, base):
+        index = _index(result, element)
+        if index >= 0:
+            del result[index]
+    for element in _without(base, ours):
+        if _index(result, element) < 0:
+            result.insert(min(_index(base, element), len(result)), element)
+    return result
+
+
+def _without(elements: Sequence[object], others: Sequence[object]) -> list[object]:
+    rest = list(others)
+    kept: list[object] = []
+    for element in elements:
+        index = _index(rest, element)
+        if index < 0:
+            kept.append(element)
+        else:
+            del rest[index]
+    return kept
+
+
+def _index(elements: Sequence[object], wanted: object) -> int:
+    return next((i for i, element in enumerate(elements) if same(element, wanted)), -1)
+
+
+def _written(
+    by_lines: Undone,
+    now: bytes,
+    expected: Mapping[str, object],
+    format: Format,  # noqa: A002
+    path: str,
+) -> bytes:
+    """Return bytes that mean ``expected``, of those at hand the ones nearest to ``now``."""
+    try:
+        return _meaning(by_lines.text, expected, format, path)
+    except ConfigError:
+        return _meaning(now, expected, format, path)
+
+
+def _meaning(
+    text: bytes,
+    expected: Mapping[str, object],
+    format: Format,  # noqa: A002
+    path: str,
+) -> bytes:
+    if same(_decoded(text, format, path), expected):
+        return text
+    return edited_to(text, expected, format, path=path)
+
+
+def _decoded(content: bytes, format: Format, path: str) -> Table:  # noqa: A002
+    return load_exact(content, format, path=path) if content.strip() else {}
+
+
+def _unless_empty(text: bytes, before: bytes | None) -> bytes | None:
+    return None if before is None and not text.strip() else text
+
+
+def _others_comments(result: bytes, ours: bytes, format: Format) -> bool:  # noqa: A002
+    """Whether comment lines are left that we did not write."""
+    return format is Format.TOML and bool(_comments(result) - _comments(ours))
+
+
+def _comments(text: bytes) -> Counter[bytes]:
+    lines = (line.strip() for line in text.splitlines())
+    return Counter(line for line in lines if line.startswith(b"#"))

@@ -1,0 +1,284 @@
+"""Generated TOML and JSON documents in many styles, changes to them, and edits by somebody else.
+
+Each line of a document that an edit may refer to holds a mark that nothing else in it has, so the
+same edit can be made in the document and in what our changes made of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from runtime_configs.documents import REMOVE, Change
+
+CRI = "io.containerd.grpc.v1.cri"
+PREFIX = ("plugins", CRI, "containerd")
+Edit = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A document, our changes to it, and an edit that does not touch what we change."""
+
+    text: str
+    changes: tuple[Change, ...]
+    edit: Edit
+    description: str
+
+    @property
+    def content(self) -> bytes:
+        return self.text.encode()
+
+    def edited(self, content: bytes) -> bytes:
+        return self.edit(content.decode()).encode()
+
+
+VALUES = st.one_of(
+    st.integers(-(2**62), 2**62).map(str),
+    st.sampled_from(["true", "false", "0x1F", "1_000", "3.50", "1e3", "inf", "07:32:00"]),
+    st.sampled_from(["1979-05-27T07:32:00Z", "2020-01-01", "{}", "[]", "[ ]", "{ a = 1, b.c = 'x' }"]),
+    st.sampled_from(['"a # no comment"', "'lit [x]'", '"esc \\" \\u00e9 \\\\"', '"ü→"', '""', "''"]),
+    st.sampled_from(['"""\n[not.a.table]\nk = 1 # text\n"""', "'''\n# no comment\n'''", '"""a""b"""']),
+    st.sampled_from(['[1, 2, # two\n   3,\n]', '["a",\n "b"]', "[[1], [\"]\"]]", "[{ a = 1 }, { b = [2] }]"]),
+)
+COMMENTS = st.sampled_from(["# plain", "# [commented.table]", "#k = 1", "    # indented", "# ünï"])
+
+
+@st.composite
+def toml_cases(draw: st.DrawFn) -> Case:
+    marks = iter(range(10_000))
+    lines: list[str] = []
+    keys: list[str] = []
+    headers: list[str] = []
+    indented = draw(st.booleans())
+    spaced = draw(st.booleans())
+    quote = draw(st.sampled_from(['"', "'"]))
+
+    def key_line(indent: str) -> None:
+        mark = f"m{next(marks)}"
+        name = draw(st.sampled_from([mark, f'"{mark}.q"', f"{mark}.dotted.key", f"'{mark} l'"]))
+        gap = draw(st.sampled_from([" = ", "=", "  =  "]))
+        tail = draw(st.sampled_from(["", "", " # why", "   "]))
+        lines.append(f"{indent}{name}{gap}{draw(VALUES)}{tail}")
+        if "\n" not in lines[-1]:
+            keys.append(mark)
+
+    def filler() -> None:
+        for _ in range(draw(st.integers(0, 2))):
+            lines.append(draw(st.one_of(st.just(""), COMMENTS)))
+
+    filler()
+    if draw(st.booleans()):
+        lines.append("version = 2")
+    imports = draw(st.sampled_from(["", "imports = []", 'imports = ["/a.toml"] # x',
+                                    'imports = [\n  "/a.toml", # first\n  "/b.toml"\n]',
+                                    'imports = [\n  "/a.toml",\n]']))  # fmt: skip
+    if imports:
+        lines.append(imports)
+    for _ in range(draw(st.integers(0, 3))):
+        key_line("")
+    cri = f"plugins.{quote}{CRI}{quote}"
+    default = draw(st.sampled_from(["", 'default_runtime_name = "runc"', "default_runtime_name = 'crun' # adm"]))
+    known = [
+        ("plugins", []), (cri, ["sandbox_image = 'p' # img"]), (f"{cri}.containerd", [default]),
+        (f"{cri}.containerd.runtimes", []),
+        (f"{cri}.containerd.runtimes.runc", ['runtime_type = "io.containerd.runc.v2"']),
+        (f"{cri}.containerd.runtimes.runc.options", ["SystemdCgroup = true"]),
+        (f"{cri}.registry", []),
+    ]  # fmt: skip
+    chosen = [pair for pair in known if draw(st.booleans())]
+    if draw(st.integers(0, 4)) == 0:
+        chosen = list(draw(st.permutations(chosen)))
+    others = [(f"other{next(marks)}", []) for _ in range(draw(st.integers(0, 3)))]
+    if others and draw(st.booleans()):
+        others.append((f"{others[0][0]}.sub", []))
+    sections = others + chosen if draw(st.booleans()) else chosen + others
+    if draw(st.integers(0, 5)) == 0:
+        sections += [("[arr]", []), ("arr.sub", []), ("[arr]", [])]
+    for name, own in sections:
+        indent = "  " * (name.count(".") - 3 * (CRI in name)) if indented else ""
+        if spaced and lines:
+            lines.append("")
+        mark = f"h{next(marks)}"
+        lines.append(f"{indent}[{name}] # {mark}" if draw(st.booleans()) else f"{indent}[{name}]")
+        if lines[-1].endswith(mark):
+            headers.append(mark)
+        step = "  " if indented else ""
+        lines += [indent + step + text for text in own if text]
+        for _ in range(draw(st.integers(0, 3))):
+            key_line(indent + step)
+        filler()
+    text = "\n".join(lines) + draw(st.sampled_from(["", "\n", "\n", "\n\n"]))
+    edit, description = draw(line_edits(keys, headers, final=text.endswith("\n") or not text))
+    if draw(st.integers(0, 3)) == 0:
+        text, edit = text.replace("\n", "\r\n"), _with_crlf(edit)
+    if draw(st.integers(0, 9)) == 0:
+        text, edit = "\ufeff" + text, _behind_bom(edit)
+    return Case(text, draw(toml_changes()), edit, description)
+
+
+@st.composite
+def toml_changes(draw: st.DrawFn) -> tuple[Change, ...]:
+    options = {"BinaryName": "/usr/local/nvidia/toolkit/nvidia-container-runtime", "SystemdCgroup": True}
+    table = {"runtime_type": "io.containerd.runc.v2", "container_annotations": ["a*"], "options": options}
+    names = draw(st.sampled_from([("nvidia",), ("nvidia", "nvidia-cdi", "nvidia-legacy")]))
+    runtimes = [Change(path=(*PREFIX, "runtimes", name), value=table) for name in names]
+    more = [
+        Change(path=(*PREFIX, "default_runtime_name"), value="nvidia"),
+        Change(path=("imports",), value=["/a.toml", "/etc/containerd/conf.d/*.toml"]),
+        Change(path=("plugins", CRI, "enable_cdi"), value=True),
+        Change(path=(*PREFIX, "runtimes", "runc", "options"), value=REMOVE),
+        Change(path=("version",), value=3),
+        Change(path=("version",), value=REMOVE),
+    ]
+    return (*[change for change in more if draw(st.integers(0, 2)) == 0], *runtimes)
+
+
+@st.composite
+def line_edits(
+    draw: st.DrawFn, keys: list[str], headers: list[str], *, final: bool
+) -> tuple[Edit, str]:
+    """Edits of lines that are the document's own."""
+    choices = ["prepend comment", "append table"] + ["append key-less comment"] * final
+    choices += ["insert above key", "insert below key", "delete key", "change key"] * bool(keys)
+    choices += ["table above header", "comment above header", "comment below header"] * bool(headers)
+    chosen = draw(st.lists(st.sampled_from(choices), min_size=1, max_size=3))
+    edits: list[Edit] = []
+    for number, choice in enumerate(chosen):
+        mark = draw(st.sampled_from(headers if "header" in choice else keys or [""]))
+        edits.append(_line_edit(choice, mark, number))
+
+    def edit(text: str) -> str:
+        for each in edits:
+            text = each(text)
+        return text
+
+    return edit, ", ".join(chosen)
+
+
+def _line_edit(choice: str, mark: str, number: int) -> Edit:  # noqa: C901 - one branch a kind
+    def edit(text: str) -> str:  # noqa: PLR0911
+        if choice == "prepend comment":
+            return f"# top {number}\n{text}"
+        if choice == "append table":
+            gap = "" if text.endswith("\n") or not text else "\n"
+            return f"{text}{gap}\n[admin{number}]\nz = {number}\n"
+        if choice == "append key-less comment":
+            return f"{text}# foot {number}\n"
+        lines = text.split("\n")
+        where = next((i for i, line in enumerate(lines) if _marked(line, mark)), None)
+        if where is None:
+            return text
+        if choice == "delete key":
+            del lines[where]
+        elif choice == "change key":
+            lines[where] = lines[where].split("=")[0] + f"= {number} # mine"
+        elif choice == "insert above key":
+            lines.insert(where, f"new{number} = [ {number} ] # above")
+        elif choice == "insert below key":
+            lines.insert(where + 1, f"  new{number} = {number}")
+        elif choice == "table above header":
+            lines[where:where] = [f"[admin{number}]", f"  z = {number}", ""]
+        elif choice == "comment above header":
+            lines.insert(where, f"# above {number}")
+        elif choice == "comment below header":
+            lines.insert(where + 1, f"# below {number}")
+        return "\n".join(lines)
+
+    return edit
+
+
+def _marked(line: str, mark: str) -> bool:
+    stripped = line.strip().lstrip("\"'")
+    if mark.startswith("h"):
+        return line.endswith(f"# {mark}")
+    return stripped.startswith(mark) and not stripped[len(mark) : len(mark) + 1].isdigit()
+
+
+def _with_crlf(edit: Edit) -> Edit:
+    return lambda text: edit(text.replace("\r\n", "\n")).replace("\n", "\r\n")
+
+
+def _behind_bom(edit: Edit) -> Edit:
+    return lambda text: "\ufeff" + edit(text.removeprefix("\ufeff"))
+
+
+SCALARS = st.one_of(
+    st.integers(-(2**80), 2**80), st.booleans(), st.none(), st.text(max_size=8),
+    st.sampled_from(["1.50", "1E+5", "-0"]).map(lambda number: _Raw(number)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    spelling: str
+
+
+@st.composite
+def json_cases(draw: st.DrawFn) -> Case:
+    data: dict[str, object] = {}
+    for number in range(draw(st.integers(0, 5))):
+        data[f"k{number}"] = draw(st.one_of(
+            SCALARS, st.lists(SCALARS, max_size=3),
+            st.dictionaries(st.text(max_size=4), SCALARS, max_size=3),
+        ))  # fmt: skip
+    ours: dict[str, object] = {
+        "runtimes": {"crun": {"path": "/usr/bin/crun"}}, "default-runtime": "crun",
+        "features": {"buildkit": True},
+    }  # fmt: skip
+    data |= {key: value for key, value in ours.items() if draw(st.booleans())}
+    data = {key: data[key] for key in draw(st.permutations(list(data)))}
+    indent = draw(st.sampled_from([None, "  ", "    ", "\t"]))
+    text = _json_text(data, indent, "", draw(st.sampled_from([": ", ":", " : "])))
+    text += draw(st.sampled_from(["", "\n", "\n\n"]))
+    newline = draw(st.sampled_from(["\n", "\n", "\r\n"]))
+    edit, description = draw(
+        json_edits(sorted(key for key in data if key.startswith("k")), filled=bool(data))
+    )
+    values = {"path": "/usr/local/nvidia/toolkit/nvidia-container-runtime", "args": []}
+    changes = [
+        Change(path=("runtimes", name), value=values) for name in ("nvidia", "nvidia-cdi")
+    ] + [
+        change for change in (
+            Change(path=("default-runtime",), value="nvidia"),
+            Change(path=("features", "cdi"), value=True),
+        ) if draw(st.booleans())
+    ]  # fmt: skip
+    return Case(text.replace("\n", newline), tuple(changes), edit, description)
+
+
+@st.composite
+def json_edits(draw: st.DrawFn, names: list[str], *, filled: bool) -> tuple[Edit, str]:
+    """Edits of members that are the document's own, and members added at the front."""
+    choices = ["nothing"] + ["front"] * filled + ["value"] * bool(names)
+    choice = draw(st.sampled_from(choices))
+    name = draw(st.sampled_from(names or [""]))
+    if choice == "front":
+        return (lambda text: _front(text)), choice
+    if choice == "value":
+        return (lambda text: text.replace(f'"{name}"', f'"{name}-renamed"', 1)), choice
+    return (lambda text: text), choice
+
+
+def _front(text: str) -> str:
+    opening, rest = text.split("{", 1)
+    return f'{opening}{{"front": [1,\n  2]{"" if rest.lstrip().startswith("}") else ","}{rest}'
+
+
+def _json_text(value: object, indent: str | None, outer: str, colon: str) -> str:
+    if isinstance(value, _Raw):
+        return value.spelling
+    if not isinstance(value, (dict, list)) or not value:
+        return json.dumps(value)
+    inner = outer + (indent or "")
+    gap = ", " if indent is None else f",\n{inner}"
+    if isinstance(value, dict):
+        parts = [json.dumps(k) + colon + _json_text(v, indent, inner, colon) for k, v in value.items()]
+    else:
+        parts = [_json_text(v, indent, inner, colon) for v in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    first, last = ("", "") if indent is None else (f"\n{inner}", f"\n{outer}")
+    return opening + first + gap.join(parts) + last + closing
