@@ -50,6 +50,9 @@ class Outcome:
 
     record: Record
     reload: ReloadReport | None
+    process: EngineProcess | None = None
+    """The process that serves now, as far as it is known."""
+    changed: bool = False
 
 
 class Transaction:
@@ -81,7 +84,9 @@ class Transaction:
             raise
         if record_in_force.payload is not None:
             self._node.installer.commit(PayloadRecord.from_json(record_in_force.payload))
-        return Outcome(record=record_in_force, reload=report)
+        return Outcome(
+            record=record_in_force, reload=report, process=_serving(plan, report), changed=True
+        )
 
     def _check(self, plan: Plan) -> None:
         """Find out what can be found out before anything is written."""
@@ -284,7 +289,7 @@ def undo(
         each for each in intent.directories if record is None or each not in record.directories
     )
     deadline = clock.now() + node.settings.lifecycle.verify_timeout
-    staged = ()
+    staged: tuple[tuple[Target, bytes], ...] = ()
     if told and control is not None:
         facts = control.facts(deadline)
         staged = stages_of(node, intent.engine, targets, intent.previous_default)
@@ -323,6 +328,12 @@ def committed(intent: Record) -> Record:
 def _metadata(intent: Record, path: str) -> BlobMetadata | None:
     found = intent.file(path)
     return None if found is None else found.metadata
+
+
+def _serving(plan: Plan, report: ReloadReport | None) -> EngineProcess | None:
+    if report is not None:
+        return report.process
+    return None if plan.facts is None else plan.facts.process
 
 
 def _edit(change: FileChange) -> FileEdit:

@@ -1,0 +1,294 @@
+"""The life of the process: set up, become idle, repair, revert.
+
+starting > installing > configuring > reloading > verifying > ready > reverting > stopped | failed
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from toolkit import idle, logs, residency
+from toolkit.errors import ExitCode, InterruptedBySignalError, ToolkitError
+from toolkit.host.clock import Clock, SystemClock, block_termination_signals
+from toolkit.host.lock import Lock
+from toolkit.journal import Record
+from toolkit.node import Node, open_node
+from toolkit.ready import ReadyFile
+from toolkit.recovery import recover
+from toolkit.residency import Resident, Watch
+from toolkit.revert import Revert, RevertReport
+from toolkit.settings import OnExit, Settings
+from toolkit.setup import set_up
+from toolkit.transaction import Outcome
+
+if TYPE_CHECKING:
+    from toolkit.health import Responder
+
+log = logs.get(__name__)
+
+ENGINE_DOWN = "-"
+SYSTEMD_PEER = "1"
+"""Who listens on a socket that systemd opened for the engine."""
+UNVERIFIED = "unverified"
+"""A peer that no process is: the idle process comes back as soon as its rest is over."""
+QUICK_REPAIRS = 3
+"""So many repairs in a row are made at once; after that each waits twice as long as the last."""
+LONGEST_REST = 600.0
+"""Seconds."""
+
+
+def run(settings: Settings) -> ExitCode:
+    """Set up, wait, revert. Returns only after the revert or with ``--no-daemon``."""
+    block_termination_signals()
+    resident = Resident.from_environment(os.environ)
+    residency.forget()
+    node = open_node(settings)
+    if resident is not None:
+        return Daemon.resumed(node, SystemClock(), resident).go_on()
+    daemon = Daemon.started(node, SystemClock())
+    return daemon.start()
+
+
+def revert(settings: Settings, *, purge: bool) -> RevertReport | None:
+    """Take everything back that the journal knows of; None where there is nothing.
+
+    Raises LockedError while a daemon runs.
+    """
+    block_termination_signals()
+    node = open_node(settings)
+    lock = Lock.acquire(node.root.access(node.root.host_path(settings.lifecycle.pid_file)))
+    try:
+        _ready_file(node).remove()
+        record = recover(node)
+        return None if record is None else Revert(node).run(record, purge=purge)
+    finally:
+        lock.release()
+
+
+class Daemon:
+    """One process that holds the lock."""
+
+    def __init__(self, *, node: Node, clock: Clock, lock: Lock, resident: Resident) -> None:
+        self._node = node
+        self._clock = clock
+        self._lock = lock
+        self._resident = resident
+        self._life = node.settings.lifecycle
+        self._ready = _ready_file(node)
+
+    @classmethod
+    def started(cls, node: Node, clock: Clock) -> Daemon:
+        """Take the lock. Raises LockedError where another instance has it."""
+        path = node.root.access(node.root.host_path(node.settings.lifecycle.pid_file))
+        lock = Lock.acquire(path)
+        listener = -1
+        if node.settings.lifecycle.health_address is not None:
+            from toolkit.health import open_listener
+
+            try:
+                listener = open_listener(node.settings.lifecycle.health_address)
+            except ToolkitError:
+                lock.release()
+                raise
+        resident = Resident(
+            lock_fd=lock.fd,
+            lock_path=path,
+            lock_made=lock.made,
+            peer=ENGINE_DOWN,
+            listener_fd=listener,
+        )
+        return cls(node=node, clock=clock, lock=lock, resident=resident)
+
+    @classmethod
+    def resumed(cls, node: Node, clock: Clock, resident: Resident) -> Daemon:
+        """Go on where the idle process stopped."""
+        lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
+        return cls(node=node, clock=clock, lock=lock, resident=resident)
+
+    def start(self) -> ExitCode:
+        """Set up; afterwards become idle, or stop with ``--no-daemon``."""
+        began = time.monotonic()
+        responder = self._respond()
+        try:
+            self._ready.remove()
+            record = recover(self._node)
+            patience = self._life.verify_timeout
+            outcome = set_up(self._node, record, self._clock, patience=patience)
+            self._ready.make()
+        except InterruptedBySignalError:
+            self._take_back_earlier()
+            self._leave()
+            raise
+        except BaseException:
+            self._leave()
+            raise
+        self._count(outcome, began)
+        seconds = time.monotonic() - began
+        if self._life.no_daemon:
+            log.step("daemon.done", "set up; not staying", seconds=seconds)
+            self._lock.release()
+            return ExitCode.DONE
+        log.step("daemon.ready", "ready", seconds=seconds)
+        self._become_idle(outcome.record, self._verified_peer(outcome), responder)
+        return ExitCode.DONE
+
+    def go_on(self) -> ExitCode:
+        """Revert where a signal is pending, else look what differs and repair it."""
+        responder = self._respond()
+        try:
+            self._clock.check()
+            self._repair(responder)
+        except InterruptedBySignalError as signal:
+            log.step("daemon.stopping", "stopping", signal=signal.signal_name)
+            return self._stop()
+        return ExitCode.DONE
+
+    def _repair(self, responder: Responder | None) -> None:
+        began = time.monotonic()
+        log.step("drift.seen", "something differs from what was set up", what=self._resident.woken)
+        self._ready.remove()
+        try:
+            record = recover(self._node)
+            outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
+            self._ready.make()
+        except InterruptedBySignalError:
+            raise
+        except ToolkitError as error:
+            self._give_up_for_now(error, responder)
+            return
+        self._count(outcome, began)
+        if outcome.changed:
+            self._space_repairs(began)
+            log.step("drift.repaired", "repaired", seconds=time.monotonic() - began)
+        self._become_idle(outcome.record, self._verified_peer(outcome), responder)
+
+    def _give_up_for_now(self, error: ToolkitError, responder: Responder | None) -> None:
+        """Stay, not ready, and try again later: one that ended would leave nobody to mend it."""
+        record = self._node.store.load()
+        peer = self._peer(record)
+        counters = self._resident.counters
+        self._resident = replace(
+            self._resident, counters=replace(counters, rollbacks=counters.rollbacks + 1)
+        )
+        self._space_repairs(time.monotonic(), failed=True)
+        log.error(
+            "drift.unrepaired",
+            str(error),
+            again_in_seconds=max(0.0, self._resident.not_before - time.monotonic()),
+        )
+        self._become_idle(record, peer if peer == ENGINE_DOWN else UNVERIFIED, responder)
+
+    def _space_repairs(self, moment: float, *, failed: bool = False) -> None:
+        """Wait longer after each repair in a row: somebody may be writing against us."""
+        interval = max(self._life.reconcile_interval, 1.0)
+        quiet = moment - self._resident.last_repair > LONGEST_REST
+        attempts = 1 if quiet else self._resident.attempts + 1
+        steps = attempts if failed else attempts - QUICK_REPAIRS
+        rest = min(LONGEST_REST, interval * 2.0 ** min(steps, 16)) if steps > 0 else 0.0
+        repairs = self._resident.counters.repairs + (0 if failed else 1)
+        self._resident = replace(
+            self._resident,
+            attempts=attempts,
+            last_repair=moment,
+            not_before=moment + rest,
+            counters=replace(self._resident.counters, repairs=repairs),
+        )
+
+    def _stop(self) -> ExitCode:
+        """Take everything back, or leave it with ``--on-exit keep``."""
+        try:
+            self._ready.remove()
+            if self._life.on_exit is OnExit.KEEP:
+                log.step("daemon.kept", "stopped; the set-up stays")
+                return ExitCode.DONE
+            self._revert()
+            log.step("daemon.stopped", "stopped; the host is as it was before")
+        finally:
+            self._lock.release()
+        return ExitCode.DONE
+
+    def _revert(self) -> None:
+        record = recover(self._node)
+        if record is not None:
+            Revert(self._node).run(record)
+
+    def _take_back_earlier(self) -> None:
+        """After a signal in a set-up: what an earlier life left in force goes too."""
+        if self._life.on_exit is OnExit.REVERT:
+            self._revert()
+
+    def _leave(self) -> None:
+        self._ready.remove()
+        self._lock.release()
+
+    def _count(self, outcome: Outcome, began: float) -> None:
+        counters = replace(self._resident.counters, setup_seconds=time.monotonic() - began)
+        if outcome.reload is not None:
+            counters = replace(
+                counters,
+                reloads=counters.reloads + 1,
+                downtime_seconds=outcome.reload.refused,
+            )
+        self._resident = replace(self._resident, counters=counters)
+
+    def _verified_peer(self, outcome: Outcome) -> str:
+        """Return who listens, if that is who was verified."""
+        peer = self._peer(outcome.record)
+        known = outcome.process
+        if known is not None and peer not in (str(known.pid), SYSTEMD_PEER, ENGINE_DOWN):
+            return UNVERIFIED
+        return peer
+
+    def _peer(self, record: Record | None) -> str:
+        socket = self._socket(record)
+        return idle.peer_of(socket) if socket else ENGINE_DOWN
+
+    def _socket(self, record: Record | None) -> str:
+        """Return the engine's socket as this process opens it; empty where none is watched."""
+        if record is None or record.engine is None or not record.socket:
+            return ""
+        if not record.reloads:
+            return ""
+        return self._node.root.access(record.socket)
+
+    def _watched(self, record: Record | None) -> tuple[str, ...]:
+        if record is None:
+            return ()
+        directory = posixpath.join(self._node.store.install_dir, "toolkit")
+        paths = [each.path for each in record.files]
+        paths += [directory, *(path for _, path in record.handlers)]
+        return tuple(self._node.root.access(path) for path in paths)
+
+    def _respond(self) -> Responder | None:
+        if self._resident.listener_fd < 0:
+            return None
+        from toolkit.health import Responder
+
+        return Responder(self._resident.listener_fd, self._resident.counters)
+
+    def _become_idle(self, record: Record | None, peer: str, responder: Responder | None) -> None:
+        """Exec into the idle process; returns never."""
+        texts = ("", "", "", "", "")
+        if responder is not None:
+            from toolkit.health import answers
+
+            responder.stop()
+            texts = answers(self._resident.counters, "ready")
+        watch = Watch(
+            interval=self._life.reconcile_interval,
+            rest=max(0.0, self._resident.not_before - time.monotonic()),
+            ready_file=self._node.root.access(self._ready.path),
+            socket=self._socket(record),
+            files=self._watched(record),
+            answers=texts,
+        )
+        resident = replace(self._resident, peer=peer)
+        residency.become_idle(resident, self._lock, watch, residency.own_command())
+
+
+def _ready_file(node: Node) -> ReadyFile:
+    return ReadyFile(node.writer, node.root.host_path(node.settings.lifecycle.ready_file))

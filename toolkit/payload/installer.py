@@ -1,0 +1,303 @@
+"""The payload as the daemon sees it: planned, staged, swapped, undone, committed, removed."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from runtime_configs.model import ConfigError
+from toolkit.errors import PayloadError
+from toolkit.host.clock import Clock
+from toolkit.host.paths import HostRoot
+from toolkit.host.writer import FileWriter
+from toolkit.payload.generation import Generations
+from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
+from toolkit.payload.manifest import Entry, Kind, Manifest, stamp, sums_of
+from toolkit.payload.preflight import MisfitError, problems_of
+from toolkit.payload.records import GenerationState, PayloadRecord, Stamp
+from toolkit.payload.runtime_config import config_toml, keep_edits
+from toolkit.payload.source import (
+    HOOK,
+    HOOK_LINK,
+    LIBRARIES,
+    WRAPPED,
+    PayloadSource,
+    find_payload,
+)
+from toolkit.payload.wrappers import CONFIG_PATH, wrapper
+from toolkit.settings import PackageType, Settings
+
+__all__ = [
+    "LowLevelRuntimes",
+    "PayloadAction",
+    "PayloadInstaller",
+    "PayloadPlan",
+    "PayloadRecord",
+    "low_level_runtimes",
+]
+
+
+class PayloadAction(StrEnum):
+    """What an installation would do."""
+
+    INSTALL = "install"
+    REPLACE = "replace"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadPlan:
+    """What would be installed, and whether anything would be written at all."""
+
+    action: PayloadAction
+    digest: str
+    toolkit_dir: str
+    """On the host: ``<install dir>/toolkit``."""
+    source: str
+    """Where the payload lies, as this process sees it."""
+    package_type: PackageType
+    size: int
+    """Bytes of all files."""
+    notes: tuple[str, ...] = ()
+    state: GenerationState
+    """What would be remembered."""
+    written: Manifest
+    """What would be written; its ``config.toml`` may hold an administrator's settings."""
+    contents: Mapping[str, bytes | Path] = field(repr=False)
+
+    @property
+    def changes(self) -> bool:
+        """True where something would be written."""
+        return self.action is not PayloadAction.UNCHANGED
+
+
+class PayloadInstaller:
+    """The payload of one node. Its effects go through the writer alone."""
+
+    def __init__(self, *, settings: Settings, root: HostRoot, writer: FileWriter) -> None:
+        """Name the places; nothing is read yet."""
+        self._settings = settings
+        self._root = root
+        self._install_dir = root.host_path(settings.install_dir)
+        self._generations = Generations(install_dir=self._install_dir, root=root, writer=writer)
+        self._writer = writer
+
+    def plan(self, low_level: LowLevelRuntimes) -> PayloadPlan:
+        """Compare the payload with what is installed; reads only.
+
+        Raises PayloadError that names all that is missing, MisfitError with each reason why it
+        does not fit this host.
+        """
+        source = find_payload(self._settings.payload, self._root)
+        before = self._generations.state()
+        sums = _sums(source, before)
+        state, contents = self._generation(source, low_level, sums)
+        config, notes = self._config(state, before)
+        contents[CONFIG_PATH] = config
+        written = _with_config(state.manifest, config)
+        action = self._action(state, before, config)
+        if action is not PayloadAction.UNCHANGED:
+            problems = problems_of(
+                source, self._root, install_dir=self._install_dir, size=written.size
+            )
+            if problems:
+                raise MisfitError(problems)
+        left_out = tuple(f"left out, since it is missing: {name}" for name in source.missing)
+        return PayloadPlan(
+            action=action,
+            digest=state.digest,
+            toolkit_dir=self._generations.directory,
+            source=str(source.root),
+            package_type=source.package_type,
+            size=written.size,
+            notes=(*left_out, *notes),
+            state=state,
+            written=written,
+            contents=contents,
+        )
+
+    def intent(self, plan: PayloadPlan) -> PayloadRecord:
+        """Return what will be done; it has to be on disk before ``stage`` is called."""
+        return PayloadRecord(
+            install_dir=self._install_dir,
+            digest=plan.digest,
+            staged=self._generations.staged_path(plan.digest),
+            previous=self._generations.previous(),
+            changes=plan.action is not PayloadAction.UNCHANGED,
+            directories=self._generations.missing_directories(),
+        )
+
+    def stage(self, plan: PayloadPlan, clock: Clock) -> None:
+        """Copy the payload beside the installed one, durably, and check it; can be interrupted."""
+        if plan.action is not PayloadAction.UNCHANGED:
+            self._generations.stage(plan.state, plan.contents, plan.written, clock)
+
+    def swap(self, record: PayloadRecord) -> None:
+        """Put the staged generation in place."""
+        if record.changes:
+            self._generations.swap(record)
+
+    def undo(self, record: PayloadRecord) -> None:
+        """Bring back what was there, from wherever a crash left it; can be repeated."""
+        if record.changes:
+            self._generations.undo(record)
+            self.remove_directories(record)
+
+    def commit(self, record: PayloadRecord) -> None:
+        """Make the installation final; can be repeated. The journal has it as done before this."""
+        if record.changes:
+            self._generations.commit(record)
+
+    def remove(self, record: PayloadRecord) -> None:
+        """Remove the payload, if it is still ours, and put back what another installer had."""
+        self._generations.remove()
+        self.remove_directories(record)
+
+    def remove_directories(self, record: PayloadRecord) -> None:
+        """Remove the directories that the installation made, where they are empty."""
+        for path in reversed(record.directories):
+            self._writer.remove_directory(path)
+
+    def installed(self) -> str | None:
+        """Return the digest of what is installed; None where it is absent, damaged or not ours."""
+        state = self._generations.state()
+        if state is None or not self._generations.intact(state):
+            return None
+        return state.digest
+
+    def _generation(
+        self, source: PayloadSource, low_level: LowLevelRuntimes, sums: Mapping[str, _Sum]
+    ) -> tuple[GenerationState, dict[str, bytes | Path]]:
+        """Compute the whole generation as it would be on a clean host."""
+        directory = self._generations.directory
+        tree = _Tree(sums=sums)
+        for name in WRAPPED:
+            file = source.file(name)
+            if file is None:
+                continue
+            tree.copy(f"{name}.real", file.path, file.mode | 0o555)
+            tree.write(name, wrapper(name, directory, low_level.engine_runtime), 0o755)
+        if source.file(HOOK) is not None:
+            tree.link(HOOK_LINK, HOOK)
+        for file in source.files:
+            if file.name in LIBRARIES:
+                tree.copy(file.real_name, file.path, file.mode | 0o444)
+                if file.real_name != file.name:
+                    tree.link(file.name, file.real_name)
+            elif file.name not in WRAPPED:
+                tree.copy(file.name, file.path, file.mode | 0o555)
+        config = config_toml(
+            source.config,
+            settings=self._settings,
+            toolkit_dir=directory,
+            runtimes=low_level.paths,
+            exists=lambda path: Path(self._root.access(path)).exists(),
+        )
+        tree.directory(posixpath.dirname(posixpath.dirname(CONFIG_PATH)))
+        tree.directory(posixpath.dirname(CONFIG_PATH))
+        tree.write(CONFIG_PATH, config, 0o644)
+        manifest = Manifest(entries=tuple(tree.entries))
+        state = GenerationState(
+            digest=manifest.digest,
+            manifest=manifest,
+            config=config.decode(),
+            previous=self._generations.previous(),
+            inode=0,
+            sources={path: (each.stamp, each.sha256) for path, each in sums.items()},
+        )
+        return state, tree.contents
+
+    def _config(
+        self, state: GenerationState, before: GenerationState | None
+    ) -> tuple[bytes, tuple[str, ...]]:
+        """Return the file to be written: ours, with what an administrator changed by hand."""
+        ours = state.config.encode()
+        path = posixpath.join(self._generations.directory, CONFIG_PATH)
+        now = self._writer.read(path) if before is not None else None
+        if before is None or now is None or now.content == before.config.encode():
+            return ours, ()
+        try:
+            kept = keep_edits(before.config.encode(), now.content, ours, path)
+        except ConfigError as error:
+            raise PayloadError(
+                f"{path} was edited and does not parse: {error.message}", "mend or remove it"
+            ) from error
+        return kept, (f"{path} was edited by hand; the edit is kept",)
+
+    def _action(
+        self, state: GenerationState, before: GenerationState | None, config: bytes
+    ) -> PayloadAction:
+        if not self._generations.present():
+            return PayloadAction.INSTALL
+        if before is None or before.digest != state.digest:
+            return PayloadAction.REPLACE
+        now = self._writer.read(posixpath.join(self._generations.directory, CONFIG_PATH))
+        same = now is not None and now.content == config and self._generations.intact(before)
+        return PayloadAction.UNCHANGED if same else PayloadAction.REPLACE
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    stamp: Stamp
+    sha256: str
+
+
+def _sums(source: PayloadSource, before: GenerationState | None) -> dict[str, _Sum]:
+    """Return each file's sum; one that nobody touched since it was summed is not read again."""
+    known = before.sources if before is not None else {}
+    stamps = {each.path: stamp(each.path) for each in source.files}
+    fresh = sums_of(
+        path for path, each in stamps.items() if known.get(str(path), (None, ""))[0] != each
+    )
+    return {
+        str(path): _Sum(each, fresh[path] if path in fresh else known[str(path)][1])
+        for path, each in stamps.items()
+    }
+
+
+@dataclass(slots=True)
+class _Tree:
+    """Collects a generation's entries with their contents."""
+
+    sums: Mapping[str, _Sum]
+    entries: list[Entry] = field(default_factory=list)
+    contents: dict[str, bytes | Path] = field(default_factory=dict)
+
+    def copy(self, name: str, source: Path, mode: int) -> None:
+        """Add a file of the payload; only permission bits of its mode are taken."""
+        self.contents[name] = source
+        known = self.sums[str(source)]
+        self._file(name, mode & 0o777, known.sha256, known.stamp[0])
+
+    def write(self, name: str, content: bytes, mode: int) -> None:
+        """Add a file that is made here."""
+        self.contents[name] = content
+        self._file(name, mode, hashlib.sha256(content).hexdigest(), len(content))
+
+    def link(self, name: str, target: str) -> None:
+        """Add a symbolic link."""
+        self.entries.append(Entry(path=name, kind=Kind.LINK, target=target))
+
+    def directory(self, name: str) -> None:
+        """Add a directory."""
+        self.entries.append(Entry(path=name, kind=Kind.DIRECTORY, mode=0o755))
+
+    def _file(self, name: str, mode: int, sha256: str, size: int) -> None:
+        self.entries.append(Entry(path=name, kind=Kind.FILE, mode=mode, sha256=sha256, size=size))
+
+
+def _with_config(manifest: Manifest, config: bytes) -> Manifest:
+    """Return the manifest of what is written, where ``config.toml`` has other bytes than ours."""
+    sha256 = hashlib.sha256(config).hexdigest()
+    return Manifest(
+        entries=tuple(
+            Entry(path=each.path, kind=each.kind, mode=each.mode, sha256=sha256, size=len(config))
+            if each.path == CONFIG_PATH
+            else each
+            for each in manifest.entries
+        )
+    )

@@ -1,0 +1,46 @@
+"""The ready file: there only while the engine serves what we set up.
+
+It outlives a SIGKILL, so it holds what tells a reader whether its writer still lives.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from toolkit.host.writer import FileMetadata, FileWriter
+
+
+def boot_id(proc: str = "/proc") -> str:
+    """Return the kernel's identifier of this boot, empty where it can't be read."""
+    try:
+        with open(f"{proc}/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def start_time(proc: str = "/proc") -> str:
+    """Return when this process was started, in clock ticks since boot; exec does not change it."""
+    with open(f"{proc}/self/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rsplit(")", 1)[1].split()[19]
+
+
+class ReadyFile:
+    """The file's appearance and removal. Raises HostPathError where the disk refuses."""
+
+    def __init__(self, writer: FileWriter, path: str) -> None:
+        self._writer = writer
+        self.path = path
+        """On the host."""
+
+    def make(self) -> None:
+        """Say that all is served."""
+        self._writer.make_directories(posixpath.dirname(self.path))
+        content = f"pid={os.getpid()}\nstart_time={start_time()}\nboot_id={boot_id()}\n"
+        self._writer.write(self.path, content.encode(), FileMetadata(mode=0o644))
+
+    def remove(self) -> None:
+        """Say that it is not, or may not be."""
+        if not self._writer.missing_directories(posixpath.dirname(self.path)):
+            self._writer.remove(self.path)

@@ -1,0 +1,174 @@
+"""One set-up: look, plan, carry out, verify. The same for a start and for a repair."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, replace
+
+from runtime_configs.model import EngineName
+from toolkit import logs
+from toolkit.diffs import redacted_diff
+from toolkit.engine.control import EngineControl
+from toolkit.engine.facts import HostFacts
+from toolkit.errors import EngineTimeoutError
+from toolkit.host.clock import Clock
+from toolkit.host.journal_files import JournalStore
+from toolkit.journal import Record
+from toolkit.node import Node
+from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
+from toolkit.plan import BINARY, Plan, bases, build, files_only
+from toolkit.revert import Revert
+from toolkit.settings import RestartMode
+from toolkit.transaction import Outcome, Transaction
+
+log = logs.get(__name__)
+
+LOOK_SECONDS = 5.0
+"""How long one look at an engine may take before it counts as not answering."""
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan and the engine that it was made for."""
+
+    plan: Plan
+    control: EngineControl | None
+
+
+def choose_engine(node: Node) -> EngineName:
+    """Return the declared engine, else the one that serves this node."""
+    if node.settings.runtime is not None:
+        return node.settings.runtime
+    from toolkit.engine.discover import choose_runtime
+
+    return choose_runtime(node.settings, node.root)
+
+
+def make_plan(node: Node, record: Record | None, clock: Clock, *, patience: float) -> Planned:
+    """Look at the node and compute what to do; waits up to ``patience`` seconds for the engine.
+
+    Raises EngineTimeoutError where it can't be reached and the restart mode needs it.
+    """
+    if node.settings.lifecycle.no_runtime_config:
+        low_level = low_level_runtimes(None, node.root, node.settings)
+        return Planned(plan=files_only(node.installer.plan(low_level)), control=None)
+    control = node.control(choose_engine(node))
+    facts = look(node, control, clock, patience=patience)
+    for warning in facts.warnings:
+        log.warning("facts.contradiction", warning)
+    low_level = low_level_runtimes(facts.effective, node.root, node.settings)
+    plan = build(
+        settings=node.settings,
+        facts=facts,
+        adapter=node.adapter(facts.engine),
+        view=node.view,
+        record=record,
+        without=bases(record, node.view, node.store.blob),
+        payload=node.installer.plan(low_level),
+    )
+    return Planned(plan=plan, control=control)
+
+
+def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -> HostFacts:
+    """Return the engine's facts, once it answers."""
+    mode = node.settings.engines[control.name].restart_mode
+    end = clock.now() + patience
+    waiting = False
+    while True:
+        facts = control.facts(min(end, clock.now() + LOOK_SECONDS))
+        if facts.unreachable is None or mode is RestartMode.NONE:
+            return facts
+        if clock.now() >= end:
+            raise EngineTimeoutError(
+                f"{control.name} can't be reached at {facts.socket}: {facts.unreachable}",
+                f"start it, or name its socket with --socket or {control.name.upper()}_SOCKET",
+            )
+        if not waiting:
+            waiting = True
+            log.warning(
+                "engine.awaited",
+                f"{control.name} does not answer yet",
+                socket=facts.socket,
+                reason=facts.unreachable,
+                up_to_seconds=patience,
+            )
+        clock.sleep(POLL_SECONDS)
+
+
+def set_up(
+    node: Node, record: Record | None, clock: Clock, *, patience: float, repair: bool = False
+) -> Outcome:
+    """Bring the node to what is wanted; ``record`` is the journal. Undone on any failure.
+
+    A repair says in the log what it changes.
+    """
+    record = _without_other_engine(node, record)
+    planned = make_plan(node, record, clock, patience=patience)
+    other = _other_install(node, planned.plan)
+    if other is not None:
+        _revert_other(node, other)
+        planned = make_plan(node, record, clock, patience=patience)
+    plan, control = planned.plan, planned.control
+    for note in plan.notes:
+        log.step("plan.note", note)
+    transaction = Transaction(node=node, control=control, clock=clock)
+    if plan.nothing_to_do and record is not None and record.payload is not None:
+        log.step("plan.empty", "nothing differs", reason=plan.reload.reason)
+        process = None if plan.facts is None else plan.facts.process
+        outcome = Outcome(record=record, reload=None, process=process)
+    else:
+        if repair:
+            for change in plan.differing:
+                diff = redacted_diff(change.path, change.now, change.after)
+                log.step("drift.diff", f"{change.path} is put right", diff=diff)
+        outcome = transaction.apply(plan, record)
+    if outcome.reload is None and control is not None and plan.reload.mode is not RestartMode.NONE:
+        deadline = clock.now() + node.settings.lifecycle.verify_timeout
+        control.verify(plan.expected, clock, deadline)
+    return outcome
+
+
+def _without_other_engine(node: Node, record: Record | None) -> Record | None:
+    """Revert what an earlier run set up on another engine than the one declared now."""
+    if record is None or record.engine is None or node.settings.lifecycle.no_runtime_config:
+        return record
+    if node.settings.runtime in (None, record.engine):
+        return record
+    log.step("setup.engine-changed", f"{record.engine} was set up before and is reverted first")
+    Revert(node).run(record)
+    return node.store.load()
+
+
+def _other_install(node: Node, plan: Plan) -> str | None:
+    """Return another install directory with a journal that the engine's config points to."""
+    if plan.facts is None or plan.facts.effective is None:
+        return None
+    for handler in plan.facts.effective.handlers.values():
+        directory, _, name = (handler.binary_path or "").rpartition("/")
+        install_dir, _, last = directory.rpartition("/")
+        if last != "toolkit" or not name.startswith(BINARY):
+            continue
+        if install_dir in ("", node.store.install_dir):
+            continue
+        if _store(node, install_dir).load() is not None:
+            return install_dir
+    return None
+
+
+def _revert_other(node: Node, install_dir: str) -> None:
+    settings = replace(node.settings, install_dir=posixpath.join(node.root.root, install_dir[1:]))
+    other = replace(
+        node,
+        settings=settings,
+        store=_store(node, install_dir),
+        installer=PayloadInstaller(settings=settings, root=node.root, writer=node.writer),
+    )
+    record = other.store.load()
+    if record is not None:
+        log.step("setup.moved", "an install in another directory is reverted", path=install_dir)
+        Revert(other).run(record)
+
+
+def _store(node: Node, install_dir: str) -> JournalStore:
+    return JournalStore(writer=node.writer, view=node.view, install_dir=install_dir)
