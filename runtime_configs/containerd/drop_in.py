@@ -1,0 +1,108 @@
+"""containerd 2.0 and later: our tables in a file of their own, and the import that loads it."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from runtime_configs.adapter import ConfigRequest, Placement
+from runtime_configs.containerd import schema, wanted
+from runtime_configs.containerd.changes import Draft
+from runtime_configs.containerd.handlers import wanted_tables
+from runtime_configs.containerd.imports import (
+    LoadedFile,
+    Overlay,
+    declared_version,
+    import_patterns,
+    load_order,
+)
+from runtime_configs.containerd.merged import Merged, merge
+from runtime_configs.containerd.schema import Era
+from runtime_configs.documents import Change, load
+from runtime_configs.model import ConfigError, Format, HostView, Role
+
+HEADER: Final = b"# Written by nvidia-toolkit, which takes it away again when it stops.\n"
+NEWEST: Final = 3
+"""What a file gets where nothing says otherwise: every 2.x reads it."""
+
+
+def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
+    """Return the drop-in's new content and, where it is needed, the import in the top-level file.
+
+    Raises ConfigError where the engine could not load the result.
+    """
+    era = schema.era(request.version)
+    others = load_order(Overlay(view, {drop_in: None}), request.top_level)
+    found = merge(others, era)
+    result = Draft(view)
+    present = view.read(drop_in)
+    document = load(present or b"", Format.TOML, path=drop_in)
+    version = _allowed(document, _version(others, found, era), drop_in, request.top_level)
+    base, tables = wanted_tables(found, request, era, version)
+    result.note(f"the handlers take their options from {base.name}")
+    if present is None:
+        result.put(drop_in, HEADER, Role.DROP_IN)
+    keys = wanted.changes(document, request, tables, version, default=request.desired.default)
+    result.apply(drop_in, [Change(path=("version",), value=version), *keys], Role.DROP_IN)
+    if request.placement is Placement.PLAIN:
+        _ensure_import(result, request.top_level, drop_in, others)
+    return result
+
+
+def _version(others: Sequence[LoadedFile], found: Merged, era: Era) -> int:
+    """Return the drop-in's config version: never above its root's, and never a change for others.
+
+    2.0 to 2.2 read the whole in the version of the last file, so ours repeats the one that holds
+    without it; 2.3 refuses a version above the first one that a file names.
+    """
+    if era is Era.MIGRATES:
+        return next((each.version for each in others if each.version), NEWEST)
+    return found.version if others else NEWEST
+
+
+def _allowed(document: Mapping[str, object], version: int, drop_in: str, top_level: str) -> int:
+    """Return the version that the drop-in may have: a file that is there keeps a lower one."""
+    own = declared_version(document, drop_in)
+    if own > version:
+        raise ConfigError(
+            drop_in,
+            f"its config version {own} is above version {version} of {top_level}",
+            "remove it, or bring the top-level file to that version",
+        )
+    return own or version
+
+
+def _ensure_import(
+    result: Draft, top_level: str, drop_in: str, others: Sequence[LoadedFile]
+) -> None:
+    """See to it that the top-level file loads the drop-in, and nothing that it did not load."""
+    if any(each.path == drop_in for each in load_order(result.view, top_level)):
+        return
+    changes = []
+    if result.view.read(top_level) is None:
+        changes.append(Change(path=("version",), value=NEWEST))
+        result.note(f"{top_level} is created: without it the engine imports nothing")
+    known = {each.path for each in others} | {top_level, drop_in}
+    for pattern in import_candidates(drop_in):
+        if known.issuperset(result.view.glob(pattern)):
+            imports = [*import_patterns(result.document(top_level), top_level), pattern]
+            changes.append(Change(path=("imports",), value=imports))
+            result.apply(top_level, changes, Role.TOP_LEVEL)
+            return
+    raise ConfigError(
+        drop_in,
+        "every import that loads it would load other files of its directory too",
+        "name another file with --drop-in-config",
+    )
+
+
+def import_candidates(drop_in: str) -> tuple[str, ...]:
+    """Return patterns for the drop-in, the widest first.
+
+    Patterns only: an import without ``*`` whose file is gone keeps the engine from starting.
+    """
+    directory, name = posixpath.split(drop_in)
+    stem, suffix = posixpath.splitext(name)
+    names = (f"*{suffix}", f"{stem}*{suffix}", f"*{name}", f"{name}*")
+    return tuple(posixpath.join(directory, each) for each in names)

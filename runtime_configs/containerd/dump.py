@@ -1,0 +1,183 @@
+"""What the engine reports: its dump command's TOML, or the JSON of CRI's verbose status."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from runtime_configs.adapter import ConfigRequest
+from runtime_configs.containerd import schema
+from runtime_configs.containerd.handlers import LEGACY_DEFAULT, binary_of
+from runtime_configs.containerd.merged import disabled_entry, table
+from runtime_configs.documents import KeyPath, load
+from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
+from runtime_configs.values import MISSING, differences
+
+SOURCE = "containerd"
+"""Stands for a path in errors: what was read is no file."""
+NEUTRAL: Final[tuple[object, ...]] = ("", 0, False, [], {}, None, MISSING)
+"""Values that the engine treats alike: a key that is absent and its zero value."""
+SECRETS = ("registry", "auth", "password", "username", "identitytoken", "headers", "token")
+
+
+def decode(dump: bytes) -> EffectiveConfig:
+    """Decode what the engine reports. Raises ConfigError where the bytes are neither form."""
+    if dump.lstrip()[:1] == b"{":
+        return _from_status(dump)
+    raw = load(dump, Format.TOML, path=SOURCE)
+    version = raw.get("version")
+    section = _section(raw, version if isinstance(version, int) else 1)
+    containerd = table(section, "containerd")
+    entry = disabled_entry(raw)
+    return _effective(
+        raw,
+        containerd,
+        names=("runtimes", "default_runtime_name", "default_runtime", "runtime_type"),
+        disabled=None if entry is None else f'disabled_plugins has "{entry}"',
+    )
+
+
+def _section(raw: Mapping[str, object], version: int) -> Mapping[str, object]:
+    """Return the CRI table; 1.x prints version 2 also for a file of version 1."""
+    plugins = table(raw, "plugins")
+    names = (schema.plugin(version), schema.PLUGIN_V3, schema.PLUGIN_V2, schema.PLUGIN_V1)
+    return next((table(plugins, name) for name in names if table(plugins, name, "containerd")), {})
+
+
+def _from_status(dump: bytes) -> EffectiveConfig:
+    try:
+        raw = json.loads(dump)
+    except ValueError as error:
+        raise ConfigError(SOURCE, f"its status can't be decoded: {error}") from error
+    if isinstance(raw, dict) and isinstance(raw.get("config"), str) and "containerd" not in raw:
+        return _from_status(raw["config"].encode())
+    if isinstance(raw, dict) and isinstance(raw.get("config"), dict):
+        raw = raw["config"]
+    return _effective(
+        raw,
+        table(raw, "containerd"),
+        names=("runtimes", "defaultRuntimeName", "defaultRuntime", "runtimeType"),
+        disabled=None,
+    )
+
+
+def _effective(
+    raw: Mapping[str, object],
+    containerd: Mapping[str, object],
+    *,
+    names: tuple[str, str, str, str],
+    disabled: str | None,
+) -> EffectiveConfig:
+    runtimes, default_name, default_table, kind = names
+    handlers = {
+        name: _served(name, value, kind)
+        for name, value in table(containerd, runtimes).items()
+        if isinstance(value, Mapping)
+    }
+    implicit = table(containerd, default_table)
+    default = containerd.get(default_name)
+    if implicit.get(kind):
+        default = LEGACY_DEFAULT
+        handlers[LEGACY_DEFAULT] = _served(LEGACY_DEFAULT, implicit, kind)
+    return EffectiveConfig(
+        handlers=handlers,
+        default=_named(default, handlers, explicit=not implicit.get(kind)),
+        raw=raw,
+        disabled=disabled,
+    )
+
+
+def _named(default: object, handlers: Mapping[str, ServedHandler], *, explicit: bool) -> str | None:
+    """Return the default's name; a ``default_runtime`` table has that of the handler it repeats."""
+    if not isinstance(default, str) or not default:
+        return None
+    own = handlers.get(default)
+    if explicit or own is None or own.binary_path is None:
+        return default
+    same = (name for name, each in handlers.items() if each.binary_path == own.binary_path)
+    return next((name for name in same if name != default), default)
+
+
+def _served(name: str, value: Mapping[str, object], kind: str) -> ServedHandler:
+    runtime_type = value.get(kind)
+    return ServedHandler(
+        name=name,
+        binary_path=binary_of(value),
+        runtime_type=runtime_type if isinstance(runtime_type, str) and runtime_type else None,
+        table=value,
+    )
+
+
+def unintended(
+    before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
+) -> tuple[str, ...]:
+    """Name each setting that differs though it was not meant to, one line each."""
+    if _form(before.raw) != _form(after.raw):
+        return tuple(_handler_lines(before, after, request))
+    return tuple(
+        f"{'.'.join(path)}: {_shown(path, old)} became {_shown(path, new)}"
+        for path, old, new in _leaves(before.raw, after.raw)
+        if not _meant(path, request) and not (old in NEUTRAL and new in NEUTRAL)
+    )
+
+
+def _form(raw: Mapping[str, object]) -> object:
+    """Return what has to be equal for two reports to be compared key by key."""
+    return raw.get("version", "status")
+
+
+def _handler_lines(
+    before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
+) -> Iterator[str]:
+    """Compare reports of different form by what both tell: the others' handlers, the default."""
+    ours = {each.name for each in request.desired.handlers}
+    for name, old in before.handlers.items():
+        new = after.handlers.get(name)
+        was = (old.binary_path, old.runtime_type)
+        if name not in ours and (new is None or (new.binary_path, new.runtime_type) != was):
+            now = "absent" if new is None else f"{new.runtime_type} with {new.binary_path}"
+            yield f"handler {name}: {old.runtime_type} with {old.binary_path} became {now}"
+    if request.desired.default is None and before.default != after.default:
+        yield f"default handler: {before.default} became {after.default}"
+
+
+def _leaves(
+    before: Mapping[str, object], after: Mapping[str, object]
+) -> Iterator[tuple[KeyPath, object, object]]:
+    for step in differences(before, after):
+        yield from _flat(step.path, step.old, step.new)
+
+
+def _flat(path: KeyPath, old: object, new: object) -> Iterator[tuple[KeyPath, object, object]]:
+    """Yield a difference leaf by leaf, so that a table that appeared is judged by its values."""
+    if not isinstance(old, Mapping) and not isinstance(new, Mapping):
+        yield path, old, new
+        return
+    left = old if isinstance(old, Mapping) else {}
+    right = new if isinstance(new, Mapping) else {}
+    for key in dict.fromkeys([*left, *right]):
+        yield from _flat((*path, key), left.get(key, MISSING), right.get(key, MISSING))
+
+
+def _meant(path: KeyPath, request: ConfigRequest) -> bool:
+    """Tell whether a key is one of those that a set-up is there to change."""
+    if path[0] in ("imports", "version"):
+        return True
+    desired = request.desired
+    inner = path[2:] if path[0] == "plugins" else path
+    if inner[:2] == ("containerd", "runtimes") and len(inner) > 2:  # noqa: PLR2004
+        moved = (LEGACY_DEFAULT,) if desired.default else ()
+        return inner[2] in (*moved, *(each.name for each in desired.handlers))
+    keys = ("default_runtime_name", "defaultRuntimeName", "default_runtime", "defaultRuntime")
+    if inner[:1] == ("containerd",) and len(inner) > 1 and inner[1] in keys:
+        return desired.default is not None
+    return bool(desired.enable_cdi) and inner[-1:] in (("enable_cdi",), ("enableCDI",))
+
+
+def _shown(path: KeyPath, value: object) -> str:
+    if value is MISSING:
+        return "absent"
+    if any(part.lower() in SECRETS for part in path):
+        return "(hidden)"
+    return json.dumps(value, default=str)

@@ -1,0 +1,178 @@
+"""The tables of our handlers: what they inherit, and from which low-level runtime."""
+
+from __future__ import annotations
+
+import copy
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from runtime_configs.adapter import ConfigRequest
+from runtime_configs.containerd.merged import Merged, deep_merge, table
+from runtime_configs.containerd.schema import NVIDIA_BINARY, RUNC, Era
+from runtime_configs.model import DesiredHandlers, RuntimeHandler
+
+LEGACY_DEFAULT = "default"
+"""The name under which 1.x serves a ``default_runtime`` table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """The low-level runtime that our handlers take their options from."""
+
+    name: str
+    table: Mapping[str, object]
+
+
+def binary_of(handler: Mapping[str, object]) -> str | None:
+    """Return the low-level runtime's binary that a handler's table names, if any."""
+    options = table(handler, "options")
+    for value in (options.get("BinaryName"), options.get("Runtime"), handler.get("runtime_engine")):
+        if isinstance(value, str) and value:
+            return value
+    return None
+
+
+def is_nvidia(handler: Mapping[str, object], toolkit_dir: str) -> bool:
+    """Tell whether a handler runs one of our binaries or NVIDIA's own."""
+    binary = binary_of(handler) or ""
+    return posixpath.basename(binary).startswith(NVIDIA_BINARY) or binary.startswith(
+        f"{toolkit_dir.rstrip('/')}/"
+    )
+
+
+def legacy_default(merged: Merged) -> Mapping[str, object]:
+    """Return the ``default_runtime`` table where 1.x heeds it, else nothing."""
+    found = table(merged.containerd, "default_runtime")
+    return found if found.get("runtime_type") else {}
+
+
+def default_of(merged: Merged, request: ConfigRequest, era: Era) -> str:
+    """Return the default handler's name as the files have it, with the engine's word second."""
+    if era is Era.REPLACES and legacy_default(merged):
+        return LEGACY_DEFAULT
+    effective = None if request.effective is None else request.effective.default
+    return merged.default or effective or RUNC
+
+
+def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:
+    """Yield the runtimes that our handlers may have been derived from, the likeliest first.
+
+    The default handler itself, if it is a plain low-level runtime; else (it is ours, NVIDIA's, or
+    one for virtual machines) runc, crun, any other; at last an NVIDIA default's own table.
+    """
+    handlers = dict(merged.handlers)
+    if era is Era.REPLACES and (legacy := legacy_default(merged)):
+        handlers[LEGACY_DEFAULT] = legacy
+    default = default_of(merged, request, era)
+    ours = {each.name for each in request.desired.handlers}
+    if default not in handlers and default not in ours:
+        yield Base(name=default, table=_reported(default, request))
+    for name in dict.fromkeys([default, RUNC, "crun", *handlers]):
+        if name in handlers and name not in ours and _is_low_level(handlers[name], request):
+            yield Base(name=name, table=handlers[name])
+    own = handlers.get(default, {})
+    if is_nvidia(own, request.toolkit_dir):
+        yield Base(name=default, table=own)
+    yield Base(name=RUNC, table={})
+
+
+def _is_low_level(handler: Mapping[str, object], request: ConfigRequest) -> bool:
+    """Tell whether a handler's options are for a binary that takes runc's place.
+
+    One for virtual machines or WebAssembly has a shim of its own, which would not start ours. A
+    type such as ``${RUNTIME_TYPE}`` is filled in later (MicroK8s).
+    """
+    kind = handler.get("runtime_type")
+    plain = not isinstance(kind, str) or not kind or kind.startswith("$")
+    plain = plain or ".runc." in str(kind) or str(kind) == "io.containerd.runtime.v1.linux"
+    return plain and not is_nvidia(handler, request.toolkit_dir)
+
+
+def _reported(name: str, request: ConfigRequest) -> Mapping[str, object]:
+    """Return what the engine reports of a handler that no file names, without neutral defaults."""
+    effective = request.effective
+    handler = None if effective is None else effective.handlers.get(name)
+    if handler is None or is_nvidia(handler.table, request.toolkit_dir):
+        return {}
+    options = {key: value for key, value in table(handler.table, "options").items() if value}
+    found: dict[str, object] = {"options": options} if options else {}
+    if handler.runtime_type:
+        found["runtime_type"] = handler.runtime_type
+    return found if _is_low_level(found, request) else {}
+
+
+def wanted_table(
+    handler: RuntimeHandler, base: Base, desired: DesiredHandlers, config_version: int
+) -> dict[str, object]:
+    """Return one handler's table, spelled for a file of this config version."""
+    found = copy.deepcopy(dict(base.table))
+    options = dict(table(found, "options"))
+    options.pop("Runtime", None)
+    options["BinaryName"] = handler.binary_path
+    if config_version <= 1:
+        options["Runtime"] = handler.binary_path
+    found.pop("options", None)
+    ordered: dict[str, object] = {
+        "runtime_type": found.pop("runtime_type", "") or desired.runtime_type
+    }
+    ordered |= found
+    if desired.container_annotations:
+        inherited = ordered.get("container_annotations")
+        listed = inherited if isinstance(inherited, list) else []
+        ordered["container_annotations"] = list(
+            dict.fromkeys([*desired.container_annotations, *listed])
+        )
+    ordered["options"] = options
+    return _overridden(ordered, desired.override)
+
+
+def _overridden(found: dict[str, object], override: Mapping[str, object]) -> dict[str, object]:
+    """Merge the user's own keys last; null takes a key away."""
+    return _without_null(deep_merge(found, override))
+
+
+def _without_null(found: Mapping[str, object]) -> dict[str, object]:
+    return {
+        key: _without_null(value) if isinstance(value, Mapping) else value
+        for key, value in found.items()
+        if value is not None
+    }
+
+
+def wanted_tables(
+    merged: Merged, request: ConfigRequest, era: Era, config_version: int
+) -> tuple[Base, dict[str, dict[str, object]]]:
+    """Return the base and each handler's table.
+
+    Where several bases are possible, the one that explains the tables that are there already: so
+    our own result, in which the default is ours, is not derived anew from another runtime.
+    """
+    results = [
+        (
+            base,
+            {
+                each.name: wanted_table(each, base, request.desired, config_version)
+                for each in request.desired.handlers
+            },
+        )
+        for base in bases(merged, request, era)
+    ]
+    present = merged.handlers
+    explained = (
+        result
+        for result in results
+        if all(contains(present.get(name, {}), found) for name, found in result[1].items())
+    )
+    if results[0][0].name == default_of(merged, request, era):
+        return results[0]
+    return next(explained, results[0])
+
+
+def contains(present: object, wanted: object) -> bool:
+    """Tell whether a value has all that is wanted of it; more keys do no harm."""
+    if isinstance(wanted, Mapping):
+        return isinstance(present, Mapping) and all(
+            key in present and contains(present[key], value) for key, value in wanted.items()
+        )
+    return type(present) is type(wanted) and present == wanted

@@ -1,0 +1,122 @@
+"""containerd 1.x and engines of unknown version: the file that counts is edited where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from runtime_configs.adapter import ConfigRequest, Placement
+from runtime_configs.containerd import schema, wanted
+from runtime_configs.containerd.changes import Draft, merging
+from runtime_configs.containerd.handlers import LEGACY_DEFAULT, legacy_default, wanted_tables
+from runtime_configs.containerd.imports import LoadedFile, load_order
+from runtime_configs.containerd.merged import Merged, merge, table
+from runtime_configs.containerd.schema import Era
+from runtime_configs.documents import REMOVE, Change
+from runtime_configs.model import ConfigError, HostView, Role
+
+OLDEST_COMMON: Final = 2
+"""The config version that 1.3 to 2.x all read in full: what a file without any key gets."""
+RENDERED: Final = ("/run/", "/var/run/", "/usr/lib/", "/usr/share/", "/nix/store/", "/snap/")
+"""Where files belong to a program, which writes them anew."""
+
+
+def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:
+    """Return the edit of the one file whose CRI table counts.
+
+    Raises ConfigError where that file may not be edited or the engine does not read its version.
+    """
+    era = schema.era(request.version)
+    files = load_order(view, top_level)
+    found = merge(files, era)
+    version = _version(request, files, found, era)
+    path = _target(files, found, era, version) or top_level
+    result = Draft(view)
+    _check_editable(path, top_level)
+    if path != top_level:
+        result.note(f"{path} is edited, as its CRI table counts and not that of {top_level}")
+    base, tables = wanted_tables(found, request, era, version)
+    result.note(f"the handlers take their options from {base.name}")
+    template = request.placement is Placement.TEMPLATE
+    role = Role.TEMPLATE if template else Role.TOP_LEVEL if path == top_level else Role.IMPORTED
+    document = result.document(path)
+    changes = [
+        *_first_key(document, request, version),
+        *_runc(found, request, era, version),
+        *_keys(document, found, request, tables, version),
+    ]
+    result.apply(path, changes, role)
+    return result
+
+
+def _version(request: ConfigRequest, files: Sequence[LoadedFile], found: Merged, era: Era) -> int:
+    """Return the config version whose key paths are used."""
+    engine = request.version
+    if not any(each.document for each in files):
+        if request.use_legacy_config:
+            return 1
+        return OLDEST_COMMON if era is Era.REPLACES else 3
+    if engine is not None and era is Era.REPLACES and found.version > OLDEST_COMMON:
+        raise ConfigError(
+            files[0].path,
+            f"config version {found.version} is newer than containerd "
+            f"{engine.major}.{engine.minor} reads (up to {OLDEST_COMMON})",
+            "write it in version 2 or update containerd",
+        )
+    return found.version
+
+
+def _target(files: Sequence[LoadedFile], found: Merged, era: Era, version: int) -> str | None:
+    """Return the file to be edited: the last one that has the CRI table."""
+    if era is Era.REPLACES:
+        return found.owner
+    last = [each for each in files if schema.plugin(version) in table(each.document, "plugins")]
+    return last[-1].path if last else None
+
+
+def _check_editable(path: str, top_level: str) -> None:
+    if path != top_level and path.startswith(RENDERED):
+        raise ConfigError(
+            path,
+            f"its CRI table replaces that of {top_level} and it may not be edited",
+            "take its CRI table out of it, or update to containerd 2.0, which merges",
+        )
+
+
+def _first_key(
+    document: Mapping[str, object], request: ConfigRequest, version: int
+) -> Iterator[Change]:
+    """Yield the version of a file that has no key at all: without one it would mean version 1."""
+    if not document and not request.use_legacy_config:
+        yield Change(path=("version",), value=version)
+
+
+def _runc(found: Merged, request: ConfigRequest, era: Era, version: int) -> Iterator[Change]:
+    """Yield the handler that 1.x drops from its own as soon as a file names another one."""
+    names = {each.name for each in request.desired.handlers}
+    if era is Era.REPLACES and not found.handlers and schema.RUNC not in names:
+        path = (*schema.runtimes(version), schema.RUNC)
+        yield Change(path=path, value=schema.built_in_runc(request.version))
+
+
+def _keys(
+    document: Mapping[str, object],
+    found: Merged,
+    request: ConfigRequest,
+    tables: Mapping[str, Mapping[str, object]],
+    version: int,
+) -> Iterator[Change]:
+    """Yield the handlers and the default, as its name or, before 1.3, as a table of its own."""
+    default = request.desired.default
+    legacy = request.use_legacy_config and version == 1
+    name = None if legacy else default
+    yield from wanted.changes(document, request, tables, version, default=name)
+    if default is None:
+        return
+    path = schema.default_table(version)
+    if legacy:
+        kept = {"runtime_engine": "", "runtime_root": ""} | dict(tables[default])
+        yield from merging(document, path, kept)
+    elif (old := legacy_default(found)) and schema.era(request.version) is Era.REPLACES:
+        yield Change(path=(*schema.runtimes(version), LEGACY_DEFAULT), value=dict(old))
+        yield Change(path=path, value=REMOVE)

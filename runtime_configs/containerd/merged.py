@@ -1,0 +1,140 @@
+"""What the engine makes of its files together: the CRI settings that the files themselves give."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from runtime_configs.containerd.imports import LoadedFile
+from runtime_configs.containerd.schema import (
+    CRI_PLUGINS,
+    PLUGIN_V1,
+    PLUGIN_V2,
+    PLUGIN_V3,
+    Era,
+    plugin,
+)
+
+NEWEST = 3
+"""The version whose key paths are in use since; what 2.0 calls a file of version 0 or 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merged:
+    """The files' own settings, without the engine's defaults."""
+
+    version: int
+    """What the tables mean, to 1.x and to 2.0 to 2.2; the root's own for later ones."""
+    cri: Mapping[str, object]
+    owner: str | None
+    """1.x: the one file whose CRI table counts. None where no file has one."""
+    disabled: tuple[str, str] | None
+    """An entry of ``disabled_plugins`` that takes the CRI plugin away, and the file that has it."""
+
+    @property
+    def containerd(self) -> Mapping[str, object]:
+        """The table that holds the handlers and the default's name."""
+        return table(self.cri, "containerd")
+
+    @property
+    def handlers(self) -> dict[str, Mapping[str, object]]:
+        """Each handler's table by name."""
+        found = table(self.containerd, "runtimes")
+        return {name: value for name, value in found.items() if isinstance(value, Mapping)}
+
+    @property
+    def default(self) -> str | None:
+        """The default handler's name, where a file names it."""
+        value = self.containerd.get("default_runtime_name")
+        return value if isinstance(value, str) and value else None
+
+
+def table(parent: Mapping[str, object], *keys: str) -> Mapping[str, object]:
+    """Return the table below ``parent``, empty where there is none."""
+    for key in keys:
+        value = parent.get(key)
+        if not isinstance(value, Mapping):
+            return {}
+        parent = value
+    return parent
+
+
+def merge(files: Sequence[LoadedFile], era: Era) -> Merged:
+    """Return what an engine of this era makes of its files, which stand in load order."""
+    if era is Era.REPLACES:
+        return _replaced(files)
+    if era is Era.MERGES:
+        return _merged(files)
+    found: dict[str, object] = {}
+    for each in files:
+        deep_merge(found, _migrated(table(each.document, "plugins")))
+    version = files[0].version if files else NEWEST
+    return Merged(version=version or 1, cri=found, owner=None, disabled=_disabled(files))
+
+
+def _replaced(files: Sequence[LoadedFile]) -> Merged:
+    version = next((each.version for each in reversed(files) if each.version), 1)
+    found: Mapping[str, object] = {}
+    owner = None
+    for each in files:
+        section = table(each.document, "plugins").get(plugin(version))
+        if isinstance(section, Mapping):
+            found, owner = section, each.path
+    return Merged(version=version, cri=found, owner=owner, disabled=_disabled(files))
+
+
+def _merged(files: Sequence[LoadedFile]) -> Merged:
+    version, plugins = NEWEST, dict[str, object]()
+    for each in files:
+        section = dict(table(each.document, "plugins"))
+        if each.version <= 1 and PLUGIN_V1 in section:
+            section[PLUGIN_V2] = section.pop(PLUGIN_V1)
+        deep_merge(plugins, section)
+        version = each.version if each.version > 1 else NEWEST
+    cri = _migrated(plugins) if version < NEWEST else table(plugins, PLUGIN_V3)
+    return Merged(version=version, cri=cri, owner=None, disabled=_disabled(files))
+
+
+def _migrated(plugins: Mapping[str, object]) -> dict[str, object]:
+    """Return the CRI table in version 3's spelling.
+
+    (``plugins/cri/runtime/plugin.go``, ``migrateConfig``.)
+    """
+    old = copy.deepcopy(dict(table(plugins, PLUGIN_V2) or table(plugins, PLUGIN_V1)))
+    for handler in table(old, "containerd", "runtimes").values():
+        if isinstance(handler, dict) and "sandbox_mode" in handler:
+            handler.setdefault("sandboxer", handler["sandbox_mode"])
+            del handler["sandbox_mode"]
+    return deep_merge(old, table(plugins, PLUGIN_V3))
+
+
+def deep_merge(into: dict[str, object], source: Mapping[str, object]) -> dict[str, object]:
+    """Merge ``source`` over ``into``: tables by key, anything else replaced (measured on 2.1)."""
+    for key, value in source.items():
+        present = into.get(key)
+        if isinstance(present, Mapping) and isinstance(value, Mapping):
+            into[key] = deep_merge(dict(present), value)
+        else:
+            into[key] = copy.deepcopy(value)
+    return into
+
+
+def _disabled(files: Iterable[LoadedFile]) -> tuple[str, str] | None:
+    for each in files:
+        entry = disabled_entry(each.document)
+        if entry is not None:
+            return entry, each.path
+    return None
+
+
+def disabled_entry(document: Mapping[str, object]) -> str | None:
+    """Return the entry of ``disabled_plugins`` that takes the CRI plugin away, if there is one.
+
+    The lists of all files are joined. Version 1 writes ``cri``; 2.0 and later know the plugin's
+    parts by name, and none of them serves pods without the others.
+    """
+    entries = document.get("disabled_plugins")
+    if not isinstance(entries, list):
+        return None
+    return next((str(each) for each in entries if each in CRI_PLUGINS), None)

@@ -1,0 +1,108 @@
+"""Where containerd's CRI settings stand: key paths of each config version, and who reads them."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from runtime_configs.documents import KeyPath
+from runtime_configs.model import Version
+
+PLUGIN_V1: Final = "cri"
+PLUGIN_V2: Final = "io.containerd.grpc.v1.cri"
+PLUGIN_V3: Final = "io.containerd.cri.v1.runtime"
+CRI_PLUGINS: Final = (PLUGIN_V1, PLUGIN_V2, PLUGIN_V3, "io.containerd.cri.v1.images")
+"""Without any of these, in ``disabled_plugins``, no pod is ever served."""
+
+MERGING_SINCE: Final = 2
+VERSION_2: Final = 2
+
+RUNC: Final = "runc"
+RUNC_TYPE: Final = "io.containerd.runc.v2"
+NVIDIA_BINARY: Final = "nvidia-container-runtime"
+
+
+class Era(Enum):
+    """How an engine puts its files together.
+
+    (``services/server/config`` in 1.x, ``cmd/containerd/server/config`` in 2.x.)
+    """
+
+    REPLACES = "replaces"
+    """1.x: an imported file's plugin table takes the place of the earlier one, whole.
+
+    Also where the version can't be told, as what is right here is right everywhere.
+    """
+    MERGES = "merges"
+    """2.0 to 2.2: tables are merged as they stand; the last file's version says what they mean."""
+    MIGRATES = "migrates"
+    """2.3 and later: each file is brought to the newest version first, then merged."""
+
+
+def era(version: Version | None) -> Era:
+    """Return how an engine of this version reads its files."""
+    if version is None or version.major < MERGING_SINCE:
+        return Era.REPLACES
+    return Era.MERGES if version.numbers < (2, 3, 0) else Era.MIGRATES
+
+
+def plugin(config_version: int) -> str:
+    """Return the name of the plugin table that holds the handlers."""
+    if config_version <= 1:
+        return PLUGIN_V1
+    return PLUGIN_V2 if config_version == VERSION_2 else PLUGIN_V3
+
+
+def cri(config_version: int) -> KeyPath:
+    """Return the path of the CRI plugin's table."""
+    return ("plugins", plugin(config_version))
+
+
+def runtimes(config_version: int) -> KeyPath:
+    """Return the path of the table of handlers."""
+    return (*cri(config_version), "containerd", "runtimes")
+
+
+def default_name(config_version: int) -> KeyPath:
+    """Return the path of the default handler's name."""
+    return (*cri(config_version), "containerd", "default_runtime_name")
+
+
+def default_table(config_version: int) -> KeyPath:
+    """Return the path of the default handler's own table, as containerd before 1.3 has it.
+
+    1.x still reads it, and where it names a ``runtime_type`` it beats the default's name
+    (``pkg/cri/config/config.go``, ``ValidatePluginConfig``).
+    """
+    return (*cri(config_version), "containerd", "default_runtime")
+
+
+def enable_cdi(config_version: int) -> KeyPath:
+    """Return the path of the switch for CDI (1.7 and later; 1.6 ignores it)."""
+    return (*cri(config_version), "enable_cdi")
+
+
+def built_in_runc(version: Version | None) -> dict[str, object]:
+    """Return the handler that 1.x has while no file names one, as ``config default`` prints it.
+
+    Without the options where the version can't be told: 2.x would take them for a change.
+    """
+    table: dict[str, object] = {"runtime_type": RUNC_TYPE}
+    if version is None or version.numbers >= (1, 7, 0):
+        table["sandbox_mode"] = "podsandbox"
+    if version is None:
+        return table
+    table["options"] = {
+        "BinaryName": "",
+        "CriuImagePath": "",
+        "CriuPath": "",
+        "CriuWorkPath": "",
+        "IoGid": 0,
+        "IoUid": 0,
+        "NoNewKeyring": False,
+        "NoPivotRoot": False,
+        "Root": "",
+        "ShimCgroup": "",
+        "SystemdCgroup": False,
+    }
+    return table
