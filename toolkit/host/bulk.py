@@ -56,9 +56,10 @@ def _copy(source: Path, target: int) -> None:
         except OSError as error:
             if error.errno not in _NOT_BY_KERNEL:
                 raise
-            # copy_file_range moves both offsets, so plain reads go on where it stopped.
-            while piece := reader.read(_PIECE):
-                _write_all(target, piece)
+        # Both offsets have moved, so plain reads go on where the kernel stopped: some file systems
+        # can't be copied that way, or report an early end.
+        while piece := reader.read(_PIECE):
+            _write_all(target, piece)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -1,0 +1,196 @@
+"""A sample payload, made on the spot: small scripts in place of NVIDIA's binaries.
+
+It has the layout of the real packages, unpacked, and works on a machine without a GPU: the
+``nvidia-container-runtime`` of it hands everything on to the low-level runtime that its own
+``config.toml`` names, so a real container runs through it. ``nvidia-ctk`` prints a CDI spec.
+
+The wrappers start it only while a driver is loaded. On a machine without one, a mount namespace
+makes it look loaded, for that process alone: ``WITH_DRIVER`` is the command's first part.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Literal
+
+WITH_DRIVER: Final = (
+    "unshare",
+    "--mount",
+    "--propagation=private",
+    "/bin/sh",
+    "-c",
+    'mount -t tmpfs none /proc/driver && mkdir /proc/driver/nvidia && exec "$@"',
+    "with-driver",
+)
+"""Runs the rest of the command where /proc/driver/nvidia is there; needs root."""
+
+VERSION: Final = "1.99.0"
+LIBRARY_DIRECTORIES: Final = {"deb": "usr/lib/x86_64-linux-gnu", "rpm": "usr/lib64"}
+
+_RUNTIME = """\
+#!/bin/sh
+# Sample of {name}, release {release}.
+config=${{NVIDIA_CTK_CONFIG_FILE_PATH:-/etc/nvidia-container-runtime/config.toml}}
+if [ "$SAMPLE_TRACE" ]; then
+    printf '%s\\n' "{name} {release} $config $PATH" >>"$SAMPLE_TRACE"
+fi
+runtime=runc
+while IFS= read -r line; do
+    case $line in
+    runtimes*=*\\"*)
+        line=${{line#*\\"}}
+        runtime=${{line%%\\"*}}
+        ;;
+    esac
+done <"$config"
+exec "$runtime" "$@"
+"""
+
+_PROGRAM = """\
+#!/bin/sh
+# Sample of {name}, release {release}.
+if [ "$SAMPLE_TRACE" ]; then
+    printf '%s\\n' "{name} {release} ${{LD_LIBRARY_PATH-}}" >>"$SAMPLE_TRACE"
+fi
+exit 0
+"""
+
+_CTK = """\
+#!/bin/sh
+# Sample of nvidia-ctk, release {release}: what the installer asks of it, and nothing else.
+command="$1 $2"
+shift 2
+[ "$command" != 'cdi transform' ] || {{ command="$command $1"; shift; }}
+for argument; do
+    case $argument in
+    --driver-root=*) driver=${{argument#*=}} ;;
+    --dev-root=*) dev=${{argument#*=}} ;;
+    --vendor=*) vendor=${{argument#*=}} ;;
+    --class=*) class=${{argument#*=}} ;;
+    --nvidia-cdi-hook-path=*) hook=${{argument#*=}} ;;
+    --output=*) output=${{argument#*=}} ;;
+    --input=*) input=${{argument#*=}} ;;
+    --from=*) from=${{argument#*=}} ;;
+    --to=*) to=${{argument#*=}} ;;
+    esac
+done
+case $command in
+'cdi generate')
+    if ! [ -e "$dev/dev/nvidiactl" ]; then
+        echo 'no NVIDIA device nodes found' >&2
+        exit 1
+    fi
+    cat >"${{output:-/dev/stdout}}" <<END
+---
+cdiVersion: 0.5.0
+kind: $vendor/$class
+devices:
+    - name: all
+      containerEdits:
+        deviceNodes:
+            - path: /dev/nvidiactl
+              hostPath: $dev/dev/nvidiactl
+containerEdits:
+    env:
+        - NVIDIA_VISIBLE_DEVICES=void
+    hooks:
+        - hookName: createContainer
+          path: $hook
+          args: [nvidia-cdi-hook, update-ldcache]
+    mounts:
+        - hostPath: $driver/lib/libcuda.so.1
+          containerPath: /lib/libcuda.so.1
+END
+    ;;
+'cdi transform root')
+    sed "s|hostPath: $from/|hostPath: ${{to%/}}/|" "$input" >"${{output:-/dev/stdout}}"
+    ;;
+'system create-device-nodes')
+    mkdir -p "$dev/dev" && : >>"$dev/dev/nvidiactl"
+    ;;
+*)
+    echo "nvidia-ctk: unknown command $command" >&2
+    exit 2
+    ;;
+esac
+"""
+
+_CONFIG = """\
+#accept-nvidia-visible-devices-as-volume-mounts = false
+disable-require = false
+supported-driver-capabilities = "compat32,compute,display,graphics,ngx,utility,video"
+
+[nvidia-container-cli]
+#debug = "/var/log/nvidia-container-toolkit.log"
+environment = []
+ldconfig = "@/sbin/ldconfig"
+load-kmods = true
+
+[nvidia-container-runtime]
+log-level = "info"
+mode = "auto"
+runtimes = ["runc", "crun"]
+
+[nvidia-container-runtime.modes.cdi]
+annotation-prefixes = ["cdi.k8s.io/"]
+default-kind = "nvidia.com/gpu"
+
+[nvidia-container-runtime-hook]
+path = "nvidia-container-runtime-hook"
+
+[nvidia-ctk]
+path = "nvidia-ctk"
+"""
+
+
+def make_sample_payload(
+    directory: Path,
+    package_type: Literal["deb", "rpm"] = "deb",
+    size: int = 0,
+    *,
+    release: str = VERSION,
+    ship_config: bool = False,
+) -> Path:
+    """Make the payload and return its root.
+
+    ``size`` is in bytes: the files are padded to about so many together (the real payload has
+    52 MB). ``release`` is in every file, so that two payloads differ in all of them.
+    """
+    binaries = directory / "usr/bin"
+    libraries = directory / LIBRARY_DIRECTORIES[package_type]
+    for path in (binaries, libraries):
+        path.mkdir(parents=True, exist_ok=True)
+    runtimes = ("", ".cdi", ".legacy")
+    scripts = {f"nvidia-container-runtime{suffix}": _RUNTIME for suffix in runtimes}
+    scripts |= dict.fromkeys(
+        ("nvidia-container-runtime-hook", "nvidia-container-cli", "nvidia-cdi-hook"), _PROGRAM
+    )
+    scripts["nvidia-ctk"] = _CTK
+    files = {
+        binaries / name: text.format(name=name, release=release) for name, text in scripts.items()
+    }
+    for name in ("libnvidia-container.so", "libnvidia-container-go.so"):
+        files[libraries / f"{name}.{release}"] = f"Sample of {name}, release {release}.\n"
+        for link in (f"{name}.1", name):
+            (libraries / link).unlink(missing_ok=True)
+            (libraries / link).symlink_to(f"{name}.{release}")
+    share = size // len(files)
+    for path, text in files.items():
+        content = text.encode()
+        path.write_bytes(content + _padding(content, share - len(content)))
+        path.chmod(0o755 if path.parent == binaries else 0o644)
+    if ship_config:
+        config = directory / "etc/nvidia-container-runtime/config.toml"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(_CONFIG)
+    return directory
+
+
+def _padding(content: bytes, size: int) -> bytes:
+    """Return bytes that a shell never reads (it has left by then) and that do not compress."""
+    if size <= 0:
+        return b""
+    block = os.urandom(1 << 16)
+    mark = b"exit\n" if content.startswith(b"#!") else b""
+    return (mark + block * (size // len(block) + 1))[:size]

@@ -1,0 +1,126 @@
+"""As much of the ELF format as tells for which machine and which glibc a file was built."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+MACHINES = {62: "x86_64", 183: "aarch64", 3: "i386", 40: "arm", 21: "ppc64le", 243: "riscv64"}
+"""``e_machine`` to the kernel's name (elf.h)."""
+
+_VERNEED = 0x6FFFFFFE
+_VERDEF = 0x6FFFFFFD
+_GLIBC = "GLIBC_"
+_TABLE_LIMIT = 4096
+"""Entries of a version table that are looked at; glibc defines about fifty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ElfFacts:
+    """One file's needs."""
+
+    machine: str
+    needs_glibc: tuple[int, ...] | None
+    """The newest version of a symbol that it takes from glibc; None for a static file."""
+    defines_glibc: tuple[int, ...] | None
+    """The newest version that it defines: glibc's own libc.so.6."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    kind: int
+    offset: int
+    size: int
+    link: int
+
+
+def read_elf(path: Path) -> ElfFacts | None:
+    """Return the facts of a file, or None for one that is not ELF (a script). Raises OSError."""
+    with path.open("rb") as file:
+        if file.read(4) != b"\x7fELF":
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            try:
+                return _facts(content)
+            except (struct.error, IndexError):
+                return None
+
+
+def _facts(content: mmap.mmap) -> ElfFacts:
+    order = "<" if content[5] == 1 else ">"
+    (machine,) = struct.unpack_from(order + "H", content, 18)
+    sections = _sections(content, order) if content[4] == 2 else []  # noqa: PLR2004 - ELFCLASS64
+    needs = [
+        version
+        for section in sections
+        if section.kind == _VERNEED
+        for version in _needed(content, order, section, sections[section.link])
+    ]
+    defines = [
+        version
+        for section in sections
+        if section.kind == _VERDEF
+        for version in _defined(content, order, section, sections[section.link])
+    ]
+    return ElfFacts(
+        machine=MACHINES.get(machine, f"machine {machine}"),
+        needs_glibc=max(needs, default=None),
+        defines_glibc=max(defines, default=None),
+    )
+
+
+def _sections(content: mmap.mmap, order: str) -> list[_Section]:
+    (start,) = struct.unpack_from(order + "Q", content, 0x28)
+    size, count = struct.unpack_from(order + "HH", content, 0x3A)
+    found = []
+    for index in range(count if start else 0):
+        at = start + index * size
+        _, kind, _, _, offset, length, link = struct.unpack_from(order + "IIQQQQI", content, at)
+        found.append(_Section(kind, offset, length, link))
+    return found
+
+
+def _needed(
+    content: mmap.mmap, order: str, section: _Section, strings: _Section
+) -> list[tuple[int, ...]]:
+    """Walk the records of libraries that are needed, and of each the versions (Elf64_Verneed)."""
+    found = []
+    at = section.offset
+    for _ in range(_TABLE_LIMIT):
+        _, count, _, first, following = struct.unpack_from(order + "HHIII", content, at)
+        one = at + first
+        for _ in range(count):
+            _, _, _, name, after = struct.unpack_from(order + "IHHII", content, one)
+            found.append(_version(content, strings.offset + name))
+            one += after
+        if not following:
+            break
+        at += following
+    return [version for version in found if version]
+
+
+def _defined(
+    content: mmap.mmap, order: str, section: _Section, strings: _Section
+) -> list[tuple[int, ...]]:
+    """Walk the versions that a library defines (Elf64_Verdef, Elf64_Verdaux)."""
+    found = []
+    at = section.offset
+    for _ in range(_TABLE_LIMIT):
+        _, _, _, _, _, first, following = struct.unpack_from(order + "HHHHIII", content, at)
+        (name,) = struct.unpack_from(order + "I", content, at + first)
+        found.append(_version(content, strings.offset + name))
+        if not following:
+            break
+        at += following
+    return [version for version in found if version]
+
+
+def _version(content: mmap.mmap, at: int) -> tuple[int, ...]:
+    """Return the numbers of ``GLIBC_2.34``; empty for a name of another library."""
+    name = content[at : content.find(b"\0", at)].decode("ascii", "replace")
+    numbers = name.removeprefix(_GLIBC).split(".")
+    if not name.startswith(_GLIBC) or not all(part.isdigit() for part in numbers):
+        return ()
+    return tuple(int(part) for part in numbers)

@@ -1,0 +1,290 @@
+"""Generations of the payload: staged beside, exchanged in one step, undone by looking.
+
+``<install dir>/toolkit`` is complete at every instant. What happened is told by inodes: a directory
+keeps its own when it is renamed, so after a crash it is plain on which side of the exchange the
+staged one is.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from toolkit.errors import ExchangeUnsupportedError, HostPathError, PayloadError
+from toolkit.host.clock import Clock
+from toolkit.host.paths import HostRoot
+from toolkit.host.writer import FileMetadata, FileWriter
+from toolkit.payload.manifest import Kind, Manifest, stamp
+from toolkit.payload.records import FOREIGN, GenerationState, PayloadRecord
+from toolkit.payload.source import WRAPPED
+from toolkit.payload.tree import Trees
+from toolkit.payload.wrappers import CONFIG_PATH, MARK
+
+_LOG = logging.getLogger(__name__)
+_STATE_DIRECTORY = ".toolkit-journal"
+_KEPT = ".toolkit-before"
+"""The tree of another installer that was there before us; it is put back at the end."""
+_LEFTOVER = re.compile(r"\.toolkit-[0-9a-f]{64}(\.old)?")
+_PRIVATE = FileMetadata(mode=0o600)
+_UNRECORDED = "unrecorded"
+"""In place of a digest: a tree of ours whose state was lost."""
+
+
+class Generations:
+    """The generations of one install directory. Raises HostPathError where the disk refuses."""
+
+    def __init__(self, *, install_dir: str, root: HostRoot, writer: FileWriter) -> None:
+        """Name the places; nothing is read yet."""
+        self._trees = Trees(root=root, writer=writer)
+        self._writer = writer
+        self._install_dir = install_dir
+        self.directory = posixpath.join(install_dir, "toolkit")
+        self._kept = posixpath.join(install_dir, _KEPT)
+        self._state_directory = posixpath.join(install_dir, _STATE_DIRECTORY)
+        self._installed = posixpath.join(self._state_directory, "payload.json")
+        self._staged = posixpath.join(self._state_directory, "payload-staged.json")
+
+    # What is there
+
+    def state(self) -> GenerationState | None:
+        """Return what is recorded of the installed generation."""
+        return self._load(self._installed)
+
+    def present(self) -> bool:
+        """Tell whether anything is at the toolkit directory's place."""
+        return self._trees.there(self.directory)
+
+    def previous(self) -> str | None:
+        """Return what a new generation would replace: a digest, ``foreign`` or None."""
+        if not self.present():
+            return None
+        if not self._is_ours(self.directory):
+            return FOREIGN
+        state = self.state()
+        return state.digest if state is not None else _UNRECORDED
+
+    def intact(self, state: GenerationState) -> bool:
+        """Tell whether the installed files are those of a state; ``config.toml`` may be edited."""
+        directory = self._trees.at(self.directory)
+        if self._stamps(directory, state.manifest) == dict(state.stamps):
+            return state.manifest.names == self._trees.describe(self.directory).names
+        return not state.manifest.differences(directory, exempt=(CONFIG_PATH,))
+
+    def staged_path(self, digest: str) -> str:
+        """Return where a generation is staged."""
+        return posixpath.join(self._install_dir, f".toolkit-{digest}")
+
+    def missing_directories(self) -> tuple[str, ...]:
+        """Return the directories that staging has to make, outermost first."""
+        return self._writer.missing_directories(self._install_dir)
+
+    # Forward
+
+    def stage(
+        self,
+        state: GenerationState,
+        contents: Mapping[str, bytes | Path],
+        written: Manifest,
+        clock: Clock,
+    ) -> None:
+        """Make a generation beside the installed one, durably, and check every byte of it.
+
+        ``written`` is the manifest of what is really written: its ``config.toml`` may hold an
+        administrator's settings. Raises PayloadError where the copy differs from it.
+        """
+        self._settle()
+        self._writer.make_directories(self._install_dir)
+        self._writer.make_directories(self._state_directory, 0o700)
+        staged = self.staged_path(state.digest)
+        self._trees.make(staged, written, contents, clock)
+        wrong = written.differences(self._trees.at(staged))
+        if wrong:
+            raise PayloadError(
+                f"{staged}: {', '.join(wrong)} differs from the payload after copying",
+                "check the disk, and whether something else changes the payload",
+            )
+        clock.check()
+        inode = self._trees.inode(staged) or 0
+        self._save(self._staged, _with_inode(state, inode))
+
+    def swap(self, record: PayloadRecord) -> None:
+        """Put the staged generation in place."""
+        staged = record.staged
+        if not self.present():
+            self._writer.rename(staged, self.directory)
+            return
+        if not self._trees.entry(self.directory).is_symlink():
+            try:
+                self._writer.exchange(staged, self.directory)
+            except ExchangeUnsupportedError as error:
+                _LOG.warning("%s: %s; replacing file by file", self.directory, error.message)
+            else:
+                return
+        else:
+            _LOG.warning("%s is a symbolic link; replacing file by file", self.directory)
+        self._swap_in_place(record)
+
+    def commit(self, record: PayloadRecord) -> None:
+        """Make the swap final: keep what another installer had, remove what is left over."""
+        state = self._load(self._staged)
+        if state is not None and state.digest == record.digest:
+            self._commit(state)
+        self._clean()
+
+    # Back
+
+    def undo(self, record: PayloadRecord) -> None:
+        """Bring the replaced generation back from wherever the change stands; can be repeated."""
+        state = self._load(self._staged)
+        if state is not None and state.digest == record.digest:
+            if state.in_place:
+                self._restore_in_place(record)
+            elif self._trees.inode(self.directory) == state.inode:
+                self._exchange_back(record)
+            # Last: without it a repeated undo would take the rest for a stage that never ended.
+            self._writer.remove_tree(record.staged)
+            self._writer.remove(self._staged)
+        self._clean()
+
+    def remove(self) -> None:
+        """Remove the installed generation, if it is still ours, and put back what was before."""
+        self._clean()
+        if self.present() and self._is_ours(self.directory):
+            self._remove_ours()
+        if self._trees.there(self._kept):
+            if self._is_ours(self._kept):
+                # Ours after the exchange of an interrupted removal.
+                self._writer.remove_tree(self._kept)
+            elif not self.present():
+                self._writer.rename(self._kept, self.directory)
+        for path in (self._staged, self._installed):
+            if self._trees.there(path):
+                self._writer.remove(path)
+        self._clean()
+
+    # Steps
+
+    def _swap_in_place(self, record: PayloadRecord) -> None:
+        state = self._load(self._staged)
+        if state is None:
+            raise PayloadError(f"{self._staged} is gone: another program removed it")
+        self._trees.copy(self.directory, _old(record.staged))
+        self._save(self._staged, state.replacing_in_place())
+        self._trees.replace_files(self.directory, record.staged, _work(record.digest))
+
+    def _restore_in_place(self, record: PayloadRecord) -> None:
+        old = _old(record.staged)
+        if self._trees.there(old):
+            self._writer.remove_tree(posixpath.join(self.directory, _work(record.digest)))
+            self._trees.replace_files(self.directory, old, _work(record.digest))
+
+    def _exchange_back(self, record: PayloadRecord) -> None:
+        if self._trees.there(record.staged):
+            self._writer.exchange(record.staged, self.directory)
+        elif record.previous == FOREIGN and self._trees.there(self._kept):
+            self._writer.rename(self._kept, record.staged)
+            self._writer.exchange(record.staged, self.directory)
+        elif record.previous is None:
+            self._writer.rename(self.directory, record.staged)
+
+    def _commit(self, state: GenerationState) -> None:
+        staged = self.staged_path(state.digest)
+        replaced = _old(staged) if state.in_place else staged
+        if (
+            state.previous == FOREIGN
+            and self._trees.there(replaced)
+            and not self._trees.there(self._kept)
+        ):
+            self._writer.rename(replaced, self._kept)
+        stamps = self._stamps(self._trees.at(self.directory), state.manifest)
+        self._save(self._installed, state.with_stamps(stamps))
+        self._writer.remove(self._staged)
+
+    def _settle(self) -> None:
+        """Finish what nobody undid: a swap that happened counts, a stage that ended does not."""
+        state = self._load(self._staged)
+        if state is not None:
+            if state.in_place or self._trees.inode(self.directory) == state.inode:
+                self._commit(state)
+            else:
+                self._writer.remove(self._staged)
+        self._clean()
+
+    def _remove_ours(self) -> None:
+        """Take our tree away in one step where that is possible, else file by file."""
+        before = self._trees.there(self._kept) and not self._is_ours(self._kept)
+        in_place = self._trees.entry(self.directory).is_symlink()
+        if not in_place:
+            try:
+                if before:
+                    self._writer.exchange(self._kept, self.directory)
+                else:
+                    self._writer.rename(self.directory, self.staged_path("0" * 64))
+            except HostPathError:
+                # A mount point: what is in it can go, the directory itself can't.
+                in_place = True
+        if in_place and before:
+            self._trees.replace_files(self.directory, self._kept, _work("before"))
+            self._writer.remove_tree(self._kept)
+        elif in_place:
+            names = self._trees.describe(self.directory).names
+            self._trees.remove_entries(self.directory, names)
+
+    def _is_ours(self, directory: str) -> bool:
+        """Tell our tree from another's by the mark in its wrappers."""
+        return any(_has_mark(self._trees.at(directory) / name) for name in WRAPPED)
+
+    def _clean(self) -> None:
+        """Remove what a crash left; an unfinished swap has been settled or undone before."""
+        directory = self._trees.at(self._install_dir)
+        names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+        for name in filter(_LEFTOVER.fullmatch, names):
+            self._writer.remove_tree(posixpath.join(self._install_dir, name))
+
+    def _stamps(self, directory: Path, manifest: Manifest) -> dict[str, tuple[int, ...]]:
+        """Return the stamps of files whose content is ours alone."""
+        found = {}
+        for each in manifest.entries:
+            if each.kind is not Kind.DIRECTORY and each.path != CONFIG_PATH:
+                try:
+                    found[each.path] = stamp(directory / each.path)
+                except OSError:
+                    continue
+        return found
+
+    def _load(self, path: str) -> GenerationState | None:
+        state = self._writer.read(path)
+        return GenerationState.decode(state.content) if state is not None else None
+
+    def _save(self, path: str, state: GenerationState) -> None:
+        self._writer.write(path, state.encode(), _PRIVATE)
+
+
+def _with_inode(state: GenerationState, inode: int) -> GenerationState:
+    return GenerationState(
+        digest=state.digest,
+        manifest=state.manifest,
+        config=state.config,
+        previous=state.previous,
+        inode=inode,
+        sources=state.sources,
+    )
+
+
+def _old(staged: str) -> str:
+    return f"{staged}.old"
+
+
+def _work(digest: str) -> str:
+    return f".toolkit-{digest}.new"
+
+
+def _has_mark(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return MARK.encode() in file.read(256)
+    except OSError:
+        return False

@@ -1,0 +1,177 @@
+"""Which low-level runtimes the engine uses: what the NVIDIA runtime hands a container on to."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime_configs.model import EffectiveConfig, EngineName, ServedHandler
+from toolkit.errors import HostPathError
+from toolkit.host.paths import HostRoot
+from toolkit.payload.wrappers import CONFIG_PATH
+from toolkit.settings import Settings
+
+USUAL = ("runc", "crun")
+"""Names that the NVIDIA runtime looks up in its own search path, in this order."""
+
+_DIRECTORIES = (
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/usr/libexec/crio",
+    "/var/lib/rancher/k3s/data/current/bin",
+    "/var/lib/rancher/rke2/bin",
+    "/var/lib/k0s/bin",
+    "/snap/microk8s/current/bin",
+)
+"""The search path of a service, then where distributions keep a runtime of their own."""
+_FALLBACK = "/usr/bin/runc"
+_ETC_CONFIG = "/etc/nvidia-container-runtime/config.toml"
+_NVIDIA = "nvidia-container-runtime"
+_SCRIPT_LIMIT = 1 << 16
+_NESTING = 8
+"""An NVIDIA runtime that names another one that names another one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LowLevelRuntimes:
+    """What goes into ``config.toml``, and what a wrapper falls back on. Host paths."""
+
+    paths: tuple[str, ...]
+    """Absolute paths first, then names to be looked up."""
+    engine_runtime: str
+    """An absolute path: what containers get while the driver is not loaded."""
+
+
+def low_level_runtimes(
+    effective: EffectiveConfig | None, root: HostRoot, settings: Settings
+) -> LowLevelRuntimes:
+    """Take them from the settings, else from the engine's handlers, the default one first.
+
+    A handler whose binary is an NVIDIA runtime is never one: that runtime would start itself for
+    ever. What it names in its own ``config.toml`` is taken in its place.
+    """
+    given = settings.runtime_config.runtimes
+    finder = _Finder(root)
+    if given:
+        found = [path for each in given for path in finder.low_level(each)]
+        chosen = given
+    else:
+        served = _candidates(effective) if effective else ()
+        found = [path for each in served for path in finder.low_level(each)]
+        absolute = tuple(dict.fromkeys(path for path in found if path.startswith("/")))
+        chosen = (*absolute, *USUAL)
+    usual = USUAL[::-1] if settings.runtime is EngineName.CRIO else USUAL
+    fallback = (finder.in_search_path(name) for name in (*found, *usual))
+    runtime = next((path for path in fallback if path is not None), _FALLBACK)
+    return LowLevelRuntimes(paths=tuple(chosen), engine_runtime=runtime)
+
+
+def _candidates(effective: EffectiveConfig) -> tuple[str, ...]:
+    """Return the binaries of handlers that start OCI runtimes, the likeliest first."""
+    handlers = effective.handlers
+    default = handlers.get(effective.default) if effective.default else None
+    usual = [handlers[name] for name in USUAL if name in handlers]
+    ordered = [each for each in (default, *usual) if each is not None and _is_oci(each)]
+    named = [each.binary_path for each in ordered if each.binary_path]
+    if not named:
+        named = [
+            each.binary_path for each in handlers.values() if _is_oci(each) and each.binary_path
+        ]
+    return tuple(dict.fromkeys(named))
+
+
+def _is_oci(handler: ServedHandler) -> bool:
+    """Tell whether a handler's binary is a runtime by OCI's command line, not a shim of its own."""
+    kind = handler.runtime_type or ""
+    return kind in ("", "oci") or kind.startswith(("io.containerd.runc.", "io.containerd.runtime."))
+
+
+@dataclass(frozen=True, slots=True)
+class _Finder:
+    root: HostRoot
+
+    def low_level(self, binary: str, depth: int = 0) -> tuple[str, ...]:
+        """Return the low-level runtimes behind a binary: itself unless it is an NVIDIA one."""
+        path = binary if binary.startswith("/") else self.in_search_path(binary)
+        if path is None or not self._is_nvidia(path):
+            return (binary,)
+        if depth >= _NESTING:
+            return ()
+        behind = (self.low_level(each, depth + 1) for each in self._named_by(path))
+        return tuple(dict.fromkeys(each for found in behind for each in found))
+
+    def in_search_path(self, name: str) -> str | None:
+        """Return the absolute path of a runtime that is there, or None."""
+        places = [name] if name.startswith("/") else [f"{place}/{name}" for place in _DIRECTORIES]
+        for path in places:
+            access = self._access(path)
+            if access is not None and access.is_file() and os.access(access, os.X_OK):
+                return None if self._is_nvidia(path) else path
+        return None
+
+    def _is_nvidia(self, path: str) -> bool:
+        """Judge by the name, by what a link leads to and by what a script starts."""
+        if posixpath.basename(path).startswith(_NVIDIA):
+            return True
+        access = self._access(path)
+        if access is None:
+            return False
+        return access.name.startswith(_NVIDIA) or _NVIDIA in _script(access)
+
+    def _named_by(self, path: str) -> Iterator[str]:
+        """Yield the runtimes in the ``config.toml`` of an NVIDIA runtime."""
+        for config in self._configs(path):
+            access = self._access(config)
+            if access is None or not access.is_file():
+                continue
+            try:
+                table = tomllib.loads(access.read_text()).get("nvidia-container-runtime", {})
+                yield from (str(each) for each in table.get("runtimes", ()))
+            except (ValueError, AttributeError, TypeError, OSError):
+                continue
+            return
+
+    def _configs(self, path: str) -> Iterator[str]:
+        """Yield where an NVIDIA runtime looks for its file, the likeliest first."""
+        access = self._access(path)
+        text = _script(access) if access is not None else ""
+        for variable, rest in (
+            ("NVIDIA_CTK_CONFIG_FILE_PATH", ""),
+            ("XDG_CONFIG_HOME", "/nvidia-container-runtime/config.toml"),
+        ):
+            found = re.search(rf"\b{variable}=(.+)", text)
+            if found:
+                try:
+                    yield shlex.split(found[1], comments=True)[0] + rest
+                except (ValueError, IndexError):
+                    continue
+        yield posixpath.join(posixpath.dirname(path), CONFIG_PATH)
+        if access is not None:
+            yield posixpath.join(posixpath.dirname(self.root.host_of(str(access))), CONFIG_PATH)
+        yield _ETC_CONFIG
+
+    def _access(self, path: str) -> Path | None:
+        try:
+            return Path(self.root.access(path))
+        except HostPathError:
+            return None
+
+
+def _script(path: Path) -> str:
+    """Return the text of a script; empty for a binary or a file that can't be read."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_SCRIPT_LIMIT)
+    except OSError:
+        return ""
+    return start.decode(errors="replace") if start.startswith(b"#!") else ""

@@ -1,0 +1,166 @@
+"""What a generation consists of: names, kinds, modes and sums; how a tree is compared with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+_PARALLEL = max(2, os.cpu_count() or 1)
+"""Sums are computed outside of the interpreter's lock."""
+
+
+class Kind(StrEnum):
+    """What an entry of the tree is."""
+
+    FILE = "file"
+    LINK = "link"
+    DIRECTORY = "directory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry below the toolkit directory."""
+
+    path: str
+    """Relative to the toolkit directory."""
+    kind: Kind
+    mode: int = 0o777
+    """Permission bits; a link has none of its own."""
+    sha256: str = ""
+    size: int = 0
+    """Bytes of a file."""
+    target: str = ""
+    """Of a link."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Every entry of one generation, directories before what is in them."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def digest(self) -> str:
+        """The generation's name: a SHA-256 over names, kinds, modes, contents and targets."""
+        lines = sorted(
+            f"{each.path}\0{each.kind}\0{each.mode:o}\0{each.sha256}\0{each.target}\n"
+            for each in self.entries
+        )
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(each.size for each in self.entries)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every path."""
+        return frozenset(each.path for each in self.entries)
+
+    def entry(self, path: str) -> Entry | None:
+        """Return one entry, or None."""
+        return next((each for each in self.entries if each.path == path), None)
+
+    def differences(self, directory: Path, exempt: Iterable[str] = ()) -> tuple[str, ...]:
+        """Compare a tree, contents included, with this; name each path that differs.
+
+        ``exempt`` names files that may have any content, but must be there. Entries of the tree
+        that this does not name count as well.
+        """
+        free = frozenset(exempt)
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            same = pool.map(lambda each: _matches(directory, each, free), self.entries)
+            wrong = [each.path for each, fits in zip(self.entries, same, strict=True) if not fits]
+        return (*wrong, *sorted(listing(directory) - self.names))
+
+    def to_json(self) -> list[dict[str, object]]:
+        """Return the manifest's text form."""
+        return [
+            {
+                "path": each.path,
+                "kind": each.kind.value,
+                "mode": each.mode,
+                "sha256": each.sha256,
+                "size": each.size,
+                "target": each.target,
+            }
+            for each in self.entries
+        ]
+
+    @classmethod
+    def from_json(cls, document: object) -> Manifest:
+        """Read the text form. Raises ValueError, TypeError or KeyError for anything else."""
+        if not isinstance(document, list):
+            raise TypeError("a manifest is a list")
+        return cls(entries=tuple(_entry_from_json(each) for each in document))
+
+
+def _entry_from_json(document: Mapping[str, object]) -> Entry:
+    return Entry(
+        path=str(document["path"]),
+        kind=Kind(str(document["kind"])),
+        mode=int(str(document["mode"])),
+        sha256=str(document["sha256"]),
+        size=int(str(document["size"])),
+        target=str(document["target"]),
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal. Raises OSError."""
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sums_of(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the SHA-256 of several files, computed side by side. Raises OSError."""
+    wanted = list(paths)
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return dict(zip(wanted, pool.map(sha256_of, wanted), strict=True))
+
+
+def listing(directory: Path) -> frozenset[str]:
+    """Return every path below a directory, relative to it; links are not followed."""
+    found = []
+    for parent, directories, files in os.walk(directory):
+        base = os.path.relpath(parent, directory)
+        found += [os.path.normpath(os.path.join(base, name)) for name in (*directories, *files)]
+    return frozenset(found)
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes whenever somebody touches a file: size, mode, inode, times in ns.
+
+    The time of the last change of the inode can't be set back. Raises OSError.
+    """
+    status = path.lstat()
+    return (
+        status.st_size,
+        status.st_mode,
+        status.st_ino,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _matches(directory: Path, entry: Entry, exempt: frozenset[str]) -> bool:
+    path = directory / entry.path
+    try:
+        status = path.lstat()
+        if entry.kind is Kind.LINK:
+            return stat.S_ISLNK(status.st_mode) and os.readlink(path) == entry.target
+        wanted = stat.S_IFDIR if entry.kind is Kind.DIRECTORY else stat.S_IFREG
+        if status.st_mode != wanted | entry.mode:
+            return False
+        if entry.kind is Kind.DIRECTORY or entry.path in exempt:
+            return True
+        return status.st_size == entry.size and sha256_of(path) == entry.sha256
+    except OSError:
+        return False

@@ -1,0 +1,134 @@
+"""The ``config.toml`` of the installed NVIDIA runtime: the package's own, with our keys set."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping
+
+from runtime_configs.documents import Change, apply_changes, load
+from runtime_configs.merge import merge3
+from runtime_configs.model import ConfigError, Format
+from toolkit.errors import PayloadError
+from toolkit.payload.source import CLI, CTK, HOOK
+from toolkit.settings import Settings
+
+DEFAULT = """\
+disable-require = false
+supported-driver-capabilities = "compat32,compute,display,graphics,ngx,utility,video"
+
+[nvidia-container-cli]
+environment = []
+ldconfig = "@/sbin/ldconfig"
+load-kmods = true
+
+[nvidia-ctk]
+
+[nvidia-container-runtime]
+log-level = "info"
+mode = "auto"
+runtimes = ["runc", "crun"]
+
+[nvidia-container-runtime.modes.cdi]
+annotation-prefixes = ["cdi.k8s.io/"]
+default-kind = "nvidia.com/gpu"
+spec-dirs = ["/etc/cdi", "/var/run/cdi"]
+
+[nvidia-container-runtime.modes.csv]
+mount-spec-path = "/etc/nvidia-container-runtime/host-files-for-container.d"
+
+[nvidia-container-runtime.modes.legacy]
+cuda-compat-mode = "ldconfig"
+
+[nvidia-container-runtime-hook]
+"""
+"""For a package that ships no file: the runtime's own defaults."""
+
+_SHIPPED = "etc/nvidia-container-runtime/config.toml"
+_LDCONFIG = ("nvidia-container-cli", "ldconfig")
+KeyPath = tuple[str, ...]
+
+
+def config_toml(
+    base: bytes | None,
+    *,
+    settings: Settings,
+    toolkit_dir: str,
+    runtimes: tuple[str, ...],
+    exists: Callable[[str], bool],
+) -> bytes:
+    """Return the file's text. ``exists`` tells whether a host path is there.
+
+    Raises PayloadError where the package's own file does not parse.
+    """
+    text = base if base is not None else DEFAULT.encode()
+    try:
+        ldconfig = _get(load(text, Format.TOML, path=_SHIPPED), _LDCONFIG)
+        values = _values(settings, toolkit_dir, runtimes)
+        values[_LDCONFIG] = _driver_ldconfig(
+            ldconfig if isinstance(ldconfig, str) else "@/sbin/ldconfig",
+            settings.driver.root,
+            exists,
+        )
+        changes = [Change(path=path, value=value) for path, value in values.items()]
+        return apply_changes(text, changes, Format.TOML, path=_SHIPPED)
+    except ConfigError as error:
+        raise PayloadError(f"the payload's own {error}", "mend the payload") from error
+
+
+def _values(
+    settings: Settings, toolkit_dir: str, runtimes: tuple[str, ...]
+) -> dict[KeyPath, object]:
+    """Return each key that is ours to say."""
+    said = settings.runtime_config
+    runtime = "nvidia-container-runtime"
+    values: dict[KeyPath, object] = {
+        (
+            "accept-nvidia-visible-devices-envvar-when-unprivileged",
+        ): said.accept_envvar_when_unprivileged,
+        ("accept-nvidia-visible-devices-as-volume-mounts",): said.accept_volume_mounts,
+        ("nvidia-container-cli", "root"): settings.driver.root,
+        ("nvidia-container-cli", "path"): posixpath.join(toolkit_dir, CLI),
+        ("nvidia-ctk", "path"): posixpath.join(toolkit_dir, CTK),
+        (HOOK, "path"): posixpath.join(toolkit_dir, HOOK),
+        (HOOK, "skip-mode-detection"): said.skip_mode_detection,
+        (runtime, "runtimes"): list(runtimes),
+    }
+    optional: dict[KeyPath, object] = {
+        (runtime, "debug"): said.debug,
+        (runtime, "log-level"): said.log_level,
+        (runtime, "mode"): said.mode,
+        (runtime, "modes", "cdi", "default-kind"): said.default_kind,
+        (runtime, "modes", "cdi", "annotation-prefixes"): list(said.annotation_prefixes),
+        ("nvidia-container-cli", "debug"): said.cli_debug,
+    }
+    values.update({path: value for path, value in optional.items() if value})
+    values.update({("features", name): True for name in said.opt_in_features})
+    return values
+
+
+def _driver_ldconfig(base: str, driver_root: str, exists: Callable[[str], bool]) -> str:
+    """Return the driver's ldconfig; ``@`` means a path on the host.
+
+    On Ubuntu /sbin/ldconfig is a script around ldconfig.real, which can't run in a container.
+    """
+    plain = base.removeprefix("@").removesuffix(".real")
+    if driver_root.rstrip("/") and (plain + "/").startswith(driver_root.rstrip("/") + "/"):
+        path = plain
+    else:
+        path = posixpath.join(driver_root, plain.lstrip("/"))
+    return f"@{path}.real" if exists(f"{path}.real") else f"@{path}"
+
+
+def _get(document: Mapping[str, object], path: KeyPath) -> object:
+    value: object = document
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def keep_edits(ours_before: bytes, now: bytes, ours: bytes, path: str) -> bytes:
+    """Return the file as somebody edited it, with what changed between our two versions.
+
+    A key that both changed keeps the edit. Raises ConfigError where the edited file does not parse.
+    """
+    return merge3(ours, ours_before, now, Format.TOML, path=path) or ours

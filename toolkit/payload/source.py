@@ -1,0 +1,167 @@
+"""Find the payload: which file of an unpacked deb or rpm becomes which file on the host."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.errors import PayloadError
+from toolkit.host.paths import HostRoot
+from toolkit.settings import PackageType, PayloadSettings
+
+RUNTIMES = (
+    "nvidia-container-runtime",
+    "nvidia-container-runtime.cdi",
+    "nvidia-container-runtime.legacy",
+)
+"""What an engine names as a handler's binary."""
+HOOK = "nvidia-container-runtime-hook"
+HOOK_LINK = "nvidia-container-toolkit"
+"""The hook's older name; a link."""
+CLI = "nvidia-container-cli"
+CTK = "nvidia-ctk"
+CDI_HOOK = "nvidia-cdi-hook"
+WRAPPED = (*RUNTIMES, HOOK, CLI, CTK)
+"""Each is installed as a wrapper with the binary beside it as ``.real``."""
+PLAIN = (CDI_HOOK,)
+LIBRARIES = ("libnvidia-container.so.1", "libnvidia-container-go.so.1")
+
+_BINARY_DIRECTORIES = ("usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin", "bin", "sbin")
+_LIBRARY_DIRECTORIES = (
+    "usr/lib64",
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/aarch64-linux-gnu",
+    "lib64",
+    "lib/x86_64-linux-gnu",
+    "lib/aarch64-linux-gnu",
+    "usr/lib",
+)
+_CONFIG = "etc/nvidia-container-runtime/config.toml"
+_IMAGE_DIRECTORY = "/artifacts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of the payload, as this process sees it."""
+
+    name: str
+    """What the list of files calls it, such as ``nvidia-ctk`` or ``libnvidia-container.so.1``."""
+    path: Path
+    """Where its bytes are, links followed."""
+    mode: int
+
+    @property
+    def real_name(self) -> str:
+        """The name of the file that the bytes are in: of a library, with its full version."""
+        return self.path.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadSource:
+    """The whole payload, complete but for ``missing``."""
+
+    root: Path
+    package_type: PackageType
+    files: tuple[SourceFile, ...]
+    config: bytes | None
+    """The ``config.toml`` that the package ships; None where it ships none."""
+    missing: tuple[str, ...] = ()
+    """With ``--ignore-errors``: what is left out."""
+
+    def file(self, name: str) -> SourceFile | None:
+        """Return a file by the name in the list, or None where it is left out."""
+        return next((each for each in self.files if each.name == name), None)
+
+
+def find_payload(settings: PayloadSettings, root: HostRoot) -> PayloadSource:
+    """Find every file of the payload.
+
+    Raises PayloadError that names all that is missing and where it was looked for.
+    """
+    package_type, source = _source_root(settings, root)
+    if not source.is_dir():
+        raise PayloadError(
+            f"payload directory {source} does not exist",
+            "name the directory that the packages were unpacked in with --toolkit-source-root",
+        )
+    found: list[SourceFile] = []
+    missing: list[str] = []
+    wanted = [
+        *((name, _BINARY_DIRECTORIES) for name in (*WRAPPED, *PLAIN)),
+        *((name, _LIBRARY_DIRECTORIES) for name in LIBRARIES),
+    ]
+    for name, directories in wanted:
+        file = _find(source, name, directories)
+        if file is None:
+            missing.append(f"{directories[0]}/{name}")
+        else:
+            found.append(file)
+    if missing and not settings.ignore_errors:
+        raise PayloadError(
+            f"the payload in {source} is incomplete: {', '.join(missing)} missing or not readable",
+            "unpack the packages nvidia-container-toolkit, nvidia-container-toolkit-base, "
+            "nvidia-container-toolkit-operator-extensions, libnvidia-container-tools and "
+            "libnvidia-container1 there",
+        )
+    config = source / _CONFIG
+    return PayloadSource(
+        root=source,
+        package_type=package_type,
+        files=tuple(found),
+        config=config.read_bytes() if config.is_file() else None,
+        missing=tuple(missing),
+    )
+
+
+def package_type_of_host(root: HostRoot) -> PackageType:
+    """Return what the host's package manager is; deb where it has neither."""
+    if _exists(root, "/usr/bin/rpm"):
+        return PackageType.RPM
+    return PackageType.DEB
+
+
+def _source_root(settings: PayloadSettings, root: HostRoot) -> tuple[PackageType, Path]:
+    """Return the layout and the directory; the payload lies in the image, else on the host."""
+    kind = settings.package_type
+    if kind is PackageType.AUTO:
+        kind = package_type_of_host(root)
+    given = settings.source_root or f"{_IMAGE_DIRECTORY}/{kind.value}"
+    path = Path(given)
+    if not path.is_absolute():
+        raise PayloadError(f"payload directory {given} is relative", "give an absolute path")
+    if not path.is_dir():
+        on_host = Path(root.access(root.host_path(given)))
+        if on_host.is_dir():
+            return kind, on_host
+    return kind, path
+
+
+def _find(source: Path, name: str, directories: Iterable[str]) -> SourceFile | None:
+    for directory in directories:
+        path = _inside(source, source / directory / name)
+        if path is None:
+            continue
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK):
+            return SourceFile(name=name, path=path, mode=stat.S_IMODE(status.st_mode))
+    return None
+
+
+def _inside(source: Path, path: Path) -> Path | None:
+    """Follow a link as the package means it: an absolute target lies below the source root."""
+    for _ in range(8):
+        if not path.is_symlink():
+            return path
+        target = path.readlink()
+        path = source / target.relative_to("/") if target.is_absolute() else path.parent / target
+    return None
+
+
+def _exists(root: HostRoot, path: str) -> bool:
+    return Path(root.access(path)).exists()

@@ -1,0 +1,145 @@
+"""Whole trees below the install directory: made, copied and replaced file by file."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.host.clock import Clock
+from toolkit.host.paths import HostRoot
+from toolkit.host.writer import FileMetadata, FileWriter
+from toolkit.payload.manifest import Entry, Kind, Manifest, listing
+from toolkit.payload.source import WRAPPED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trees:
+    """Works on directories that are named by their host paths."""
+
+    root: HostRoot
+    writer: FileWriter
+
+    def at(self, path: str) -> Path:
+        """Return where this process sees a host path, links followed."""
+        return Path(self.root.access(path))
+
+    def entry(self, path: str) -> Path:
+        """Return where this process sees the entry itself."""
+        return Path(self.root.entry(path))
+
+    def there(self, path: str) -> bool:
+        """Tell whether an entry is there, be it a broken link."""
+        return os.path.lexists(self.entry(path))
+
+    def inode(self, path: str) -> int | None:
+        """Return the inode of the entry itself, or None where there is none."""
+        try:
+            return self.entry(path).lstat().st_ino
+        except OSError:
+            return None
+
+    def make(
+        self,
+        directory: str,
+        manifest: Manifest,
+        contents: Mapping[str, bytes | Path],
+        clock: Clock | None = None,
+    ) -> None:
+        """Make a tree in a directory that nobody reads yet, durably; ``contents`` of each file."""
+        self.writer.remove_tree(directory)
+        self.writer.make_directories(directory)
+        for each in manifest.entries:
+            if clock is not None:
+                clock.check()
+            path = posixpath.join(directory, each.path)
+            if each.kind is Kind.DIRECTORY:
+                self.writer.make_directories(path, each.mode)
+            elif each.kind is Kind.LINK:
+                self.writer.link(path, each.target)
+            else:
+                self.writer.create(path, contents[each.path], FileMetadata(mode=each.mode))
+        if clock is not None:
+            clock.check()
+        self.writer.sync_tree(directory)
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a tree as it is, durably."""
+        manifest = self.describe(source)
+        contents = {each.path: self.at(source) / each.path for each in manifest.entries}
+        self.make(target, manifest, contents)
+
+    def describe(self, directory: str) -> Manifest:
+        """Return what a tree consists of, without sums; sockets and the like are left out."""
+        base = self.at(directory)
+        found = []
+        for name in sorted(listing(base)):
+            status = (base / name).lstat()
+            mode = stat.S_IMODE(status.st_mode)
+            if stat.S_ISLNK(status.st_mode):
+                target = os.readlink(base / name)
+                found.append(Entry(path=name, kind=Kind.LINK, target=target))
+            elif stat.S_ISDIR(status.st_mode):
+                found.append(Entry(path=name, kind=Kind.DIRECTORY, mode=mode))
+            elif stat.S_ISREG(status.st_mode):
+                found.append(Entry(path=name, kind=Kind.FILE, mode=mode, size=status.st_size))
+        return Manifest(entries=tuple(found))
+
+    def replace_files(self, directory: str, source: str, work: str) -> None:
+        """Give a directory the content of another one, each file by a rename of its own.
+
+        No file is missing for a moment; libraries come first and wrappers last, and what the
+        source does not have goes at the end. ``work`` is a name that is free inside the directory.
+        """
+        wanted = self.describe(source)
+        fresh = posixpath.join(directory, work)
+        self.copy(source, fresh)
+        for each in _in_order(wanted.entries):
+            path = posixpath.join(directory, each.path)
+            self._make_way(path, each.kind)
+            if each.kind is Kind.DIRECTORY:
+                self.writer.make_directories(path, each.mode)
+            else:
+                self.writer.rename(posixpath.join(fresh, each.path), path)
+        self.writer.remove_tree(fresh)
+        self.remove_entries(directory, listing(self.at(directory)) - wanted.names)
+
+    def remove_entries(self, directory: str, names: Iterable[str]) -> None:
+        """Remove entries below a directory, the deepest first."""
+        for name in sorted(names, key=len, reverse=True):
+            path = posixpath.join(directory, name)
+            if self.entry(path).is_dir() and not self.entry(path).is_symlink():
+                self.writer.remove_tree(path)
+            else:
+                self._remove_entry(path)
+
+    def _make_way(self, path: str, kind: Kind) -> None:
+        """Remove an entry that a rename can't replace: a directory for a file, or the reverse."""
+        entry = self.entry(path)
+        is_directory = entry.is_dir() and not entry.is_symlink()
+        if is_directory and kind is not Kind.DIRECTORY:
+            self.writer.remove_tree(path)
+        elif os.path.lexists(entry) and not is_directory and kind is Kind.DIRECTORY:
+            self._remove_entry(path)
+
+    def _remove_entry(self, path: str) -> None:
+        if self.entry(path).is_symlink():
+            self.writer.remove_link(path)
+        else:
+            self.writer.remove(path)
+
+
+def _in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """Put what others load or start before them: directories, libraries, binaries, wrappers."""
+    return sorted(entries, key=lambda each: (_rank(each), each.path))
+
+
+def _rank(entry: Entry) -> int:
+    if entry.kind is Kind.DIRECTORY:
+        return 0
+    if ".so" in entry.path:
+        return 1 if entry.kind is Kind.FILE else 2
+    return 4 if entry.path in WRAPPED else 3

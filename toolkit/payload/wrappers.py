@@ -1,0 +1,71 @@
+"""The wrappers: shell scripts that start no process besides the one ``exec``.
+
+An engine runs a runtime's wrapper several times for every container of the node, so everything in
+it is a builtin of the shell. A runtime says nothing of its own: what it writes to stderr ends up in
+the log of the pod.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from toolkit.payload.source import CLI, HOOK, RUNTIMES
+
+CONFIG_PATH = ".config/nvidia-container-runtime/config.toml"
+"""Below the toolkit directory; where ``XDG_CONFIG_HOME`` is ``.config``, also by the older rule."""
+MARK = "# Written by nvidia-toolkit"
+"""First words of the second line of every wrapper: how a tree of ours is told from another's."""
+
+_DRIVER = ("/sys/module/nvidia", "/proc/driver/nvidia", "/sys/module/nvgpu", "/dev/dxg")
+"""Present while a driver is loaded: nvidia.ko (its module, and what it registers), Tegra's nvgpu,
+the paravirtual GPU of WSL. One ``stat`` each; a shell reads /proc/modules a byte at a time."""
+
+
+def wrapper(name: str, toolkit_dir: str, engine_runtime: str) -> bytes:
+    """Return the wrapper's text.
+
+    ``toolkit_dir`` and ``engine_runtime`` (the low-level runtime that containers get while there
+    is no driver) are absolute paths on the host.
+    """
+    real = shlex.quote(f"{toolkit_dir}/{name}.real")
+    start = [f"{key}={value}" for key, value in _environment(name, toolkit_dir)]
+    lines = ["#!/bin/sh", f"{MARK}; replaced at its next start, so edits are lost."]
+    if name not in RUNTIMES:
+        return _text([*lines, *_assignments(start), f'exec {real} "$@"'])
+    loaded = " || ".join(f"[ -e {path} ]" for path in _DRIVER)
+    return _text(
+        [
+            *lines,
+            f"if [ -x {real} ] && {{ {loaded}; }}; then",
+            *(f"    {line}" for line in _assignments(start)),
+            f'    exec {real} "$@"',
+            "fi",
+            f'exec {shlex.quote(engine_runtime)} "$@"',
+        ]
+    )
+
+
+def _environment(name: str, toolkit_dir: str) -> list[tuple[str, str]]:
+    """Return what the binary needs: its companions, its libraries, its own config file.
+
+    An empty element in either search path would mean the current directory.
+    """
+    quoted = shlex.quote(toolkit_dir)
+    values = [("PATH", f'{quoted}"${{PATH:+:$PATH}}"')]
+    if name in RUNTIMES or name == HOOK:
+        values.append(("NVIDIA_CTK_CONFIG_FILE_PATH", shlex.quote(f"{toolkit_dir}/{CONFIG_PATH}")))
+        # Releases before the variable above look for their file by this one.
+        values.append(("XDG_CONFIG_HOME", shlex.quote(f"{toolkit_dir}/.config")))
+    if name == CLI:
+        values.append(("LD_LIBRARY_PATH", f'{quoted}"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"'))
+    return values
+
+
+def _assignments(values: list[str]) -> list[str]:
+    # Assigned first: as arguments of export, some shells would split the expansions.
+    names = " ".join(value.partition("=")[0] for value in values)
+    return [*values, f"export {names}"]
+
+
+def _text(lines: list[str]) -> bytes:
+    return ("\n".join(lines) + "\n").encode()
