@@ -97,6 +97,8 @@ class MemoryFiles:
     def make_directories(self, path: str, mode: int = 0o755) -> tuple[str, ...]:
         self.calls.append(("make_directories", path))
         made = self.missing_directories(path)
+        if made:
+            self._require_parent("make directory", path, made[0])
         for directory in made:
             self.entries[directory] = Directory(mode)
         if not isinstance(self.entries[self._resolve(path)], Directory):
@@ -119,6 +121,8 @@ class MemoryFiles:
         for place in places:
             if place not in self.entries:
                 raise _error("exchange", place, errno.ENOENT)
+        if any(a.startswith(b + "/") for a, b in (places, places[::-1])):
+            raise _error("exchange", first, errno.EINVAL)
         trees = [self._take(place) for place in places]
         self._place(places[1], trees[0])
         self._place(places[0], trees[1])
@@ -128,9 +132,12 @@ class MemoryFiles:
         places = (self._entry(source), self._entry(target))
         if places[0] not in self.entries:
             raise _error(f"rename {source} to", target, errno.ENOENT)
-        if self._below(places[1]):
-            raise _error(f"rename {source} to", target, errno.ENOTEMPTY)
-        self._require_parent("rename", target, places[1])
+        self._require_parent(f"rename {source} to", target, places[1])
+        kinds = [isinstance(self.entries.get(place), Directory) for place in places]
+        nested = places[1].startswith(places[0] + "/")
+        replaced = places[1] in self.entries and kinds[0] != kinds[1]
+        if nested or replaced or (places[0] != places[1] and self._below(places[1])):
+            raise _error(f"rename {source} to", target, errno.EINVAL)
         self._place(places[1], self._take(places[0]))
 
     def link(self, path: str, target: str) -> None:
