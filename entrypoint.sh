@@ -1,0 +1,68 @@
+#!/bin/sh
+# The container's entry point: waits for the driver where an operator says when it is ready, takes
+# over what it says about the driver, and becomes the daemon.
+set -eu
+
+directory="${TOOLKIT_VALIDATIONS_DIR:-/run/nvidia/validations}"
+ready="$directory/driver-ready"
+sleeper=
+
+# The shell is PID 1 here and would ignore SIGTERM: the pod would hang for its whole grace period.
+stop() {
+	if [ -n "$sleeper" ]; then
+		kill "$sleeper" 2>/dev/null || true
+		wait "$sleeper" || true
+	fi
+	exit 0
+}
+# Until the exec: a PID 1 without a trap never sees the signal at all.
+trap stop TERM INT
+
+say() {
+	case "${TOOLKIT_LOG_FORMAT:-text}" in
+	json)
+		printf '{"time": "%s", "level": "info", "event": "driver.awaited", "message": "%s"}\n' \
+			"$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >&2
+		;;
+	*) printf '%s INFO    %s\n' "$(date +%H:%M:%S)" "$1" >&2 ;;
+	esac
+}
+
+# Looking at the node or putting it back needs no driver.
+needs_driver() {
+	for argument in "$@"; do
+		case "$argument" in
+		plan | revert | status | verify | doctor) return 1 ;;
+		-h | -help | --help | -v | -version | --version) return 1 ;;
+		esac
+	done
+}
+
+wait_for_driver() {
+	said=
+	until [ -f "$ready" ]; do
+		[ -n "$said" ] || say "waiting for the driver: $ready is not there yet"
+		said=yes
+		# In the background, since a shell takes a signal only once its foreground child has ended.
+		sleep 1 &
+		sleeper=$!
+		wait "$sleeper" || true
+		sleeper=
+	done
+}
+
+if [ -d "$directory" ]; then
+	if needs_driver "$@"; then
+		wait_for_driver
+	fi
+	if [ -f "$ready" ]; then
+		# It sets variables such as NVIDIA_DRIVER_ROOT without exporting them, and was written for
+		# a shell that stops at nothing.
+		set -a +eu
+		# shellcheck source=/dev/null
+		. "$ready"
+		set +a -eu
+	fi
+fi
+
+exec nvidia-toolkit "$@"
