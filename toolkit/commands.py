@@ -52,16 +52,16 @@ class ProgramCommands:
 
     def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
         """Put back what an earlier set-up changed."""
-        from toolkit import daemon
+        from toolkit import daemon, reports
 
-        return daemon.revert(settings, purge=purge, output=output)
+        return reports.reverted(daemon.revert(settings, purge=purge), output)
 
     def plan(self, settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
         """Show what a set-up would change."""
         from toolkit import reports
 
         _let_signals_end_us()
-        return reports.plan(settings, output, detailed_exitcode)
+        return reports.plan(settings, output, detailed_exitcode=detailed_exitcode)
 
     def status(self, settings: Settings, output: Output) -> ExitCode:
         """Show what is installed."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runtime_configs.adapter import ConfigRequest, EngineAdapter
+from runtime_configs.documents import load
 from runtime_configs.merge import merge3
 from runtime_configs.model import (
     ConfigError,
@@ -189,17 +190,20 @@ def changes(
 
     A file of the journal that no edit names any more goes back to its base.
     """
-    found = [
-        FileChange(
-            path=edit.path,
-            format=edit.format,
-            role=edit.role,
-            base=edit.before,
-            now=view.read(edit.path),
-            after=edit.after,
+    found = []
+    for edit in edits:
+        now = view.read(edit.path)
+        after = now if same_meaning(edit.path, edit.format, now, edit.after) else edit.after
+        found.append(
+            FileChange(
+                path=edit.path,
+                format=edit.format,
+                role=edit.role,
+                base=edit.before,
+                now=now,
+                after=after,
+            )
         )
-        for edit in edits
-    ]
     named = {edit.path for edit in edits}
     for each in () if record is None else record.files:
         if each.path not in named:
@@ -215,6 +219,19 @@ def changes(
                 )
             )
     return tuple(found)
+
+
+def same_meaning(path: str, kind: Format, one: bytes | None, other: bytes | None) -> bool:
+    """Tell whether two contents say the same to the engine: then neither has to be rewritten.
+
+    A comment that somebody added to our lines, or another order, is no reason for a reload.
+    """
+    if one is None or other is None or one == other or kind is Format.OPAQUE:
+        return one == other
+    try:
+        return load(one, kind, path=path) == load(other, kind, path=path)
+    except ConfigError:
+        return False
 
 
 def expectation(request: ConfigRequest, record: Record | None) -> Expectation:

@@ -20,9 +20,12 @@ def boot_id(proc: str = "/proc") -> str:
         return ""
 
 
-def start_time(proc: str = "/proc") -> str:
-    """Return when this process was started, in clock ticks since boot; exec does not change it."""
-    with open(f"{proc}/self/stat", encoding="utf-8", errors="replace") as file:
+def start_time_of(pid: str = "self", proc: str = "/proc") -> str:
+    """Return when a process was started, in clock ticks since boot; exec does not change it.
+
+    Raises OSError where there is none.
+    """
+    with open(f"{proc}/{pid}/stat", encoding="utf-8", errors="replace") as file:
         return file.read().rsplit(")", 1)[1].split()[19]
 
 
@@ -37,7 +40,7 @@ class ReadyFile:
     def make(self) -> None:
         """Say that all is served."""
         self._writer.make_directories(posixpath.dirname(self.path))
-        content = f"pid={os.getpid()}\nstart_time={start_time()}\nboot_id={boot_id()}\n"
+        content = f"pid={os.getpid()}\nstart_time={start_time_of()}\nboot_id={boot_id()}\n"
         self._writer.write(self.path, content.encode(), FileMetadata(mode=0o644))
 
     def remove(self) -> None:

@@ -45,16 +45,22 @@ def choose_engine(node: Node) -> EngineName:
     return choose_runtime(node.settings, node.root)
 
 
-def make_plan(node: Node, record: Record | None, clock: Clock, *, patience: float) -> Planned:
+def make_plan(
+    node: Node, record: Record | None, clock: Clock, *, patience: float | None
+) -> Planned:
     """Look at the node and compute what to do; waits up to ``patience`` seconds for the engine.
 
-    Raises EngineTimeoutError where it can't be reached and the restart mode needs it.
+    Without patience an engine that can't be reached is planned for all the same. Raises
+    EngineTimeoutError where it can't be reached and the restart mode needs it.
     """
     if node.settings.lifecycle.no_runtime_config:
         low_level = low_level_runtimes(None, node.root, node.settings)
         return Planned(plan=files_only(node.installer.plan(low_level)), control=None)
     control = node.control(choose_engine(node))
-    facts = look(node, control, clock, patience=patience)
+    if patience is None:
+        facts = control.facts(clock.now() + LOOK_SECONDS)
+    else:
+        facts = look(node, control, clock, patience=patience)
     for warning in facts.warnings:
         log.warning("facts.contradiction", warning)
     low_level = low_level_runtimes(facts.effective, node.root, node.settings)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runtime_configs.adapter import ConfigRequest, Placement
-from runtime_configs.containerd import drop_in, in_place, schema, settle, template
+from runtime_configs.adapter import ConfigRequest, Placement, StagedCheck
+from runtime_configs.containerd import drop_in, in_place, schema, settle, staging, template
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.dump import decode, unintended
 from runtime_configs.containerd.imports import load_order
@@ -50,6 +50,12 @@ class ContainerdAdapter:
     ) -> tuple[str, ...]:
         """Name each effective setting that differs though we did not mean it to."""
         return unintended(before, after, request)
+
+    def staged_check(
+        self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
+    ) -> StagedCheck | None:
+        """Return copies that ``containerd config dump`` can load; None for a template."""
+        return staging.staged_check(edits, request, view, directory)
 
     def revert_stages(
         self,

@@ -1,0 +1,47 @@
+"""The edited files as copies that the engine's own binary can load, the live ones left alone."""
+
+from __future__ import annotations
+
+import posixpath
+
+from runtime_configs.adapter import ConfigRequest, Placement, StagedCheck
+from runtime_configs.containerd.imports import Overlay, import_patterns, load_order
+from runtime_configs.documents import REMOVE, Change, apply_changes
+from runtime_configs.model import EditSet, Format, HostView
+
+
+def staged_check(
+    edits: EditSet, request: ConfigRequest, view: HostView, directory: str
+) -> StagedCheck | None:
+    """Return copies of every file that would be loaded, in one flat directory.
+
+    Includes are made explicit: the top-level copy imports all others in their load order, so that
+    relative and nested imports mean the same from another directory. None for a template, which
+    only the distribution can render.
+    """
+    if request.placement is Placement.TEMPLATE:
+        return None
+    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
+    loaded = load_order(overlay, request.top_level)
+    if not loaded:
+        return None
+    names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
+    files = []
+    for name, each in zip(names, loaded, strict=True):
+        content = overlay.read(each.path) or b""
+        imports = names[1:] if name == names[0] else []
+        if imports:
+            changes = (Change(path=("imports",), value=imports),)
+            content = apply_changes(content, changes, Format.TOML, path=each.path)
+        elif import_patterns(each.document, each.path):
+            changes = (Change(path=("imports",), value=REMOVE),)
+            content = apply_changes(content, changes, Format.TOML, path=each.path)
+        files.append((name, content))
+    live = view.read(request.top_level) is not None
+    return StagedCheck(
+        files=tuple(files),
+        before=(
+            ("--config", request.top_level, "config", "dump") if live else ("config", "default")
+        ),
+        after=("--config", names[0], "config", "dump"),
+    )
