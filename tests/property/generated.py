@@ -130,7 +130,7 @@ def toml_changes(draw: st.DrawFn) -> tuple[Change, ...]:
         Change(path=(*PREFIX, "default_runtime_name"), value="nvidia"),
         Change(path=("imports",), value=["/a.toml", "/etc/containerd/conf.d/*.toml"]),
         Change(path=("plugins", CRI, "enable_cdi"), value=True),
-        Change(path=(*PREFIX, "runtimes", "runc", "options"), value=REMOVE),
+        Change(path=(*PREFIX, "runtimes", "runc", "options", "SystemdCgroup"), value=REMOVE),
         Change(path=("version",), value=3),
         Change(path=("version",), value=REMOVE),
     ]
