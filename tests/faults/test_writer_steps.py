@@ -151,7 +151,7 @@ def test_a_crash_at_any_step_leaves_old_or_new_whole_and_the_next_write_cleans_u
             name.endswith((".toml", ".conf", ".json")) for name in host.names() - {"99.toml"}
         )
         act(host.files(calls(None)))
-        host.files().clean_leftovers("/etc/engine")
+        host.files().clean_leftovers("/etc/engine/conf.d")
         assert host.files().read(PATH) == expected_after(act, before)
         assert host.names() <= {"99.toml"}
         (host.config / "99.toml").unlink(missing_ok=True)

@@ -208,6 +208,13 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(
     assert [path.name for path in (host / "etc").iterdir()] == [".nvidia-toolkit-note"]
 
 
+def test_a_file_of_absurd_size_is_refused_unread(files: HostFiles, host: Path) -> None:
+    with (host / "etc/huge").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(HostPathError, match="cannot read /etc/huge: File too large"):
+        files.read("/etc/huge")
+
+
 def test_patterns_match_as_the_engines_match_them(host: Path) -> None:
     for name in ("b.toml", "a.toml", ".hidden.toml", "c.conf", "Z.toml", "[x].toml"):
         (host / "etc" / name).touch()

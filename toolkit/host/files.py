@@ -164,7 +164,11 @@ class HostFiles:
     def clean_leftovers(self, directory: str) -> None:
         """Remove the temporary files that a killed process of ours left in a directory."""
         with _named_error("clean", directory), contextlib.suppress(FileNotFoundError):
-            remove_temporaries(self._calls, self._root.access(directory))
+            place = self._root.access(directory)
+            remove_temporaries(self._calls, place)
+            # Without unnamed files they are made beside the directory, where that can be written.
+            with contextlib.suppress(OSError):
+                remove_temporaries(self._calls, os.path.dirname(place))
 
     def _unlink(self, place: str) -> None:
         directory = os.path.dirname(place)

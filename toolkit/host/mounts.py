@@ -30,7 +30,7 @@ class Mount:
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
     """Read a mount table, in the order of mounting; lines of another form are left out."""
     mounts = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = line.split(" ")
         try:
             dash = fields.index("-", 6)

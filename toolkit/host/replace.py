@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from toolkit.host.syscalls import Syscalls
 from toolkit.host.writer import FileMetadata, FileState
 
+MAX_SIZE = 256 * 1024 * 1024
+"""Bytes of the largest file that is read whole; no config and no part of the payload comes near."""
 _TEMPORARY = re.compile(r"\.nvidia-toolkit-[0-9a-f]{12}\.new")
 """Names that no ``*.toml``, ``*.conf`` or ``*.json`` pattern matches, and that nobody else uses."""
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
@@ -39,7 +41,7 @@ def read_state(path: str) -> FileState | None:
         return None
     try:
         status = os.fstat(descriptor)
-        _require_regular(status)
+        _require_readable(status)
         metadata = FileMetadata(
             mode=stat.S_IMODE(status.st_mode),
             uid=status.st_uid,
@@ -219,8 +221,10 @@ def _read_xattrs(descriptor: int) -> dict[str, bytes]:
         raise
 
 
-def _require_regular(status: os.stat_result) -> None:
+def _require_readable(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "Not a regular file")
+    if status.st_size > MAX_SIZE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))

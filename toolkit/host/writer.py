@@ -92,4 +92,7 @@ class FileWriter(Protocol):
         """
 
     def clean_leftovers(self, directory: str) -> None:
-        """Remove the temporary files that a killed process of ours left in a directory."""
+        """Remove the temporary files that a killed process left in a directory or beside it.
+
+        Writing to and removing from a directory do so too. One that is missing is no error.
+        """
