@@ -7,12 +7,12 @@ staged one is.
 
 from __future__ import annotations
 
-import logging
 import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from toolkit import logs
 from toolkit.errors import ExchangeUnsupportedError, HostPathError, PayloadError
 from toolkit.host.clock import Clock
 from toolkit.host.paths import HostRoot
@@ -23,7 +23,7 @@ from toolkit.payload.source import WRAPPED
 from toolkit.payload.tree import Trees
 from toolkit.payload.wrappers import CONFIG_PATH, MARK
 
-_LOG = logging.getLogger(__name__)
+log = logs.get(__name__)
 _STATE_DIRECTORY = ".toolkit-journal"
 _KEPT = ".toolkit-before"
 """The tree of another installer that was there before us; it is put back at the end."""
@@ -65,6 +65,17 @@ class Generations:
             return FOREIGN
         state = self.state()
         return state.digest if state is not None else _UNRECORDED
+
+    def swapped_in(self) -> GenerationState | None:
+        """Return the state of a generation that is in place and was not committed."""
+        state = self._load(self._staged)
+        if state is not None and self._is_swapped_in(state):
+            return state
+        return None
+
+    def puts_back(self) -> bool:
+        """Tell whether another installer's tree is kept, to be put back at the end."""
+        return self._trees.there(self._kept) and not self._is_ours(self._kept)
 
     def intact(self, state: GenerationState) -> bool:
         """Tell whether the installed files are those of a state; ``config.toml`` may be edited."""
@@ -120,11 +131,17 @@ class Generations:
             try:
                 self._writer.exchange(staged, self.directory)
             except ExchangeUnsupportedError as error:
-                _LOG.warning("%s: %s; replacing file by file", self.directory, error.message)
+                reason = error.message
             else:
                 return
         else:
-            _LOG.warning("%s is a symbolic link; replacing file by file", self.directory)
+            reason = f"{self.directory} is a symbolic link"
+        log.warning(
+            "payload.in-place",
+            "the toolkit directory can't be exchanged in one step: each file is replaced by itself",
+            path=self.directory,
+            reason=reason,
+        )
         self._swap_in_place(record)
 
     def commit(self, record: PayloadRecord) -> None:
@@ -207,7 +224,7 @@ class Generations:
         """Finish what nobody undid: a swap that happened counts, a stage that ended does not."""
         state = self._load(self._staged)
         if state is not None:
-            if state.in_place or self._trees.inode(self.directory) == state.inode:
+            if self._is_swapped_in(state):
                 self._commit(state)
             else:
                 self._writer.remove(self._staged)
@@ -215,7 +232,7 @@ class Generations:
 
     def _remove_ours(self) -> None:
         """Take our tree away in one step where that is possible, else file by file."""
-        before = self._trees.there(self._kept) and not self._is_ours(self._kept)
+        before = self.puts_back()
         in_place = self._trees.entry(self.directory).is_symlink()
         if not in_place:
             try:
@@ -232,6 +249,9 @@ class Generations:
         elif in_place:
             names = self._trees.describe(self.directory).names
             self._trees.remove_entries(self.directory, names)
+
+    def _is_swapped_in(self, state: GenerationState) -> bool:
+        return state.in_place or self._trees.inode(self.directory) == state.inode
 
     def _is_ours(self, directory: str) -> bool:
         """Tell our tree from another's by the mark in its wrappers."""

@@ -127,13 +127,13 @@ class PayloadInstaller:
             digest=plan.digest,
             staged=self._generations.staged_path(plan.digest),
             previous=self._generations.previous(),
-            changes=plan.action is not PayloadAction.UNCHANGED,
+            changes=plan.changes,
             directories=self._generations.missing_directories(),
         )
 
     def stage(self, plan: PayloadPlan, clock: Clock) -> None:
         """Copy the payload beside the installed one, durably, and check it; can be interrupted."""
-        if plan.action is not PayloadAction.UNCHANGED:
+        if plan.changes:
             self._generations.stage(plan.state, plan.contents, plan.written, clock)
 
     def swap(self, record: PayloadRecord) -> None:
@@ -163,11 +163,18 @@ class PayloadInstaller:
             self._writer.remove_directory(path)
 
     def installed(self) -> str | None:
-        """Return the digest of what is installed; None where it is absent, damaged or not ours."""
-        state = self._generations.state()
-        if state is None or not self._generations.intact(state):
-            return None
-        return state.digest
+        """Return the digest of what is installed; None where it is absent, damaged or not ours.
+
+        A generation counts as soon as it is swapped in, whether it was committed or not.
+        """
+        for state in (self._generations.swapped_in(), self._generations.state()):
+            if state is not None and self._generations.intact(state):
+                return state.digest
+        return None
+
+    def puts_back(self) -> bool:
+        """Tell whether ``remove`` brings another installer's tree back in the same step."""
+        return self._generations.puts_back()
 
     def _generation(
         self, source: PayloadSource, low_level: LowLevelRuntimes, sums: Mapping[str, _Sum]
