@@ -85,7 +85,7 @@ class ContainerdAdapter:
                 f'its first line, "{mark.decode()}", says that it is written anew at each start',
                 "leave --config and --drop-in-config out, so that the right place is found",
             )
-        files = load_order(view, request.top_level)
+        files = load_order(view, request.top_level, request.version)
         disabled = merge(files, schema.era(request.version)).disabled
         if disabled is not None:
             entry, path = disabled

@@ -18,13 +18,11 @@ from runtime_configs.containerd.imports import (
     load_order,
 )
 from runtime_configs.containerd.merged import Merged, merge
-from runtime_configs.containerd.schema import Era
+from runtime_configs.containerd.schema import NEWEST, Era
 from runtime_configs.documents import Change, load
 from runtime_configs.model import ConfigError, Format, HostView, Role
 
 HEADER: Final = b"# Written by nvidia-toolkit, which takes it away again when it stops.\n"
-NEWEST: Final = 3
-"""What a file gets where nothing says otherwise: every 2.x reads it."""
 
 
 def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
@@ -33,7 +31,7 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     Raises ConfigError where the engine could not load the result.
     """
     era = schema.era(request.version)
-    others = load_order(Overlay(view, {drop_in: None}), request.top_level)
+    others = load_order(Overlay(view, {drop_in: None}), request.top_level, request.version)
     found = merge(others, era)
     result = Draft(view)
     present = view.read(drop_in)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from runtime_configs.documents import load
-from runtime_configs.model import ConfigError, Format, HostView
+from runtime_configs.model import ConfigError, Format, HostView, Version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +42,14 @@ def import_patterns(document: Mapping[str, object], path: str) -> tuple[str, ...
     return tuple(str(each) for each in value)
 
 
-def load_order(view: HostView, top_level: str) -> tuple[LoadedFile, ...]:
+def load_order(
+    view: HostView, top_level: str, version: Version | None = None
+) -> tuple[LoadedFile, ...]:
     """Return the top-level file and all that it imports, breadth first, each once.
 
     A file that is not there is left out, so of a missing top-level file nothing remains. Raises
-    ConfigError for one that does not parse. (``LoadConfig`` of 1.6 to 2.3: the queue, the check
-    against circles and the resolution of names are the same in all.)
+    ConfigError for one that does not parse. (``LoadConfig`` of 1.6 to 2.3: the queue and the check
+    against circles are the same in all.)
     """
     found: dict[str, LoadedFile] = {}
     pending = deque([top_level])
@@ -61,7 +63,7 @@ def load_order(view: HostView, top_level: str) -> tuple[LoadedFile, ...]:
         document = load(content, Format.TOML, path=path)
         found[path] = LoadedFile(path=path, document=document)
         for pattern in import_patterns(document, path):
-            pending.extend(resolve(pattern, path, view))
+            pending.extend(resolve(pattern, path, view, version))
     return tuple(found.values())
 
 
@@ -70,9 +72,15 @@ def absolute(pattern: str, parent: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(parent), pattern))
 
 
-def resolve(pattern: str, parent: str, view: HostView) -> Iterator[str]:
-    """Yield the paths that one import stands for. Only ``*`` makes it a pattern."""
-    path = absolute(pattern, parent)
+def resolve(pattern: str, parent: str, view: HostView, version: Version | None) -> Iterator[str]:
+    """Yield the paths that one import stands for. Only ``*`` makes it a pattern.
+
+    Before 1.6.29 and 1.7.16 a relative pattern starts at the daemon's working directory, which is
+    the root under systemd (``resolveImports``).
+    """
+    numbers = (9, 0, 0) if version is None else version.numbers
+    by_directory = "*" in pattern and (numbers < (1, 6, 29) or (1, 7, 0) <= numbers < (1, 7, 16))
+    path = absolute(pattern, "/" if by_directory else parent)
     if "*" in path:
         yield from view.glob(path)
     else:

@@ -27,7 +27,7 @@ def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:
     Raises ConfigError where that file may not be edited or the engine does not read its version.
     """
     era = schema.era(request.version)
-    files = load_order(view, top_level)
+    files = load_order(view, top_level, request.version)
     found = merge(files, era)
     version = _version(request, files, found, era)
     path = _target(files, found, era, version) or top_level
@@ -106,11 +106,17 @@ def _keys(
     tables: Mapping[str, Mapping[str, object]],
     version: int,
 ) -> Iterator[Change]:
-    """Yield the handlers and the default, as its name or, before 1.3, as a table of its own."""
+    """Yield the handlers and the default, as its name or, before 1.3, as a table of its own.
+
+    Of a version-1 file 2.0 to 2.2 heed only tables with version 3's names, which 1.x passes over:
+    where the engine's version can't be told both are written.
+    """
     default = request.desired.default
     legacy = request.use_legacy_config and version == 1
     name = None if legacy else default
     yield from wanted.changes(document, request, tables, version, default=name)
+    if version == 1 and request.version is None and not legacy:
+        yield from wanted.changes(document, request, tables, schema.NEWEST, default=name)
     if default is None:
         return
     path = schema.default_table(version)

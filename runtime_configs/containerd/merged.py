@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from runtime_configs.containerd.imports import LoadedFile
 from runtime_configs.containerd.schema import (
     CRI_PLUGINS,
+    NEWEST,
     PLUGIN_V1,
     PLUGIN_V2,
     PLUGIN_V3,
     Era,
     plugin,
 )
-
-NEWEST = 3
-"""The version whose key paths are in use since; what 2.0 calls a file of version 0 or 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,10 @@ CRI_PLUGINS: Final = (PLUGIN_V1, PLUGIN_V2, PLUGIN_V3, "io.containerd.cri.v1.ima
 """Without any of these, in ``disabled_plugins``, no pod is ever served."""
 
 MERGING_SINCE: Final = 2
+"""The major version of containerd that merges tables."""
 VERSION_2: Final = 2
+NEWEST: Final = 3
+"""The key paths in use since 2.0; versions above have the same."""
 
 RUNC: Final = "runc"
 RUNC_TYPE: Final = "io.containerd.runc.v2"

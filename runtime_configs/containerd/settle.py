@@ -23,15 +23,15 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
     Raises ConfigError where even that does not help.
     """
     era = schema.era(request.version)
-    if _missing(_merged(result, top_level, era), request, era) is None:
+    if _missing(_merged(result, request, top_level, era), request, era) is None:
         return
-    files = load_order(result.view, top_level)
+    files = load_order(result.view, top_level, request.version)
     for each in _after(files, ours):
         changes = list(_overruled(each.document, request))
         if changes:
             result.apply(each.path, changes, Role.IMPORTED)
             result.note(f"{each.path} is edited too, as it is read after {ours} and overrules it")
-    missing = _missing(_merged(result, top_level, era), request, era)
+    missing = _missing(_merged(result, request, top_level, era), request, era)
     if missing is not None:
         raise ConfigError(
             top_level,
@@ -40,8 +40,8 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
         )
 
 
-def _merged(result: Draft, top_level: str, era: Era) -> Merged:
-    return merge(load_order(result.view, top_level), era)
+def _merged(result: Draft, request: ConfigRequest, top_level: str, era: Era) -> Merged:
+    return merge(load_order(result.view, top_level, request.version), era)
 
 
 def _after(files: Sequence[LoadedFile], ours: str) -> Sequence[LoadedFile]:

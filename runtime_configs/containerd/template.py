@@ -41,7 +41,7 @@ def draft(request: ConfigRequest, view: HostView, path: str) -> Draft:
 def _go_template(request: ConfigRequest, view: HostView, path: str, content: bytes | None) -> Draft:
     result = Draft(view)
     text = (BASE if content is None else content).decode("utf-8", "surrogateescape")
-    files = load_order(view, request.top_level)
+    files = load_order(view, request.top_level, request.version)
     rendered = merge(files, schema.era(request.version))
     version = _version(path, rendered, known=bool(files))
     base, tables = wanted_tables(rendered, request, schema.era(request.version), version)
