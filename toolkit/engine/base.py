@@ -55,6 +55,8 @@ class BaseControl(ABC):
     """Fulfils ``EngineControl`` but for what an engine says in its own way."""
 
     name: EngineName
+    program: str
+    """The daemon's file name in the PATH."""
 
     def __init__(
         self,
@@ -88,6 +90,12 @@ class BaseControl(ABC):
     @abstractmethod
     def _dump_command(self, executable: str, top_level: str) -> tuple[str, ...] | None:
         """Return the command that prints the effective config."""
+
+    @abstractmethod
+    def check_staged(
+        self, path: str, executable: str, arguments: tuple[str, ...] = ()
+    ) -> bytes | None:
+        """Let the engine's own binary load a staged top-level config, and return its dump."""
 
     @abstractmethod
     def held(self, toolkit_dir: str) -> HoldReport:
@@ -156,7 +164,7 @@ class BaseControl(ABC):
         declared = self._settings.executable_path
         if declared is not None and declared.startswith("/"):
             return self._host.root.host_path(declared)
-        program = declared or self._program
+        program = declared or self.program
         candidates = [f"{directory}/{program}" for directory in _PROGRAM_DIRECTORIES]
         if declared is None and process is not None:
             candidates.insert(0, process.executable)
@@ -164,10 +172,6 @@ class BaseControl(ABC):
             if os.access(self._host.root.access(path), os.X_OK):
                 return path
         return None
-
-    @property
-    def _program(self) -> str:
-        return str(self.name)
 
     def _version(
         self, live: LiveAnswer, executable: str | None

@@ -22,6 +22,7 @@ class ContainerdControl(BaseControl):
     """One containerd on this node."""
 
     name = EngineName.CONTAINERD
+    program = "containerd"
 
     def check_staged(
         self, path: str, executable: str, arguments: tuple[str, ...] = ()

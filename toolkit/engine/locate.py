@@ -31,6 +31,8 @@ class Located:
     """Why nothing can be asked there; None where something accepts connections."""
     stranger: str | None = None
     """Why the process behind the socket must not be signalled."""
+    invisible: bool = False
+    """It must not be since it is in no PID namespace that is seen from here."""
 
 
 class Locator:
@@ -51,7 +53,12 @@ class Locator:
             return Located(socket=socket, access=access, process=None, unreachable=why)
         process, stranger = self._judge(found, socket)
         return Located(
-            socket=socket, access=access, process=process, unreachable=None, stranger=stranger
+            socket=socket,
+            access=access,
+            process=process,
+            unreachable=None,
+            stranger=stranger,
+            invisible=found.pid == 0,
         )
 
     def current(self, socket: str, access: str, deadline: float) -> EngineProcess | None:

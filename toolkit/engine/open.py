@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from runtime_configs.model import EngineName
 from runtime_configs import registry
+from runtime_configs.model import EngineName
 from toolkit.engine.base import Host
 from toolkit.engine.containerd_control import ContainerdControl
 from toolkit.engine.control import EngineControl
+from toolkit.engine.crio_control import CrioControl
+from toolkit.engine.docker_control import DockerControl
 from toolkit.host.commands import HostCommands
 from toolkit.host.files import HostFilesView
 from toolkit.host.paths import HostRoot
@@ -14,8 +16,10 @@ from toolkit.host.processes import PidfdSignaller, ProcFs
 from toolkit.host.services import Systemctl
 from toolkit.settings import Settings
 
-_CONTROLS = {
+_CONTROLS: dict[EngineName, type[ContainerdControl | CrioControl | DockerControl]] = {
     EngineName.CONTAINERD: ContainerdControl,
+    EngineName.CRIO: CrioControl,
+    EngineName.DOCKER: DockerControl,
 }
 
 

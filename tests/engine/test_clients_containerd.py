@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.engine.containerd import RealContainerd
+from tests.engine.controls import control, engine_settings
+from tests.engine.supervised import wait_for
+from toolkit.engine.base import BaseControl
+from toolkit.engine.containerd_control import ContainerdControl
+from toolkit.engine.facts import Expectation, Holding, Source, Supervisor
+from toolkit.errors import EngineNotFoundError, EngineRejectedError, EngineTimeoutError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.settings import RestartMode
+
+pytestmark = pytest.mark.engine
+
+CLOCK = UninterruptedClock()
+TOOLKIT = "/usr/local/nvidia/toolkit"
+BINARY = f"{TOOLKIT}/nvidia-container-runtime"
+
+
+def with_handler(version: int, binary: str = BINARY, default: str = "nvidia") -> bytes:
+    cri = "io.containerd.cri.v1.runtime" if version > 2 else "io.containerd.grpc.v1.cri"
+    section = f'[plugins."{cri}".containerd'
+    return f"""version = {version}
+{section}]
+default_runtime_name = "{default}"
+{section}.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+{section}.runtimes.nvidia]
+runtime_type = "io.containerd.runc.v2"
+{section}.runtimes.nvidia.options]
+BinaryName = "{binary}"
+""".encode()
+
+
+def of(engine: RealContainerd, mode: RestartMode = RestartMode.AUTO) -> BaseControl:
+    return control(ContainerdControl, engine_settings(engine.config, engine.socket, mode=mode))
+
+
+def soon(seconds: float = 20.0) -> float:
+    return time.monotonic() + seconds
+
+
+def test_the_facts_name_the_process_its_version_and_its_files(containerd: RealContainerd) -> None:
+    containerd.start()
+    facts = of(containerd).facts(soon())
+    assert facts.process is not None
+    assert facts.process.pid == containerd.process.pid
+    assert facts.process.executable == str(containerd.binary)
+    assert facts.process.supervisor is Supervisor.PARENT
+    assert facts.process.parent_pid == containerd.process.supervisor_pid
+    assert facts.unreachable is None
+    assert facts.version is not None
+    shown = ".".join(str(number) for number in facts.version.numbers)
+    assert shown == containerd.release.version
+    assert facts.version_source is Source.LIVE
+    assert facts.top_level == str(containerd.config)
+    assert facts.executable == str(containerd.binary)
+    assert facts.effective is not None
+    assert facts.effective.default == "runc"
+    assert facts.effective_source is Source.LIVE
+    assert facts.warnings == ()
+
+
+def test_a_declared_config_that_is_not_the_daemons_is_a_warning_that_names_both(
+    containerd: RealContainerd, tmp_path: Path
+) -> None:
+    containerd.start()
+    settings = engine_settings(tmp_path / "config.toml", containerd.socket)
+    facts = control(ContainerdControl, settings).facts(soon())
+    assert facts.top_level == str(tmp_path / "config.toml")
+    assert len(facts.warnings) == 1
+    assert str(containerd.config) in facts.warnings[0]
+    assert str(tmp_path / "config.toml") in facts.warnings[0]
+
+
+def test_a_config_that_is_not_declared_is_the_one_on_the_daemons_command_line(
+    containerd: RealContainerd,
+) -> None:
+    containerd.start()
+    settings = engine_settings("/etc/containerd/config.toml", containerd.socket, declared=False)
+    facts = control(ContainerdControl, settings).facts(soon())
+    assert facts.top_level == str(containerd.config)
+    assert facts.warnings == ()
+
+
+def test_a_restart_makes_the_new_handlers_served(containerd: RealContainerd) -> None:
+    containerd.start()
+    engine = of(containerd)
+    process = engine.facts(soon()).process
+    assert process is not None
+    containerd.config.write_bytes(with_handler(2))
+    report = engine.reload(process, RestartMode.AUTO, CLOCK, soon())
+    assert report.restarted
+    assert report.process.pid == containerd.process.pid != process.pid
+    assert 0.0 < report.refused < report.answering_after < 5.0
+    expected = Expectation(served=(("nvidia", BINARY),), default="nvidia")
+    engine.verify(expected, CLOCK, soon())
+    with pytest.raises(EngineTimeoutError, match="handler nvidia is still served"):
+        engine.verify(Expectation(absent=(("nvidia", BINARY),)), CLOCK, soon(0.3))
+    with pytest.raises(EngineTimeoutError, match="handler gpu is not served"):
+        engine.verify(Expectation(served=(("gpu", BINARY),)), CLOCK, soon(0.3))
+
+
+def test_an_unknown_default_handler_is_told_at_once_with_containerds_own_reason(
+    containerd: RealContainerd,
+) -> None:
+    containerd.start()
+    engine = of(containerd)
+    process = engine.facts(soon()).process
+    assert process is not None
+    containerd.config.write_bytes(with_handler(2, default="nowhere"))
+    engine.reload(process, RestartMode.AUTO, CLOCK, soon())
+    began = time.monotonic()
+    with pytest.raises(EngineRejectedError, match="CRI plugin"):
+        engine.verify(Expectation(default="nvidia"), CLOCK, soon())
+    assert time.monotonic() - began < 3.0
+
+
+def test_a_disabled_cri_plugin_is_told_with_its_mend(containerd: RealContainerd) -> None:
+    containerd.config.write_bytes(
+        b'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+    )
+    containerd.process.start()
+    wait_for(containerd.socket.exists, "the socket")
+    engine = of(containerd)
+    wait_for(lambda: engine.facts(soon()).unreachable is None, "an answer")
+    facts = engine.facts(soon())
+    assert facts.version_source is Source.LIVE
+    assert facts.effective is not None
+    assert facts.effective_source is Source.COMMAND
+    assert facts.effective.disabled
+    with pytest.raises(EngineRejectedError, match="disabled_plugins"):
+        engine.verify(Expectation(default="nvidia"), CLOCK, soon())
+
+
+def test_an_engine_that_stays_away_is_a_timeout(containerd: RealContainerd) -> None:
+    containerd.start()
+    engine = of(containerd)
+    process = engine.facts(soon()).process
+    assert process is not None
+    containerd.process.hold()
+    with pytest.raises(EngineTimeoutError, match="did not come back"):
+        engine.reload(process, RestartMode.SIGNAL, CLOCK, soon(1.0))
+    facts = engine.facts(soon())
+    assert facts.process is None
+    assert str(containerd.socket) in (facts.unreachable or "")
+    with pytest.raises(EngineNotFoundError, match=r"gone|any more"):
+        engine.reload(process, RestartMode.SIGNAL, CLOCK, soon(1.0))
+    containerd.process.release()
+    report = engine.start(process, CLOCK, soon())
+    assert report.process.pid != process.pid
+
+
+def test_a_staged_config_is_checked_by_the_engines_own_binary(
+    containerd: RealContainerd, tmp_path: Path
+) -> None:
+    engine = of(containerd)
+    staged = tmp_path / "config.toml"
+    staged.write_bytes(with_handler(2))
+    dump = engine.check_staged(str(staged), str(containerd.binary))
+    assert dump is not None
+    assert BINARY.encode() in dump
+    staged.write_bytes(b"version = [")
+    with pytest.raises(EngineRejectedError, match=str(staged)):
+        engine.check_staged(str(staged), str(containerd.binary))
+
+
+def test_containers_of_our_binaries_hold_the_payload(containerd: RealContainerd) -> None:
+    binary = containerd.directory / "toolkit/nvidia-container-runtime"
+    binary.parent.mkdir()
+    binary.write_text(f'#!/bin/sh\nexec {containerd.directory}/bin/runc "$@"\n')
+    binary.chmod(0o755)
+    containerd.config.write_bytes(with_handler(2, str(binary)))
+    containerd.start()
+    containerd.import_image()
+    engine = of(containerd)
+    assert engine.held(str(binary.parent)).holding is Holding.FREE
+    containerd.cri.run_pod("runc")
+    assert engine.held(str(binary.parent)).holding is Holding.FREE
+    containerd.cri.run_pod("")
+    report = engine.held(str(binary.parent))
+    assert report.holding is Holding.HELD
+    assert len(report.containers) == 2
+    assert all(name.startswith("k8s.io/") for name in report.containers)
+    containerd.stop()
+    assert engine.held(str(binary.parent)).holding is Holding.CANNOT_TELL
+
+
+def test_the_process_is_right_a_thousand_times(containerd: RealContainerd) -> None:
+    containerd.start()
+    engine = of(containerd)
+    found = {engine._locator.locate(str(containerd.socket), soon()).process for _ in range(1000)}
+    assert [process.pid for process in found if process] == [containerd.process.pid]
+
+
+@contextmanager
+def listening(path: Path, answer: bytes | None) -> Iterator[None]:
+    """A socket of this very process, which answers with a line or never."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(8)
+        listener.settimeout(0.05)
+        over = threading.Event()
+
+        def serve() -> None:
+            kept = []
+            while not over.is_set():
+                try:
+                    connection, _ = listener.accept()
+                except TimeoutError:
+                    continue
+                kept.append(connection)
+                if answer is not None:
+                    connection.sendall(answer)
+            for connection in kept:
+                connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("answer", [None, b"hello\n"])
+def test_a_socket_of_something_else_is_refused_and_never_signalled(
+    tmp_path: Path, answer: bytes | None
+) -> None:
+    path = tmp_path / "containerd.sock"
+    settings = engine_settings(tmp_path / "config.toml", path)
+    began = time.monotonic()
+    with listening(path, answer), pytest.raises(EngineNotFoundError, match="not to containerd"):
+        control(ContainerdControl, settings).facts(soon())
+    assert time.monotonic() - began < 4.0
+
+
+def test_a_mute_engine_does_not_hang(containerd: RealContainerd) -> None:
+    containerd.start()
+    engine = of(containerd)
+    process = engine.facts(soon()).process
+    assert process is not None
+    containerd.process.kill(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        facts = engine.facts(soon(1.0))
+        assert facts.process == process
+        assert facts.unreachable is not None
+        with pytest.raises(EngineTimeoutError):
+            engine.verify(Expectation(default="nvidia"), CLOCK, soon(1.0))
+        assert time.monotonic() - began < 4.0
+    finally:
+        containerd.process.kill(signal.SIGCONT)
+
+
+def test_restart_mode_none_takes_a_missing_socket_as_a_fact(tmp_path: Path) -> None:
+    settings = engine_settings(
+        tmp_path / "config.toml", tmp_path / "none.sock", mode=RestartMode.NONE, sources=("live",)
+    )
+    facts = control(ContainerdControl, settings).facts(soon())
+    assert facts.process is None
+    assert facts.effective is None
+    assert str(tmp_path / "none.sock") in (facts.unreachable or "")

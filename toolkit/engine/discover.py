@@ -1,0 +1,132 @@
+"""Which engine of this node is meant where nobody named one."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import time
+from dataclasses import dataclass
+
+from runtime_configs.model import EngineName, HostView
+from toolkit.engine import kubelet
+from toolkit.engine.daemon_arguments import path_option
+from toolkit.engine.facts import EngineProcess
+from toolkit.engine.locate import Located, Locator
+from toolkit.errors import EngineNotFoundError, HostPathError
+from toolkit.host.paths import HostRoot
+from toolkit.host.processes import ProcessTable, ProcFs
+from toolkit.host.view import HostFilesView
+from toolkit.settings import Settings
+
+_SECONDS = 5.0
+_SYSTEM_CONTAINERD = "/run/containerd/containerd.sock"
+_DOCKER_CONFIG = "/etc/docker/daemon.json"
+_NAME_IT = "name the engine with --runtime"
+
+
+def choose_runtime(settings: Settings, root: HostRoot) -> EngineName:
+    """Return the engine to be set up.
+
+    Raises EngineNotFoundError where none answers or where several do that have nothing to do with
+    each other.
+    """
+    if settings.runtime is not None:
+        return settings.runtime
+    table = ProcFs(root.proc)
+    view = HostFilesView(root)
+    served = kubelet.endpoint(table.all(), view)
+    if served is not None:
+        named = _kubelets_engine(served, root, table)
+        if named is not None:
+            return named
+    deadline = time.monotonic() + _SECONDS
+    answering = {
+        name: located
+        for name, engine in settings.engines.items()
+        if (located := _answering(name, engine.socket.path, root, table, deadline)) is not None
+    }
+    return choose(answering, Node(root=root, table=table, view=view), settings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What is looked at to tell whether one engine uses another."""
+
+    root: HostRoot
+    table: ProcessTable
+    view: HostView
+
+
+def choose(answering: dict[EngineName, Located], node: Node, settings: Settings) -> EngineName:
+    """Choose among the engines that answer; raises EngineNotFoundError as ``choose_runtime``."""
+    if not answering:
+        tried = ", ".join(engine.socket.path for engine in settings.engines.values())
+        raise EngineNotFoundError(
+            f"no engine answers on this node (tried {tried})",
+            "start it, or name it with --runtime and --socket",
+        )
+    if set(answering) == {EngineName.CONTAINERD, EngineName.DOCKER}:
+        dockerd = answering[EngineName.DOCKER].process
+        if dockerd is None or _uses(dockerd, answering[EngineName.CONTAINERD], node):
+            return EngineName.DOCKER
+    if len(answering) > 1:
+        found = " and ".join(f"{name} on {each.socket}" for name, each in answering.items())
+        raise EngineNotFoundError(f"several engines answer: {found}", _NAME_IT)
+    return next(iter(answering))
+
+
+def _answering(
+    name: EngineName, given: str, root: HostRoot, table: ProcessTable, deadline: float
+) -> Located | None:
+    """Look at a socket; one whose process can't be seen from here counts all the same."""
+    try:
+        located = Locator(name, root, table).locate(root.host_path(given), deadline)
+    except HostPathError:
+        return None
+    if located.unreachable is not None or (located.stranger and not located.invisible):
+        return None
+    return located
+
+
+def _kubelets_engine(
+    served: kubelet.Endpoint, root: HostRoot, table: ProcessTable
+) -> EngineName | None:
+    """Return the engine behind the kubelet's socket: by its process, else by the socket's name."""
+    deadline = time.monotonic() + _SECONDS
+    for name in (EngineName.CONTAINERD, EngineName.CRIO):
+        try:
+            located = Locator(name, root, table).locate(served.socket, deadline)
+        except HostPathError:
+            break
+        if located.process is not None:
+            return name
+    return kubelet.engine_of(served.socket)
+
+
+def _uses(dockerd: EngineProcess, containerd: Located, node: Node) -> bool:
+    """Whether this containerd is the one that dockerd runs its containers with.
+
+    Without an address of its own dockerd takes the system's containerd where its socket is there
+    at the start, else it starts a child (moby, cmd/dockerd: initContainerd).
+    """
+    address = path_option(dockerd.arguments, "--containerd") or _configured(dockerd, node.view)
+    if address is not None:
+        return node.root.resolve(address) == node.root.resolve(containerd.socket)
+    if containerd.process is not None and containerd.process.parent_pid == dockerd.pid:
+        return True
+    own_child = any(
+        each.parent_pid == dockerd.pid and posixpath.basename(each.executable or "") == "containerd"
+        for each in node.table.all()
+    )
+    system = node.root.resolve(_SYSTEM_CONTAINERD)
+    return not own_child and node.root.resolve(containerd.socket) == system
+
+
+def _configured(dockerd: EngineProcess, view: HostView) -> str | None:
+    """Return the address that dockerd's config file names."""
+    content = view.read(path_option(dockerd.arguments, "--config-file") or _DOCKER_CONFIG)
+    try:
+        address = json.loads(content or b"{}").get("containerd")
+    except (ValueError, AttributeError):
+        return None
+    return address.removeprefix("unix://") if isinstance(address, str) and address else None

@@ -1,0 +1,142 @@
+"""The Docker Engine API, as far as it is asked here; the same from 20.10 to 28.5."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, cast
+from urllib.parse import quote
+
+from toolkit.engine.http_unix import UnixConnection, get
+from toolkit.errors import EngineNotFoundError, EngineTimeoutError
+
+_RELOADS = quote('{"type":{"daemon":true},"event":{"reload":true}}')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerInfo:
+    """What dockerd has in force."""
+
+    version: str
+    default: str
+    paths: dict[str, str]
+    """Runtime name to the path of its binary, or to its bare name."""
+    body: bytes
+    """The whole answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerContainer:
+    """One container, running or not."""
+
+    name: str
+    runtime: str
+
+
+class DockerClient:
+    """The Engine API over one socket; ``socket_name`` is the socket's host path."""
+
+    def __init__(self, access: str, socket_name: str, deadline: float) -> None:
+        self._connection = UnixConnection(access, deadline)
+        self._socket_name = socket_name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def info(self) -> DockerInfo:
+        """Return what is in force. Raises EngineTimeoutError, EngineNotFoundError."""
+        body = get(self._connection, "/info", self._socket_name)
+        answer = self._object(body)
+        if "ServerVersion" not in answer:
+            raise EngineNotFoundError(f"{self._socket_name}: /info is not dockerd's")
+        runtimes = cast("dict[str, dict[str, object]]", answer.get("Runtimes") or {})
+        return DockerInfo(
+            version=str(answer["ServerVersion"]),
+            default=str(answer.get("DefaultRuntime", "")),
+            paths={name: str(table.get("path", "")) for name, table in runtimes.items()},
+            body=body,
+        )
+
+    def containers(self) -> tuple[DockerContainer, ...]:
+        """Return all containers with the runtime that each was made with."""
+        body = get(self._connection, "/containers/json?all=1", self._socket_name)
+        listed = cast("list[dict[str, object]]", json.loads(body))
+        return tuple(self._container(str(entry["Id"])) for entry in listed)
+
+    def _container(self, identifier: str) -> DockerContainer:
+        body = get(self._connection, f"/containers/{identifier}/json", self._socket_name)
+        answer = self._object(body)
+        configured = cast("dict[str, object]", answer.get("HostConfig") or {})
+        name = str(answer.get("Name", "")).removeprefix("/")
+        return DockerContainer(
+            name=f"{name} ({identifier[:12]})", runtime=str(configured.get("Runtime") or "")
+        )
+
+    def _object(self, body: bytes) -> dict[str, object]:
+        try:
+            answer = json.loads(body)
+        except ValueError as error:
+            raise EngineNotFoundError(f"{self._socket_name} answers no JSON: {error}") from error
+        return answer if isinstance(answer, dict) else {}
+
+
+class ReloadEvents:
+    """dockerd's own word that it has reloaded its config: an event, sent after the reload.
+
+    Opened before the signal. A reload that fails sends none (tried with 20.10, 26.1 and 28.5).
+    """
+
+    def __init__(self, access: str, socket_name: str, deadline: float) -> None:
+        """Subscribe. Raises EngineTimeoutError where dockerd does not answer."""
+        self._received = bytearray()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(max(0.05, deadline - time.monotonic()))
+        request = f"GET /events?filters={_RELOADS} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        try:
+            self._socket.connect(access)
+            self._socket.sendall(request.encode())
+            # The header comes once dockerd has subscribed us.
+            while b"\r\n\r\n" not in self._received:
+                self._receive()
+        except OSError as error:
+            self._socket.close()
+            raise EngineTimeoutError(f"{socket_name}: GET /events: {error}") from error
+        del self._received[: self._received.index(b"\r\n\r\n")]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    def arrived(self, seconds: float) -> bool:
+        """Wait for the event, at most so long. Raises ConnectionError where dockerd is gone."""
+        self._socket.settimeout(max(0.001, seconds))
+        try:
+            while b'"reload"' not in self._received:
+                self._receive()
+        except TimeoutError:
+            return False
+        return True
+
+    def _receive(self) -> None:
+        chunk = self._socket.recv(4096)
+        if not chunk:
+            raise ConnectionError("dockerd closed the connection")
+        self._received += chunk

@@ -1,0 +1,83 @@
+"""Which container runtime the kubelet of this node talks to."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from runtime_configs.model import EngineName, HostView
+from toolkit.engine.daemon_arguments import option
+from toolkit.host.processes import ProcessFacts
+
+_KUBELETS = ("kubelet", "hyperkube")
+_EMBEDDED = re.compile(r"(k3s|rke2)(-server|-agent)?$")
+"""The kubelet of k3s is a part of ``k3s server`` and ``k3s agent``."""
+_MICROK8S = "kubelite"
+_CONFIG_KEY = re.compile(
+    rb"""^[ \t]*["']?containerRuntimeEndpoint["']?[ \t]*:[ \t]*["']?([^"'\s,}#]+)""", re.MULTILINE
+)
+_DEFAULT = "/run/containerd/containerd.sock"
+"""The kubelet's own default since 1.24."""
+_K3S = "/run/k3s/containerd/containerd.sock"
+_K3S_DOCKER = "/run/k3s/cri-dockerd/cri-dockerd.sock"
+_MICROK8S_SOCKET = "/var/snap/microk8s/common/run/containerd.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """The socket of the CRI that serves the kubelet."""
+
+    socket: str
+    """On the host."""
+    said_by: str
+    """Where it was read, for a message."""
+
+
+def endpoint(processes: Iterable[ProcessFacts], view: HostView) -> Endpoint | None:
+    """Return the CRI endpoint of the kubelet that runs here, or None where none does."""
+    for process in processes:
+        program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
+        arguments = process.arguments[1:]
+        said_by = f"{program} (PID {process.pid})"
+        if program in _KUBELETS:
+            return Endpoint(socket=_of_kubelet(arguments, view), said_by=said_by)
+        if program == _MICROK8S:
+            return Endpoint(socket=_MICROK8S_SOCKET, said_by=said_by)
+        first = program.split(" ", 1)[0]
+        # k3s renames itself: its command line is one word, ``/usr/local/bin/k3s server``.
+        if _EMBEDDED.match(first) and _is_node(process.arguments):
+            return Endpoint(socket=_of_k3s(arguments), said_by=said_by)
+    return None
+
+
+def engine_of(socket: str) -> EngineName | None:
+    """Return the engine that a CRI socket's name tells."""
+    name = socket.lower()
+    if "docker" in name:
+        return EngineName.DOCKER
+    if "crio" in name or "cri-o" in name:
+        return EngineName.CRIO
+    return EngineName.CONTAINERD if "containerd" in name else None
+
+
+def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str:
+    given = option(arguments, "--container-runtime-endpoint", "-container-runtime-endpoint")
+    config = option(arguments, "--config", "-config")
+    if not given and config:
+        match = _CONFIG_KEY.search(view.read(config) or b"")
+        given = match[1].decode(errors="replace") if match else None
+    return (given or _DEFAULT).removeprefix("unix://")
+
+
+def _of_k3s(arguments: tuple[str, ...]) -> str:
+    given = option(arguments, "--container-runtime-endpoint")
+    if given:
+        return given.removeprefix("unix://")
+    return _K3S_DOCKER if "--docker" in arguments else _K3S
+
+
+def _is_node(arguments: tuple[str, ...]) -> bool:
+    words = " ".join(arguments).split()
+    return "server" in words[1:2] or "agent" in words[1:2]
