@@ -6,7 +6,7 @@ from runtime_configs.adapter import ConfigRequest, Placement, StagedCheck
 from runtime_configs.containerd import drop_in, in_place, schema, settle, staging, template
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.dump import decode, unintended
-from runtime_configs.containerd.imports import load_order
+from runtime_configs.containerd.imports import read_files
 from runtime_configs.containerd.merged import merge
 from runtime_configs.containerd.schema import Era
 from runtime_configs.model import ConfigError, EditSet, EffectiveConfig, EngineName, HostView
@@ -85,8 +85,8 @@ class ContainerdAdapter:
                 f'its first line, "{mark.decode()}", says that it is written anew at each start',
                 "leave --config and --drop-in-config out, so that the right place is found",
             )
-        files = load_order(view, request.top_level, request.version)
-        disabled = merge(files, schema.era(request.version)).disabled
+        files = read_files(request, view, request.top_level)
+        disabled = merge(files, schema.era_of(request)).disabled
         if disabled is not None:
             entry, path = disabled
             raise ConfigError(

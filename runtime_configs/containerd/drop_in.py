@@ -16,6 +16,7 @@ from runtime_configs.containerd.imports import (
     declared_version,
     import_patterns,
     load_order,
+    read_files,
 )
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import NEWEST, Era
@@ -30,8 +31,8 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
 
     Raises ConfigError where the engine could not load the result.
     """
-    era = schema.era(request.version)
-    others = load_order(Overlay(view, {drop_in: None}), request.top_level, request.version)
+    era = schema.era_of(request)
+    others = read_files(request, Overlay(view, {drop_in: None}), request.top_level)
     found = merge(others, era)
     result = Draft(view)
     present = view.read(drop_in)

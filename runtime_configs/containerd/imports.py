@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from runtime_configs.adapter import ConfigRequest
 from runtime_configs.documents import load
 from runtime_configs.model import ConfigError, Format, HostView, Version
 
@@ -65,6 +66,18 @@ def load_order(
         for pattern in import_patterns(document, path):
             pending.extend(resolve(pattern, path, view, version))
     return tuple(found.values())
+
+
+def read_files(request: ConfigRequest, view: HostView, top_level: str) -> tuple[LoadedFile, ...]:
+    """Return the files that the engine of a request reads, in its order. Raises ConfigError.
+
+    Of an engine of unknown version those that it says: 1.x lists in its dump what it has read.
+    """
+    files = load_order(view, top_level, request.version)
+    listed = None if request.effective is None else request.effective.raw.get("imports")
+    if request.version is not None or not isinstance(listed, list) or top_level not in listed:
+        return files
+    return tuple(each for each in files if each.path in listed)
 
 
 def absolute(pattern: str, parent: str) -> str:

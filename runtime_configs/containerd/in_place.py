@@ -9,7 +9,7 @@ from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd import schema, wanted
 from runtime_configs.containerd.changes import Draft, merging
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT, legacy_default, wanted_tables
-from runtime_configs.containerd.imports import LoadedFile, load_order
+from runtime_configs.containerd.imports import LoadedFile, read_files
 from runtime_configs.containerd.merged import Merged, merge, table
 from runtime_configs.containerd.schema import Era
 from runtime_configs.documents import REMOVE, Change
@@ -26,8 +26,8 @@ def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:
 
     Raises ConfigError where that file may not be edited or the engine does not read its version.
     """
-    era = schema.era(request.version)
-    files = load_order(view, top_level, request.version)
+    era = schema.era_of(request)
+    files = read_files(request, view, top_level)
     found = merge(files, era)
     version = _version(request, files, found, era)
     path = _target(files, found, era, version) or top_level
@@ -106,23 +106,17 @@ def _keys(
     tables: Mapping[str, Mapping[str, object]],
     version: int,
 ) -> Iterator[Change]:
-    """Yield the handlers and the default, as its name or, before 1.3, as a table of its own.
-
-    Of a version-1 file 2.0 to 2.2 heed only tables with version 3's names, which 1.x passes over:
-    where the engine's version can't be told both are written.
-    """
+    """Yield the handlers and the default, as its name or, before 1.3, as a table of its own."""
     default = request.desired.default
     legacy = request.use_legacy_config and version == 1
     name = None if legacy else default
     yield from wanted.changes(document, request, tables, version, default=name)
-    if version == 1 and request.version is None and not legacy:
-        yield from wanted.changes(document, request, tables, schema.NEWEST, default=name)
     if default is None:
         return
     path = schema.default_table(version)
     if legacy:
         kept = {"runtime_engine": "", "runtime_root": ""} | dict(tables[default])
         yield from merging(document, path, kept)
-    elif (old := legacy_default(found)) and schema.era(request.version) is Era.REPLACES:
+    elif (old := legacy_default(found)) and schema.era_of(request) is Era.REPLACES:
         yield Change(path=(*schema.runtimes(version), LEGACY_DEFAULT), value=dict(old))
         yield Change(path=path, value=REMOVE)

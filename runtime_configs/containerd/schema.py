@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from runtime_configs.adapter import ConfigRequest
 from runtime_configs.documents import KeyPath
 from runtime_configs.model import Version
 
@@ -47,6 +48,19 @@ def era(version: Version | None) -> Era:
     if version is None or version.major < MERGING_SINCE:
         return Era.REPLACES
     return Era.MERGES if version.numbers < (2, 3, 0) else Era.MIGRATES
+
+
+def era_of(request: ConfigRequest) -> Era:
+    """Return how the engine of a request reads its files.
+
+    Without its version, by its dump: that is in the newest config version which the engine knows.
+    """
+    reported = None if request.effective is None else request.effective.raw.get("version")
+    if request.version is not None or not isinstance(reported, int):
+        return era(request.version)
+    if reported <= VERSION_2:
+        return Era.REPLACES
+    return Era.MERGES if reported == NEWEST else Era.MIGRATES
 
 
 def plugin(config_version: int) -> str:

@@ -8,7 +8,7 @@ from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.handlers import binary_of, legacy_default
-from runtime_configs.containerd.imports import LoadedFile, load_order
+from runtime_configs.containerd.imports import LoadedFile, read_files
 from runtime_configs.containerd.merged import Merged, merge, table
 from runtime_configs.containerd.schema import Era
 from runtime_configs.documents import Change, KeyPath, lookup
@@ -22,10 +22,10 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
     A file that is read after ours and says otherwise gets our value too; the rest of it stays.
     Raises ConfigError where even that does not help.
     """
-    era = schema.era(request.version)
+    era = schema.era_of(request)
     if _missing(_merged(result, request, top_level, era), request, era) is None:
         return
-    files = load_order(result.view, top_level, request.version)
+    files = read_files(request, result.view, top_level)
     for each in _after(files, ours):
         changes = list(_overruled(each.document, request))
         if changes:
@@ -41,7 +41,7 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
 
 
 def _merged(result: Draft, request: ConfigRequest, top_level: str, era: Era) -> Merged:
-    return merge(load_order(result.view, top_level, request.version), era)
+    return merge(read_files(request, result.view, top_level), era)
 
 
 def _after(files: Sequence[LoadedFile], ours: str) -> Sequence[LoadedFile]:

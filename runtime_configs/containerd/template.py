@@ -16,7 +16,7 @@ from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import in_place, schema
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.handlers import binary_of, wanted_tables
-from runtime_configs.containerd.imports import load_order
+from runtime_configs.containerd.imports import read_files
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.documents import Change, apply_changes
 from runtime_configs.model import ConfigError, Format, HostView, Role
@@ -41,10 +41,10 @@ def draft(request: ConfigRequest, view: HostView, path: str) -> Draft:
 def _go_template(request: ConfigRequest, view: HostView, path: str, content: bytes | None) -> Draft:
     result = Draft(view)
     text = (BASE if content is None else content).decode("utf-8", "surrogateescape")
-    files = load_order(view, request.top_level, request.version)
-    rendered = merge(files, schema.era(request.version))
+    files = read_files(request, view, request.top_level)
+    rendered = merge(files, schema.era_of(request))
     version = _version(path, rendered, known=bool(files))
-    base, tables = wanted_tables(rendered, request, schema.era(request.version), version)
+    base, tables = wanted_tables(rendered, request, schema.era_of(request), version)
     result.note(f"the handlers take their options from {base.name}")
     by_distribution = "ExtraRuntimes" in text or re.search(r'template\s+"base"', text) is not None
     for name, wanted in tables.items():
