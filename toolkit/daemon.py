@@ -6,12 +6,12 @@ starting > installing > configuring > reloading > verifying > ready > reverting 
 from __future__ import annotations
 
 import os
-import posixpath
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from toolkit import idle, logs, residency
+from toolkit.drift import watched
 from toolkit.errors import ExitCode, InterruptedBySignalError, ToolkitError
 from toolkit.host.clock import Clock, SystemClock, block_termination_signals
 from toolkit.host.lock import Lock
@@ -255,14 +255,6 @@ class Daemon:
             return ""
         return self._node.root.access(record.socket)
 
-    def _watched(self, record: Record | None) -> tuple[str, ...]:
-        if record is None:
-            return ()
-        directory = posixpath.join(self._node.store.install_dir, "toolkit")
-        paths = [each.path for each in record.files]
-        paths += [directory, *(path for _, path in record.handlers)]
-        return tuple(self._node.root.access(path) for path in paths)
-
     def _respond(self) -> Responder | None:
         if self._resident.listener_fd < 0:
             return None
@@ -283,7 +275,7 @@ class Daemon:
             rest=max(0.0, self._resident.not_before - time.monotonic()),
             ready_file=self._node.root.access(self._ready.path),
             socket=self._socket(record),
-            files=self._watched(record),
+            files=watched(self._node, record),
             answers=texts,
         )
         resident = replace(self._resident, peer=peer)

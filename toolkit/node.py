@@ -54,3 +54,12 @@ def open_node(settings: Settings) -> Node:
         control=lambda name: open_engine(name, settings, root),
         adapter=adapter_for,
     )
+
+
+def choose_engine(node: Node) -> EngineName:
+    """Return the declared engine, else the one that serves this node."""
+    if node.settings.runtime is not None:
+        return node.settings.runtime
+    from toolkit.engine.discover import choose_runtime
+
+    return choose_runtime(node.settings, node.root)

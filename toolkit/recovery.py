@@ -6,6 +6,7 @@ the engine serves counts as done; any other is undone. A revert is always finish
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import replace
 
 from toolkit import logs
@@ -44,6 +45,9 @@ def recover(node: Node) -> Record | None:
 
 def _settle(node: Node, intent: Record, record: Record | None) -> Record | None:
     log.warning("recovery.begun", "an earlier run ended in the middle of a set-up")
+    for directory in {posixpath.dirname(each.path) for each in intent.files}:
+        if not node.writer.missing_directories(directory):
+            node.writer.clean_leftovers(directory)
     control = None if intent.engine is None else node.control(intent.engine)
     if _complete(node, intent, control):
         done = committed(intent)
@@ -53,14 +57,14 @@ def _settle(node: Node, intent: Record, record: Record | None) -> Record | None:
         log.step("recovery.finished", "it had come to its end; the engine serves the handlers")
         return done
     try:
-        undo(node, intent, record, control, None)
+        undo(node, intent, record, _running(control), None)
     except ToolkitError as failure:
         raise NotRestoredError(
             f"an interrupted set-up could not be undone: {failure.message}",
             failure.hint or f"what was there before lies in {node.store.directory}",
         ) from failure
     log.step("recovery.undone", "it was undone")
-    return node.store.load()
+    return record
 
 
 def _complete(node: Node, intent: Record, control: EngineControl | None) -> bool:
@@ -79,6 +83,12 @@ def _complete(node: Node, intent: Record, control: EngineControl | None) -> bool
     facts = _facts(control)
     expected = Expectation(served=intent.handlers, default=intent.default)
     return facts is not None and served_by(facts, expected) is None
+
+
+def _running(control: EngineControl | None) -> EngineControl | None:
+    """Return the control of an engine that runs; one that does not will read its files anew."""
+    facts = None if control is None else _facts(control)
+    return control if facts is not None and facts.process is not None else None
 
 
 def _facts(control: EngineControl) -> HostFacts | None:

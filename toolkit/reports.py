@@ -7,21 +7,24 @@ import os
 import posixpath
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from runtime_configs.model import EffectiveConfig
 from toolkit import ready
 from toolkit.diffs import unified_diff
+from toolkit.doctor import Verdict, examine
+from toolkit.drift import drift_of
 from toolkit.engine.facts import HostFacts
 from toolkit.errors import ExitCode, ToolkitError
 from toolkit.host.clock import UninterruptedClock
-from toolkit.journal import Record, State, digest_of
-from toolkit.node import Node, open_node
+from toolkit.journal import Record, State
+from toolkit.node import Node, choose_engine, open_node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import FileChange, Plan, desired_handlers
 from toolkit.revert import RevertReport
 from toolkit.settings import Output, Settings
-from toolkit.setup import LOOK_SECONDS, choose_engine, make_plan
+from toolkit.setup import LOOK_SECONDS, make_plan
 
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m", "#": "\033[2m"}
 _PLAIN = "\033[0m"
@@ -72,6 +75,19 @@ def status(settings: Settings, output: Output) -> ExitCode:
         return ExitCode.DONE
     _print_lines(f"{name}: {_shown(value)}" for name, value in document.items())
     return ExitCode.DONE
+
+
+def doctor(settings: Settings, output: Output) -> ExitCode:
+    """Show what the checks of the host found; FAILED where something would stop a set-up."""
+    findings = examine(open_node(settings))
+    if output is Output.JSON:
+        _print_json({"findings": [asdict(each) for each in findings]})
+    else:
+        for each in findings:
+            mend = f" -> {each.mend}" if each.mend else ""
+            _print_lines([f"{each.verdict.value:8} {each.check}: {each.message}{mend}"])
+    failed = any(each.verdict is Verdict.PROBLEM for each in findings)
+    return ExitCode.FAILED if failed else ExitCode.DONE
 
 
 def reverted(report: RevertReport | None, output: Output) -> ExitCode:
@@ -218,10 +234,7 @@ def _status(node: Node) -> dict[str, object]:
     document["engine"] = None if record.engine is None else record.engine.value
     document["handlers"] = dict(record.handlers)
     document["default"] = record.default
-    document["files"] = {
-        each.path: _as_left(each.ours, digest_of(node.view.read(each.path)))
-        for each in record.files
-    }
+    document["files"] = {each.path: drift_of(node, each).value for each in record.files}
     if record.payload is not None:
         kept = PayloadRecord.from_json(record.payload)
         document["payload"] = {
@@ -251,12 +264,6 @@ def _state(record: Record | None, intent: Record | None, holder: Mapping[str, st
     if record.state is not State.COMMITTED:
         return record.state.value
     return "ready" if holder is not None else "set up, not verified at present"
-
-
-def _as_left(ours: str | None, now: str | None) -> str:
-    if ours == now:
-        return "as we left it"
-    return "removed by somebody" if now is None else "changed by somebody"
 
 
 def _holder(node: Node) -> dict[str, str] | None:

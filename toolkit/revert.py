@@ -15,7 +15,7 @@ from toolkit.engine.facts import Holding, HoldReport, HostFacts
 from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.journal import Record, State, digest_of
-from toolkit.node import Node
+from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import bases
 from toolkit.restore import (
@@ -29,6 +29,9 @@ from toolkit.restore import (
 from toolkit.settings import RestartMode
 
 log = logs.get(__name__)
+
+ASKING_SECONDS = 5.0
+"""How long the engine may take to say who uses the payload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,17 +226,22 @@ class Revert:
         return "kept", held.containers, (message,)
 
     def _held(self, record: Record, control: EngineControl | None) -> HoldReport:
+        """Find out whether a container, or the engine's config without us, needs the payload."""
         directory = f"{self._node.store.install_dir}/toolkit"
-        if control is None:
-            # Without an engine of ours any engine may have been configured by hand to use it.
-            return HoldReport(holding=Holding.FREE)
-        named = [pair for pair in record.previous_handlers if pair[1].startswith(f"{directory}/")]
-        if named:
-            names = ", ".join(name for name, _ in named)
-            return HoldReport(
-                holding=Holding.HELD, containers=(f"(the engine's own config names {names})",)
-            )
         try:
+            if control is None:
+                # No engine was touched, but one may have been configured by hand to use the files.
+                control = self._node.control(choose_engine(self._node))
+            facts = control.facts(self._clock.now() + ASKING_SECONDS)
+            if facts.effective is None:
+                return HoldReport(holding=Holding.CANNOT_TELL, reason=str(facts.unreachable))
+            named = [
+                f'(the engine\'s own handler "{name}")'
+                for name, handler in facts.effective.handlers.items()
+                if (handler.binary_path or "").startswith(f"{directory}/")
+            ]
+            if named and record.reloads:
+                return HoldReport(holding=Holding.HELD, containers=tuple(named))
             return control.held(directory)
         except ToolkitError as error:
             return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass, replace
 
-from runtime_configs.model import EngineName
 from toolkit import logs
 from toolkit.diffs import redacted_diff
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import HostFacts
-from toolkit.errors import EngineTimeoutError
+from toolkit.errors import EngineConfigError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.host.journal_files import JournalStore
 from toolkit.journal import Record
-from toolkit.node import Node
+from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
 from toolkit.plan import BINARY, Plan, bases, build, files_only
 from toolkit.revert import Revert
@@ -36,15 +35,6 @@ class Planned:
     control: EngineControl | None
 
 
-def choose_engine(node: Node) -> EngineName:
-    """Return the declared engine, else the one that serves this node."""
-    if node.settings.runtime is not None:
-        return node.settings.runtime
-    from toolkit.engine.discover import choose_runtime
-
-    return choose_runtime(node.settings, node.root)
-
-
 def make_plan(
     node: Node, record: Record | None, clock: Clock, *, patience: float | None
 ) -> Planned:
@@ -56,7 +46,13 @@ def make_plan(
     if node.settings.lifecycle.no_runtime_config:
         low_level = low_level_runtimes(None, node.root, node.settings)
         return Planned(plan=files_only(node.installer.plan(low_level)), control=None)
-    control = node.control(choose_engine(node))
+    engine = choose_engine(node)
+    control = node.control(engine)
+    if record is not None and record.engine not in (None, engine):
+        raise EngineConfigError(
+            f"{record.engine} is still set up by an earlier run, and {engine} is to be set up now",
+            "let `nvidia-toolkit revert` take the earlier set-up back first",
+        )
     if patience is None:
         facts = control.facts(clock.now() + LOOK_SECONDS)
     else:
@@ -139,7 +135,7 @@ def _without_other_engine(node: Node, record: Record | None) -> Record | None:
     """Revert what an earlier run set up on another engine than the one declared now."""
     if record is None or record.engine is None or node.settings.lifecycle.no_runtime_config:
         return record
-    if node.settings.runtime in (None, record.engine):
+    if choose_engine(node) is record.engine:
         return record
     log.step("setup.engine-changed", f"{record.engine} was set up before and is reverted first")
     Revert(node).run(record)

@@ -280,7 +280,8 @@ def undo(
 ) -> None:
     """Take an intent's change back, from any point at which it stopped; signals wait.
 
-    Raises ToolkitError where a file can't be written or the engine does not serve what it did.
+    ``control`` is None where no engine has to take the files up. Raises ToolkitError where a file
+    can't be written or the engine does not serve what it did.
     """
     clock = UninterruptedClock()
     targets = undo_targets(node, intent)
@@ -303,7 +304,7 @@ def undo(
         control.verify(state_before(record, intent), clock, deadline)
     if intent.payload is not None:
         node.installer.undo(PayloadRecord.from_json(intent.payload))
-    node.store.abandon(intent)
+    node.store.abandon(intent, record)
 
 
 def undo_targets(node: Node, intent: Record) -> tuple[Target, ...]:

@@ -88,12 +88,16 @@ class JournalStore:
         self._writer.remove(self._path("intent.json"))
         self._collect(record.blobs)
 
-    def abandon(self, intent: Record) -> None:
-        """Forget an intent whose change has been undone."""
-        record = self.load()
+    def abandon(self, intent: Record, record: Record | None) -> None:
+        """Forget an intent whose change has been undone; ``record`` is in force again, or nothing.
+
+        A commit that failed half-way may have left the intent's record in force.
+        """
         if record is None:
             self.drop(intent)
             return
+        if self.load() != record:
+            self._put(self.directory, "journal.json", record, ())
         self._writer.remove(self._path("intent.json"))
         self._collect(record.blobs)
 

@@ -1,0 +1,210 @@
+"""`doctor`: look at the host before anything is done, and name each problem with its mend."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from toolkit.engine.facts import HostFacts, Supervisor
+from toolkit.errors import ToolkitError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.node import Node, choose_engine
+from toolkit.payload.installer import low_level_runtimes
+from toolkit.settings import RestartMode
+
+LOOK_SECONDS = 5.0
+_CAP_SYS_ADMIN = 21
+_SYSTEMCTL_SECONDS = 5.0
+
+
+class Verdict(StrEnum):
+    """What a check found; three values where it can't be told."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """Worth a look, and no hindrance."""
+    PROBLEM = "problem"
+    """A set-up would fail, or its result would not serve."""
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One check's result."""
+
+    check: str
+    verdict: Verdict
+    message: str
+    mend: str = ""
+
+
+def examine(node: Node) -> tuple[Finding, ...]:
+    """Return what each check found, those of the host first."""
+    facts, engine = _engine(node)
+    found = [*_privileges(node), *_paths(node), *_driver(node), engine]
+    if facts is not None:
+        found += [*_engine_findings(node, facts)]
+    found += [_payload(node, facts)]
+    return tuple(found)
+
+
+def _engine(node: Node) -> tuple[HostFacts | None, Finding]:
+    try:
+        name = choose_engine(node)
+        facts = node.control(name).facts(UninterruptedClock().now() + LOOK_SECONDS)
+    except ToolkitError as error:
+        return None, _problem("engine", error.message, error.hint)
+    if facts.unreachable is not None:
+        mend = f"start {name}, or name its socket with --socket"
+        return facts, _problem("engine", f"{name} can't be reached: {facts.unreachable}", mend)
+    version = "of unknown version" if facts.version is None else facts.version.text
+    text = f"{name} {version} at {facts.socket}, config {facts.top_level} ({facts.distribution})"
+    return facts, _ok("engine", text)
+
+
+def _privileges(node: Node) -> Iterator[Finding]:
+    if os.geteuid() != 0:
+        yield _problem("privileges", "not root", "run the container privileged, as user 0")
+    elif not _capable(node.root.proc, _CAP_SYS_ADMIN):
+        yield _problem("privileges", "CAP_SYS_ADMIN is missing", "run the container privileged")
+    else:
+        yield _ok("privileges", "root with CAP_SYS_ADMIN")
+    if _sees_host_processes(node):
+        yield _ok("hostPID", "the host's processes can be seen")
+    else:
+        yield _problem(
+            "hostPID",
+            "the host's processes can't be seen, so the engine can't be signalled",
+            "set hostPID: true, or docker run --pid=host",
+        )
+    enforcing = node.view.read("/sys/fs/selinux/enforce")
+    if enforcing is None:
+        yield _ok("SELinux", "not in use")
+    elif enforcing.strip() == b"1":
+        yield _ok("SELinux", "enforcing; labels of replaced files are kept")
+    else:
+        yield _ok("SELinux", "permissive")
+
+
+def _capable(proc: str, number: int) -> bool:
+    for line in Path(proc, "self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> number & 1)
+    return False
+
+
+def _sees_host_processes(node: Node) -> bool:
+    """Tell whether this PID namespace is the host's: its PID 1 has the host root as its root."""
+    try:
+        first = os.stat(posixpath.join(node.root.proc, "1/root/."))
+        host = os.stat(node.root.root)
+    except OSError:
+        # Without ptrace rights PID 1 can't be looked at; kthreadd exists in the first one only.
+        return Path(node.root.proc, "2/comm").exists()
+    return (first.st_dev, first.st_ino) == (host.st_dev, host.st_ino)
+
+
+def _paths(node: Node) -> Iterator[Finding]:
+    yield _writable(node, "install directory", node.store.install_dir, programs=True)
+    pid_file = node.root.host_path(node.settings.lifecycle.pid_file)
+    yield _writable(node, "pid file", posixpath.dirname(pid_file), programs=False)
+
+
+def _writable(node: Node, check: str, path: str, *, programs: bool) -> Finding:
+    missing = node.writer.missing_directories(path)
+    existing = posixpath.dirname(missing[0]) if missing else path
+    try:
+        state = os.statvfs(node.root.access(existing))
+    except OSError as error:
+        return _problem(check, f"{existing}: {error.strerror}", "mount it into the container")
+    if state.f_flag & os.ST_RDONLY:
+        mend = "choose another directory with --toolkit-install-dir, or mount it writable"
+        return _problem(check, f"{existing} is read-only", mend)
+    if programs and state.f_flag & os.ST_NOEXEC:
+        mend = "choose another directory with --toolkit-install-dir"
+        return _problem(check, f"{existing} is mounted noexec", mend)
+    free = state.f_bavail * state.f_frsize >> 20
+    return _ok(check, f"{path} ({free} MiB free)")
+
+
+def _driver(node: Node) -> Iterator[Finding]:
+    version = node.view.read("/proc/driver/nvidia/version")
+    if version is None:
+        version = _own_proc(node, "driver/nvidia/version")
+    if version is None:
+        yield Finding(
+            check="driver",
+            verdict=Verdict.WARNING,
+            message="the NVIDIA kernel module is not loaded: containers run without GPUs",
+            mend="install the driver; nothing has to be restarted here afterwards",
+        )
+    else:
+        yield _ok("driver", version.decode(errors="replace").splitlines()[0])
+
+
+def _own_proc(node: Node, name: str) -> bytes | None:
+    try:
+        return Path(node.root.proc, name).read_bytes()
+    except OSError:
+        return None
+
+
+def _engine_findings(node: Node, facts: HostFacts) -> Iterator[Finding]:
+    effective = facts.effective
+    if effective is not None and effective.disabled is not None:
+        yield _problem(
+            "CRI", effective.disabled, f"remove it from disabled_plugins in {facts.top_level}"
+        )
+    elif effective is not None:
+        served = ", ".join(sorted(effective.handlers))
+        yield _ok("CRI", f"handlers {served}; default {effective.default}")
+    for warning in facts.warnings:
+        yield Finding(check="settings", verdict=Verdict.WARNING, message=warning)
+    yield from _supervisor(node, facts)
+
+
+def _supervisor(node: Node, facts: HostFacts) -> Iterator[Finding]:
+    process, mode = facts.process, node.settings.engines[facts.engine].restart_mode
+    if process is None or mode is RestartMode.NONE:
+        return
+    if process.supervisor is Supervisor.SYSTEMD:
+        result = node.commands.run(
+            ("systemctl", "is-active", str(process.unit)), _SYSTEMCTL_SECONDS
+        )
+        if result.status == 0:
+            yield _ok("restart", f"{process.unit} can be restarted through systemd")
+        else:
+            yield _problem(
+                "restart",
+                f"systemd can't be reached for {process.unit}: {result.reason}",
+                "set hostPID: true and run privileged; without systemd use --restart-mode=signal",
+            )
+        return
+    try:
+        node.control(facts.engine).preflight(process, mode)
+    except ToolkitError as error:
+        yield _problem("restart", error.message, error.hint)
+    else:
+        yield _ok("restart", f"supervised by {process.supervisor.value} {process.parent_pid}")
+
+
+def _payload(node: Node, facts: HostFacts | None) -> Finding:
+    effective = None if facts is None else facts.effective
+    try:
+        low_level = low_level_runtimes(effective, node.root, node.settings)
+        plan = node.installer.plan(low_level)
+    except ToolkitError as error:
+        return _problem("payload", error.message, error.hint)
+    return _ok("payload", f"{plan.source}: {plan.size >> 20} MiB, {plan.action.value}")
+
+
+def _ok(check: str, message: str) -> Finding:
+    return Finding(check=check, verdict=Verdict.OK, message=message)
+
+
+def _problem(check: str, message: str, mend: str) -> Finding:
+    return Finding(check=check, verdict=Verdict.PROBLEM, message=message, mend=mend)
