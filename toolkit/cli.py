@@ -77,8 +77,9 @@ def run(
             log.warning("settings.adjusted", warning)
         return _flushed(_call(commands, request, settings))
     except ToolkitError as error:
-        event = "usage.refused" if isinstance(error, UsageError) else "program.failed"
-        log.error(event, str(error))
+        log.error(
+            "usage.refused" if isinstance(error, UsageError) else "program.failed", str(error)
+        )
         _show_traceback(error, wanted=debug)
         return error.exit_code
     except KeyboardInterrupt:

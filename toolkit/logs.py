@@ -57,7 +57,9 @@ def text_line(
     del event
     clock = time.strftime("%H:%M:%S", time.localtime(moment))
     words = [f"{clock}.{_milliseconds(moment):03d}", f"{level.name:<7}", one_line(message)]
-    words += [f"{key}={_text_value(redacted(key, value))}" for key, value in fields.items()]
+    words += [
+        f"{one_line(key)}={_text_value(redacted(key, value))}" for key, value in fields.items()
+    ]
     return " ".join(words)
 
 
@@ -97,14 +99,14 @@ def _text_value(value: object) -> str:
     return '"' + text.replace('"', '\\"') + '"'
 
 
-_Form = Callable[[float, Level, str, str, Mapping[str, object]], str]
+Form = Callable[[float, Level, str, str, Mapping[str, object]], str]
 
 
 @dataclass(slots=True, kw_only=True)
 class _Output:
     """Where lines go and how they look; one for the process."""
 
-    form: _Form = field(default=text_line)
+    form: Form = field(default=text_line)
     threshold: Level = Level.INFO
     stream: TextIO | None = None
     """None: whatever ``sys.stderr`` is at that moment."""

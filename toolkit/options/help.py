@@ -16,6 +16,9 @@ SUMMARIES = {
 }
 """The subcommands, each with what it does."""
 
+_COLUMN = 16
+"""Where meanings begin: the longest variable still fits beside it on 80 columns, unbroken."""
+
 _WHOLE = "Without a command: install the NVIDIA container toolkit on this node, make its engine"
 _WHOLE += " serve the handlers, wait, and put everything back at SIGTERM."
 
@@ -37,10 +40,11 @@ def write_help(formatter: click.HelpFormatter, program: str, command: str | None
         rows = [_row(option) for option in group.options if _is_shown(option, command)]
         if rows:
             with formatter.section(group.title):
-                formatter.write_dl(rows, col_max=32)
+                formatter.write_dl(rows, col_max=_COLUMN)
     with formatter.section("Always there"):
         formatter.write_dl(
-            [("-h, --help", "show this text"), ("-v, --version", "show the version")], col_max=32
+            [("-h, --help", "show this text"), ("-v, --version", "show the version")],
+            col_max=_COLUMN,
         )
     formatter.write_paragraph()
     formatter.write_text(

@@ -1,0 +1,46 @@
+"""One call of the command line, with commands that only remember."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.fakes.commands import RecordingCommands
+from toolkit import cli
+from toolkit.errors import UsageError
+from toolkit.options.build import build_settings
+from toolkit.options.sources import Sources
+from toolkit.settings import Settings
+
+
+def nothing_is_a_mount(_path: str) -> bool:
+    return False
+
+
+def settings_of(*arguments: str, **environ: str) -> Settings:
+    """Return what the program would run with; raises UsageError."""
+    request = cli.parse(arguments, environ, cli.PROGRAM)
+    if request is None:
+        raise UsageError("asked for help")
+    return build_settings(request.sources, nothing_is_a_mount)
+
+
+def refusal(*arguments: str, **environ: str) -> str | None:
+    """Return the line with which the program refuses to run, or None where it would."""
+    try:
+        settings_of(*arguments, **environ)
+    except UsageError as error:
+        return str(error)
+    return None
+
+
+def settings_from(environ: Mapping[str, str]) -> Settings:
+    return build_settings(Sources(environ=environ), nothing_is_a_mount)
+
+
+def call(
+    *arguments: str, commands: RecordingCommands | None = None, **environ: str
+) -> tuple[int, RecordingCommands]:
+    """Run the program with fake commands; return the exit code and what was called."""
+    recorder = commands or RecordingCommands()
+    code = cli.run(arguments, environ=environ, commands=recorder, is_mount=nothing_is_a_mount)
+    return code, recorder

@@ -1,0 +1,54 @@
+"""The reference of all options, written from the table: ``python -m toolkit.options.document``."""
+
+from __future__ import annotations
+
+import sys
+
+from toolkit.options.build import ENGINE_DEFAULTS
+from toolkit.options.help import variables_text
+from toolkit.options.option import Option
+from toolkit.options.table import GROUPS
+
+_HEAD = """# Flags and variables
+
+Written from the program's own table by `python -m toolkit.options.document`.
+
+A flag wins over its variables; of several variables the first one that is set wins, and one that
+is set but empty counts as not set unless its row says what empty means. A Boolean is `--flag`,
+`--flag=VALUE`, or the same with one dash; VALUE is `true`, `false`, `t`, `f`, `1`, `0`, `yes` or
+`no` in any case, and a Boolean flag never takes the next argument. A list is comma separated, and
+its flag may be repeated. Every value is checked before anything runs; a bad one ends the program
+with exit code 2 and one line that names the flag or variable.
+"""
+
+
+def document() -> str:
+    """Return the whole page."""
+    parts = [_HEAD]
+    for group in GROUPS:
+        rows = [_row(option) for option in group.options if not option.hidden]
+        parts.append(
+            f"\n## {group.title}\n\n| flag | variables | default | meaning |\n"
+            f"|---|---|---|---|\n{''.join(rows)}"
+        )
+    parts.append("\n## What an engine's own defaults are\n\n")
+    parts.append("| engine | top-level config | drop-in | socket |\n|---|---|---|---|\n")
+    for engine, paths in ENGINE_DEFAULTS.items():
+        drop_in = f"`{paths.drop_in}`" if paths.drop_in else "none"
+        parts.append(f"| {engine} | `{paths.config}` | {drop_in} | `{paths.socket}` |\n")
+    return "".join(parts)
+
+
+def _row(option: Option[object]) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in option.flags)
+    if option.metavar:
+        flags += f" {option.metavar}".replace("|", "\\|").replace("<", "&lt;")
+    variables = variables_text(option) or "none"
+    meaning = option.help
+    if option.commands:
+        meaning += f" (with {', '.join(option.commands)} alone)"
+    return f"| {flags} | {variables} | {option.shown_default or 'none'} | {meaning} |\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
