@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from tests.fakes.faulty_syscalls import CrashPoint
 from toolkit.errors import HostPathError
-from toolkit.host.writer import FileMetadata, FileState, FileWriter
+from toolkit.host.writer import FileMetadata, FileState, FileWriter, NewEntry
 
 __all__ = ["CrashPoint", "FaultyWriter"]
 
@@ -71,7 +70,7 @@ class FaultyWriter:
         self._step("link", path)
         self.real.link(path, target)
 
-    def create(self, path: str, content: bytes | Path, metadata: FileMetadata) -> None:
+    def create(self, path: str, content: NewEntry, metadata: FileMetadata) -> None:
         self._step("create", path)
         self.real.create(path, content, metadata)
 

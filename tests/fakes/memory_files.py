@@ -10,7 +10,7 @@ from pathlib import Path
 
 from toolkit.errors import HostPathError
 from toolkit.host.view import match_expression
-from toolkit.host.writer import FileMetadata, FileState
+from toolkit.host.writer import FileMetadata, FileState, NewEntry, NewLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +148,19 @@ class MemoryFiles:
         self._require_parent("link", path, place)
         self.entries[place] = Link(target)
 
-    def create(self, path: str, content: bytes | Path, metadata: FileMetadata) -> None:
+    def create(self, path: str, content: NewEntry, metadata: FileMetadata) -> None:
         self.calls.append(("create", path))
         place = self._entry(path)
         if place in self.entries:
             raise _error("write", path, errno.EEXIST)
         self._require_parent("write", path, place)
-        found = content.read_bytes() if isinstance(content, Path) else content
-        self.entries[place] = FileState(content=found, metadata=metadata)
+        if isinstance(content, NewLink):
+            self.entries[place] = Link(content.target)
+        elif content is None:
+            self.entries[place] = Directory(metadata.mode)
+        else:
+            found = content.read_bytes() if isinstance(content, Path) else content
+            self.entries[place] = FileState(content=found, metadata=metadata)
 
     def sync_tree(self, path: str) -> None:
         self.calls.append(("sync_tree", path))

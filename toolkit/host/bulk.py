@@ -10,22 +10,30 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from toolkit.host.writer import FileMetadata
+from toolkit.host.writer import FileMetadata, NewEntry, NewLink
 
 _NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF}
+_NOTHING_TO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _PIECE = 1 << 24
 _PARALLEL = 4
 """Threads that wait for the disk; a journalling file system commits their syncs together."""
 
 
-def create_file(target: Path, content: bytes | Path, metadata: FileMetadata) -> None:
-    """Make a new file with this content and metadata, without syncing it. Raises OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+def create_entry(target: Path, content: NewEntry, metadata: FileMetadata) -> None:
+    """Make a new file, link or directory, without syncing it. Raises OSError."""
+    if isinstance(content, NewLink):
+        target.symlink_to(content.target)
+        return
+    if content is None:
+        target.mkdir()
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    else:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(target, flags, 0o600)
     try:
         if isinstance(content, Path):
             _copy(content, descriptor)
-        else:
+        elif content is not None:
             _write_all(descriptor, content)
         os.fchown(descriptor, metadata.uid, metadata.gid)
         os.fchmod(descriptor, metadata.mode)
@@ -72,5 +80,9 @@ def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network and FUSE file systems have nothing to sync for a directory.
+        if error.errno not in _NOTHING_TO_SYNC or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)

@@ -21,7 +21,7 @@ from toolkit.host.replace import (
 )
 from toolkit.host.syscalls import LinuxSyscalls, Syscalls
 from toolkit.host.view import HostFilesView
-from toolkit.host.writer import FileMetadata, FileState
+from toolkit.host.writer import FileMetadata, FileState, NewEntry
 
 __all__ = ["ExchangeUnsupportedError", "HostFiles", "HostFilesView"]
 
@@ -135,10 +135,10 @@ class HostFiles:
                 self._calls.rename(temporary, place)
             self._calls.sync_directory(directory)
 
-    def create(self, path: str, content: bytes | Path, metadata: FileMetadata) -> None:
-        """Make a new file in a directory that nobody reads yet, not durable before a sync."""
+    def create(self, path: str, content: NewEntry, metadata: FileMetadata) -> None:
+        """Make a new entry in a tree that nobody reads yet, not durable before a sync."""
         with _named_error("write", path):
-            bulk.create_file(Path(self._root.entry(path)), content, metadata)
+            bulk.create_entry(Path(self._root.entry(path)), content, metadata)
 
     def sync_tree(self, path: str) -> None:
         """Make a directory and all that is below it durable."""

@@ -27,6 +27,17 @@ class FileState:
     metadata: FileMetadata
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewLink:
+    """A symbolic link to be created."""
+
+    target: str
+
+
+NewEntry = bytes | Path | NewLink | None
+"""What to create: a file of these bytes, a copy of a file of this process, a link, a directory."""
+
+
 class FileWriter(Protocol):
     """The only way to change a file on the host. All paths are host paths.
 
@@ -75,11 +86,11 @@ class FileWriter(Protocol):
     def link(self, path: str, target: str) -> None:
         """Make ``path`` a symbolic link to ``target``, in one step, durably."""
 
-    def create(self, path: str, content: bytes | Path, metadata: FileMetadata) -> None:
-        """Make a new file in a directory that nobody reads yet, not durable before ``sync_tree``.
+    def create(self, path: str, content: NewEntry, metadata: FileMetadata) -> None:
+        """Make a new entry in a tree that nobody reads yet, not durable before ``sync_tree``.
 
         A ``Path`` is a file as this process sees it, and its bytes are copied by the kernel. The
-        entry must not exist. Safe to call from several threads.
+        entry must not exist. A link has no metadata of its own. Safe to call from several threads.
         """
 
     def sync_tree(self, path: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from toolkit import logs
@@ -111,10 +112,14 @@ class Generations:
         self._writer.make_directories(self._state_directory, 0o700)
         staged = self.staged_path(state.digest)
         self._trees.make(staged, written, contents, clock)
-        wrong = written.differences(self._trees.at(staged))
-        if wrong:
+        # The comparison needs the processor, the sync the disk.
+        with ThreadPoolExecutor(1) as pool:
+            compared = pool.submit(self._trees.differing, staged, written, contents)
+            self._writer.sync_tree(staged)
+            wrong = compared.result()
+        if wrong or any(stamp(Path(path)) != was for path, (was, _) in state.sources.items()):
             raise PayloadError(
-                f"{staged}: {', '.join(wrong)} differs from the payload after copying",
+                f"{staged}: {', '.join(wrong) or 'a file'} is not what the payload was",
                 "check the disk, and whether something else changes the payload",
             )
         clock.check()
