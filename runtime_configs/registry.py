@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from runtime_configs.adapter import EngineAdapter
 from runtime_configs.containerd.adapter import ContainerdAdapter
+from runtime_configs.crio.adapter import CrioAdapter
+from runtime_configs.docker.adapter import DockerAdapter
 from runtime_configs.model import EngineName
 
-_ADAPTERS: dict[EngineName, EngineAdapter] = {EngineName.CONTAINERD: ContainerdAdapter()}
+ADAPTERS: Mapping[EngineName, Callable[[], EngineAdapter]] = {
+    EngineName.CONTAINERD: ContainerdAdapter,
+    EngineName.CRIO: CrioAdapter,
+    EngineName.DOCKER: DockerAdapter,
+}
 
 
-def adapter_for(name: EngineName) -> EngineAdapter:
+def adapter_for(engine: EngineName) -> EngineAdapter:
     """Return the adapter of an engine."""
-    return _ADAPTERS[name]
+    return ADAPTERS[engine]()

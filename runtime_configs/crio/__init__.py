@@ -1,0 +1,1 @@
+"""CRI-O: a drop-in with handlers, or an OCI hook."""

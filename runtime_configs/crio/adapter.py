@@ -1,0 +1,205 @@
+"""CRI-O's drop-in with our handlers, or its OCI hook."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from runtime_configs.adapter import ConfigRequest, StagedCheck
+from runtime_configs.comparison import unintended_changes
+from runtime_configs.crio import hook
+from runtime_configs.crio.files import ConfigFile, default_of, later, read_all, runtimes_of
+from runtime_configs.documents import Change, KeyPath, apply_changes, load
+from runtime_configs.model import (
+    ConfigError,
+    EditSet,
+    EffectiveConfig,
+    EngineName,
+    FileEdit,
+    Format,
+    HostView,
+    Role,
+    ServedHandler,
+)
+
+RUNTIME: Final[KeyPath] = ("crio", "runtime")
+INHERITED: Final = (
+    "runtime_root", "allowed_annotations", "privileged_without_host_devices", "monitor_path",
+    "monitor_cgroup", "monitor_env", "monitor_exec_cgroup", "container_min_memory", "no_sync_log",
+    "default_annotations", "exec_cpu_affinity", "disallowed_annotations",
+)  # fmt: skip
+"""What a handler takes from the default one (``RuntimeHandler`` in CRI-O's ``pkg/config``).
+
+Not ``platform_runtime_paths`` and ``inherit_default_runtime``, which would lead past our binary,
+and not what only virtual machines and conmon-rs have.
+"""
+LOW_LEVEL: Final = ("crun", "runc")
+"""CRI-O's own handlers; the first is its default from 1.31 on."""
+
+
+class CrioAdapter:
+    """Writes a drop-in: CRI-O merges its handlers by name."""
+
+    name = EngineName.CRIO
+
+    def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
+        """Return the drop-in with the handlers, or the hook; none where it is there already."""
+        if request.crio_hook_path is not None:
+            return _hook_edits(request, request.crio_hook_path, view)
+        path = request.drop_in
+        if path is None:
+            raise ConfigError(request.top_level, "CRI-O needs a drop-in", "use --drop-in-config")
+        before = view.read(path)
+        files = read_all(request.top_level, path, view)
+        _check_later(request, later(files, path))
+        others = [file for file in files if file.path != path]
+        inherited = _inherited(request, others)
+        content = before if before is not None else b""
+        after = apply_changes(content, tuple(_changes(request, inherited)), Format.TOML, path=path)
+        if after == before:
+            return EditSet()
+        edit = FileEdit(
+            path=path, before=before, after=after, format=Format.TOML, role=Role.DROP_IN
+        )
+        return EditSet(edits=(edit,))
+
+    def effective(self, dump: bytes) -> EffectiveConfig:
+        """Decode the TOML of ``crio status config`` or ``crio config``."""
+        raw = load(dump, Format.TOML, path="crio config")
+        default = default_of(raw)
+        handlers = {name: _served(name, table) for name, table in runtimes_of(raw).items()}
+        return EffectiveConfig(handlers=handlers, default=default, raw=raw)
+
+    def unintended(
+        self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
+    ) -> tuple[str, ...]:
+        """Name settings that differ besides our handlers and the default."""
+        if request.crio_hook_path is not None:
+            return tuple(unintended_changes(before.raw, after.raw, ()))
+        meant: list[KeyPath] = [
+            (*RUNTIME, "runtimes", handler.name) for handler in request.desired.handlers
+        ]
+        if request.desired.default is not None:
+            meant.append((*RUNTIME, "default_runtime"))
+        return tuple(unintended_changes(before.raw, after.raw, meant))
+
+    def staged_check(
+        self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
+    ) -> StagedCheck | None:
+        """Return copies of all files for ``crio config``; None for a hook, which is no config."""
+        staged = {edit.path: edit.after for edit in edits.edits if edit.role is Role.DROP_IN}
+        if request.drop_in is None or not staged:
+            return None
+        top, drop_ins = f"{directory}/crio.conf", f"{directory}/crio.conf.d"
+        files = read_all(request.top_level, request.drop_in, view)
+        copies = {f"{drop_ins}/{posixpath.basename(path)}": after for path, after in staged.items()}
+        for file in files:
+            if file.path != request.top_level and file.path not in staged:
+                copies[f"{drop_ins}/{posixpath.basename(file.path)}"] = file.content
+        live = view.read(request.top_level)
+        copies[top] = live or b""
+        directory_of = posixpath.dirname(request.drop_in)
+        return StagedCheck(
+            files=tuple((path, data) for path, data in copies.items() if data is not None),
+            after=("--config", top, "--config-dir", drop_ins, "config"),
+            before=None
+            if live is None
+            else ("--config", request.top_level, "--config-dir", directory_of, "config"),
+        )
+
+    def revert_stages(
+        self,
+        current: bytes | None,  # noqa: ARG002 - the protocol's
+        target: bytes | None,  # noqa: ARG002
+        previous_default: str | None,  # noqa: ARG002
+    ) -> tuple[bytes, ...]:
+        """Return nothing: CRI-O reads its files anew when it starts."""
+        return ()
+
+
+def _hook_edits(request: ConfigRequest, path: str, view: HostView) -> EditSet:
+    if request.hook_binary is None:
+        raise ConfigError(path, "the hook's binary is not known", "install the payload first")
+    before, after = view.read(path), hook.document(request.hook_binary)
+    if before == after:
+        return EditSet()
+    edit = FileEdit(path=path, before=before, after=after, format=Format.OPAQUE, role=Role.HOOK)
+    return EditSet(edits=(edit,), notes=tuple(_hook_notes(request, path)))
+
+
+def _hook_notes(request: ConfigRequest, path: str) -> Iterator[str]:
+    """Warn where CRI-O reads its hooks from other directories."""
+    raw = request.effective.raw if request.effective is not None else {}
+    runtime = _table(_table(raw, "crio"), "runtime")
+    directories = runtime.get("hooks_dir")
+    if isinstance(directories, list) and directories:
+        known = [posixpath.normpath(str(directory)) for directory in directories]
+        if posixpath.normpath(posixpath.dirname(path)) not in known:
+            yield f"{path}: CRI-O reads hooks from {', '.join(known)} only; use --hooks-dir"
+
+
+def _changes(request: ConfigRequest, inherited: Mapping[str, object]) -> Iterator[Change]:
+    desired = request.desired
+    if desired.default is not None:
+        yield Change(path=(*RUNTIME, "default_runtime"), value=desired.default)
+    for handler in desired.handlers:
+        table = {"runtime_path": handler.binary_path, "runtime_type": "oci", **inherited}
+        yield Change(path=(*RUNTIME, "runtimes", handler.name), value=table)
+
+
+def _inherited(request: ConfigRequest, files: list[ConfigFile]) -> Mapping[str, object]:
+    """Return the fields of the handler that is the default without us."""
+    tables: dict[str, Mapping[str, object]] = {}
+    declared: str | None = None
+    for file in files:
+        tables |= runtimes_of(file.data)
+        declared = default_of(file.data) or declared
+    effective = request.effective
+    if effective is not None:
+        tables |= {name: served.table for name, served in effective.handlers.items()}
+    names = (declared, effective.default if effective is not None else None, *LOW_LEVEL)
+    ours = f"{request.toolkit_dir.rstrip('/')}/"
+    for name in names:
+        table = tables.get(name) if name else None
+        if table is None or str(table.get("runtime_path", "")).startswith(ours):
+            continue
+        if table.get("runtime_type", "") in ("", "oci"):
+            return {key: table[key] for key in INHERITED if table.get(key)}
+    return {}
+
+
+def _check_later(request: ConfigRequest, files: list[ConfigFile]) -> None:
+    """Refuse where a file that CRI-O reads after ours would take our change back."""
+    desired = request.desired
+    for file in files:
+        default = default_of(file.data)
+        if desired.default is not None and default not in (None, desired.default):
+            raise ConfigError(
+                file.path,
+                f'it is read after {request.drop_in} and makes "{default}" the default runtime',
+                "remove that line, use --set-as-default=false, or name a later --drop-in-config",
+            )
+        for handler in desired.handlers:
+            table = runtimes_of(file.data).get(handler.name)
+            if table is not None and table.get("runtime_path") != handler.binary_path:
+                raise ConfigError(
+                    file.path,
+                    f'it is read after {request.drop_in} and defines "{handler.name}" itself',
+                    "remove that table, or name a later --drop-in-config",
+                )
+
+
+def _served(name: str, table: Mapping[str, object]) -> ServedHandler:
+    binary, kind = table.get("runtime_path"), table.get("runtime_type")
+    return ServedHandler(
+        name=name,
+        binary_path=binary if isinstance(binary, str) and binary else None,
+        runtime_type=kind if isinstance(kind, str) and kind else None,
+        table=table,
+    )
+
+
+def _table(data: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}

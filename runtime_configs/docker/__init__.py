@@ -1,0 +1,1 @@
+"""Docker: one JSON file, taken up while dockerd runs."""

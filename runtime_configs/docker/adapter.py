@@ -1,0 +1,209 @@
+"""dockerd's ``daemon.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from runtime_configs.adapter import ConfigRequest, StagedCheck
+from runtime_configs.comparison import unintended_changes
+from runtime_configs.docker.arguments import flags, without_config_file
+from runtime_configs.documents import Change, apply_changes, load
+from runtime_configs.model import (
+    ConfigError,
+    EditSet,
+    EffectiveConfig,
+    EngineName,
+    FileEdit,
+    Format,
+    HostView,
+    Role,
+    ServedHandler,
+)
+
+STOCK = "runc"
+"""The handler that dockerd always has; its name can't be given to another."""
+EMPTY: Final = b"{}\n"
+VALIDATES: Final = (23, 0, 0)
+"""The first version with ``dockerd --validate``."""
+SETTINGS = (
+    "Runtimes", "DefaultRuntime", "CDISpecDirs", "LiveRestoreEnabled", "Driver", "LoggingDriver",
+    "CgroupDriver", "DockerRootDir", "RegistryConfig", "DefaultAddressPools", "Labels",
+    "SecurityOptions", "InitBinary", "Debug", "ExperimentalBuild",
+)  # fmt: skip
+"""Members of ``/info`` that follow from the configuration; the others change by themselves."""
+
+
+class DockerAdapter:
+    """Adds handlers to ``daemon.json``, which dockerd reads whole: there are no drop-ins."""
+
+    name = EngineName.DOCKER
+
+    def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
+        """Return the edit of ``daemon.json``; none where it already says what is wanted."""
+        path = request.top_level
+        before = view.read(path)
+        content = before if before is not None and before.strip() else EMPTY
+        data = load(content, Format.JSON, path=path)
+        _check_flags(request)
+        changes = tuple(_changes(request, data))
+        after = apply_changes(content, changes, Format.JSON, path=path)
+        if after == content:
+            return EditSet()
+        edit = FileEdit(
+            path=path, before=before, after=after, format=Format.JSON, role=Role.TOP_LEVEL
+        )
+        return EditSet(edits=(edit,))
+
+    def effective(self, dump: bytes) -> EffectiveConfig:
+        """Decode the answer of ``/info``, or a ``daemon.json`` where that is all there is."""
+        raw = load(dump if dump.strip() else EMPTY, Format.JSON, path="docker info")
+        live = "Runtimes" in raw or "DefaultRuntime" in raw
+        tables = raw.get("Runtimes" if live else "runtimes")
+        default = raw.get("DefaultRuntime" if live else "default-runtime")
+        handlers = {
+            name: _served(name, table)
+            for name, table in (tables.items() if isinstance(tables, Mapping) else ())
+            if isinstance(table, Mapping)
+        }
+        return EffectiveConfig(
+            handlers=handlers, default=default if isinstance(default, str) else None, raw=raw
+        )
+
+    def unintended(
+        self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
+    ) -> tuple[str, ...]:
+        """Name settings of ``/info`` that differ; counters and states are not looked at."""
+        names = [handler.name for handler in request.desired.handlers]
+        intended = [(key, name) for key in ("Runtimes", "runtimes") for name in names]
+        meant = [
+            *intended,
+            *([("DefaultRuntime",), ("default-runtime",)] if request.desired.default else []),
+            *([("CDISpecDirs",), ("features", "cdi")] if request.desired.enable_cdi else []),
+        ]
+        old, new = _settings(before.raw), _settings(after.raw)
+        return tuple(unintended_changes(old, new, meant))
+
+    def staged_check(
+        self,
+        edits: EditSet,
+        request: ConfigRequest,
+        view: HostView,  # noqa: ARG002 - the protocol's
+        directory: str,
+    ) -> StagedCheck | None:
+        """Return a run of ``dockerd --validate`` with the daemon's own flags."""
+        edit = next((edit for edit in edits.edits if edit.path == request.top_level), None)
+        if edit is None or edit.after is None or request.version is None:
+            return None
+        if request.version.numbers < VALIDATES:
+            return None
+        staged = f"{directory}/daemon.json"
+        arguments = without_config_file(request.engine_arguments)
+        return StagedCheck(
+            files=((staged, edit.after),),
+            after=(*arguments, "--validate", "--config-file", staged),
+            prints=False,
+        )
+
+    def revert_stages(
+        self, current: bytes | None, target: bytes | None, previous_default: str | None
+    ) -> tuple[bytes, ...]:
+        """Return the target with those keys spelled out that a reload would else leave in force.
+
+        dockerd keeps what a removed key had set, and 20.10 dies where the default handler is not
+        among the handlers of the file (tests/engine shows both).
+        """
+        now = _read(current)
+        content = target if target is not None and target.strip() else EMPTY
+        then = load(content, Format.JSON, path="daemon.json")
+        gone = [key for key in ("runtimes", "default-runtime", "features") if _left(key, now, then)]
+        if not gone:
+            return ()
+        known = _table(then, "runtimes")
+        default = previous_default or STOCK
+        if default not in known and default in _table(now, "runtimes"):
+            default = STOCK
+        values: dict[str, object] = {"runtimes": {}, "default-runtime": default, "features": {}}
+        changes = [Change(path=(key,), value=values[key]) for key in gone]
+        return (apply_changes(content, changes, Format.JSON, path="daemon.json"),)
+
+
+def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Change]:
+    desired, path = request.desired, request.top_level
+    for key in ("runtimes", "features"):
+        if not isinstance(data.get(key) or {}, Mapping):
+            raise ConfigError(
+                path, f'"{key}" is no object', "dockerd would refuse it: mend the file"
+            )
+    for handler in desired.handlers:
+        if handler.name == STOCK:
+            raise ConfigError(
+                path, f'dockerd keeps the name "{STOCK}" for its own handler',
+                "choose another --runtime-name",
+            )  # fmt: skip
+        entry = _table(data, "runtimes").get(handler.name)
+        if isinstance(entry, Mapping) and entry.keys() <= {"path", "args", "runtimeArgs"}:
+            yield Change(path=("runtimes", handler.name, "path"), value=handler.binary_path)
+        else:
+            yield Change(path=("runtimes", handler.name), value={"path": handler.binary_path})
+    if desired.default is not None:
+        yield Change(path=("default-runtime",), value=desired.default)
+    if desired.enable_cdi:
+        yield Change(path=("features", "cdi"), value=True)
+
+
+def _check_flags(request: ConfigRequest) -> None:
+    """Refuse a key that dockerd was given as a flag: it takes either, never both.
+
+    ``findConfigurationConflicts`` in moby's ``daemon/config/config.go``; it compares a repeated
+    flag by the key that it fills (``--add-runtime``: ``runtimes``).
+    """
+    given = flags(request.engine_arguments)
+    wanted = [("--add-runtime", "runtimes", "move its handlers into the file")]
+    if request.desired.default is not None:
+        wanted.append(("--default-runtime", "default-runtime", "or use --set-as-default=false"))
+    if request.desired.enable_cdi:
+        wanted.append(("--feature", "features", "or use --enable-cdi-in-runtime=false"))
+    for flag, key, mend in wanted:
+        if flag in given:
+            value = f"{flag}={given[flag]}"
+            raise ConfigError(
+                request.top_level,
+                f'dockerd runs with {value} and would refuse a file that has "{key}"',
+                f"remove the flag from dockerd's command line, {mend}",
+            )
+
+
+def _served(name: str, table: Mapping[str, object]) -> ServedHandler:
+    binary, kind = table.get("path"), table.get("runtimeType")
+    return ServedHandler(
+        name=name,
+        binary_path=binary if isinstance(binary, str) and binary else None,
+        runtime_type=kind if isinstance(kind, str) and kind else None,
+        table=table,
+    )
+
+
+def _settings(raw: Mapping[str, object]) -> Mapping[str, object]:
+    if "Runtimes" not in raw and "DefaultRuntime" not in raw:
+        return raw
+    return {key: raw[key] for key in SETTINGS if key in raw}
+
+
+def _read(content: bytes | None) -> Mapping[str, object]:
+    """Decode what is there now; what can't be read sets nothing that a reload would take up."""
+    try:
+        value = json.loads(content) if content else {}
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _left(key: str, now: Mapping[str, object], then: Mapping[str, object]) -> bool:
+    return now.get(key) is not None and then.get(key) is None
+
+
+def _table(data: Mapping[str, object], key: str) -> Mapping[str, object]:
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}
