@@ -12,8 +12,10 @@ from pathlib import Path
 from runtime_configs.model import ConfigError
 from toolkit.errors import PayloadError
 from toolkit.host.clock import Clock
+from toolkit.host.commands import Commands, HostCommands
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
+from toolkit.payload.cdi import ManagementSpec
 from toolkit.payload.generation import Generations
 from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
 from toolkit.payload.manifest import Entry, Kind, Manifest, stamp, sums_of
@@ -78,8 +80,18 @@ class PayloadPlan:
 class PayloadInstaller:
     """The payload of one node. Its effects go through the writer alone."""
 
-    def __init__(self, *, settings: Settings, root: HostRoot, writer: FileWriter) -> None:
-        """Name the places; nothing is read yet."""
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        root: HostRoot,
+        writer: FileWriter,
+        commands: Commands | None = None,
+    ) -> None:
+        """Name the places; nothing is read yet. ``commands`` runs programs outside of the host."""
+        self._cdi = ManagementSpec(
+            settings=settings, root=root, writer=writer, commands=commands or HostCommands("/")
+        )
         self._settings = settings
         self._root = root
         self._install_dir = root.host_path(settings.install_dir)
@@ -141,19 +153,30 @@ class PayloadInstaller:
         if record.changes:
             self._generations.swap(record)
 
+    def write_cdi(self, clock: Clock) -> str | None:
+        """Make the control device nodes and the CDI spec, where they are wanted; after ``swap``.
+
+        Waits for a driver that is not there yet. Returns the spec's path on the host. Raises
+        PayloadError where ``nvidia-ctk`` fails though the driver is there.
+        """
+        return self._cdi.apply(clock)
+
     def undo(self, record: PayloadRecord) -> None:
         """Bring back what was there, from wherever a crash left it; can be repeated."""
+        self._cdi.undo()
         if record.changes:
             self._generations.undo(record)
             self.remove_directories(record)
 
     def commit(self, record: PayloadRecord) -> None:
         """Make the installation final; can be repeated. The journal has it as done before this."""
+        self._cdi.commit()
         if record.changes:
             self._generations.commit(record)
 
     def remove(self, record: PayloadRecord) -> None:
         """Remove the payload, if it is still ours, and put back what another installer had."""
+        self._cdi.remove()
         self._generations.remove()
         self.remove_directories(record)
 

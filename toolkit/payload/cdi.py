@@ -1,0 +1,334 @@
+"""The CDI spec for management containers, made by the installed ``nvidia-ctk``; device nodes.
+
+The program runs here, not in the host's root: it looks at the driver as this container sees it, and
+the paths in its spec are then moved to where the host has the driver. A driver that is not there
+yet is waited for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import posixpath
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from toolkit import logs
+from toolkit.errors import PayloadError
+from toolkit.host.clock import Clock
+from toolkit.host.commands import Commands
+from toolkit.host.paths import HostRoot
+from toolkit.host.writer import FileMetadata, FileWriter
+from toolkit.payload.source import CDI_HOOK, CTK
+from toolkit.settings import CdiSettings, DriverSettings, Settings
+
+log = logs.get(__name__)
+
+POLL_SECONDS = 5.0
+"""Between two looks for a driver."""
+COMMAND_SECONDS = 60.0
+"""What one call of ``nvidia-ctk`` may take."""
+FAILURES = 3
+"""Attempts with a driver that is there, before the program's word is taken for final."""
+
+_DEVICES = ("nvidiactl", "nvidia0", "dxg", "nvgpu", "nvhost-gpu")
+_LIBRARIES = (
+    "lib*/libcuda.so.*",
+    "lib/*/libcuda.so.*",
+    "usr/lib*/libcuda.so.*",
+    "usr/lib/*/libcuda.so.*",
+)
+_PRIVATE = FileMetadata(mode=0o600)
+_SPEC = FileMetadata(mode=0o644)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecRecord:
+    """A spec that we wrote: what was there before us, before the last start, and our own sum."""
+
+    path: str
+    sha256: str
+    before: bytes | None
+    start: bytes | None
+    directories: tuple[str, ...] = ()
+    pending: bool = False
+    """Written by a set-up that may still be undone."""
+
+    def encode(self) -> bytes:
+        """Return the text form."""
+        document = {
+            "path": self.path,
+            "sha256": self.sha256,
+            "before": _encoded(self.before),
+            "start": _encoded(self.start),
+            "directories": list(self.directories),
+            "pending": self.pending,
+        }
+        return json.dumps(document).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, content: bytes) -> SpecRecord | None:
+        """Read it back; None for one that is damaged: its spec is then nobody's."""
+        try:
+            document = json.loads(content)
+            return cls(
+                path=document["path"],
+                sha256=document["sha256"],
+                before=_decoded(document["before"]),
+                start=_decoded(document["start"]),
+                directories=tuple(document["directories"]),
+                pending=bool(document["pending"]),
+            )
+        except (ValueError, KeyError, TypeError, binascii.Error):
+            return None
+
+
+class ManagementSpec:
+    """The spec and the control device nodes of one install directory."""
+
+    def __init__(
+        self, *, settings: Settings, root: HostRoot, writer: FileWriter, commands: Commands
+    ) -> None:
+        """Name the places. ``commands`` runs programs in this process's own root."""
+        self._cdi: CdiSettings = settings.cdi
+        self._driver: DriverSettings = settings.driver
+        self._root = root
+        self._writer = writer
+        self._commands = commands
+        install_dir = root.host_path(settings.install_dir)
+        self._toolkit = posixpath.join(install_dir, "toolkit")
+        self._directory = posixpath.join(install_dir, ".toolkit-journal")
+        self._record = posixpath.join(self._directory, "cdi.json")
+
+    def apply(self, clock: Clock) -> str | None:
+        """Make the nodes and write the spec; return its path, None where none is wanted.
+
+        Raises PayloadError where the driver is there and ``nvidia-ctk`` can't describe it,
+        InterruptedBySignalError while waiting for a driver.
+        """
+        path = self._path()
+        if path is None:
+            if self._cdi.enabled:
+                log.warning("cdi.skipped", "no CDI spec: --cdi-output-dir is empty")
+            return None
+        record = self._load()
+        if record is not None and record.path != path:
+            self.remove()
+        self._write(path, self._described(clock))
+        return path
+
+    def undo(self) -> None:
+        """Bring back the spec that was there when this set-up began."""
+        record = self._load()
+        if record is None or not record.pending:
+            return
+        if self._holds_ours(record):
+            self._put(record, record.start)
+        if record.start is None or record.start == record.before:
+            self._forget(record)
+        else:
+            earlier = replace(record, sha256=_sum(record.start), pending=False)
+            self._writer.write(self._record, earlier.encode(), _PRIVATE)
+
+    def commit(self) -> None:
+        """Make the spec final; one of an earlier start that is not wanted any more goes."""
+        record = self._load()
+        if record is None:
+            return
+        if self._path() != record.path:
+            self.remove()
+        elif record.pending:
+            self._writer.write(self._record, replace(record, pending=False).encode(), _PRIVATE)
+
+    def remove(self) -> None:
+        """Remove the spec if it still is what we wrote; bring back what was there before us."""
+        record = self._load()
+        if record is None:
+            return
+        if self._holds_ours(record):
+            self._put(record, record.before)
+        else:
+            log.warning(
+                "cdi.foreign", "the CDI spec was changed by somebody and stays", path=record.path
+            )
+        self._forget(record)
+
+    def _path(self) -> str | None:
+        if not self._cdi.enabled:
+            return None
+        if not self._cdi.output_dir:
+            return None
+        name = f"{self._cdi.kind.replace('/', '-')}.yaml"
+        return posixpath.join(self._root.host_path(self._cdi.output_dir), name)
+
+    def _described(self, clock: Clock) -> bytes:
+        """Ask until there is a driver to be described."""
+        failures = 0
+        told = ""
+        while True:
+            clock.check()
+            missing = self._missing_driver()
+            if missing is None:
+                try:
+                    return self._generate()
+                except PayloadError as error:
+                    missing = error.message
+                    # Kernel modules are loaded before a driver container shows its files.
+                    failures += _has_libraries(self._roots()[0])
+                    if failures >= FAILURES:
+                        raise
+            if missing != told:
+                told = missing
+                log.warning("cdi.waiting", "waiting for the NVIDIA driver", reason=missing)
+            clock.sleep(POLL_SECONDS)
+
+    def _missing_driver(self) -> str | None:
+        """Say what is missing of the driver, or None where it is loaded and its files are there."""
+        driver, dev = self._roots()
+        if not driver.is_dir():
+            return f"there is nothing at the driver root {self._driver.root}"
+        loaded = any(Path(self._root.proc, "driver", name).exists() for name in ("nvidia", "nvgpu"))
+        if not loaded and not any((dev / "dev" / name).exists() for name in _DEVICES):
+            return f"no driver is loaded, and {dev / 'dev'} has no NVIDIA device"
+        return None
+
+    def _generate(self) -> bytes:
+        """Return the spec. Raises PayloadError with the program's own words."""
+        driver, dev = self._roots()
+        vendor, _, name = self._cdi.kind.partition("/")
+        if self._cdi.create_device_nodes:
+            self._run("system", "create-device-nodes", "--control-devices", f"--dev-root={dev}")
+        self._writer.make_directories(self._directory, 0o700)
+        with tempfile.TemporaryDirectory(
+            prefix="cdi-", dir=self._root.access(self._directory)
+        ) as work:
+            spec = Path(work, "generated.yaml")
+            self._run(
+                "cdi",
+                "generate",
+                "--mode=management",
+                "--format=yaml",
+                f"--driver-root={driver}",
+                f"--dev-root={dev}",
+                f"--vendor={vendor}",
+                f"--class={name}",
+                f"--nvidia-cdi-hook-path={posixpath.join(self._toolkit, CDI_HOOK)}",
+                f"--output={spec}",
+            )
+            for number, (source, target) in enumerate(self._moves(driver, dev)):
+                moved = Path(work, f"moved-{number}.yaml")
+                self._run(
+                    "cdi",
+                    "transform",
+                    "root",
+                    f"--from={source}",
+                    f"--to={target}",
+                    f"--input={spec}",
+                    f"--output={moved}",
+                )
+                spec = moved
+            return self._checked(spec)
+
+    def _checked(self, spec: Path) -> bytes:
+        try:
+            content = spec.read_bytes()
+        except OSError as error:
+            raise PayloadError(f"{CTK} cdi generate wrote no spec: {error.strerror}") from error
+        if b"cdiVersion" not in content or self._cdi.kind.encode() not in content:
+            raise PayloadError(f"{CTK} cdi generate wrote no spec of the kind {self._cdi.kind}")
+        return content
+
+    def _moves(self, driver: Path, dev: Path) -> tuple[tuple[str, str], ...]:
+        """Return from where to where paths are moved: devices first, if they lie elsewhere."""
+        moves = []
+        if _plain(self._driver.dev_root) != _plain(self._driver.root):
+            moves.append((_device_directory(str(dev)), _device_directory(self._driver.dev_root)))
+        moves.append((str(driver), self._driver.root))
+        return tuple(each for each in moves if _plain(each[0]) != _plain(each[1]))
+
+    def _roots(self) -> tuple[Path, Path]:
+        """Return the driver root and the root of ``/dev`` as this process sees them."""
+        return (
+            self._seen(self._driver.root_in_container),
+            self._seen(self._driver.dev_root_in_container),
+        )
+
+    def _seen(self, given: str) -> Path:
+        return Path(self._root.access(self._root.host_path(given)))
+
+    def _run(self, *arguments: str) -> None:
+        program = f"{self._root.access(self._toolkit)}/{CTK}.real"
+        result = self._commands.run((program, *arguments), COMMAND_SECONDS)
+        if result.status != 0:
+            words = " ".join(each for each in arguments if not each.startswith("-"))
+            raise PayloadError(f"{CTK} {words}: {result.reason}")
+
+    def _write(self, path: str, content: bytes) -> None:
+        record = self._load()
+        now = self._writer.read(path)
+        found = now.content if now is not None else None
+        ours = record is not None and self._holds_ours(record)
+        if ours and found == content:
+            return
+        parent = posixpath.dirname(path)
+        missing = self._writer.missing_directories(parent)
+        wanted = SpecRecord(
+            path=path,
+            sha256=_sum(content),
+            before=record.before if ours and record is not None else found,
+            start=found,
+            directories=record.directories if ours and record is not None else missing,
+            pending=True,
+        )
+        self._writer.make_directories(self._directory, 0o700)
+        self._writer.write(self._record, wanted.encode(), _PRIVATE)
+        self._writer.make_directories(parent)
+        self._writer.write(path, content, _SPEC)
+        log.step("cdi.written", "the CDI spec for management containers is written", path=path)
+
+    def _holds_ours(self, record: SpecRecord) -> bool:
+        now = self._writer.read(record.path)
+        return now is not None and _sum(now.content) == record.sha256
+
+    def _put(self, record: SpecRecord, content: bytes | None) -> None:
+        if content is None:
+            self._writer.remove(record.path)
+        else:
+            self._writer.write(record.path, content)
+
+    def _forget(self, record: SpecRecord) -> None:
+        for directory in reversed(record.directories):
+            self._writer.remove_directory(directory)
+        self._writer.remove(self._record)
+
+    def _load(self) -> SpecRecord | None:
+        state = self._writer.read(self._record)
+        return SpecRecord.decode(state.content) if state is not None else None
+
+
+def _sum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _encoded(content: bytes | None) -> str | None:
+    return None if content is None else base64.b64encode(content).decode()
+
+
+def _decoded(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text, validate=True)
+
+
+def _has_libraries(driver: Path) -> bool:
+    return any(next(driver.glob(pattern), None) is not None for pattern in _LIBRARIES)
+
+
+def _plain(path: str) -> str:
+    return path.rstrip("/") or "/"
+
+
+def _device_directory(root: str) -> str:
+    """Return where the nodes are below a root; the root may be given as ``/dev`` itself."""
+    return posixpath.join(_plain(root).removesuffix("/dev") or "/", "dev")
