@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from mmap import mmap
 from struct import Struct
 
 HEADER = Struct(">IIBB")
 MAX_DATA = 4 << 20
 """Bytes of data in a frame (ttrpc, channel.go)."""
+LARGE = 64 << 10
+"""Bytes from which data gets pages of its own: they go back to the system with the frame, where the
+allocator would keep megabytes after one synchronization of a busy node."""
 
 
 class FrameType(IntEnum):
@@ -27,7 +31,7 @@ class Frame:
     stream: int
     type: int
     """A FrameType, or an unknown one."""
-    data: bytes | bytearray
+    data: bytes | bytearray | mmap
     oversized: bool = False
     """Its data was larger than allowed and has been skipped."""
 
@@ -39,14 +43,15 @@ class FrameReader:
         self._header = bytearray()
         self._stream = 0
         self._type = 0
-        self._data = bytearray()
+        self._data: bytearray | mmap = bytearray()
+        self._filled = 0
         self._left = 0
         self._oversized = False
 
     @property
     def held(self) -> int:
         """Bytes of the unfinished frame."""
-        return len(self._header) + len(self._data)
+        return len(self._header) + self._filled
 
     def feed(self, piece: bytes | memoryview) -> Iterator[Frame]:
         """Yield each frame that the piece completes."""
@@ -58,17 +63,24 @@ class FrameReader:
                 view = view[missing:]
                 if len(self._header) < HEADER.size:
                     return
-                self._left, self._stream, self._type, _flags = HEADER.unpack(self._header)
-                self._oversized = self._left > MAX_DATA
+                self._begin()
             part, view = view[: self._left], view[self._left :]
             self._left -= len(part)
             if not self._oversized:
-                self._data += part
+                self._data[self._filled : self._filled + len(part)] = part
+                self._filled += len(part)
             if self._left == 0:
                 yield self._complete()
 
+    def _begin(self) -> None:
+        self._left, self._stream, self._type, _flags = HEADER.unpack(self._header)
+        self._oversized = self._left > MAX_DATA
+        if not self._oversized:
+            self._data = bytearray(self._left) if self._left < LARGE else mmap(-1, self._left)
+
     def _complete(self) -> Frame:
         data, self._data = self._data, bytearray()
+        self._filled = 0
         self._header.clear()
         return Frame(stream=self._stream, type=self._type, data=data, oversized=self._oversized)
 

@@ -146,9 +146,10 @@ class Session:
         self._send(Connection.PLUGIN, self._plugin.answer(stream, response))
 
     def _send(self, connection: Connection, data: bytes) -> None:
-        if len(self._outgoing) + len(data) > MAX_OUTGOING:
+        frames = multiplex(connection, data)
+        if len(self._outgoing) + len(frames) > MAX_OUTGOING:
             raise NriProtocolError("the engine does not read our answers")
-        self._outgoing += multiplex(connection, data)
+        self._outgoing += frames
 
     def _take_replies(self, piece: memoryview) -> None:
         try:

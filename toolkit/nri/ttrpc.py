@@ -66,11 +66,11 @@ class ServerSide:
             elif received.type == FrameType.DATA:
                 self._refuse(received.stream, Code.INVALID_ARGUMENT, "no such stream")
             elif received.type == FrameType.REQUEST:
-                call = self._request(received.stream, received.data)
+                call = self._request(received.stream, memoryview(received.data))
                 if call is not None:
                     yield call
 
-    def _request(self, stream: int, data: bytes | bytearray) -> Call | None:
+    def _request(self, stream: int, data: memoryview) -> Call | None:
         if stream % 2 == 0 or stream <= self._last_stream:
             self._refuse(stream, Code.INVALID_ARGUMENT, "stream ids are odd and increase")
             return None
@@ -150,5 +150,5 @@ class ClientSide:
             self._open.discard(received.stream)
             if received.oversized:
                 raise WireError("an answer larger than ttrpc allows")
-            status = decode(Response, received.data).status or Status()
+            status = decode(Response, memoryview(received.data)).status or Status()
             yield Reply(stream=received.stream, code=status.code, message=status.message)
