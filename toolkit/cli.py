@@ -14,7 +14,6 @@ from toolkit import logs
 from toolkit.commands import Commands
 from toolkit.errors import ExitCode, ToolkitError, UsageError
 from toolkit.options import general
-from toolkit.options.build import build_settings
 from toolkit.options.grammar import HELP, VERSION, Rewritten, rewrite
 from toolkit.options.help import SUMMARIES, write_help
 from toolkit.options.sources import GivenFlag, Sources
@@ -70,6 +69,8 @@ def run(
         if request is None:
             return _flushed(ExitCode.DONE)
         _configure_logs(request.sources)
+        from toolkit.options.build import build_settings  # help and version need none of it
+
         settings = build_settings(request.sources, is_mount)
         debug = settings.debug
         logs.configure(settings.log_format, debug=debug)

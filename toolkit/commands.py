@@ -48,7 +48,8 @@ class ProgramCommands:
         """Install the files and serve as an NRI plugin until told to stop."""
         from toolkit import nri
 
-        return nri.run(settings)
+        nri.run(settings)
+        return ExitCode.DONE
 
     def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
         """Put back what an earlier set-up changed."""

@@ -85,10 +85,10 @@ def each(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
 
 def matching(pattern: str, what: str, hint: str) -> Callable[[str], str]:
     """Read a text that matches a pattern as a whole."""
-    compiled = re.compile(pattern, re.ASCII)
 
     def parse(text: str) -> str:
-        if compiled.fullmatch(text):
+        # Compiled when a value is there to be read: a start counts milliseconds.
+        if re.fullmatch(pattern, text, re.ASCII):
             return text
         raise BadValueError(f"{shown(text)} is no {what}", hint)
 
