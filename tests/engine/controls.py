@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime_configs import registry
 from runtime_configs.model import EffectiveConfig, EngineName
+from runtime_configs.registry import adapter_for
 from toolkit.engine.base import BaseControl, Host
 from toolkit.host.commands import HostCommands
 from toolkit.host.paths import HostRoot
@@ -61,7 +61,7 @@ def host(root: str = "/") -> Host:
 
 def decode(name: EngineName) -> Callable[[bytes], EffectiveConfig]:
     """Return the adapter's own decoding."""
-    return registry.adapter_for(name).effective
+    return adapter_for(name).effective
 
 
 def control(kind: type[BaseControl], settings: EngineSettings) -> BaseControl:

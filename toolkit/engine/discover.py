@@ -45,7 +45,8 @@ def choose_runtime(settings: Settings, root: HostRoot) -> EngineName:
         for name, engine in settings.engines.items()
         if (located := _answering(name, engine.socket.path, root, table, deadline)) is not None
     }
-    return choose(answering, Node(root=root, table=table, view=view), settings)
+    tried = tuple(engine.socket.path for engine in settings.engines.values())
+    return choose(answering, Node(root=root, table=table, view=view), tried)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +58,11 @@ class Node:
     view: HostView
 
 
-def choose(answering: dict[EngineName, Located], node: Node, settings: Settings) -> EngineName:
+def choose(answering: dict[EngineName, Located], node: Node, tried: tuple[str, ...]) -> EngineName:
     """Choose among the engines that answer; raises EngineNotFoundError as ``choose_runtime``."""
     if not answering:
-        tried = ", ".join(engine.socket.path for engine in settings.engines.values())
         raise EngineNotFoundError(
-            f"no engine answers on this node (tried {tried})",
+            f"no engine answers on this node (tried {', '.join(tried)})",
             "start it, or name it with --runtime and --socket",
         )
     if set(answering) == {EngineName.CONTAINERD, EngineName.DOCKER}:

@@ -15,11 +15,12 @@ from toolkit.engine.facts import EngineProcess, Holding, HoldReport, ReloadRepor
 from toolkit.engine.reload import Method, method
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
+from toolkit.host.commands import CommandResult
 from toolkit.settings import EngineSettings, RestartMode
 
 _CHECK_SECONDS = 20.0
 _HELD_SECONDS = 20.0
-_RELOAD_SECONDS = 10.0
+_RELOAD_SECONDS = 5.0
 """A reload takes milliseconds; one that fails sends no event at all."""
 _SLICE = 0.05
 
@@ -46,12 +47,18 @@ class DockerControl(BaseControl):
 
         It prints no effective config: the bytes returned are those of its answer.
         """
-        command = (executable, *_without_config_file(arguments), "--validate", "--config-file")
-        result = self._host.commands.run((*command, path), _CHECK_SECONDS)
+        flags = _without_config_file(arguments)
+        command = (executable, *flags, "--validate", "--config-file", path)
+        result = self._host.commands.run(command, _CHECK_SECONDS)
         if "unknown flag: --validate" in result.errors:
             return None
         if result.status == 0:
             return result.output
+        # The daemon's own environment is not ours: where its own file is refused as well (its
+        # docker-proxy is not in our PATH), the refusal says nothing of the staged one.
+        usual = self._host.commands.run((executable, *arguments, "--validate"), _CHECK_SECONDS)
+        if usual.status != 0 and _complaint(usual) == _complaint(result):
+            return None
         raise EngineRejectedError(f"dockerd would not load {path}: {result.reason}")
 
     def reload(
@@ -153,6 +160,11 @@ class DockerControl(BaseControl):
                 f"dockerd went away while it reloaded its config: {error}",
                 "its log says why (journalctl -u docker)",
             ) from error
+
+
+def _complaint(result: CommandResult) -> str:
+    """Return what is refused, without the file's name."""
+    return result.reason.rpartition(": ")[2]
 
 
 def _without_config_file(arguments: tuple[str, ...]) -> tuple[str, ...]:

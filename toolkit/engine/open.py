@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runtime_configs import registry
 from runtime_configs.model import EngineName
+from runtime_configs.registry import adapter_for
 from toolkit.engine.base import Host
 from toolkit.engine.containerd_control import ContainerdControl
 from toolkit.engine.control import EngineControl
@@ -35,4 +35,4 @@ def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineCo
         commands=commands,
         services=Systemctl(commands),
     )
-    return _CONTROLS[name](settings.engines[name], host, registry.adapter_for(name).effective)
+    return _CONTROLS[name](settings.engines[name], host, adapter_for(name).effective)

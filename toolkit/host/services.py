@@ -25,9 +25,6 @@ class Services(Protocol):
     def start(self, unit: str) -> None:
         """Have a unit started unless it runs. Raises as ``restart`` does."""
 
-    def main_pid(self, unit: str) -> int | None:
-        """Return the PID of a unit's main process, or None where it has none or can't be asked."""
-
 
 class Systemctl:
     """The host's systemd."""
@@ -51,13 +48,6 @@ class Systemctl:
     def start(self, unit: str) -> None:
         """Have a unit started unless it runs."""
         self._order("start", unit)
-
-    def main_pid(self, unit: str) -> int | None:
-        """Return the PID of a unit's main process, or None where it has none or can't be asked."""
-        command = ("systemctl", "show", "--property=MainPID", "--value", unit)
-        result = self._commands.run(command, _SECONDS)
-        text = result.output.decode(errors="replace").strip()
-        return int(text) if text.isdecimal() and int(text) > 0 else None
 
     def _order(self, verb: str, unit: str) -> None:
         # Not blocking: the engine's own answer is what is waited for, within our deadline.

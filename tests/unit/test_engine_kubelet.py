@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from runtime_configs.model import EngineName
+from tests.fakes.node import SYSTEMD, FakeView, process
+from toolkit.engine.kubelet import endpoint, engine_of
+
+CONFIG = "/var/lib/kubelet/config.yaml"
+YAML = b"kind: KubeletConfiguration\ncontainerRuntimeEndpoint: unix:///var/run/crio/crio.sock\n"
+JSON = b'{"kind": "KubeletConfiguration", \n "containerRuntimeEndpoint": "unix:///run/x.sock"}'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "socket"),
+    [
+        (("kubelet", "--container-runtime-endpoint=unix:///run/a.sock"), YAML, "/run/a.sock"),
+        (("kubelet", "--container-runtime-endpoint", "/run/a.sock"), b"", "/run/a.sock"),
+        (("/usr/bin/kubelet", "--config=" + CONFIG), YAML, "/var/run/crio/crio.sock"),
+        (("kubelet", "--config", CONFIG), JSON, "/run/x.sock"),
+        (("kubelet", "--config", CONFIG), b"kind: X\n", "/run/containerd/containerd.sock"),
+        (("kubelet",), b"", "/run/containerd/containerd.sock"),
+        (("/usr/local/bin/k3s server",), b"", "/run/k3s/containerd/containerd.sock"),
+        (("/usr/local/bin/k3s", "agent", "--docker"), b"", "/run/k3s/cri-dockerd/cri-dockerd.sock"),
+        (("/snap/microk8s/1/kubelite",), b"", "/var/snap/microk8s/common/run/containerd.sock"),
+    ],
+)
+def test_the_kubelets_endpoint_is_read_where_it_is_set(
+    arguments: tuple[str, ...], config: bytes, socket: str
+) -> None:
+    kubelet = process(9, "/usr/bin/kubelet", *arguments)
+    found = endpoint((SYSTEMD, kubelet), FakeView({CONFIG: config}))
+    assert found is not None
+    assert found.socket == socket
+
+
+def test_no_kubelet_has_no_endpoint() -> None:
+    others = (SYSTEMD, process(8, "/usr/local/bin/k3s", "k3s", "kubectl", "get", "pods"))
+    assert endpoint(others, FakeView()) is None
+
+
+@pytest.mark.parametrize(
+    ("socket", "engine"),
+    [
+        ("/run/containerd/containerd.sock", EngineName.CONTAINERD),
+        ("/var/run/crio/crio.sock", EngineName.CRIO),
+        ("/run/cri-dockerd.sock", EngineName.DOCKER),
+        ("/run/something.sock", None),
+    ],
+)
+def test_a_sockets_name_tells_its_engine(socket: str, engine: EngineName | None) -> None:
+    assert engine_of(socket) is engine
