@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from typing import Any
 from tests.engine.cri import CriClient
 from tests.engine.images import BUSYBOX_IMAGE, write_oci_archive
 from tests.engine.packages import busybox, runc, unpacked
-from tests.engine.supervised import Supervised, wait_for
+from tests.engine.supervised import Supervised, private_directory, wait_for
 
 CAP_SYS_RESOURCE = 24
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -118,43 +116,52 @@ class RealContainerd:
         if not archive.exists():
             write_oci_archive(archive, busybox())
         self.ctr("images", "import", str(archive), namespace=namespace)
-        sandbox = sandbox_image(self.dump())
+        sandbox = sandbox_image(self._dumped())
         if sandbox != BUSYBOX_IMAGE:
             self.ctr("images", "tag", "--force", BUSYBOX_IMAGE, sandbox, namespace=namespace)
+        if namespace == "k8s.io":
+            self.cri.wait_image(BUSYBOX_IMAGE)
+            self.cri.wait_image(sandbox)
         return BUSYBOX_IMAGE
 
     def dump(self) -> dict[str, Any]:
         """Return the effective config as the engine's own dump of the file shows it."""
-        return tomllib.loads(_output(self.binary, "--config", self.config, "config", "dump"))
+        return tomllib.loads(self._dumped())
+
+    def _dumped(self) -> str:
+        return _output(self.binary, "--config", self.config, "config", "dump")
 
     def _low_level(self) -> Path:
         """Make the directory of the low-level runtime that the engine finds as ``runc``."""
         directory = self.directory / "bin"
         directory.mkdir()
-        program = directory / "runc"
-        if _capable(CAP_SYS_RESOURCE):
-            program.symlink_to(runc())
-        else:
-            program.write_text(RUNC_KEEPING_OOM_SCORE.replace("RUNC", str(runc())))
-            program.chmod(0o755)
+        low_level_runtime(directory / "runc", runc())
         return directory
 
 
 @contextmanager
 def real_containerd(release: ContainerdRelease) -> Iterator[RealContainerd]:
     """Make an engine that is not started yet; stop it and remove its files at the end."""
-    directory = Path(tempfile.mkdtemp(prefix="ctd-", dir="/tmp"))
-    engine = RealContainerd(release, directory)
-    try:
-        yield engine
-    finally:
-        engine.stop()
-        shutil.rmtree(directory)
+    with private_directory("ctd-") as directory:
+        engine = RealContainerd(release, directory)
+        try:
+            yield engine
+        finally:
+            engine.stop()
 
 
-def sandbox_image(dump: dict[str, Any]) -> str:
-    """Return the sandbox image's name from an effective config of any version."""
-    plugins = dump["plugins"]
+def low_level_runtime(program: Path, runc: Path) -> None:
+    """Make ``program`` run ``runc``, without what this machine is not allowed to do."""
+    if _capable(CAP_SYS_RESOURCE):
+        program.symlink_to(runc)
+    else:
+        program.write_text(RUNC_KEEPING_OOM_SCORE.replace("RUNC", str(runc)))
+        program.chmod(0o755)
+
+
+def sandbox_image(dump: str) -> str:
+    """Return the sandbox image's name from the engine's dump, of any config version."""
+    plugins = tomllib.loads(dump)["plugins"]
     images = plugins.get("io.containerd.cri.v1.images")
     if images is not None:
         return str(images["pinned_images"]["sandbox"])

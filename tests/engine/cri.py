@@ -43,9 +43,19 @@ class Pod:
 class CriClient:
     """CRI over the engine's socket."""
 
-    def __init__(self, socket: Path, log_directory: Path, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        log_directory: Path,
+        *,
+        seen_as: Path | None = None,
+        timeout: float = 30.0,
+    ) -> None:
         self.socket = socket
         self.log_directory = log_directory
+        """Where the engine writes containers' output, in its own paths."""
+        self.seen_as = seen_as or log_directory
+        """The same directory in the tests' paths."""
         self.timeout = timeout
 
     def run_pod(
@@ -100,7 +110,7 @@ class CriClient:
         return Pod(
             sandbox_id=sandbox,
             container_id=container,
-            log_file=self.log_directory / f"pod-{number}.log",
+            log_file=self.seen_as / f"pod-{number}.log",
         )
 
     def run_to_end(
@@ -154,6 +164,18 @@ class CriClient:
             config=config,
         )
 
+    def wait_image(self, name: str) -> None:
+        """Wait until CRI knows an image that was imported behind its back: it learns by events."""
+        request = pods.ImageStatusRequest(image=pods.ImageSpec(image=name))
+
+        def known() -> bool:
+            answer = self._call(
+                "ImageStatus", request, pods.ImageStatusResponse, service="ImageService"
+            )
+            return bool(answer.image.id)
+
+        wait_for(known, f"CRI to know the image {name}")
+
     def ready(self) -> bool:
         """Say whether CRI answers and its runtime is ready."""
         try:
@@ -170,11 +192,18 @@ class CriClient:
         status = self._container_status(pod)
         return status if status.state == EXITED else None
 
-    def _call(self, method: str, request: Any, answer: Any, timeout: float | None = None) -> Any:  # noqa: ANN401
+    def _call(
+        self,
+        method: str,
+        request: Any,  # noqa: ANN401 - the same
+        answer: Any,  # noqa: ANN401 - the same
+        timeout: float | None = None,
+        service: str = "RuntimeService",
+    ) -> Any:  # noqa: ANN401 - the same
         # A channel a call: one that is kept would wait out gRPC's back-off after each restart.
         with grpc.insecure_channel(f"unix:{self.socket}") as channel:
             call: Any = channel.unary_unary(
-                f"/runtime.v1.RuntimeService/{method}",
+                f"/runtime.v1.{service}/{method}",
                 request_serializer=lambda message: message.SerializeToString(),
                 response_deserializer=answer.FromString,
             )

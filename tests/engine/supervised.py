@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +25,7 @@ mount --make-rslave /
 kept=$(mktemp -d)
 mount --no-mtab -t tmpfs -o mode=755 tmpfs "$kept"
 for path in systemd dbus; do
-    [ -d "/run/$path" ] || continue
+    [ -S /run/systemd/private ] && [ -d "/run/$path" ] || continue
     mkdir "$kept/$path"
     mount --no-mtab --bind "/run/$path" "$kept/$path"
 done
@@ -119,6 +122,26 @@ class Supervised:
     def enter(self) -> tuple[str, ...]:
         """Return the command that runs what follows it in the process's mount namespace."""
         return ("nsenter", "--mount", "--target", str(self.supervisor_pid), "--")
+
+
+@contextmanager
+def private_directory(prefix: str) -> Iterator[Path]:
+    """Make a directory with a short path, and remove it at the end with all that is in it.
+
+    Raises RuntimeError where something is still mounted below it: removing would go through it.
+    """
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        mounted = [
+            line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        ]
+        below = [path for path in mounted if path.startswith(f"{directory}/")]
+        if below:
+            raise RuntimeError(f"still mounted: {below}")
+        shutil.rmtree(directory)
 
 
 def wait_for(look: Callable[[], T], what: str, timeout: float = 20.0) -> T:

@@ -39,7 +39,7 @@ class Supervisor:
         self.engine: int | None = None
         self.died_at: float | None = None
         self.cgroups: set[Path] = set()
-        self.cgroups_before = shallow_cgroups()
+        self.cgroups_before = shallow_cgroups() | cgroups_of(os.getpid())
 
     def run(self) -> None:
         """Keep the engine alive until a termination signal comes."""
@@ -97,11 +97,8 @@ class Supervisor:
             signal.sigtimedwait((signal.SIGCHLD,), POLL)
             self.engine = None
             self.reap()
-        for cgroup in self.cgroups - cgroups_of(os.getpid()):
+        for cgroup in (self.cgroups | shallow_cgroups()) - self.cgroups_before:
             remove_cgroup(cgroup)
-        for cgroup in shallow_cgroups() - self.cgroups_before:
-            with suppress(OSError):
-                cgroup.rmdir()
 
     def await_engine(self, deadline: float) -> None:
         """Reap until the engine is gone."""
@@ -159,18 +156,21 @@ def cgroups_of(pid: int) -> set[Path]:
 
 
 def shallow_cgroups() -> set[Path]:
-    """Return the cgroups next to a hierarchy's root, where engines make one a namespace."""
-    mounts = {Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/")}
+    """Return the cgroups next to a hierarchy's root and to our own, where engines make theirs."""
+    above = {Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").glob("*/"), *cgroups_of(os.getpid())}
     return {
-        path for mount in mounts for path in mount.glob("*/") if (path / "cgroup.procs").exists()
+        path for cgroup in above for path in cgroup.glob("*/") if (path / "cgroup.procs").exists()
     }
 
 
 def remove_cgroup(directory: Path) -> None:
-    """Remove a cgroup and the ones below it as far as they are empty."""
+    """Remove a cgroup, the ones below it and the ones above it as far as they are empty."""
     for root, _, _ in os.walk(directory, topdown=False):
         with suppress(OSError):
             Path(root).rmdir()
+    with suppress(OSError):
+        for parent in directory.parents:
+            parent.rmdir()
 
 
 def main() -> None:

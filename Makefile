@@ -1,0 +1,60 @@
+# Every target sets up what it needs: the virtual environment .venv, Debian packages of tools that
+# are missing, and below .cache the engines (unpacked, never installed) and the test node's tree.
+
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+TOOLS := shellcheck:shellcheck strace:strace debootstrap:debootstrap systemd-nspawn:systemd-container
+# Debian's engines are fetched on other distributions too: debootstrap knows a mirror, the keys verify.
+DEBIAN := debootstrap:debootstrap :debian-archive-keyring
+# Engines, mounts and namespaces need root.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,DEBIAN_MIRROR,TOOLKIT_SOURCE_ROOT)
+SCRIPTS := .ci/run $(shell grep -lE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' -r tools .ci entrypoint.sh 2>/dev/null)
+
+.PHONY: help venv tools engines node demo test lint test-faults bench image lock protos clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf %-12s
+demo: venv ## watch the whole job on a private containerd (TOOLKIT_SOURCE_ROOT=DIR: real files)
+	@tools/debian-packages $(DEBIAN)
+	@$(AS_ROOT) tools/unpack-engines --demo
+	@$(AS_ROOT) $(PYTHON) -m demo
+
+test: lint engines node ## lint, types, layers and every test, real engines included
+	$(AS_ROOT) $(PYTHON) -m pytest
+
+lint: venv tools ## style, types, layers, shell scripts, Dockerfile
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	shellcheck --external-sources $(sort $(SCRIPTS))
+	if [ -e Dockerfile ] && [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
+
+test-faults: venv ## faults at every step, in their long form
+	$(AS_ROOT) $(PYTHON) -m pytest tests/faults -m 'long or not long'
+
+bench: venv tools engines node ## the figures that README and CHANGELOG quote
+	$(AS_ROOT) $(PYTHON) -m benchmarks
+
+image: ## the container image
+	docker build --tag nvidia-toolkit-installer .
+
+lock: venv ## requirements.lock anew: the image's dependencies with their hashes
+	tools/lock
+
+venv: ## the virtual environment
+	@tools/venv
+
+tools: ## Debian packages of tools that are missing
+	@tools/debian-packages $(TOOLS) $(DEBIAN)
+
+engines: tools ## the engines that the tests start
+	@$(AS_ROOT) tools/unpack-engines
+
+node: tools ## the tree of the test node
+	@$(AS_ROOT) tools/node-tree
+
+clean: ## remove everything that the targets made below this directory
+	$(AS_ROOT) rm -rf --one-file-system .cache .venv build dist *.egg-info .pytest_cache .mypy_cache \
+	    .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
