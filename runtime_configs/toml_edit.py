@@ -70,9 +70,9 @@ class _Document:
             self._add_keys(parent, pairs)
         for path, table in tables:
             place = self._end_of_group(path)
-            self.insertions[place] += [
-                self._table_text(inner, pairs, place) for inner, pairs in _sections(path, table)
-            ]
+            for inner, pairs in _sections(path, table):
+                text = self._table_text(inner, pairs, place)
+                self.insertions[place].append(text)
         return self._spliced()
 
     def _changes(
@@ -176,9 +176,9 @@ class _Document:
         indent = self.indents[path] = self._header_indent(path)
         key_indent = indent + self._key_step
         header = f"{indent}[{'.'.join(self._spelled(path, 0))}]{self.newline}"
-        first = not self.text[:place].strip("\ufeff") and not self.insertions[place]
+        first = not self.text[:place].strip() and not self.insertions.get(place)
         after_blank = (
-            self.text.endswith(("\n\n", "\n\r\n"), 0, place) and not self.insertions[place]
+            self.text.endswith(("\n\n", "\n\r\n"), 0, place) and not self.insertions.get(place)
         )
         blank = "" if first or after_blank or not self._blank_habit else self.newline
         return blank + header + "".join(self._lines(key_indent, pairs))

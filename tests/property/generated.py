@@ -39,80 +39,116 @@ class Case:
 VALUES = st.one_of(
     st.integers(-(2**62), 2**62).map(str),
     st.sampled_from(["true", "false", "0x1F", "1_000", "3.50", "1e3", "inf", "07:32:00"]),
-    st.sampled_from(["1979-05-27T07:32:00Z", "2020-01-01", "{}", "[]", "[ ]", "{ a = 1, b.c = 'x' }"]),
-    st.sampled_from(['"a # no comment"', "'lit [x]'", '"esc \\" \\u00e9 \\\\"', '"ü→"', '""', "''"]),
-    st.sampled_from(['"""\n[not.a.table]\nk = 1 # text\n"""', "'''\n# no comment\n'''", '"""a""b"""']),
-    st.sampled_from(['[1, 2, # two\n   3,\n]', '["a",\n "b"]', "[[1], [\"]\"]]", "[{ a = 1 }, { b = [2] }]"]),
+    st.sampled_from(
+        ["1979-05-27T07:32:00Z", "2020-01-01", "{}", "[]", "[ ]", "{ a = 1, b.c = 'x' }"]
+    ),
+    st.sampled_from(
+        ['"a # no comment"', "'lit [x]'", '"esc \\" \\u00e9 \\\\"', '"ü→"', '""', "''"]
+    ),
+    st.sampled_from(
+        ['"""\n[not.a.table]\nk = 1 # text\n"""', "'''\n# no comment\n'''", '"""a""b"""']
+    ),
+    st.sampled_from(
+        ["[1, 2, # two\n   3,\n]", '["a",\n "b"]', '[[1], ["]"]]', "[{ a = 1 }, { b = [2] }]"]
+    ),
 )
 COMMENTS = st.sampled_from(["# plain", "# [commented.table]", "#k = 1", "    # indented", "# ünï"])
 
 
+IMPORTS = (
+    "",
+    "imports = []",
+    'imports = ["/a.toml"] # x',
+    'imports = [\n  "/a.toml", # first\n  "/b.toml"\n]',
+    'imports = [\n  "/a.toml",\n]',
+)
+DEFAULTS = ("", 'default_runtime_name = "runc"', "default_runtime_name = 'crun' # adm")
+
+
+class _TomlLines:
+    """A document that grows, and the marks by which an edit finds its lines."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+        self.lines: list[str] = []
+        self.keys: list[str] = []
+        self.headers: list[str] = []
+        self.marks = iter(range(10_000))
+        self.step = draw(st.sampled_from(["", "  "]))
+        self.spaced = draw(st.booleans())
+
+    def key(self, indent: str) -> None:
+        mark = f"m{next(self.marks)}"
+        name = self.draw(
+            st.sampled_from([mark, f'"{mark}.q"', f"{mark}.dotted.key", f"'{mark} l'"])
+        )
+        gap = self.draw(st.sampled_from([" = ", "=", "  =  "]))
+        tail = self.draw(st.sampled_from(["", "", " # why", "   "]))
+        self.lines.append(f"{indent}{name}{gap}{self.draw(VALUES)}{tail}")
+        if "\n" not in self.lines[-1]:
+            self.keys.append(mark)
+
+    def filler(self) -> None:
+        for _ in range(self.draw(st.integers(0, 2))):
+            self.lines.append(self.draw(st.one_of(st.just(""), COMMENTS)))
+
+    def section(self, name: str, own: list[str]) -> None:
+        indent = self.step * (name.count(".") - 3 * (CRI in name))
+        if self.spaced and self.lines:
+            self.lines.append("")
+        mark = f"h{next(self.marks)}"
+        marked = self.draw(st.booleans())
+        self.lines.append(f"{indent}[{name}] # {mark}" if marked else f"{indent}[{name}]")
+        self.headers += [mark] * marked
+        self.lines += [indent + self.step + text for text in own if text]
+        for _ in range(self.draw(st.integers(0, 3))):
+            self.key(indent + self.step)
+        self.filler()
+
+
 @st.composite
-def toml_cases(draw: st.DrawFn) -> Case:
-    marks = iter(range(10_000))
-    lines: list[str] = []
-    keys: list[str] = []
-    headers: list[str] = []
-    indented = draw(st.booleans())
-    spaced = draw(st.booleans())
+def toml_sections(draw: st.DrawFn) -> list[tuple[str, list[str]]]:
+    """Tables that we may touch, in any order, and others around them."""
     quote = draw(st.sampled_from(['"', "'"]))
-
-    def key_line(indent: str) -> None:
-        mark = f"m{next(marks)}"
-        name = draw(st.sampled_from([mark, f'"{mark}.q"', f"{mark}.dotted.key", f"'{mark} l'"]))
-        gap = draw(st.sampled_from([" = ", "=", "  =  "]))
-        tail = draw(st.sampled_from(["", "", " # why", "   "]))
-        lines.append(f"{indent}{name}{gap}{draw(VALUES)}{tail}")
-        if "\n" not in lines[-1]:
-            keys.append(mark)
-
-    def filler() -> None:
-        for _ in range(draw(st.integers(0, 2))):
-            lines.append(draw(st.one_of(st.just(""), COMMENTS)))
-
-    filler()
-    if draw(st.booleans()):
-        lines.append("version = 2")
-    imports = draw(st.sampled_from(["", "imports = []", 'imports = ["/a.toml"] # x',
-                                    'imports = [\n  "/a.toml", # first\n  "/b.toml"\n]',
-                                    'imports = [\n  "/a.toml",\n]']))  # fmt: skip
-    if imports:
-        lines.append(imports)
-    for _ in range(draw(st.integers(0, 3))):
-        key_line("")
     cri = f"plugins.{quote}{CRI}{quote}"
-    default = draw(st.sampled_from(["", 'default_runtime_name = "runc"', "default_runtime_name = 'crun' # adm"]))
-    known = [
-        ("plugins", []), (cri, ["sandbox_image = 'p' # img"]), (f"{cri}.containerd", [default]),
+    known: list[tuple[str, list[str]]] = [
+        ("plugins", []),
+        (cri, ["sandbox_image = 'p' # img"]),
+        (f"{cri}.containerd", [draw(st.sampled_from(DEFAULTS))]),
         (f"{cri}.containerd.runtimes", []),
         (f"{cri}.containerd.runtimes.runc", ['runtime_type = "io.containerd.runc.v2"']),
         (f"{cri}.containerd.runtimes.runc.options", ["SystemdCgroup = true"]),
         (f"{cri}.registry", []),
-    ]  # fmt: skip
+    ]
     chosen = [pair for pair in known if draw(st.booleans())]
     if draw(st.integers(0, 4)) == 0:
         chosen = list(draw(st.permutations(chosen)))
-    others = [(f"other{next(marks)}", []) for _ in range(draw(st.integers(0, 3)))]
+    others: list[tuple[str, list[str]]] = [
+        (f"other{number}", []) for number in range(draw(st.integers(0, 3)))
+    ]
     if others and draw(st.booleans()):
         others.append((f"{others[0][0]}.sub", []))
-    sections = others + chosen if draw(st.booleans()) else chosen + others
+    others_first: bool = draw(st.booleans())
+    sections = others + chosen if others_first else chosen + others
     if draw(st.integers(0, 5)) == 0:
         sections += [("[arr]", []), ("arr.sub", []), ("[arr]", [])]
-    for name, own in sections:
-        indent = "  " * (name.count(".") - 3 * (CRI in name)) if indented else ""
-        if spaced and lines:
-            lines.append("")
-        mark = f"h{next(marks)}"
-        lines.append(f"{indent}[{name}] # {mark}" if draw(st.booleans()) else f"{indent}[{name}]")
-        if lines[-1].endswith(mark):
-            headers.append(mark)
-        step = "  " if indented else ""
-        lines += [indent + step + text for text in own if text]
-        for _ in range(draw(st.integers(0, 3))):
-            key_line(indent + step)
-        filler()
-    text = "\n".join(lines) + draw(st.sampled_from(["", "\n", "\n", "\n\n"]))
-    edit, description = draw(line_edits(keys, headers, final=text.endswith("\n") or not text))
+    return sections
+
+
+@st.composite
+def toml_cases(draw: st.DrawFn) -> Case:
+    written = _TomlLines(draw)
+    written.filler()
+    heads = [draw(st.sampled_from(["", "version = 2"])), draw(st.sampled_from(IMPORTS))]
+    written.lines += [line for line in heads if line]
+    for _ in range(draw(st.integers(0, 3))):
+        written.key("")
+    for name, own in draw(toml_sections()):
+        written.section(name, own)
+    text = "\n".join(written.lines) + draw(st.sampled_from(["", "\n", "\n", "\n\n"]))
+    edit, description = draw(
+        line_edits(written.keys, written.headers, final=text.endswith("\n") or not text)
+    )
     if draw(st.integers(0, 3)) == 0:
         text, edit = text.replace("\n", "\r\n"), _with_crlf(edit)
     if draw(st.integers(0, 9)) == 0:
@@ -122,8 +158,15 @@ def toml_cases(draw: st.DrawFn) -> Case:
 
 @st.composite
 def toml_changes(draw: st.DrawFn) -> tuple[Change, ...]:
-    options = {"BinaryName": "/usr/local/nvidia/toolkit/nvidia-container-runtime", "SystemdCgroup": True}
-    table = {"runtime_type": "io.containerd.runc.v2", "container_annotations": ["a*"], "options": options}
+    options = {
+        "BinaryName": "/usr/local/nvidia/toolkit/nvidia-container-runtime",
+        "SystemdCgroup": True,
+    }
+    table = {
+        "runtime_type": "io.containerd.runc.v2",
+        "container_annotations": ["a*"],
+        "options": options,
+    }
     names = draw(st.sampled_from([("nvidia",), ("nvidia", "nvidia-cdi", "nvidia-legacy")]))
     runtimes = [Change(path=(*PREFIX, "runtimes", name), value=table) for name in names]
     more = [
@@ -144,7 +187,9 @@ def line_edits(
     """Edits of lines that are the document's own."""
     choices = ["prepend comment", "append table"] + ["append key-less comment"] * final
     choices += ["insert above key", "insert below key", "delete key", "change key"] * bool(keys)
-    choices += ["table above header", "comment above header", "comment below header"] * bool(headers)
+    choices += ["table above header", "comment above header", "comment below header"] * bool(
+        headers
+    )
     chosen = draw(st.lists(st.sampled_from(choices), min_size=1, max_size=3))
     edits: list[Edit] = []
     for number, choice in enumerate(chosen):
@@ -159,15 +204,28 @@ def line_edits(
     return edit, ", ".join(chosen)
 
 
-def _line_edit(choice: str, mark: str, number: int) -> Edit:  # noqa: C901 - one branch a kind
-    def edit(text: str) -> str:  # noqa: PLR0911
-        if choice == "prepend comment":
-            return f"# top {number}\n{text}"
-        if choice == "append table":
-            gap = "" if text.endswith("\n") or not text else "\n"
-            return f"{text}{gap}\n[admin{number}]\nz = {number}\n"
-        if choice == "append key-less comment":
-            return f"{text}# foot {number}\n"
+def _line_edit(choice: str, mark: str, number: int) -> Edit:
+    whole: dict[str, Edit] = {
+        "prepend comment": lambda text: f"# top {number}\n{text}",
+        "append table": lambda text: (
+            f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}"
+            f"\n[admin{number}]\nz = {number}\n"
+        ),
+        "append key-less comment": lambda text: f"{text}# foot {number}\n",
+    }
+    if choice in whole:
+        return whole[choice]
+    above = {
+        "insert above key": [f"new{number} = [ {number} ] # above"],
+        "table above header": [f"[admin{number}]", f"  z = {number}", ""],
+        "comment above header": [f"# above {number}"],
+    }
+    below = {
+        "insert below key": [f"  new{number} = {number}"],
+        "comment below header": [f"# below {number}"],
+    }
+
+    def edit(text: str) -> str:
         lines = text.split("\n")
         where = next((i for i, line in enumerate(lines) if _marked(line, mark)), None)
         if where is None:
@@ -176,16 +234,9 @@ def _line_edit(choice: str, mark: str, number: int) -> Edit:  # noqa: C901 - one
             del lines[where]
         elif choice == "change key":
             lines[where] = lines[where].split("=")[0] + f"= {number} # mine"
-        elif choice == "insert above key":
-            lines.insert(where, f"new{number} = [ {number} ] # above")
-        elif choice == "insert below key":
-            lines.insert(where + 1, f"  new{number} = {number}")
-        elif choice == "table above header":
-            lines[where:where] = [f"[admin{number}]", f"  z = {number}", ""]
-        elif choice == "comment above header":
-            lines.insert(where, f"# above {number}")
-        elif choice == "comment below header":
-            lines.insert(where + 1, f"# below {number}")
+        else:
+            lines[where + 1 : where + 1] = below.get(choice, [])
+            lines[where:where] = above.get(choice, [])
         return "\n".join(lines)
 
     return edit
@@ -206,15 +257,19 @@ def _behind_bom(edit: Edit) -> Edit:
     return lambda text: "\ufeff" + edit(text.removeprefix("\ufeff"))
 
 
-SCALARS = st.one_of(
-    st.integers(-(2**80), 2**80), st.booleans(), st.none(), st.text(max_size=8),
-    st.sampled_from(["1.50", "1E+5", "-0"]).map(lambda number: _Raw(number)),
-)  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class _Raw:
     spelling: str
+
+
+def _raw(spelling: str) -> _Raw:
+    return _Raw(spelling)
+
+
+SCALARS = st.one_of(
+    st.integers(-(2**80), 2**80), st.booleans(), st.none(), st.text(max_size=8),
+    st.sampled_from(["1.50", "1E+5", "-0"]).map(_raw),
+)  # fmt: skip
 
 
 @st.composite
@@ -257,7 +312,7 @@ def json_edits(draw: st.DrawFn, names: list[str], *, filled: bool) -> tuple[Edit
     choice = draw(st.sampled_from(choices))
     name = draw(st.sampled_from(names or [""]))
     if choice == "front":
-        return (lambda text: _front(text)), choice
+        return _front, choice
     if choice == "value":
         return (lambda text: text.replace(f'"{name}"', f'"{name}-renamed"', 1)), choice
     return (lambda text: text), choice
@@ -276,7 +331,9 @@ def _json_text(value: object, indent: str | None, outer: str, colon: str) -> str
     inner = outer + (indent or "")
     gap = ", " if indent is None else f",\n{inner}"
     if isinstance(value, dict):
-        parts = [json.dumps(k) + colon + _json_text(v, indent, inner, colon) for k, v in value.items()]
+        parts = [
+            json.dumps(k) + colon + _json_text(v, indent, inner, colon) for k, v in value.items()
+        ]
     else:
         parts = [_json_text(v, indent, inner, colon) for v in value]
     opening, closing = "{}" if isinstance(value, dict) else "[]"
