@@ -81,7 +81,7 @@ class Link:
         clock: Clock,
         log: Log,
     ) -> None:
-        """Take a connected socket; ``number`` tells its decisions from an earlier one's."""
+        """Take a non-blocking socket; ``number`` tells its decisions from an earlier link's."""
         self._socket = connected
         self._session = session
         self._number = number
@@ -96,7 +96,6 @@ class Link:
         self._announced = False
         self._register_by = clock.now() + REGISTRATION_TIMEOUT
         self._buffer = bytearray(_RECEIVE_BYTES)
-        connected.setblocking(False)  # noqa: FBT003 - the socket's own signature
 
     def serve(self) -> str:
         """Serve until the connection ends; return why, empty where we ended it.

@@ -153,6 +153,8 @@ class Plugin:
 
     def _connect_and_serve(self, number: int) -> str:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
+            # An engine that hangs accepts nothing: a connect that blocks would wait for ever.
+            connected.setblocking(False)  # noqa: FBT003 - the socket's own signature
             connected.connect(self._path)
             session = Session(self._identity, self._misunderstood)
             link = Link(
