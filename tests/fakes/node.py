@@ -49,6 +49,10 @@ class FakeTable:
         """Every process that can be seen."""
         yield from self.processes.values()
 
+    def named(self, prefixes: tuple[str, ...]) -> Iterator[ProcessFacts]:
+        """Every process whose name (comm) begins with one of these."""
+        yield from (each for each in self.all() if each.name.startswith(prefixes))
+
 
 @dataclass
 class FakeHandle:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from runtime_configs.model import EngineName
-from tests.fakes.node import SYSTEMD, FakeView, process
+from tests.fakes.node import SYSTEMD, FakeTable, FakeView, process
 from toolkit.engine.kubelet import endpoint, engine_of
 
 CONFIG = "/var/lib/kubelet/config.yaml"
@@ -28,15 +28,16 @@ JSON = b'{"kind": "KubeletConfiguration", \n "containerRuntimeEndpoint": "unix:/
 def test_the_kubelets_endpoint_is_read_where_it_is_set(
     arguments: tuple[str, ...], config: bytes, socket: str
 ) -> None:
-    kubelet = process(9, "/usr/bin/kubelet", *arguments)
-    found = endpoint((SYSTEMD, kubelet), FakeView({CONFIG: config}))
+    name = arguments[0].rpartition("/")[2].replace(" ", "-")
+    kubelet = process(9, "/usr/bin/x", *arguments, name=name)
+    found = endpoint(FakeTable(SYSTEMD, kubelet), FakeView({CONFIG: config}))
     assert found is not None
     assert found.socket == socket
 
 
 def test_no_kubelet_has_no_endpoint() -> None:
     others = (SYSTEMD, process(8, "/usr/local/bin/k3s", "k3s", "kubectl", "get", "pods"))
-    assert endpoint(others, FakeView()) is None
+    assert endpoint(FakeTable(*others), FakeView()) is None
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
-from runtime_configs.adapter import Placement
-from runtime_configs.model import EffectiveConfig, EngineName, HostView, Version
-from toolkit.engine import peer, sources, wait
+from runtime_configs.distros import DISTRIBUTIONS, Place, Sighting, identify
+from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
+from toolkit.engine import kubelet, peer, sources, wait
 from toolkit.engine.answers import LiveAnswer, Served
-from toolkit.engine.contradictions import Contradictions
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
@@ -23,8 +23,9 @@ from toolkit.engine.facts import (
 )
 from toolkit.engine.locate import Located, Locator, refuse_stranger
 from toolkit.engine.reload import Restarter, method
+from toolkit.engine.same_place import same_place
 from toolkit.engine.verify import shortcomings
-from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
+from toolkit.errors import EngineConfigError, EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import Commands
 from toolkit.host.paths import HostRoot
@@ -68,8 +69,24 @@ class BaseControl(ABC):
         self._host = host
         self._decode = decode
         self._locator = Locator(self.name, host.root, host.table)
-        self._socket = host.root.host_path(settings.socket.path)
-        self._access = host.root.access(self._socket)
+
+    @cached_property
+    def _socket(self) -> str:
+        """The engine's socket on the host: the declared one, the kubelet's, or a usual one."""
+        root, given = self._host.root, self._settings.socket
+        if given.declared:
+            return root.host_path(given.path)
+        served = kubelet.endpoint(self._host.table, self._host.view)
+        rows = [each.sockets for each in DISTRIBUTIONS if each.engine is self.name]
+        candidates = [given.path, *(socket for row in rows for socket in row)]
+        if served is not None and kubelet.engine_of(served.socket) is self.name:
+            candidates.insert(0, served.socket)
+        return next((each for each in candidates if peer.accepts(root.access(each))), given.path)
+
+    @property
+    def _access(self) -> str:
+        """Where this process opens the socket."""
+        return self._host.root.access(self._socket)
 
     @abstractmethod
     def _ask(self, access: str, deadline: float) -> LiveAnswer:
@@ -118,29 +135,20 @@ class BaseControl(ABC):
 
     def _assemble(self, located: Located, live: LiveAnswer, unreachable: str | None) -> HostFacts:
         process = located.process
-        arguments = process.arguments if process is not None else ()
-        running = self._config_option(arguments)
-        declared = self._settings.config
-        contradictions = Contradictions(self._host.root)
-        top_level = self._host.root.host_path(declared.path)
-        if running is not None and declared.declared:
-            contradictions.compare(f"top-level config ({declared.source})", declared.path, running)
-        elif running is not None:
-            top_level = running
         executable = self._executable(process)
+        version, version_source = self._version(live, executable)
+        place = self._place(process, version)
         read = sources.effective(
             sources.SourceRequest(
                 sources=self._settings.config_sources,
                 live=live.config,
-                dump=self._dump_command(executable, top_level) if executable else None,
-                file=top_level,
+                dump=self._dump_command(executable, place.top_level) if executable else None,
+                file=place.top_level,
             ),
             self._host.commands,
             self._host.view,
             self._decode,
         )
-        version, version_source = self._version(live, executable)
-        drop_in = self._settings.drop_in
         return HostFacts(
             engine=self.name,
             socket=self._socket,
@@ -148,16 +156,40 @@ class BaseControl(ABC):
             unreachable=unreachable,
             version=version,
             version_source=version_source,
-            top_level=top_level,
-            drop_in=self._host.root.host_path(drop_in.path) if drop_in is not None else None,
+            top_level=place.top_level,
+            drop_in=place.drop_in,
             effective=read.config,
             effective_source=read.source,
             executable=executable,
-            distribution="plain",
-            placement=Placement.PLAIN,
-            template=None,
-            warnings=contradictions.found,
+            distribution=place.distribution.name,
+            placement=place.placement,
+            template=place.template,
+            warnings=place.warnings,
+            refused=place.distribution.refuse,
         )
+
+    def _place(self, process: EngineProcess | None, version: Version | None) -> Place:
+        """Return the distribution's places for the change; what the user declared wins."""
+        root, settings = self._host.root, self._settings
+        running = self._config_option(process.arguments) if process is not None else None
+        declared = root.host_path(settings.config.path) if settings.config.declared else None
+        if declared is not None and running is not None and same_place(root, declared, running):
+            running = declared
+        drop_in = settings.drop_in
+        named = drop_in is not None and drop_in.declared
+        seen = Sighting(
+            engine=self.name,
+            socket=self._socket,
+            config=running,
+            unit=process.unit if process is not None else None,
+            version=version,
+            declared_config=declared,
+            declared_drop_in=root.host_path(drop_in.path) if drop_in and named else None,
+        )
+        try:
+            return identify(seen, self._host.view)
+        except ConfigError as error:
+            raise EngineConfigError(str(error), error.hint) from error
 
     def _executable(self, process: EngineProcess | None) -> str | None:
         """Return the engine's binary: the declared one, the running one, or one in the PATH."""

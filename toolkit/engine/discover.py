@@ -34,7 +34,7 @@ def choose_runtime(settings: Settings, root: HostRoot) -> EngineName:
         return settings.runtime
     table = ProcFs(root.proc)
     view = HostFilesView(root)
-    served = kubelet.endpoint(table.all(), view)
+    served = kubelet.endpoint(table, view)
     if served is not None:
         named = _kubelets_engine(served, root, table)
         if named is not None:

@@ -66,6 +66,8 @@ class HostFacts:
     template: str | None
     warnings: tuple[str, ...] = ()
     """Declared values that contradict the live daemon, each naming both."""
+    refused: str | None = None
+    """Why nothing can be set up on this distribution, and what to do instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

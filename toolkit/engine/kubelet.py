@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine.daemon_arguments import option
-from toolkit.host.processes import ProcessFacts
+from toolkit.host.processes import ProcessTable
 
+_NAMES = ("kubelet", "kubelite", "hyperkube", "k3s", "rke2")
 _KUBELETS = ("kubelet", "hyperkube")
 _EMBEDDED = re.compile(r"(k3s|rke2)(-server|-agent)?$")
 """The kubelet of k3s is a part of ``k3s server`` and ``k3s agent``."""
@@ -35,9 +35,9 @@ class Endpoint:
     """Where it was read, for a message."""
 
 
-def endpoint(processes: Iterable[ProcessFacts], view: HostView) -> Endpoint | None:
+def endpoint(table: ProcessTable, view: HostView) -> Endpoint | None:
     """Return the CRI endpoint of the kubelet that runs here, or None where none does."""
-    for process in processes:
+    for process in table.named(_NAMES):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         arguments = process.arguments[1:]
         said_by = f"{program} (PID {process.pid})"

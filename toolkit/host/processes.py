@@ -52,6 +52,9 @@ class ProcessTable(Protocol):
     def all(self) -> Iterator[ProcessFacts]:
         """Every process that can be seen."""
 
+    def named(self, prefixes: tuple[str, ...]) -> Iterator[ProcessFacts]:
+        """Every process whose name (comm) begins with one of these."""
+
 
 class Handle(Protocol):
     """One process, held so that its PID can't come to mean another one."""
@@ -133,6 +136,14 @@ class ProcFs:
         for entry in os.listdir(self._proc):
             if entry.isdecimal() and (process := self.find(int(entry))) is not None:
                 yield process
+
+    def named(self, prefixes: tuple[str, ...]) -> Iterator[ProcessFacts]:
+        """Every process whose name (comm) begins with one of these: one small file each is read."""
+        for entry in os.listdir(self._proc):
+            if entry.isdecimal() and (self._text(int(entry), "comm") or "").startswith(prefixes):
+                process = self.find(int(entry))
+                if process is not None:
+                    yield process
 
     def _text(self, pid: int, name: str) -> str | None:
         try:

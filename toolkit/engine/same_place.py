@@ -1,0 +1,34 @@
+"""Whether two names mean the same file: the user's and the running daemon's."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from toolkit.errors import HostPathError
+from toolkit.host.paths import HostRoot
+
+
+def same_place(root: HostRoot, declared: str, running: str) -> bool:
+    """Whether two host paths are one file, or one name in one directory; it need not exist.
+
+    The place on the host of a directory that is mounted into the container can't always be told,
+    its inode can.
+    """
+    try:
+        if root.resolve(declared) == root.resolve(running):
+            return True
+        seen, actual = root.access(declared), root.access(running)
+    except HostPathError:
+        return False
+    return _same_file(seen, actual) or (
+        posixpath.basename(seen) == posixpath.basename(actual)
+        and _same_file(posixpath.dirname(seen), posixpath.dirname(actual))
+    )
+
+
+def _same_file(first: str, second: str) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return False
