@@ -13,7 +13,8 @@ SCRIPTS := .ci/run $(shell grep -lE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' -r 
 .PHONY: help venv tools engines node demo test lint test-faults bench image lock protos clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf %-12s
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
 demo: venv ## watch the whole job on a private containerd (TOOLKIT_SOURCE_ROOT=DIR: real files)
 	@tools/debian-packages $(DEBIAN)
 	@$(AS_ROOT) tools/unpack-engines --demo
@@ -41,6 +42,9 @@ image: ## the container image
 
 lock: venv ## requirements.lock anew: the image's dependencies with their hashes
 	tools/lock
+
+protos: venv ## the engines' message modules anew from their declarations
+	$(PYTHON) tools/generate_protos.py
 
 venv: ## the virtual environment
 	@tools/venv

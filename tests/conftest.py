@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+
 import pytest
+
+REAL = ("engine", "node", "image")
+"""Markers of tests that continuous integration has to run: there a skip would hide a failure."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -11,3 +17,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the adapters give now into tests/golden, to be read in the diff",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    real = any(item.get_closest_marker(name) for name in REAL)
+    if real and report.skipped and os.environ.get("CI") == "true":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"not skipped under CI=true: {reason}"
+    return report

@@ -31,10 +31,15 @@ for path in systemd dbus; do
 done
 mount --no-mtab --move "$kept" /run
 rmdir "$kept"
+if [ -n "$SAMPLE_DRIVER" ]; then
+    mount --no-mtab -t tmpfs none /proc/driver
+    mkdir /proc/driver/nvidia
+fi
 exec "$@"
 """
 """Engines put shim sockets, FIFOs and runc's state below /run whatever --state says: a /run of the
-engine's own goes with its mount namespace, and so does every mount of a container."""
+engine's own goes with its mount namespace, and so does every mount of a container. SAMPLE_DRIVER
+makes an NVIDIA driver look loaded there, so that the payload's wrappers start what they wrap."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,8 @@ class Supervised:
         self.environment = dict(environment)
         self.restart_delay = 0.0
         """Seconds that a dead engine stays a zombie before the next one is started."""
+        self.sample_driver = False
+        """Make a driver look loaded to what the process starts; set before ``start``."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -71,7 +78,7 @@ class Supervised:
                 *(sys.executable, "-I", "-S", str(PROGRAM), str(self.directory)),
                 *(str(self.restart_delay), "--", *self.command),
             ),
-            env=self.environment,
+            env=self.environment | {"SAMPLE_DRIVER": "1" if self.sample_driver else ""},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
