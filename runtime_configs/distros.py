@@ -227,8 +227,8 @@ def _recognised(seen: Sighting, view: HostView) -> Distribution:
         (MICROK8S, lambda: unit.startswith("snap.microk8s") or "/microk8s/" in paths),
         (GKE, lambda: system.get("ID") == "cos"),
         (KIND, lambda: bool(view.glob("/kind/*"))),
-        (MINIKUBE, lambda: bool(view.glob("/var/lib/minikube/*"))),
-        (EKS, lambda: bool(view.glob("/etc/eks/*"))),
+        (MINIKUBE, lambda: bool(view.glob("/var/lib/minikube/certs/*"))),
+        (EKS, lambda: bool(view.glob("/etc/eks/*") or view.glob("/etc/eks/*/*"))),
         (KUBEADM, lambda: bool(view.glob("/etc/kubernetes/*"))),
     )
     return next((row for row, test in tests if test()), PLAIN)

@@ -66,7 +66,8 @@ def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:
         handlers[LEGACY_DEFAULT] = legacy
     default = default_of(merged, request, era)
     ours = {each.name for each in request.desired.handlers}
-    if default not in handlers and default not in ours:
+    reported = () if request.effective is None else request.effective.handlers
+    if default not in handlers and default not in ours and default in (RUNC, *reported):
         yield Base(name=default, table=_reported(default, request))
     for name in dict.fromkeys([default, RUNC, "crun", *handlers]):
         if name in handlers and name not in ours and _is_low_level(handlers[name], request):

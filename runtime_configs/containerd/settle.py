@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from runtime_configs.adapter import ConfigRequest
+from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.handlers import binary_of, legacy_default
@@ -26,6 +26,9 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
     if _missing(_merged(result, request, top_level, era), request, era) is None:
         return
     files = read_files(request, result.view, top_level)
+    if request.placement is Placement.DROP_IN_ONLY and all(each.path != ours for each in files):
+        result.note(f"{top_level} does not import {ours} itself: its owner has to take it up")
+        return
     for each in _after(files, ours):
         changes = list(_overruled(each.document, request))
         if changes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from typing import Any
 
 from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd.adapter import ContainerdAdapter
@@ -102,11 +103,9 @@ def apply(edits: EditSet, files: MemoryFiles) -> dict[str, str]:
     return {each.path: (each.after or b"").decode() for each in edits.edits}
 
 
-def cri(text: str, plugin: str = V2) -> dict[str, dict[str, dict[str, dict[str, object]]]]:
+def cri(text: str, plugin: str = V2) -> dict[str, Any]:
     """Return the CRI table of a file's text."""
-    found: dict[str, dict[str, dict[str, dict[str, object]]]] = tomllib.loads(text)["plugins"][
-        plugin
-    ]
+    found: dict[str, Any] = tomllib.loads(text)["plugins"][plugin]
     return found
 
 
