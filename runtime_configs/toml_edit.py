@@ -152,11 +152,7 @@ class _Document:
         if not self.statements:
             self.insertions[len(self.text)] += lines
             return
-        place = self._before(0)
-        if not self.text[:place].strip():
-            # A comment at the very top may speak of the file: k0s reads the first line.
-            place = self.statements[0].start
-        self.insertions[place] += [*lines, self.newline]
+        self.insertions[self._before(0)] += [*lines, self.newline]
 
     def _dotted(self, path: KeyPath) -> int | None:
         """Return the last dotted key that makes the table which ``path`` would stand in."""
@@ -177,8 +173,8 @@ class _Document:
         key_indent = indent + self._key_step
         header = f"{indent}[{'.'.join(self._spelled(path, 0))}]{self.newline}"
         first = not self.text[:place].strip() and not self.insertions.get(place)
-        after_blank = (
-            self.text.endswith(("\n\n", "\n\r\n"), 0, place) and not self.insertions.get(place)
+        after_blank = self.text.endswith(("\n\n", "\n\r\n"), 0, place) and not self.insertions.get(
+            place
         )
         blank = "" if first or after_blank or not self._blank_habit else self.newline
         return blank + header + "".join(self._lines(key_indent, pairs))
@@ -265,14 +261,17 @@ class _Document:
         return end
 
     def _before(self, index: int) -> int:
-        """Return where text before a statement goes: before comments that lead up to it."""
+        """Return where text before a statement goes: before comments that lead up to it.
+
+        A comment at the very top may speak of the file (k0s reads the first line): it stays first.
+        """
         place = self.statements[index].start
         while place > 0:
             start = self.text.rfind("\n", 0, place - 1) + 1
             if not self.text[start:place].lstrip().startswith("#"):
                 break
             place = start
-        return place
+        return place if self.text[:place].strip() else self.statements[index].start
 
     def _spliced(self) -> str:
         splices = [(start, end, 1, value) for start, end, value in self.replacements]

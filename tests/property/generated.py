@@ -126,10 +126,11 @@ def toml_sections(draw: st.DrawFn) -> list[tuple[str, list[str]]]:
     others: list[tuple[str, list[str]]] = [
         (f"other{number}", []) for number in range(draw(st.integers(0, 3)))
     ]
-    if others and draw(st.booleans()):
+    nested: bool = draw(st.booleans())
+    if others and nested:
         others.append((f"{others[0][0]}.sub", []))
-    others_first: bool = draw(st.booleans())
-    sections = others + chosen if others_first else chosen + others
+    order: list[int] = draw(st.permutations([0, 1]))
+    sections = [pair for index in order for pair in (others, chosen)[index]]
     if draw(st.integers(0, 5)) == 0:
         sections += [("[arr]", []), ("arr.sub", []), ("[arr]", [])]
     return sections
