@@ -195,7 +195,9 @@ def _supervisor(node: Node, facts: HostFacts) -> Iterator[Finding]:
 def _payload(node: Node, facts: HostFacts | None) -> Finding:
     effective = None if facts is None else facts.effective
     try:
-        low_level = low_level_runtimes(effective, node.root, node.settings)
+        process = None if facts is None else facts.process
+        search_path = () if process is None else process.search_path
+        low_level = low_level_runtimes(effective, node.root, node.settings, search_path)
         plan = node.installer.plan(low_level)
     except ToolkitError as error:
         return _problem("payload", error.message, error.hint)

@@ -59,7 +59,8 @@ def make_plan(
         facts = look(node, control, clock, patience=patience)
     for warning in facts.warnings:
         log.warning("facts.contradiction", warning)
-    low_level = low_level_runtimes(facts.effective, node.root, node.settings)
+    search_path = () if facts.process is None else facts.process.search_path
+    low_level = low_level_runtimes(facts.effective, node.root, node.settings, search_path)
     plan = build(
         settings=node.settings,
         facts=facts,

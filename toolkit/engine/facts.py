@@ -41,6 +41,8 @@ class EngineProcess:
     unit: str | None
     """The systemd unit that owns it, from its cgroup; of a child (k3s) the owning service's."""
     parent_pid: int
+    search_path: tuple[str, ...] = ()
+    """The directories of its ``PATH``: where it finds a low-level runtime that is only named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ def engine_process(process: ProcessFacts, table: ProcessTable, host_root: str) -
         supervisor=supervisor,
         unit=unit,
         parent_pid=process.parent_pid,
+        search_path=process.search_path,
     )
 
 

@@ -26,7 +26,7 @@ class Clock(Protocol):
         """Wait; raises InterruptedBySignalError when a termination signal is pending or arrives."""
 
     def check(self) -> None:
-        """A safe point; raises InterruptedBySignalError when a termination signal is pending."""
+        """Be a safe point: raises InterruptedBySignalError when a termination signal is pending."""
 
 
 class SystemClock:
@@ -47,7 +47,7 @@ class SystemClock:
                 return
 
     def check(self) -> None:
-        """A safe point; raises InterruptedBySignalError when a termination signal is pending."""
+        """Be a safe point: raises InterruptedBySignalError when a termination signal is pending."""
         self.sleep(0.0)
 
 
@@ -63,7 +63,7 @@ class UninterruptedClock:
         time.sleep(seconds)
 
     def check(self) -> None:
-        """A safe point at which nothing is taken."""
+        """Be a safe point at which nothing is taken."""
 
 
 def block_termination_signals() -> None:

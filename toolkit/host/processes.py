@@ -36,6 +36,8 @@ class ProcessFacts:
     arguments: tuple[str, ...]
     cgroup: str
     """The text of /proc/PID/cgroup."""
+    search_path: tuple[str, ...] = ()
+    """The directories of its ``PATH``, in which it looks its helpers up."""
 
     @property
     def unit(self) -> str | None:
@@ -129,6 +131,7 @@ class ProcFs:
             executable=self._executable(pid),
             arguments=tuple(command_line.removesuffix("\0").split("\0")) if command_line else (),
             cgroup=self._text(pid, "cgroup") or "",
+            search_path=self._search_path(pid),
         )
 
     def all(self) -> Iterator[ProcessFacts]:
@@ -151,6 +154,12 @@ class ProcFs:
                 return file.read().decode(errors="surrogateescape")
         except OSError:  # it ended, or the kernel says ESRCH in the middle of reading
             return None
+
+    def _search_path(self, pid: int) -> tuple[str, ...]:
+        for variable in (self._text(pid, "environ") or "").split("\0"):
+            if variable.startswith("PATH="):
+                return tuple(each for each in variable[5:].split(":") if each.startswith("/"))
+        return ()
 
     def _executable(self, pid: int) -> str | None:
         try:

@@ -53,15 +53,19 @@ class LowLevelRuntimes:
 
 
 def low_level_runtimes(
-    effective: EffectiveConfig | None, root: HostRoot, settings: Settings
+    effective: EffectiveConfig | None,
+    root: HostRoot,
+    settings: Settings,
+    search_path: tuple[str, ...] = (),
 ) -> LowLevelRuntimes:
     """Take them from the settings, else from the engine's handlers, the default one first.
 
+    ``search_path`` is the engine's own: a runtime that is only named is what the engine would find.
     A handler whose binary is an NVIDIA runtime is never one: that runtime would start itself for
     ever. What it names in its own ``config.toml`` is taken in its place.
     """
     given = settings.runtime_config.runtimes
-    finder = _Finder(root)
+    finder = _Finder(root, tuple(dict.fromkeys((*search_path, *_DIRECTORIES))))
     if given:
         found = [path for each in given for path in finder.low_level(each)]
         chosen = given
@@ -99,6 +103,7 @@ def _is_oci(handler: ServedHandler) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Finder:
     root: HostRoot
+    directories: tuple[str, ...]
 
     def low_level(self, binary: str, depth: int = 0) -> tuple[str, ...]:
         """Return the low-level runtimes behind a binary: itself unless it is an NVIDIA one."""
@@ -112,7 +117,9 @@ class _Finder:
 
     def in_search_path(self, name: str) -> str | None:
         """Return the absolute path of a runtime that is there, or None."""
-        places = [name] if name.startswith("/") else [f"{place}/{name}" for place in _DIRECTORIES]
+        places = (
+            [name] if name.startswith("/") else [f"{place}/{name}" for place in self.directories]
+        )
         for path in places:
             access = self._access(path)
             if access is not None and access.is_file() and os.access(access, os.X_OK):
