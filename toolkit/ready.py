@@ -29,6 +29,11 @@ def start_time_of(pid: str = "self", proc: str = "/proc") -> str:
         return file.read().rsplit(")", 1)[1].split()[19]
 
 
+def content() -> str:
+    """Return what the file holds while this process vouches for it."""
+    return f"pid={os.getpid()}\nstart_time={start_time_of()}\nboot_id={boot_id()}\n"
+
+
 class ReadyFile:
     """The file's appearance and removal. Raises HostPathError where the disk refuses."""
 
@@ -40,8 +45,7 @@ class ReadyFile:
     def make(self) -> None:
         """Say that all is served."""
         self._writer.make_directories(posixpath.dirname(self.path))
-        content = f"pid={os.getpid()}\nstart_time={start_time_of()}\nboot_id={boot_id()}\n"
-        self._writer.write(self.path, content.encode(), FileMetadata(mode=0o644))
+        self._writer.write(self.path, content().encode(), FileMetadata(mode=0o644))
 
     def remove(self) -> None:
         """Say that it is not, or may not be."""

@@ -90,8 +90,17 @@ class Watch:
     answers: tuple[str, str, str, str, str] = ("", "", "", "", "")
 
 
-def become_idle(resident: Resident, lock: Lock, watch: Watch, command: Sequence[str]) -> None:
-    """Exec into the idle process; ``command`` is what it execs back into. Does not return."""
+def become_idle(
+    resident: Resident,
+    lock: Lock,
+    watch: Watch,
+    command: Sequence[str],
+    program: Sequence[str] = (idle.__file__,),
+) -> None:
+    """Exec into the idle process; ``command`` is what it execs back into. Does not return.
+
+    ``program`` is what is run in its place and understands its arguments after its own ones.
+    """
     os.set_inheritable(lock.fd, True)  # noqa: FBT003 - takes no keyword
     if resident.listener_fd >= 0:
         os.set_inheritable(resident.listener_fd, True)  # noqa: FBT003 - the same
@@ -100,7 +109,7 @@ def become_idle(resident: Resident, lock: Lock, watch: Watch, command: Sequence[
         sys.executable,
         "-I",
         "-S",
-        idle.__file__,
+        *program,
         str(watch.interval),
         str(watch.rest),
         str(resident.listener_fd),

@@ -1,0 +1,139 @@
+"""What stays resident in NRI mode: the plugin, and the idle process's watch beside it.
+
+Run as ``python -I -S resident.py SETTINGS IDLE-ARGUMENTS`` in place of the daemon, as
+``toolkit.idle`` is in the other modes, with the same arguments after the first one: the set-up's
+libraries alone would be more than all that is to stay. It becomes the daemon again when a signal
+is pending or a watched file differs, after the engine has been left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from toolkit.nri.plugin import NriStatus, Plugin
+    from toolkit.settings import Settings
+
+WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
+PROBE_SECONDS = 0.5
+"""With ``--health-address``: how old the state in an answer to a probe may be."""
+
+
+def program(settings: Settings, *, socket_path: str) -> tuple[str, str]:
+    """Return this program and its first argument, for ``residency.become_idle``.
+
+    ``socket_path`` is the NRI socket as this process reaches it.
+    """
+    document = {
+        "index": settings.nri.index,
+        "socket": settings.nri.socket,
+        "namespace": settings.nri.namespace,
+        "management_namespaces": settings.nri.management_namespaces,
+        "cdi_kind": settings.cdi.kind,
+        "socket_path": socket_path,
+        "log_format": settings.log_format.value,
+        "debug": settings.debug,
+    }
+    return __file__, json.dumps(document)
+
+
+class ReadyMark:
+    """The ready file while the plugin serves: there when the engine has it registered.
+
+    Its directory is on a temporary file system that belongs to the installer alone, so this is
+    apart from the one writer of the host's files, whose modules would cost 5 MB.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def follow(self, status: NriStatus) -> None:
+        """Make or remove it. Raises OSError where the disk refuses."""
+        if status.ready:
+            from toolkit.ready import content
+
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            beside = f"{self._path}.new"
+            with open(beside, "w", encoding="ascii") as file:
+                file.write(content())
+            os.replace(beside, self._path)
+        else:
+            self.remove()
+
+    def remove(self) -> None:
+        """Say that nothing is served."""
+        try:  # noqa: SIM105 - contextlib is not imported here
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass
+
+
+def main(arguments: list[str]) -> None:
+    """Serve and watch until something happens, then become the daemon again."""
+    from toolkit import logs
+    from toolkit.nri.plugin import Plugin
+    from toolkit.settings import NriSettings
+
+    document, (interval, rest, listener, ready_file) = json.loads(arguments[0]), arguments[1:5]
+    answers, count = arguments[7:12], int(arguments[12])
+    files, command = arguments[13 : 13 + count], arguments[13 + count :]
+    logs.configure(document["log_format"], debug=document["debug"])
+    mark = ReadyMark(ready_file)
+    plugin = Plugin(
+        NriSettings(
+            enabled=True,
+            index=document["index"],
+            socket=document["socket"],
+            namespace=document["namespace"],
+            management_namespaces=tuple(document["management_namespaces"]),
+        ),
+        cdi_kind=document["cdi_kind"],
+        socket_path=document["socket_path"],
+        on_state=mark.follow,
+    )
+    plugin.start()
+    watch = Watched(interval=float(interval), rest=float(rest), files=files)
+    reason = watch.until_something_happens(plugin, int(listener), answers)
+    plugin.stop()
+    mark.remove()
+    environment = {**os.environ, WOKEN_VARIABLE: reason}
+    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
+
+
+class Watched:
+    """The files whose change makes the daemon look; times in seconds."""
+
+    def __init__(self, *, interval: float, rest: float, files: list[str]) -> None:
+        """``files`` holds paths and their signatures in turn; an interval of 0 is never."""
+        self._interval = interval
+        self._rest = rest
+        self._files = files
+
+    def until_something_happens(self, plugin: Plugin, listener: int, answers: list[str]) -> str:
+        """Wait until a signal is pending or a file differs, answering probes; return which."""
+        import time
+
+        from toolkit import idle
+
+        now = time.monotonic()
+        earliest, next_look = now + self._rest, now + self._interval
+        while True:
+            wait = max(0.0, next_look - now) if self._interval > 0 else 3600.0
+            if listener >= 0:
+                wait = min(wait, PROBE_SECONDS)
+            if idle.wait(wait, listener, plugin.status.ready, answers):
+                return "signal"
+            now = time.monotonic()
+            if self._interval > 0 and now >= next_look:
+                next_look = now + self._interval
+                found = idle.difference("", "", self._files)
+                if found and now >= earliest:
+                    return found
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+    main(sys.argv[1:])
