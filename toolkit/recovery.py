@@ -54,6 +54,7 @@ def _settle(node: Node, intent: Record, record: Record | None) -> Record | None:
         node.store.commit(done)
         if done.payload is not None:
             node.installer.commit(PayloadRecord.from_json(done.payload))
+        node.spec.commit()
         log.step("recovery.finished", "it had come to its end; the engine serves the handlers")
         return done
     try:

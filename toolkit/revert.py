@@ -205,6 +205,7 @@ class Revert:
         self, record: Record, control: EngineControl | None, *, purge: bool
     ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         """Remove the payload unless something on the node still needs it."""
+        self._node.spec.remove()
         if record.payload is None:
             self._node.store.drop(record)
             return "none", (), ()

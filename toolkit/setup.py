@@ -120,6 +120,8 @@ def set_up(
         log.step("plan.empty", "nothing differs", reason=plan.reload.reason)
         process = None if plan.facts is None else plan.facts.process
         outcome = Outcome(record=record, reload=None, process=process)
+        node.spec.apply(clock)
+        node.spec.commit()
     else:
         if repair:
             for change in plan.differing:

@@ -84,6 +84,7 @@ class Transaction:
             raise
         if record_in_force.payload is not None:
             self._node.installer.commit(PayloadRecord.from_json(record_in_force.payload))
+        self._node.spec.commit()
         return Outcome(
             record=record_in_force, reload=report, process=_serving(plan, report), changed=True
         )
@@ -161,6 +162,7 @@ class Transaction:
                 path=plan.payload.toolkit_dir,
                 digest=plan.payload.digest[:12],
             )
+        self._node.spec.apply(self._clock)
         for change in plan.differing:
             self._clock.check()
             write_file(self._node, change.path, change.after, _metadata(intent, change.path))
@@ -302,6 +304,7 @@ def undo(
         if not staged:
             bring_up(control, mode, process or process_of(intent), clock, deadline)
         control.verify(state_before(record, intent), clock, deadline)
+    node.spec.undo()
     if intent.payload is not None:
         node.installer.undo(PayloadRecord.from_json(intent.payload))
     node.store.abandon(intent, record)
