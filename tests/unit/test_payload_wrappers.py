@@ -1,0 +1,188 @@
+"""The wrappers, run by real shells."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from toolkit.payload.source import CLI, CTK, HOOK, RUNTIMES, WRAPPED
+from toolkit.payload.wrappers import wrapper
+
+SHELLS = [
+    shell
+    for shell in (["/bin/dash"], ["/bin/bash", "--posix"], ["/bin/busybox", "sh"])
+    if Path(shell[0]).exists()
+]
+LOADED = Path("/sys/module/nvidia").exists() or Path("/proc/driver/nvidia").exists()
+"""A GPU machine: there the wrappers of the runtimes go the other way."""
+
+_REPORT = """\
+#!{python} -IS
+import json, os, sys
+report = {{"name": {name!r}, "argv": sys.argv[1:], "pid": os.getpid(), "env": dict(os.environ)}}
+with open({path!r}, "w") as file:
+    json.dump(report, file)
+sys.stderr.flush()
+"""
+
+
+class Directory:
+    """A toolkit directory whose programs, and whose low-level runtime, tell how they were run."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True)
+        self.path = path
+        self.report = path / "report.json"
+        self.runc = path / "run c's"
+        self._program(self.runc, "runc")
+        for name in WRAPPED:
+            self._program(path / f"{name}.real", f"{name}.real")
+            (path / name).write_bytes(wrapper(name, str(path), str(self.runc)))
+            (path / name).chmod(0o755)
+
+    def _program(self, path: Path, name: str) -> None:
+        path.write_text(
+            _REPORT.format(python=sys.executable, name=name, path=os.fspath(self.report))
+        )
+        path.chmod(0o755)
+
+    def run(
+        self, name: str, *arguments: str, shell: list[str] | None = None, **env: str
+    ) -> dict[str, object]:
+        """Start a wrapper with this environment alone; nothing may be said on the way."""
+        command = [*(shell or []), os.fspath(self.path / name), *arguments]
+        with subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            said = process.communicate()
+        assert said == (b"", b"")
+        assert process.returncode == 0
+        report: dict[str, object] = json.loads(self.report.read_text())
+        assert process.pid == report["pid"]
+        return report
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Directory:
+    return Directory(tmp_path_factory.mktemp("a b") / 'it\'s $HOME "toolkit"')
+
+
+def environment(report: Mapping[str, object]) -> dict[str, str]:
+    found = report["env"]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: Path(shell[0]).name)
+@pytest.mark.parametrize("name", WRAPPED)
+def test_arguments_arrive_unchanged_in_every_shell(
+    directory: Directory, shell: list[str], name: str
+) -> None:
+    arguments = ["", " ", "a b", 'say "hi"', "it's", "$HOME `id` \\", "-", "--", "*", "x\ny\n"]
+    assert arguments == directory.run(name, *arguments, shell=shell)["argv"]
+    assert directory.run(name, shell=shell)["argv"] == []
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=6)
+)
+def test_any_arguments_arrive_unchanged(directory: Directory, arguments: list[str]) -> None:
+    assert arguments == directory.run(RUNTIMES[0], *arguments)["argv"]
+    assert arguments == directory.run(HOOK, *arguments)["argv"]
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_no_program_of_the_search_path_is_needed(directory: Directory, name: str) -> None:
+    report = directory.run(name, PATH="/nonexistent")
+    assert report["name"] in (f"{name}.real", "runc")
+
+
+@pytest.mark.skipif(LOADED, reason="a driver is loaded on this machine")
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_without_a_driver_the_low_level_runtime_runs_with_an_untouched_environment(
+    directory: Directory, name: str
+) -> None:
+    report = directory.run(name, "create", PATH="/usr/bin", HOME="/root")
+    assert report["name"] == "runc"
+    found = environment(report)
+    assert {"PATH": "/usr/bin", "HOME": "/root"}.items() <= found.items()
+    assert not {"NVIDIA_CTK_CONFIG_FILE_PATH", "XDG_CONFIG_HOME", "LD_LIBRARY_PATH"} & set(found)
+
+
+def test_the_command_line_tool_finds_its_own_libraries(directory: Directory) -> None:
+    found = environment(directory.run(CLI, PATH="/usr/bin", LD_LIBRARY_PATH="/opt/lib"))
+    assert found["LD_LIBRARY_PATH"] == f"{directory.path}:/opt/lib"
+    assert found["PATH"] == f"{directory.path}:/usr/bin"
+
+
+def test_an_empty_search_path_gets_no_current_directory(directory: Directory) -> None:
+    found = environment(directory.run(CLI, LD_LIBRARY_PATH="", PATH=""))
+    assert found["LD_LIBRARY_PATH"] == str(directory.path)
+    assert found["PATH"] == str(directory.path)
+
+
+def test_the_hook_reads_the_installed_config(directory: Directory) -> None:
+    found = environment(directory.run(HOOK))
+    config = directory.path / ".config/nvidia-container-runtime/config.toml"
+    assert found["NVIDIA_CTK_CONFIG_FILE_PATH"] == str(config)
+    assert found["XDG_CONFIG_HOME"] == str(directory.path / ".config")
+    assert "LD_LIBRARY_PATH" not in environment(directory.run(CTK))
+
+
+def with_driver(*command: str) -> list[str]:
+    """Return a command that runs where a driver looks loaded, in a mount namespace of its own."""
+    script = 'mount -t tmpfs none /proc/driver && mkdir /proc/driver/nvidia && exec "$@"'
+    start = ["unshare", "--mount", "--propagation=private", "/bin/sh", "-c", script, "sh"]
+    return [*start, *command]
+
+
+needs_mounts = pytest.mark.skipif(
+    os.geteuid() != 0
+    or shutil.which("unshare") is None
+    or subprocess.run(with_driver("true"), capture_output=True, check=False).returncode != 0,
+    reason="needs root and a mount namespace",
+)
+
+
+@needs_mounts
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_with_a_driver_the_real_runtime_runs_with_its_config(
+    directory: Directory, name: str
+) -> None:
+    report = directory.run(name, "a b", "", shell=with_driver(), PATH="/usr/bin:/bin")
+    assert report["name"] == f"{name}.real"
+    assert report["argv"] == ["a b", ""]
+    found = environment(report)
+    assert found["PATH"] == f"{directory.path}:/usr/bin:/bin"
+    config = directory.path / ".config/nvidia-container-runtime/config.toml"
+    assert found["NVIDIA_CTK_CONFIG_FILE_PATH"] == str(config)
+
+
+@needs_mounts
+def test_with_a_driver_but_without_the_real_file_the_low_level_runtime_runs(
+    tmp_path: Path,
+) -> None:
+    directory = Directory(tmp_path / "toolkit")
+    (directory.path / f"{RUNTIMES[0]}.real").unlink()
+    assert directory.run(RUNTIMES[0], shell=with_driver(), PATH="/usr/bin:/bin")["name"] == "runc"
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_every_wrapper_passes_shellcheck(tmp_path: Path, name: str) -> None:
+    program = shutil.which("shellcheck")
+    if program is None:
+        pytest.skip("no shellcheck here")
+    script = tmp_path / name
+    script.write_bytes(wrapper(name, "/usr/local/nvidia/toolkit", "/usr/bin/runc"))
+    # SC2123: the search path is meant.
+    subprocess.run([program, "-s", "sh", "--exclude=SC2123", os.fspath(script)], check=True)
