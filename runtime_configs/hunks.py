@@ -92,6 +92,8 @@ def _place(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
 
 def _inside_lines(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
     """Look for what is new without the characters that its lines had before, as at a file's end."""
+    if not hunk.old:
+        return None
     head = _common(hunk.old, hunk.new)
     tail = _common(hunk.old[head:][::-1], hunk.new[head:][::-1])
     new = hunk.new[head : len(hunk.new) - tail]

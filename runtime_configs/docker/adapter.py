@@ -132,7 +132,7 @@ class DockerAdapter:
 def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Change]:
     desired, path = request.desired, request.top_level
     for key in ("runtimes", "features"):
-        if not isinstance(data.get(key) or {}, Mapping):
+        if data.get(key) is not None and not isinstance(data[key], Mapping):
             raise ConfigError(
                 path, f'"{key}" is no object', "dockerd would refuse it: mend the file"
             )

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+
+import pytest
+
+from runtime_configs.adapter import ConfigRequest
+from runtime_configs.crio.adapter import CrioAdapter
+from runtime_configs.model import ConfigError, DesiredHandlers, Format, RuntimeHandler
+from tests.fakes.host_tree import HostTree
+
+TOP = "/etc/crio/crio.conf"
+DROP_IN = "/etc/crio/crio.conf.d/99-nvidia.toml"
+BINARY = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
+REQUEST = ConfigRequest(
+    desired=DesiredHandlers(
+        handlers=(RuntimeHandler(name="nvidia", binary_path=BINARY),), default="nvidia"
+    ),
+    top_level=TOP,
+    drop_in=DROP_IN,
+)
+LIVE = b"""
+[crio.runtime]
+default_runtime = "runc"
+[crio.runtime.runtimes.runc]
+runtime_path = "/usr/bin/runc"
+runtime_config_path = "/etc/x"
+platform_runtime_paths = { "linux/arm64" = "/a" }
+inherit_default_runtime = true
+monitor_path = "/usr/bin/conmon"
+default_annotations = { "a.b/c" = "d" }
+allowed_annotations = []
+[crio.runtime.runtimes.kata]
+runtime_path = "/usr/bin/kata"
+runtime_type = "vm"
+"""
+
+
+def handler(request: ConfigRequest, files: dict[str, bytes]) -> object:
+    edits = CrioAdapter().edits(request, HostTree(files)).edits
+    assert [edit.path for edit in edits] == [DROP_IN]
+    return tomllib.loads((edits[0].after or b"").decode())["crio"]["runtime"]["runtimes"]["nvidia"]
+
+
+def test_a_handler_has_the_fields_of_the_default_one_but_those_that_lead_past_our_binary() -> None:
+    request = replace(REQUEST, effective=CrioAdapter().effective(LIVE))
+    assert handler(request, {}) == {
+        "runtime_path": BINARY,
+        "runtime_type": "oci",
+        "monitor_path": "/usr/bin/conmon",
+        "default_annotations": {"a.b/c": "d"},
+    }
+
+
+def test_fields_come_from_the_files_where_the_engine_cannot_be_asked() -> None:
+    assert handler(REQUEST, {TOP: LIVE}) == handler(
+        replace(REQUEST, effective=CrioAdapter().effective(LIVE)), {}
+    )
+
+
+def test_our_own_handler_is_never_what_is_inherited_from() -> None:
+    ours = LIVE.replace(b'"runc"\n[', b'"nvidia"\n[') + (
+        b'[crio.runtime.runtimes.nvidia]\nruntime_path = "%s"\nmonitor_path = "/old"\n'
+        % BINARY.encode()
+    )
+    request = replace(REQUEST, effective=CrioAdapter().effective(ours))
+    assert "/usr/bin/conmon" in str(handler(request, {}))
+
+
+def test_a_virtual_machine_as_default_gives_no_fields() -> None:
+    live = LIVE.replace(b'default_runtime = "runc"', b'default_runtime = "kata"')
+    request = replace(REQUEST, effective=CrioAdapter().effective(live))
+    assert "monitor_path" in str(handler(request, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "refused"),
+    [
+        ("zz", b'[crio.runtime]\ndefault_runtime = "runc"\n', True),
+        ("zz", b'[crio.runtime]\ndefault_runtime = "nvidia"\n', False),
+        ("zz", b'[crio.runtime.runtimes.nvidia]\nruntime_path = "/else"\n', True),
+        (".hidden", b'[crio.runtime]\ndefault_runtime = "runc"\n', False),
+        ("10-a", b'[crio.runtime]\ndefault_runtime = "runc"\n', False),
+        ("zz", b"[crio.image]\n", False),
+    ],
+)
+def test_a_later_file_that_takes_our_change_back_is_refused(
+    name: str,
+    content: bytes,
+    refused: bool,  # noqa: FBT001 - a parameter of the table
+) -> None:
+    tree = HostTree({f"/etc/crio/crio.conf.d/{name}": content})
+    if not refused:
+        assert CrioAdapter().edits(REQUEST, tree).edits
+        return
+    with pytest.raises(ConfigError, match=f"/{name}: it is read after"):
+        CrioAdapter().edits(REQUEST, tree)
+
+
+def test_a_file_that_does_not_parse_stops_the_set_up() -> None:
+    with pytest.raises(ConfigError, match=r"10-x: .*line 2"):
+        CrioAdapter().edits(REQUEST, HostTree({"/etc/crio/crio.conf.d/10-x": b"a = [\n"}))
+
+
+def test_the_hook_is_a_file_of_its_own_and_warns_of_a_directory_that_is_not_read() -> None:
+    live = b'[crio.runtime]\nhooks_dir = ["/etc/hooks"]\n'
+    request = replace(
+        REQUEST,
+        crio_hook_path="/usr/share/hooks/oci.json",
+        hook_binary="/t/nvidia-container-runtime-hook",
+        effective=CrioAdapter().effective(live),
+    )
+    edits = CrioAdapter().edits(request, HostTree({}))
+    assert [(edit.path, edit.format) for edit in edits.edits] == [
+        ("/usr/share/hooks/oci.json", Format.OPAQUE)
+    ]
+    assert "--hooks-dir" in edits.notes[0]
+    after = edits.edits[0].after or b""
+    again = CrioAdapter().edits(request, HostTree({"/usr/share/hooks/oci.json": after}))
+    assert again.edits == ()
+
+
+def test_only_settings_that_we_did_not_mean_are_named() -> None:
+    adapter = CrioAdapter()
+    after = adapter.effective(
+        LIVE.replace(b'"runc"\n[', b'"nvidia"\npids_limit = 7\n[')
+        + b'[crio.runtime.runtimes.nvidia]\nruntime_path = "/n"\n'
+    )
+    assert adapter.unintended(adapter.effective(LIVE), after, REQUEST) == (
+        "crio.runtime.pids_limit: (unset) -> 7",
+    )
+
+
+def test_the_staged_copies_are_all_files_that_cri_o_reads() -> None:
+    adapter = CrioAdapter()
+    tree = HostTree({TOP: b"# top\n", "/etc/crio/crio.conf.d/10-a": b"# a\n"})
+    check = adapter.staged_check(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
+    assert check is not None
+    staged = dict(check.files)
+    assert staged["/s/crio.conf"] == b"# top\n"
+    assert staged["/s/crio.conf.d/10-a"] == b"# a\n"
+    assert b"nvidia" in staged["/s/crio.conf.d/99-nvidia.toml"]

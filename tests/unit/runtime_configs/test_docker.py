@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from runtime_configs.adapter import ConfigRequest
+from runtime_configs.docker.adapter import DockerAdapter
+from runtime_configs.model import ConfigError, DesiredHandlers, RuntimeHandler, Version
+from tests.fakes.host_tree import HostTree
+
+PATH = "/etc/docker/daemon.json"
+BINARY = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
+DESIRED = DesiredHandlers(
+    handlers=(RuntimeHandler(name="nvidia", binary_path=BINARY),), default="nvidia"
+)
+REQUEST = ConfigRequest(desired=DESIRED, top_level=PATH, drop_in=None)
+
+
+def written(content: bytes | None, request: ConfigRequest = REQUEST) -> bytes | None:
+    files = {} if content is None else {PATH: content}
+    edits = DockerAdapter().edits(request, HostTree(files)).edits
+    return edits[0].after if edits else content
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", None, b"{}", b'{"runtimes": null}'])
+def test_an_empty_file_is_like_none(content: bytes | None) -> None:
+    result = written(content)
+    assert result is not None
+    assert json.loads(result) == {
+        "runtimes": {"nvidia": {"path": BINARY}},
+        "default-runtime": "nvidia",
+    }
+
+
+def test_arguments_stay_and_a_shim_is_replaced_whole() -> None:
+    content = b'{"runtimes": {"nvidia": {"path": "old", "args": ["x"]}}}'
+    result = json.loads(written(content) or b"")
+    assert result["runtimes"]["nvidia"] == {"path": BINARY, "args": ["x"]}
+    shim = b'{"runtimes": {"nvidia": {"runtimeType": "io.containerd.x.v1", "options": {}}}}'
+    assert json.loads(written(shim) or b"")["runtimes"]["nvidia"] == {"path": BINARY}
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"runtimes": []}', b'{"features": "x"}', b"[]", b'{"a": 1,}', b"\xff"]
+)
+def test_a_file_that_dockerd_would_refuse_is_refused(content: bytes) -> None:
+    with pytest.raises(ConfigError, match=PATH):
+        written(content)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (("dockerd", "--default-runtime", "crun"), "--default-runtime=crun"),
+        (("dockerd", "--default-runtime=crun"), "--default-runtime=crun"),
+        (("dockerd", "--add-runtime=a=/b", "-H", "fd://"), "--add-runtime=a=/b"),
+        (("dockerd", "--add-runtime", "a=/b"), "--add-runtime=a=/b"),
+    ],
+)
+def test_a_flag_that_fills_the_same_key_is_named(arguments: tuple[str, ...], flag: str) -> None:
+    with pytest.raises(ConfigError, match=flag) as caught:
+        written(b"{}", replace(REQUEST, engine_arguments=arguments))
+    assert "remove the flag" in caught.value.hint
+
+
+def test_the_default_flag_does_not_matter_where_no_default_is_wanted() -> None:
+    request = replace(
+        REQUEST,
+        desired=replace(DESIRED, default=None),
+        engine_arguments=("dockerd", "--default-runtime=crun"),
+    )
+    assert json.loads(written(b"{}", request) or b"") == {"runtimes": {"nvidia": {"path": BINARY}}}
+
+
+def test_the_feature_flag_matters_only_with_cdi() -> None:
+    request = replace(REQUEST, engine_arguments=("dockerd", "--feature=cdi"))
+    assert written(b"{}", request)
+    with pytest.raises(ConfigError, match="--feature=cdi"):
+        written(b"{}", replace(request, desired=replace(DESIRED, enable_cdi=True)))
+
+
+def test_the_name_of_the_stock_runtime_is_refused() -> None:
+    handlers = (RuntimeHandler(name="runc", binary_path=BINARY),)
+    with pytest.raises(ConfigError, match="runc"):
+        written(b"{}", replace(REQUEST, desired=DesiredHandlers(handlers=handlers)))
+
+
+@pytest.mark.parametrize(
+    ("target", "previous", "stage"),
+    [
+        (None, "runc", {"runtimes": {}, "default-runtime": "runc"}),
+        (b"", None, {"runtimes": {}, "default-runtime": "runc"}),
+        (b'{"debug": true}', "io.containerd.runc.v2",
+         {"debug": True, "runtimes": {}, "default-runtime": "io.containerd.runc.v2"}),
+        (b'{"runtimes": {"crun": {"path": "/c"}}}', "crun",
+         {"runtimes": {"crun": {"path": "/c"}}, "default-runtime": "crun"}),
+        (b"{}", "nvidia", {"runtimes": {}, "default-runtime": "runc"}),
+    ],
+)  # fmt: skip
+def test_a_revert_spells_out_what_a_reload_would_not_take_away(
+    target: bytes | None, previous: str | None, stage: object
+) -> None:
+    stages = DockerAdapter().revert_stages(written(target), target, previous)
+    assert [json.loads(content) for content in stages] == [stage]
+
+
+def test_a_revert_spells_out_only_keys_that_go() -> None:
+    adapter = DockerAdapter()
+    target = b'{"runtimes": {"crun": {"path": "/c"}}, "default-runtime": "crun"}'
+    assert adapter.revert_stages(written(target), target, "crun") == ()
+    request = replace(REQUEST, desired=replace(DESIRED, default=None, enable_cdi=True))
+    (stage,) = adapter.revert_stages(written(b"{}", request), b"{}", "runc")
+    assert json.loads(stage) == {"runtimes": {}, "features": {}}
+
+
+def test_info_tells_handlers_and_the_default() -> None:
+    info = b'{"Runtimes": {"nvidia": {"path": "/n"}, "s": {"runtimeType": "t"}}, "DefaultRuntime": "nvidia", "NFd": 3}'  # noqa: E501 - one answer
+    effective = DockerAdapter().effective(info)
+    assert effective.default == "nvidia"
+    assert effective.handlers["nvidia"].binary_path == "/n"
+    assert effective.handlers["s"].runtime_type == "t"
+
+
+def test_only_settings_that_we_did_not_mean_are_named() -> None:
+    adapter = DockerAdapter()
+    before = adapter.effective(
+        b'{"Runtimes": {"crun": {"path": "/c"}}, "DefaultRuntime": "crun", "NFd": 1}'
+    )
+    after = adapter.effective(
+        b'{"Runtimes": {"nvidia": {"path": "/n"}}, "DefaultRuntime": "nvidia", "NFd": 2}'
+    )
+    assert adapter.unintended(before, after, REQUEST) == ("Runtimes.crun.path: '/c' -> (unset)",)
+
+
+def test_dockerd_is_asked_from_23_on_and_with_its_own_flags() -> None:
+    adapter = DockerAdapter()
+    tree = HostTree({})
+    arguments = ("/usr/bin/dockerd", "-H", "fd://", "--config-file", PATH)
+    request = replace(REQUEST, engine_arguments=arguments, version=Version(major=28, minor=5))
+    check = adapter.staged_check(adapter.edits(request, tree), request, tree, "/s")
+    assert check is not None
+    assert check.after == ("-H", "fd://", "--validate", "--config-file", "/s/daemon.json")
+    old = replace(request, version=Version(major=20, minor=10, patch=24))
+    assert adapter.staged_check(adapter.edits(old, tree), old, tree, "/s") is None
