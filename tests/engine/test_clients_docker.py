@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.controls import control, engine_settings
+from tests.engine.docker import RELEASES, DockerRelease, RealDocker, real_docker
+from toolkit.engine.base import BaseControl
+from toolkit.engine.containerd_control import ContainerdControl
+from toolkit.engine.docker_control import DockerControl
+from toolkit.engine.facts import Expectation, Holding, Source
+from toolkit.errors import EngineNotFoundError, EngineRejectedError, EngineTimeoutError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.settings import RestartMode
+
+pytestmark = pytest.mark.engine
+
+CLOCK = UninterruptedClock()
+TOOLKIT = "/usr/local/nvidia/toolkit"
+BINARY = f"{TOOLKIT}/nvidia-container-runtime"
+OURS = {"default-runtime": "nvidia", "runtimes": {"nvidia": {"path": BINARY}}}
+SERVED = Expectation(served=(("nvidia", BINARY),), default="nvidia")
+
+
+@pytest.fixture(params=RELEASES, ids=lambda release: f"dockerd-{release.series}")
+def docker_release(request: pytest.FixtureRequest) -> DockerRelease:
+    if os.geteuid() != 0:
+        pytest.skip("real engines need root")
+    release: DockerRelease = request.param
+    return release
+
+
+@pytest.fixture
+def docker(docker_release: DockerRelease) -> Iterator[RealDocker]:
+    with real_docker(docker_release) as engine:
+        engine.start()
+        yield engine
+
+
+def of(engine: RealDocker) -> BaseControl:
+    return control(DockerControl, engine_settings(engine.config, engine.socket))
+
+
+def soon(seconds: float = 20.0) -> float:
+    return time.monotonic() + seconds
+
+
+def test_the_facts_come_from_the_running_dockerd(docker: RealDocker) -> None:
+    facts = of(docker).facts(soon())
+    assert facts.process is not None
+    assert facts.process.pid == docker.process.pid
+    assert facts.version is not None
+    assert facts.version.text.startswith(docker.release.series)
+    assert facts.effective is not None
+    assert facts.effective.default == "runc"
+    assert facts.effective_source is Source.LIVE
+    assert facts.top_level == str(docker.config)
+    assert facts.warnings == ()
+
+
+def test_a_live_reload_serves_the_handler_in_the_same_process(docker: RealDocker) -> None:
+    engine = of(docker)
+    process = engine.facts(soon()).process
+    assert process is not None
+    docker.write(OURS)
+    report = engine.reload(process, RestartMode.AUTO, CLOCK, soon())
+    assert report.process == process
+    assert not report.restarted
+    assert report.refused == 0.0
+    engine.verify(SERVED, CLOCK, soon())
+    assert engine.held(TOOLKIT).holding is Holding.FREE
+    # A key that is gone from the file stays in force until a restart.
+    docker.write({"default-runtime": "runc"})
+    engine.reload(process, RestartMode.AUTO, CLOCK, soon())
+    engine.verify(Expectation(default="runc"), CLOCK, soon())
+    with pytest.raises(EngineTimeoutError, match="still served"):
+        engine.verify(Expectation(absent=(("nvidia", BINARY),)), CLOCK, soon(0.3))
+
+
+@pytest.mark.parametrize("text", ["{", '{"default-runtime": "nowhere"}'])
+def test_a_file_that_dockerd_does_not_take_up_is_told(docker: RealDocker, text: str) -> None:
+    engine = of(docker)
+    process = engine.facts(soon()).process
+    assert process is not None
+    docker.config.write_text(text)
+    with pytest.raises(EngineRejectedError, match="keeps the old one"):
+        engine.reload(process, RestartMode.AUTO, CLOCK, soon(1.0))
+    engine.verify(Expectation(default="runc"), CLOCK, soon())
+
+
+def test_a_staged_file_is_validated_where_dockerd_can(docker: RealDocker, tmp_path: Path) -> None:
+    engine = of(docker)
+    process = engine.facts(soon()).process
+    assert process is not None
+    staged = tmp_path / "daemon.json"
+    staged.write_text('{"no-such-key": 1}')
+    if docker.release.series == "20.10":
+        assert engine.check_staged(str(staged), process.executable, process.arguments) is None
+        return
+    with pytest.raises(EngineRejectedError, match="no-such-key"):
+        engine.check_staged(str(staged), process.executable, process.arguments)
+    staged.write_text("{}")
+    assert engine.check_staged(str(staged), process.executable, process.arguments) is not None
+
+
+def test_dockerd_behind_the_socket_of_another_listener_is_found(
+    docker_release: DockerRelease,
+) -> None:
+    with real_docker(docker_release, activated=True) as docker:
+        docker.start()
+        engine = of(docker)
+        process = engine.facts(soon()).process
+        assert process is not None
+        assert process.pid != docker.process.pid
+        assert process.executable == str(docker.binary)
+        docker.write(OURS)
+        engine.reload(process, RestartMode.AUTO, CLOCK, soon())
+        engine.verify(SERVED, CLOCK, soon())
+
+
+def test_dockerds_socket_is_not_containerds(docker: RealDocker) -> None:
+    engine = control(ContainerdControl, engine_settings(docker.config, docker.socket))
+    with pytest.raises(EngineNotFoundError, match="not to containerd"):
+        engine.facts(soon())
