@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engine.containerd import RELEASES, ContainerdRelease, RealContainerd, real_containerd
+from tests.engine.dockerd import DOCKER_RELEASES, DockerRelease, RealDockerd, real_dockerd
 
 
 @pytest.fixture(scope="session")
@@ -27,4 +28,18 @@ def containerd_release(request: pytest.FixtureRequest) -> ContainerdRelease:
 def containerd(_root: None, containerd_release: ContainerdRelease) -> Iterator[RealContainerd]:
     """A containerd of each release: write ``containerd.config``, then ``start()``."""
     with real_containerd(containerd_release) as engine:
+        yield engine
+
+
+@pytest.fixture(params=DOCKER_RELEASES, ids=lambda release: f"docker-{release.series}")
+def docker_release(request: pytest.FixtureRequest) -> DockerRelease:
+    """Each of the dockerd releases."""
+    release: DockerRelease = request.param
+    return release
+
+
+@pytest.fixture
+def dockerd(_root: None, docker_release: DockerRelease) -> Iterator[RealDockerd]:
+    """A dockerd of each release: write ``dockerd.config``, then ``start()``."""
+    with real_dockerd(docker_release) as engine:
         yield engine
