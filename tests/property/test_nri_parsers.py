@@ -146,6 +146,7 @@ def test_an_answer_with_any_devices_is_read_by_the_protobuf_runtime(names: list[
     written = encode(messages.CreateContainerResponse(adjust=adjust))
     answer = nri.CreateContainerResponse.FromString(written)
     assert [device.name for device in answer.adjust.CDI_devices] == names
+    assert decode(messages.CreateContainerResponse, written).adjust == adjust
 
 
 @pytest.mark.long

@@ -130,7 +130,8 @@ def decode(cls: type[M], data: bytes | bytearray | memoryview) -> M:
         if spec is None or name is None or wire_type is not _TEXT_WIRE.get(spec.kind, _LENGTH):
             continue
         _take(values, name, spec, value)
-    return cls(**values)
+    lists = {name: tuple(found) for name, found in values.items() if isinstance(found, list)}
+    return cls(**{**values, **lists})
 
 
 _LENGTH = WireType.LENGTH
@@ -149,7 +150,7 @@ def _take(values: dict[str, Any], name: str, spec: FieldSpec, value: Any) -> Non
         case Kind.MESSAGE:
             values[name] = decode(_class_of(spec), value)
         case Kind.REPEATED:
-            values[name] = (*values.get(name, ()), decode(_class_of(spec), value))
+            values.setdefault(name, []).append(decode(_class_of(spec), value))
         case Kind.TEXT_MAP:
             entry = decode(_MapEntry, value)
             values.setdefault(name, {})[entry.key] = entry.value
