@@ -18,7 +18,7 @@ from runtime_configs.containerd.imports import (
     load_order,
     read_files,
 )
-from runtime_configs.containerd.merged import Merged, merge
+from runtime_configs.containerd.merged import Merged, merge, table
 from runtime_configs.containerd.schema import NEWEST, Era
 from runtime_configs.documents import Change, load
 from runtime_configs.model import ConfigError, Format, HostView, Role
@@ -38,7 +38,8 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     present = view.read(drop_in)
     document = load(present or b"", Format.TOML, path=drop_in)
     version = _allowed(document, _version(others, found, era), drop_in, request.top_level)
-    base, tables = wanted_tables(found, request, era, version)
+    there = table(document, *schema.runtimes(version))
+    base, tables = wanted_tables(found, request, era, version, there)
     result.note(f"the handlers take their options from {base.name}")
     if present is None:
         result.put(drop_in, HEADER, Role.DROP_IN)

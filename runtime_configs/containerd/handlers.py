@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd.merged import Merged, deep_merge, table
-from runtime_configs.containerd.schema import NVIDIA_BINARY, RUNC, Era
+from runtime_configs.containerd.schema import NVIDIA_BINARY, RUNC, Era, built_in_runc
 from runtime_configs.model import DesiredHandlers, RuntimeHandler
 
 LEGACY_DEFAULT = "default"
@@ -59,7 +59,8 @@ def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:
     """Yield the runtimes that our handlers may have been derived from, the likeliest first.
 
     The default handler itself, if it is a plain low-level runtime; else (it is ours, NVIDIA's, or
-    one for virtual machines) runc, crun, any other; at last an NVIDIA default's own table.
+    one for virtual machines) runc, crun, any other; at last an NVIDIA default's own table. The
+    built-in runc gives nothing, spelled out or not.
     """
     handlers = dict(merged.handlers)
     if era is Era.REPLACES and (legacy := legacy_default(merged)):
@@ -71,7 +72,8 @@ def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:
         yield Base(name=default, table=_reported(default, request))
     for name in dict.fromkeys([default, RUNC, "crun", *handlers]):
         if name in handlers and name not in ours and _is_low_level(handlers[name], request):
-            yield Base(name=name, table=handlers[name])
+            spelled_out = handlers[name] == built_in_runc(request.version)
+            yield Base(name=name, table={} if spelled_out else handlers[name])
     own = handlers.get(default, {})
     if is_nvidia(own, request.toolkit_dir):
         yield Base(name=default, table=own)
@@ -142,12 +144,16 @@ def _without_null(found: Mapping[str, object]) -> dict[str, object]:
 
 
 def wanted_tables(
-    merged: Merged, request: ConfigRequest, era: Era, config_version: int
+    merged: Merged,
+    request: ConfigRequest,
+    era: Era,
+    config_version: int,
+    present: Mapping[str, object] | None = None,
 ) -> tuple[Base, dict[str, dict[str, object]]]:
-    """Return the base and each handler's table.
+    """Return the base and each handler's table; ``present`` are tables that are there already.
 
-    Where several bases are possible, the one that explains the tables that are there already: so
-    our own result, in which the default is ours, is not derived anew from another runtime.
+    Where several bases are possible, the one that explains those tables: so our own result, in
+    which the default is ours, is not derived anew from another runtime.
     """
     results = [
         (
@@ -159,14 +165,16 @@ def wanted_tables(
         )
         for base in bases(merged, request, era)
     ]
-    present = merged.handlers
+    there = merged.handlers if present is None else present
+    first = results[0][0]
+    plain = not is_nvidia(first.table, request.toolkit_dir)
+    if first.name == default_of(merged, request, era) and plain:
+        return results[0]
     explained = (
         result
         for result in results
-        if all(contains(present.get(name, {}), found) for name, found in result[1].items())
+        if all(contains(there.get(name, {}), found) for name, found in result[1].items())
     )
-    if results[0][0].name == default_of(merged, request, era):
-        return results[0]
     return next(explained, results[0])
 
 

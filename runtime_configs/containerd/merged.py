@@ -66,7 +66,9 @@ def merge(files: Sequence[LoadedFile], era: Era) -> Merged:
         return _merged(files)
     found: dict[str, object] = {}
     for each in files:
-        deep_merge(found, _migrated(table(each.document, "plugins")))
+        old = each.version <= NEWEST
+        plugins = _renamed(each)
+        deep_merge(found, _migrated(plugins) if old else table(plugins, PLUGIN_V3))
     version = files[0].version if files else NEWEST
     return Merged(version=version or 1, cri=found, owner=None, disabled=_disabled(files))
 
@@ -85,26 +87,33 @@ def _replaced(files: Sequence[LoadedFile]) -> Merged:
 def _merged(files: Sequence[LoadedFile]) -> Merged:
     version, plugins = NEWEST, dict[str, object]()
     for each in files:
-        section = dict(table(each.document, "plugins"))
-        if each.version <= 1 and PLUGIN_V1 in section:
-            section[PLUGIN_V2] = section.pop(PLUGIN_V1)
-        deep_merge(plugins, section)
-        version = each.version if each.version > 1 else NEWEST
+        deep_merge(plugins, _renamed(each))
+        version = each.version if each.version > 1 else version
     cri = _migrated(plugins) if version < NEWEST else table(plugins, PLUGIN_V3)
     return Merged(version=version, cri=cri, owner=None, disabled=_disabled(files))
 
 
-def _migrated(plugins: Mapping[str, object]) -> dict[str, object]:
-    """Return the CRI table in version 3's spelling.
+def _renamed(file: LoadedFile) -> dict[str, object]:
+    """Return a file's plugin tables, those of version 1 under version 2's names."""
+    section = dict(table(file.document, "plugins"))
+    if file.version <= 1 and PLUGIN_V1 in section:
+        section[PLUGIN_V2] = section.pop(PLUGIN_V1)
+    return section
 
-    (``plugins/cri/runtime/plugin.go``, ``migrateConfig``.)
+
+def _migrated(plugins: Mapping[str, object]) -> dict[str, object]:
+    """Return the CRI table in version 3's spelling; what stands there by that name wins.
+
+    (``plugins/cri/runtime/plugin.go``, ``migrateConfig``: it fills in whole keys.)
     """
-    old = copy.deepcopy(dict(table(plugins, PLUGIN_V2) or table(plugins, PLUGIN_V1)))
+    found = copy.deepcopy(dict(table(plugins, PLUGIN_V3)))
+    old = copy.deepcopy(dict(table(plugins, PLUGIN_V2)))
     for handler in table(old, "containerd", "runtimes").values():
         if isinstance(handler, dict) and "sandbox_mode" in handler:
             handler.setdefault("sandboxer", handler["sandbox_mode"])
             del handler["sandbox_mode"]
-    return deep_merge(old, table(plugins, PLUGIN_V3))
+    containerd = {**table(old, "containerd"), **table(found, "containerd")}
+    return {**old, **found, "containerd": containerd}
 
 
 def deep_merge(into: dict[str, object], source: Mapping[str, object]) -> dict[str, object]:

@@ -128,11 +128,8 @@ def test_k3s_takes_the_template_of_its_containerd(
 
 def test_k3s_with_an_engine_that_replaces_gets_no_drop_in_even_if_it_is_imported() -> None:
     directory = "/var/lib/rancher/k3s/agent/etc/containerd"
-    view = HostTree(
-        {
-            f"{directory}/config.toml": f'version = 2\nimports = ["{directory}/config.toml.d/*"]'.encode()
-        }
-    )
+    rendered = b'version = 2\nimports = ["config.toml.d/*.toml"]\n'
+    view = HostTree({f"{directory}/config.toml": rendered})
     seen = Sighting(
         engine=EngineName.CONTAINERD, config=f"{directory}/config.toml", version=version("1.7.27")
     )
