@@ -1,0 +1,132 @@
+"""A CRI-O that is made of answers: Debian has none to run.
+
+Like the real one it serves the CRI and its HTTP status on one socket, told apart by what the
+client says first.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+from google.protobuf.message import Message
+
+from toolkit.engine.protos import cri_pb2
+
+_SERVICE = "runtime.v1.RuntimeService"
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeCrio:
+    """What it answers."""
+
+    config: str
+    """The TOML that ``crio status config`` prints."""
+    handlers: tuple[str, ...] = ("", "crun")
+    pods: dict[str, str] = field(default_factory=dict)
+    """Pod name to the handler that it asked for."""
+    ready: bool = True
+
+    @contextmanager
+    def serving(self, path: Path) -> Iterator[None]:
+        """Serve on a socket."""
+        inner = path.with_suffix(".grpc")
+        server = grpc.server(ThreadPoolExecutor(4))
+        server.add_generic_rpc_handlers((self._handlers(),))
+        server.add_insecure_port(f"unix:{inner}")
+        server.start()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen(16)
+            thread = threading.Thread(target=self._accept, args=(listener, inner))
+            thread.start()
+            try:
+                yield
+            finally:
+                listener.shutdown(socket.SHUT_RDWR)
+                thread.join()
+                server.stop(None).wait()
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        def method(
+            request: type[Message], answer: Callable[[], Message]
+        ) -> grpc.RpcMethodHandler[Message, Message]:
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _request, _context: answer(),
+                request_deserializer=request.FromString,
+                response_serializer=lambda message: message.SerializeToString(),
+            )
+
+        return grpc.method_handlers_generic_handler(
+            _SERVICE,
+            {
+                "Version": method(cri_pb2.VersionRequest, self._version),
+                "Status": method(cri_pb2.StatusRequest, self._status),
+                "ListPodSandbox": method(cri_pb2.ListPodSandboxRequest, self._sandboxes),
+            },
+        )
+
+    def _version(self) -> Message:
+        return cri_pb2.VersionResponse(runtime_name="cri-o", runtime_version="1.36.3")
+
+    def _status(self) -> Message:
+        condition = cri_pb2.RuntimeCondition(type="RuntimeReady", status=self.ready)
+        return cri_pb2.StatusResponse(
+            status=cri_pb2.RuntimeStatus(conditions=[condition]),
+            runtime_handlers=[cri_pb2.RuntimeHandler(name=name) for name in self.handlers],
+        )
+
+    def _sandboxes(self) -> Message:
+        return cri_pb2.ListPodSandboxResponse(
+            items=[
+                cri_pb2.PodSandbox(
+                    id="0123456789abcdef",
+                    metadata=cri_pb2.PodSandboxMetadata(name=name, namespace="default"),
+                    runtime_handler=handler,
+                )
+                for name, handler in self.pods.items()
+            ]
+        )
+
+    def _accept(self, listener: socket.socket, inner: Path) -> None:
+        workers: list[threading.Thread] = []
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                break
+            workers.append(threading.Thread(target=self._serve, args=(connection, inner)))
+            workers[-1].start()
+        for worker in workers:
+            worker.join()
+
+    def _serve(self, connection: socket.socket, inner: Path) -> None:
+        with connection:
+            first = connection.recv(4096)
+            if first.startswith(b"GET /config "):
+                body = self.config.encode()
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
+                connection.sendall(head.encode() + body)
+            elif first.startswith(b"PRI "):
+                with socket.socket(socket.AF_UNIX) as server:
+                    server.connect(str(inner))
+                    server.sendall(first)
+                    back = threading.Thread(target=_copy, args=(server, connection))
+                    back.start()
+                    _copy(connection, server)
+                    back.join()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    """Copy until the source ends or breaks, then end the target."""
+    with suppress(OSError):
+        while chunk := source.recv(65536):
+            target.sendall(chunk)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)

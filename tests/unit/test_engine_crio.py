@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runtime_configs.model import EngineName
+from runtime_configs.registry import adapter_for
+from tests.engine.controls import engine_settings, host
+from tests.fakes.crio import FakeCrio
+from tests.fakes.node import FakeTable, FakeView, process
+from toolkit.engine.crio_control import CrioControl
+from toolkit.engine.facts import Expectation, Holding, Source
+from toolkit.engine.reload import Method, method
+from toolkit.errors import EngineTimeoutError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.settings import RestartMode
+
+TOOLKIT = "/usr/local/nvidia/toolkit"
+BINARY = f"{TOOLKIT}/nvidia-container-runtime"
+CLOCK = UninterruptedClock()
+BEFORE = """
+[crio.runtime]
+default_runtime = "crun"
+[crio.runtime.runtimes.crun]
+runtime_path = "/usr/bin/crun"
+"""
+AFTER = (
+    BEFORE.replace('default_runtime = "crun"', 'default_runtime = "nvidia"')
+    + f"""
+[crio.runtime.runtimes.nvidia]
+runtime_path = "{BINARY}"
+"""
+)
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="crio-") as directory:
+        yield Path(directory) / "crio.sock"
+
+
+def control(path: Path) -> CrioControl:
+    crio = process(
+        os.getpid(),
+        *("/usr/bin/crio", "/usr/bin/crio", "--config", "/etc/crio/crio.conf"),
+        cgroup="0::/system.slice/crio.service\n",
+    )
+    node = replace(host(), table=FakeTable(crio), view=FakeView())
+    settings = engine_settings("/etc/crio/crio.conf", path)
+    return CrioControl(settings, node, adapter_for(EngineName.CRIO).effective)
+
+
+def soon(seconds: float = 10.0) -> float:
+    return time.monotonic() + seconds
+
+
+def test_the_facts_come_from_both_services_of_the_socket(path: Path) -> None:
+    with FakeCrio(config=BEFORE).serving(path):
+        facts = control(path).facts(soon())
+    assert facts.unreachable is None
+    assert facts.process is not None
+    assert facts.process.unit == "crio.service"
+    assert method(EngineName.CRIO, facts.process, RestartMode.AUTO) is Method.UNIT
+    assert facts.version is not None
+    assert facts.version.numbers == (1, 36, 3)
+    assert facts.effective is not None
+    assert facts.effective.default == "crun"
+    assert facts.effective_source is Source.LIVE
+    assert facts.top_level == "/etc/crio/crio.conf"
+
+
+def test_a_handler_counts_once_the_runtime_lists_it(path: Path) -> None:
+    expected = Expectation(served=(("nvidia", BINARY),), default="nvidia")
+    crio = FakeCrio(config=AFTER)
+    with crio.serving(path):
+        engine = control(path)
+        with pytest.raises(EngineTimeoutError, match="not listed as served"):
+            engine.verify(expected, CLOCK, soon(0.3))
+        crio.handlers = ("", "crun", "nvidia")
+        engine.verify(expected, CLOCK, soon())
+        crio.ready = False
+        with pytest.raises(EngineTimeoutError, match="not ready"):
+            engine.verify(expected, CLOCK, soon(0.3))
+
+
+@pytest.mark.parametrize(
+    ("config", "pods", "holding"),
+    [
+        (AFTER, {}, Holding.FREE),
+        (AFTER, {"a": "crun"}, Holding.FREE),
+        (AFTER, {"a": "crun", "b": "nvidia"}, Holding.HELD),
+        (AFTER, {"a": ""}, Holding.HELD),
+        (BEFORE, {"a": ""}, Holding.FREE),
+        (BEFORE, {"a": "nvidia"}, Holding.HELD),
+    ],
+)
+def test_a_pod_holds_the_payload_by_the_binary_of_its_handler(
+    path: Path, config: str, pods: dict[str, str], holding: Holding
+) -> None:
+    with FakeCrio(config=config, pods=pods).serving(path):
+        assert control(path).held(TOOLKIT).holding is holding
+
+
+def test_a_crio_that_is_gone_cannot_tell(path: Path) -> None:
+    assert control(path).held(TOOLKIT).holding is Holding.CANNOT_TELL
