@@ -182,8 +182,7 @@ def _call(commands: Commands, request: Request, settings: Settings) -> ExitCode:
     detailed_exitcode = read(general.DETAILED_EXITCODE).value
     purge = read(general.PURGE).value
     if request.command is None:
-        start = commands.run_nri if settings.nri.enabled else commands.run
-        return start(settings)
+        return commands.run(settings)
     calls: Mapping[str, Callable[[], ExitCode]] = {
         "plan": lambda: commands.plan(settings, output, detailed_exitcode=detailed_exitcode),
         "revert": lambda: commands.revert(settings, output, purge=purge),

@@ -16,9 +16,6 @@ class Commands(Protocol):
     def run(self, settings: Settings) -> ExitCode:
         """Set up, wait, revert."""
 
-    def run_nri(self, settings: Settings) -> ExitCode:
-        """Install the files and serve as an NRI plugin until told to stop."""
-
     def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
         """Put back what an earlier set-up changed."""
 
@@ -43,13 +40,6 @@ class ProgramCommands:
         from toolkit import daemon
 
         return daemon.run(settings)
-
-    def run_nri(self, settings: Settings) -> ExitCode:
-        """Install the files and serve as an NRI plugin until told to stop."""
-        from toolkit import nri
-
-        nri.run(settings)
-        return ExitCode.DONE
 
     def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
         """Put back what an earlier set-up changed."""

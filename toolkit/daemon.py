@@ -118,7 +118,7 @@ class Daemon:
             record = recover(self._node)
             patience = self._life.verify_timeout
             outcome = set_up(self._node, record, self._clock, patience=patience)
-            self._ready.make()
+            self._make_ready()
         except InterruptedBySignalError:
             self._take_back_earlier()
             self._leave()
@@ -154,7 +154,7 @@ class Daemon:
         try:
             record = recover(self._node)
             outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
-            self._ready.make()
+            self._make_ready()
         except InterruptedBySignalError:
             raise
         except ToolkitError as error:
@@ -221,6 +221,11 @@ class Daemon:
         if self._life.on_exit is OnExit.REVERT:
             self._revert()
 
+    def _make_ready(self) -> None:
+        """Say that all is served; in NRI mode the plugin says so once it is registered."""
+        if not self._node.settings.nri.enabled:
+            self._ready.make()
+
     def _leave(self) -> None:
         self._ready.remove()
         self._lock.release()
@@ -279,7 +284,20 @@ class Daemon:
             answers=texts,
         )
         resident = replace(self._resident, peer=peer)
-        residency.become_idle(resident, self._lock, watch, residency.own_command())
+        command = residency.own_command()
+        residency.become_idle(resident, self._lock, watch, command, self._program())
+
+
+    def _program(self) -> tuple[str, ...]:
+        """Return what stays resident: the idle process, or in NRI mode the plugin."""
+        settings = self._node.settings
+        if not settings.nri.enabled:
+            return (idle.__file__,)
+        from toolkit.nri import resident
+
+        root = self._node.root
+        socket = root.access(root.host_path(settings.nri.socket))
+        return resident.program(settings, socket_path=socket)
 
 
 def _ready_file(node: Node) -> ReadyFile:

@@ -226,10 +226,20 @@ class Revert:
         log.warning("payload.kept", message)
         return "kept", held.containers, (message,)
 
+    def _held_without_asking(self, record: Record) -> HoldReport:
+        """In NRI mode no engine is asked: a payload that replaced one may be in use."""
+        payload = PayloadRecord.from_json(record.payload or {})
+        if payload.previous is None:
+            return HoldReport(holding=Holding.FREE)
+        reason = "in NRI mode it is not asked, and an earlier install may be in use"
+        return HoldReport(holding=Holding.CANNOT_TELL, reason=reason)
+
     def _held(self, record: Record, control: EngineControl | None) -> HoldReport:
         """Find out whether a container, or the engine's config without us, needs the payload."""
         directory = f"{self._node.store.install_dir}/toolkit"
         try:
+            if control is None and self._node.settings.nri.enabled:
+                return self._held_without_asking(record)
             if control is None:
                 # No engine was touched, but one may have been configured by hand to use the files.
                 control = self._node.control(choose_engine(self._node))

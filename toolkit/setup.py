@@ -17,7 +17,7 @@ from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
 from toolkit.plan import BINARY, Plan, bases, build, files_only
 from toolkit.revert import Revert
-from toolkit.settings import RestartMode
+from toolkit.settings import RestartMode, Settings
 from toolkit.transaction import Outcome, Transaction
 
 log = logs.get(__name__)
@@ -43,7 +43,7 @@ def make_plan(
     Without patience an engine that can't be reached is planned for all the same. Raises
     EngineTimeoutError where it can't be reached and the restart mode needs it.
     """
-    if node.settings.lifecycle.no_runtime_config:
+    if touches_no_engine(node.settings):
         low_level = low_level_runtimes(None, node.root, node.settings)
         return Planned(plan=files_only(node.installer.plan(low_level)), control=None)
     engine = choose_engine(node)
@@ -71,6 +71,11 @@ def make_plan(
         payload=node.installer.plan(low_level),
     )
     return Planned(plan=plan, control=control)
+
+
+def touches_no_engine(settings: Settings) -> bool:
+    """Tell whether only files are installed: ``--no-runtime-config``, and NRI mode."""
+    return settings.lifecycle.no_runtime_config or settings.nri.enabled
 
 
 def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -> HostFacts:
@@ -136,7 +141,7 @@ def set_up(
 
 def _without_other_engine(node: Node, record: Record | None) -> Record | None:
     """Revert what an earlier run set up on another engine than the one declared now."""
-    if record is None or record.engine is None or node.settings.lifecycle.no_runtime_config:
+    if record is None or record.engine is None or touches_no_engine(node.settings):
         return record
     if choose_engine(node) is record.engine:
         return record

@@ -20,9 +20,6 @@ class RecordingCommands:
     def run(self, settings: Settings) -> ExitCode:
         return self._called("run", settings)
 
-    def run_nri(self, settings: Settings) -> ExitCode:
-        return self._called("run_nri", settings)
-
     def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
         return self._called("revert", settings, output=output, purge=purge)
 

@@ -27,14 +27,6 @@ def test_without_a_command_the_daemon_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "name"), [(["-p"], "run_nri"), (["-p", "--no-daemon"], "run")]
-)
-def test_nri_mode_is_another_daemon_unless_there_is_none(arguments: list[str], name: str) -> None:
-    _, commands = call(*arguments, NRI_NAMESPACE="gpu-operator")
-    assert [called for called, _, _ in commands.calls] == [name]
-
-
-@pytest.mark.parametrize(
     ("arguments", "name", "options"),
     [
         (["plan"], "plan", {"output": Output.TEXT, "detailed_exitcode": False}),

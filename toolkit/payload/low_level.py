@@ -70,7 +70,7 @@ def low_level_runtimes(
         found = [path for each in given for path in finder.low_level(each)]
         chosen = given
     else:
-        served = _candidates(effective) if effective else ()
+        served = _candidates(effective) if effective else (_installed(root, settings),)
         found = [path for each in served for path in finder.low_level(each)]
         absolute = tuple(dict.fromkeys(path for path in found if path.startswith("/")))
         chosen = (*absolute, *USUAL)
@@ -78,6 +78,11 @@ def low_level_runtimes(
     fallback = (finder.in_search_path(name) for name in (*found, *usual))
     runtime = next((path for path in fallback if path is not None), _FALLBACK)
     return LowLevelRuntimes(paths=tuple(chosen), engine_runtime=runtime)
+
+
+def _installed(root: HostRoot, settings: Settings) -> str:
+    """Return the runtime of an earlier install: what its config names is taken over."""
+    return posixpath.join(root.host_path(settings.install_dir), "toolkit", _NVIDIA)
 
 
 def _candidates(effective: EffectiveConfig) -> tuple[str, ...]:
