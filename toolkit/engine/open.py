@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from runtime_configs.model import EngineName
 from runtime_configs.registry import adapter_for
-from toolkit.engine.base import Host
-from toolkit.engine.containerd_control import ContainerdControl
+from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.control import EngineControl
-from toolkit.engine.crio_control import CrioControl
-from toolkit.engine.docker_control import DockerControl
 from toolkit.host.commands import HostCommands
 from toolkit.host.files import HostFilesView
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import PidfdSignaller, ProcFs
 from toolkit.host.services import Systemctl
 from toolkit.settings import Settings
-
-_CONTROLS: dict[EngineName, type[ContainerdControl | CrioControl | DockerControl]] = {
-    EngineName.CONTAINERD: ContainerdControl,
-    EngineName.CRIO: CrioControl,
-    EngineName.DOCKER: DockerControl,
-}
 
 
 def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineControl:
@@ -35,4 +26,19 @@ def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineCo
         commands=commands,
         services=Systemctl(commands),
     )
-    return _CONTROLS[name](settings.engines[name], host, adapter_for(name).effective)
+    return _kind(name)(settings.engines[name], host, adapter_for(name).effective)
+
+
+def _kind(name: EngineName) -> type[BaseControl]:
+    """Return an engine's class; only its own modules are loaded."""
+    if name is EngineName.CONTAINERD:
+        from toolkit.engine.containerd_control import ContainerdControl
+
+        return ContainerdControl
+    if name is EngineName.CRIO:
+        from toolkit.engine.crio_control import CrioControl
+
+        return CrioControl
+    from toolkit.engine.docker_control import DockerControl
+
+    return DockerControl
