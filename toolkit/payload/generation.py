@@ -174,8 +174,11 @@ class Generations:
     def remove(self) -> None:
         """Remove the installed generation, if it is still ours, and put back what was before."""
         self._clean()
-        if self.present() and self._is_ours(self.directory):
-            self._remove_ours()
+        state = self.state()
+        if state is not None and state.in_place:
+            self._remove_in_place(state)
+        elif self.present() and self._is_ours(self.directory):
+            self._remove_ours(state)
         if self._trees.there(self._kept):
             if self._is_ours(self._kept):
                 # Ours after the exchange of an interrupted removal.
@@ -235,23 +238,29 @@ class Generations:
                 self._writer.remove(self._staged)
         self._clean()
 
-    def _remove_ours(self) -> None:
+    def _remove_ours(self, state: GenerationState | None) -> None:
         """Take our tree away in one step where that is possible, else file by file."""
-        before = self.puts_back()
-        in_place = self._trees.entry(self.directory).is_symlink()
-        if not in_place:
+        if not self._trees.entry(self.directory).is_symlink():
             try:
-                if before:
+                if self.puts_back():
                     self._writer.exchange(self._kept, self.directory)
                 else:
                     self._writer.rename(self.directory, self.staged_path("0" * 64))
-            except HostPathError:
+            except HostPathError as error:
                 # A mount point: what is in it can go, the directory itself can't.
-                in_place = True
-        if in_place and before:
+                log.debug("payload.in-place", "removed file by file", reason=error.message)
+            else:
+                return
+        self._remove_in_place(state)
+
+    def _remove_in_place(self, state: GenerationState | None) -> None:
+        """Remove file by file; half-way the tree has no mark any more, so it is noted before."""
+        if state is not None and not state.in_place:
+            self._save(self._installed, state.replacing_in_place())
+        if self.puts_back():
             self._trees.replace_files(self.directory, self._kept, _work("before"))
             self._writer.remove_tree(self._kept)
-        elif in_place:
+        elif self.present():
             names = self._trees.describe(self.directory).names
             self._trees.remove_entries(self.directory, names)
 

@@ -161,7 +161,8 @@ class _Finder:
             ("NVIDIA_CTK_CONFIG_FILE_PATH", ""),
             ("XDG_CONFIG_HOME", "/nvidia-container-runtime/config.toml"),
         ):
-            found = re.search(rf"\b{variable}=(.+)", text)
+            # A line may end in a backslash: an assignment before the command, on lines of its own.
+            found = re.search(rf"\b{variable}=(.+?)[ \t]*\\?$", text, re.MULTILINE)
             if found:
                 try:
                     yield shlex.split(found[1], comments=True)[0] + rest

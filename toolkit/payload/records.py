@@ -82,7 +82,7 @@ class GenerationState:
     inode: int
     """Of the staged directory: by it an exchange is known to have happened."""
     in_place: bool = False
-    """Files are being replaced one by one, and a whole copy of the old ones lies beside."""
+    """Files are being replaced one by one, and a whole copy of what comes back lies beside."""
     sources: Mapping[str, tuple[Stamp, str]] = field(default_factory=dict)
     """Path of each file of the payload: its stamp and its SHA-256."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
@@ -125,9 +125,9 @@ class GenerationState:
             return None
 
     def replacing_in_place(self) -> GenerationState:
-        """Return the same state once the old files are safe."""
+        """Return the same state while files are replaced or removed one by one."""
         return replace(self, in_place=True)
 
     def with_stamps(self, stamps: Mapping[str, Stamp]) -> GenerationState:
-        """Return the same state with the installed files' stamps."""
-        return replace(self, stamps=dict(stamps))
+        """Return the same state once it is installed, with its files' stamps."""
+        return replace(self, stamps=dict(stamps), in_place=False)
