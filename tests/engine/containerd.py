@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.engine.cri import CriClient
 from tests.engine.images import BUSYBOX_IMAGE, write_oci_archive
-from tests.engine.packages import busybox, runc, unpacked
+from tests.engine.packages import REPOSITORY, busybox, runc, unpacked
 from tests.engine.supervised import Supervised, private_directory, wait_for
 
 CAP_SYS_RESOURCE = 24
@@ -50,6 +50,15 @@ class ContainerdRelease:
         """The version that its binary reports, such as ``1.6.20``."""
         printed = _output(self.programs / "containerd", "--version")
         return printed.split()[2].partition("~")[0].partition("+")[0]
+
+    def runs_here(self) -> bool:
+        """Say whether it is unpacked and this machine's libraries are new enough for it."""
+        directory = REPOSITORY / ".cache/engines" / f"containerd-{self.suite}"
+        try:
+            _output(directory / "usr/bin/containerd", "--version")
+        except (OSError, RuntimeError):
+            return False
+        return True
 
     def config_default(self) -> bytes:
         """Return what ``containerd config default`` prints."""

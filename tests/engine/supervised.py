@@ -66,6 +66,8 @@ class Supervised:
         """Seconds that a dead engine stays a zombie before the next one is started."""
         self.sample_driver = False
         """Make a driver look loaded to what the process starts; set before ``start``."""
+        self.network = True
+        """False: a network namespace of its own with no network; set before ``start``."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -74,7 +76,8 @@ class Supervised:
         spawned = len(self.events())
         self._process = subprocess.Popen(
             (
-                *("unshare", "--mount", "sh", "-c", PRIVATE_RUN, "sh"),
+                *("unshare", "--mount", *(() if self.network else ("--net",))),
+                *("sh", "-c", PRIVATE_RUN, "sh"),
                 *(sys.executable, "-I", "-S", str(PROGRAM), str(self.directory)),
                 *(str(self.restart_delay), "--", *self.command),
             ),
