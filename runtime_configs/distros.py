@@ -15,6 +15,8 @@ from runtime_configs.model import EngineName, Format, HostView, Version
 CONTAINERD_CONFIG: Final = "/etc/containerd/config.toml"
 CONTAINERD_DROP_IN: Final = "/etc/containerd/conf.d/99-nvidia.toml"
 DROP_IN_NAME: Final = "99-nvidia.toml"
+RANCHER_DROP_INS: Final = ("config-v3.toml", "config.toml")
+"""k3s and RKE2 import the directory named like this, plus ``.d``."""
 MERGING_SINCE: Final = (2, 0, 0)
 """containerd merges a drop-in's tables from here on."""
 
@@ -275,15 +277,16 @@ def _rendered(row: Distribution, seen: Sighting, view: HostView) -> Place:
     document = {} if content is None else load(content, Format.TOML, path=top_level)
     merges = _merges(seen.version, document)
     if template is None and merges:
-        for name in ("config-v3.toml.d", "config.toml.d"):
-            drop_in = seen.declared_drop_in or posixpath.join(directory, name, DROP_IN_NAME)
-            patterns = import_patterns(document, top_level)
-            if any(matches(absolute(each, top_level), drop_in) for each in patterns):
+        own = (posixpath.join(directory, f"{name}.d", DROP_IN_NAME) for name in RANCHER_DROP_INS)
+        patterns = [absolute(each, top_level) for each in import_patterns(document, top_level)]
+        for drop_in in filter(None, (seen.declared_drop_in, *own)):
+            if any(matches(pattern, drop_in) for pattern in patterns):
                 return Place(
                     distribution=row,
                     top_level=top_level,
                     drop_in=drop_in,
                     placement=Placement.DROP_IN_ONLY,
+                    warnings=_not_read(seen, drop_in, top_level),
                 )
     return Place(
         distribution=row,
@@ -291,6 +294,15 @@ def _rendered(row: Distribution, seen: Sighting, view: HostView) -> Place:
         drop_in=None,
         placement=Placement.TEMPLATE,
         template=template or _template(row, directory, view, merges=merges),
+    )
+
+
+def _not_read(seen: Sighting, used: str, top_level: str) -> tuple[str, ...]:
+    declared = seen.declared_drop_in
+    if declared in (None, used):
+        return ()
+    return (
+        f"--drop-in-config names {declared}, which {top_level} does not import: {used} is used",
     )
 
 
@@ -312,9 +324,11 @@ def _template(row: Distribution, directory: str, view: HostView, *, merges: bool
 
 def _k0s(seen: Sighting, view: HostView) -> Place:
     """k0s: a drop-in; its own file only where an administrator has taken it over."""
-    top_level, drop_in = seen.config or K0S.top_level, seen.declared_drop_in or K0S.drop_in
-    declared = seen.declared_config
-    directory = posixpath.dirname(str(K0S.drop_in))
+    top_level, drop_in = seen.config or K0S.top_level, str(K0S.drop_in)
+    declared, named = seen.declared_config, seen.declared_drop_in
+    directory = posixpath.dirname(drop_in)
+    if named is not None and posixpath.dirname(named) == directory:
+        drop_in = named
     if declared is not None and posixpath.dirname(declared) == directory:
         drop_in = declared
     elif declared is not None:
@@ -325,6 +339,7 @@ def _k0s(seen: Sighting, view: HostView) -> Place:
         top_level=top_level,
         drop_in=drop_in,
         placement=Placement.DROP_IN_ONLY if managed else Placement.PLAIN,
+        warnings=_not_read(seen, drop_in, top_level),
     )
 
 

@@ -172,3 +172,17 @@ def test_a_declared_config_wins_and_the_contradiction_names_both() -> None:
     assert place.top_level == "/etc/my.toml"
     assert "/etc/my.toml" in place.warnings[0]
     assert "/etc/containerd/live.toml" in place.warnings[0]
+
+
+def test_a_declared_drop_in_that_k3s_does_not_import_gives_way_with_a_warning() -> None:
+    directory = "/var/lib/rancher/k3s/agent/etc/containerd"
+    rendered = b'version = 3\nimports = ["config-v3.toml.d/*.toml"]\n'
+    seen = Sighting(
+        engine=EngineName.CONTAINERD,
+        config=f"{directory}/config.toml",
+        version=version("2.2.7"),
+        declared_drop_in="/etc/containerd/conf.d/99-nvidia.toml",
+    )
+    place = identify(seen, HostTree({f"{directory}/config.toml": rendered}))
+    assert place.drop_in == f"{directory}/config-v3.toml.d/99-nvidia.toml"
+    assert "/etc/containerd/conf.d/99-nvidia.toml" in place.warnings[0]
