@@ -57,6 +57,8 @@ def make_plan(
         facts = control.facts(clock.now() + LOOK_SECONDS)
     else:
         facts = look(node, control, clock, patience=patience)
+    if facts.refused is not None:
+        raise EngineConfigError(f"this node can't be set up by its config files: {facts.refused}")
     for warning in facts.warnings:
         log.warning("facts.contradiction", warning)
     search_path = () if facts.process is None else facts.process.search_path
