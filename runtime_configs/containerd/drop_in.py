@@ -38,12 +38,13 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     present = view.read(drop_in)
     document = load(present or b"", Format.TOML, path=drop_in)
     version = _allowed(document, _version(others, found, era), drop_in, request.top_level)
-    there = table(document, *schema.runtimes(version))
-    base, tables = wanted_tables(found, request, era, version, there)
+    spelling = found.spelling if era is Era.MERGES and others else version
+    there = table(document, *schema.runtimes(spelling))
+    base, tables = wanted_tables(found, request, era, spelling, there)
     result.note(f"the handlers take their options from {base.name}")
     if present is None:
         result.put(drop_in, HEADER, Role.DROP_IN)
-    keys = wanted.changes(document, request, tables, version, default=request.desired.default)
+    keys = wanted.changes(document, request, tables, spelling, default=request.desired.default)
     result.apply(drop_in, [Change(path=("version",), value=version), *keys], Role.DROP_IN)
     if request.placement is Placement.PLAIN:
         _ensure_import(result, request.top_level, drop_in, others)

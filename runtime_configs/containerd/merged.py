@@ -25,6 +25,8 @@ class Merged:
     version: int
     """What the tables mean, to 1.x and to 2.0 to 2.2; the root's own for later ones."""
     cri: Mapping[str, object]
+    spelling: int
+    """The version whose key paths a further file has to use: 3 where those shadow version 2's."""
     owner: str | None
     """1.x: the one file whose CRI table counts. None where no file has one."""
     disabled: tuple[str, str] | None
@@ -70,7 +72,8 @@ def merge(files: Sequence[LoadedFile], era: Era) -> Merged:
         plugins = _renamed(each)
         deep_merge(found, _migrated(plugins) if old else table(plugins, PLUGIN_V3))
     version = files[0].version if files else NEWEST
-    return Merged(version=version or 1, cri=found, owner=None, disabled=_disabled(files))
+    number = version or 1
+    return Merged(version=number, cri=found, spelling=number, owner=None, disabled=_disabled(files))
 
 
 def _replaced(files: Sequence[LoadedFile]) -> Merged:
@@ -81,7 +84,9 @@ def _replaced(files: Sequence[LoadedFile]) -> Merged:
         section = table(each.document, "plugins").get(plugin(version))
         if isinstance(section, Mapping):
             found, owner = section, each.path
-    return Merged(version=version, cri=found, owner=owner, disabled=_disabled(files))
+    return Merged(
+        version=version, cri=found, spelling=version, owner=owner, disabled=_disabled(files)
+    )
 
 
 def _merged(files: Sequence[LoadedFile]) -> Merged:
@@ -90,7 +95,15 @@ def _merged(files: Sequence[LoadedFile]) -> Merged:
         deep_merge(plugins, _renamed(each))
         version = each.version if each.version > 1 else version
     cri = _migrated(plugins) if version < NEWEST else table(plugins, PLUGIN_V3)
-    return Merged(version=version, cri=cri, owner=None, disabled=_disabled(files))
+    newer, older = (table(plugins, name, "containerd") for name in (PLUGIN_V3, PLUGIN_V2))
+    shadowed = "runtimes" in newer or ("default_runtime_name" in newer and "runtimes" not in older)
+    return Merged(
+        version=version,
+        cri=cri,
+        spelling=NEWEST if shadowed else version,
+        owner=None,
+        disabled=_disabled(files),
+    )
 
 
 def _renamed(file: LoadedFile) -> dict[str, object]:

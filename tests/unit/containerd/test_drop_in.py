@@ -178,3 +178,18 @@ def test_cdi_and_the_default_are_left_alone_when_not_asked_for() -> None:
     found = cri(edited(request("2.1.9", default=None), host(top="version = 3\n"))[DROP_IN], V3)
     assert sorted(found) == ["containerd"]
     assert sorted(found["containerd"]) == ["runtimes"]
+
+
+def test_under_a_root_of_version_3_with_a_lower_import_the_roots_key_paths_are_used() -> None:
+    root = f"""\
+version = 3
+imports = ["conf.d/*.toml"]
+[plugins.'{V3}'.containerd]
+default_runtime_name = 'runc'
+[plugins.'{V3}'.containerd.runtimes.runc]
+runtime_type = 'io.containerd.runc.v2'
+"""
+    files = host(top=root, **{"/etc/containerd/conf.d/10-site.toml": "version = 2\n"})
+    after = edited(request("2.1.9"), files)[DROP_IN]
+    assert tomllib.loads(after)["version"] == 2
+    assert cri(after, V3)["containerd"]["default_runtime_name"] == "nvidia"
