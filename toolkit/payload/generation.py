@@ -179,15 +179,13 @@ class Generations:
             self._remove_in_place(state)
         elif self.present() and self._is_ours(self.directory):
             self._remove_ours(state)
-        if self._trees.there(self._kept):
-            if self._is_ours(self._kept):
-                # Ours after the exchange of an interrupted removal.
-                self._writer.remove_tree(self._kept)
-            elif not self.present():
-                self._writer.rename(self._kept, self.directory)
         for path in (self._staged, self._installed):
             if self._trees.there(path):
                 self._writer.remove(path)
+        if self.puts_back() and not self.present():
+            self._writer.rename(self._kept, self.directory)
+        # What is left there now has come back, was exchanged for ours or is outdated by another's.
+        self._writer.remove_tree(self._kept)
         self._clean()
 
     # Steps
@@ -259,7 +257,6 @@ class Generations:
             self._save(self._installed, state.replacing_in_place())
         if self.puts_back():
             self._trees.replace_files(self.directory, self._kept, _work("before"))
-            self._writer.remove_tree(self._kept)
         elif self.present():
             names = self._trees.describe(self.directory).names
             self._trees.remove_entries(self.directory, names)
