@@ -25,7 +25,7 @@ def parses(text: str) -> bool:
 
 
 def lines(content: bytes) -> list[bytes]:
-    return sorted(content.removeprefix("\ufeff".encode()).splitlines())
+    return sorted(line for line in content.removeprefix("\ufeff".encode()).splitlines() if line)
 
 
 def check_all(case: Case, kind: Format) -> None:
