@@ -34,11 +34,11 @@ class ConfigRequest:
     desired: DesiredHandlers
     top_level: str
     drop_in: str | None
-    """The drop-in's path as the engine sees it, used in ``imports``; None where the engine has none."""
+    """As the engine sees it, used in ``imports``; None where the engine has no drop-ins."""
     drop_in_declared: bool = False
     """The user named the drop-in, so its name is used as it is."""
     version: Version | None = None
-    """The engine's version; None where it can't be told (then every version must read the result)."""
+    """Of the engine; None where it can't be told: then every version must read the result."""
     effective: EffectiveConfig | None = None
     """What the engine has in force before the change; None where it could not be asked."""
     placement: Placement = Placement.PLAIN
@@ -65,7 +65,11 @@ class StagedCheck:
     after: tuple[str, ...]
     """Arguments of the engine's binary that make it load the staged files."""
     before: tuple[str, ...] | None = None
-    """Arguments that make it print what the live files say; None where there is none to compare."""
+    """The same for the live files; None where there are none to compare with.
+
+    A refusal that the live files get too, for the same reason, says nothing of the staged ones: the
+    binary is not run in the daemon's own surroundings (its search path may hold a helper).
+    """
     prints: bool = True
     """Both print a dump that ``effective`` decodes; False: only the exit status counts."""
 

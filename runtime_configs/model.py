@@ -1,4 +1,4 @@
-"""The words that adapters and the daemon share: handlers wanted, handlers served, edits of files."""
+"""The words that adapters and the daemon share: handlers wanted and served, edits of files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class DesiredHandlers:
     runtime_type: str = "io.containerd.runc.v2"
     """``runtime_type`` of a containerd handler where none is inherited."""
     enable_cdi: bool | None = None
-    """``enable_cdi`` / ``features.cdi``: set to True when True; None and False leave the key alone."""
+    """``enable_cdi`` / ``features.cdi``: made true where True, else left alone."""
     container_annotations: tuple[str, ...] = ()
     """``container_annotations`` of each containerd handler."""
     override: Mapping[str, object] = field(default_factory=dict)
@@ -142,4 +142,4 @@ class HostView(Protocol):
         """Return the file's bytes, or None where there is no file."""
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        """Return the files that match a shell pattern, sorted as the engine sorts them (bytewise)."""
+        """Return the files that match a shell pattern, sorted by their bytes as engines do it."""

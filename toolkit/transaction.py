@@ -9,9 +9,11 @@ on the way, a signal too, is undone from the intent.
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass, replace
 
-from runtime_configs.model import EditSet, EffectiveConfig, FileEdit
+from runtime_configs.adapter import ConfigRequest
+from runtime_configs.model import EditSet, EffectiveConfig, FileEdit, RuntimeHandler
 from toolkit import logs
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, ReloadReport
@@ -21,6 +23,7 @@ from toolkit.errors import (
     ToolkitError,
 )
 from toolkit.host.clock import Clock, UninterruptedClock
+from toolkit.host.commands import CommandResult
 from toolkit.journal import BlobMetadata, FileRecord, Record, State, digest_of
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
@@ -40,6 +43,9 @@ from toolkit.version import VERSION
 
 log = logs.get(__name__)
 
+CANNOT_BE_RUN = (126, 127)
+"""Exit statuses of a program that is not there or not executable."""
+_PATH = re.compile(r"/[^\s:'\"]+")
 STAGED_SECONDS = 20.0
 """How long the engine's binary may take to load a config of any size."""
 
@@ -68,7 +74,7 @@ class Transaction:
 
         Raises NotRestoredError where something failed and the host could not be put back either.
         """
-        self._check(plan)
+        self._check(plan, record)
         self._clock.check()
         intent, contents = self._intent(plan, record)
         begun = False
@@ -82,23 +88,25 @@ class Transaction:
         except Exception as error:
             self._roll_back(intent if begun else None, record, plan, error)
             raise
-        if record_in_force.payload is not None:
-            self._node.installer.commit(PayloadRecord.from_json(record_in_force.payload))
-        self._node.spec.commit()
+        try:
+            settle_payload(self._node, record_in_force)
+        except ToolkitError as error:
+            # The set-up counts from the commit on; what is left over goes at the next start.
+            log.warning("payload.unsettled", "files of an earlier set-up stay", reason=str(error))
         return Outcome(
             record=record_in_force, reload=report, process=_serving(plan, report), changed=True
         )
 
-    def _check(self, plan: Plan) -> None:
+    def _check(self, plan: Plan, record: Record | None) -> None:
         """Find out what can be found out before anything is written."""
         if plan.facts is None or self._control is None:
             return
         if plan.reload.needed and plan.facts.process is not None:
             self._control.preflight(plan.facts.process, plan.reload.mode)
         if plan.differing:
-            self._check_staged(plan)
+            self._check_staged(plan, record)
 
-    def _check_staged(self, plan: Plan) -> None:
+    def _check_staged(self, plan: Plan, record: Record | None) -> None:
         """Let the engine's own binary load the result. Raises EngineRejectedError."""
         facts, request = plan.facts, plan.request
         if facts is None or request is None or facts.executable is None:
@@ -111,15 +119,26 @@ class Transaction:
                 return
             before = None
             if check.before is not None:
-                before = self._run(facts.executable, check.before, must_work=False)
+                before = self._run(facts.executable, check.before)
             for path, content in check.files:
                 self._node.writer.make_directories(posixpath.dirname(path))
                 self._node.writer.write(path, content)
-            after = self._run(facts.executable, check.after, must_work=True)
-        if not check.prints or before is None or after is None:
+            after = self._run(facts.executable, check.after)
+        if after.status != 0:
+            refusal = after.reason.replace(directory, "")
+            if after.status in CANNOT_BE_RUN or (before and _same_complaint(before, after)):
+                log.warning("config.unchecked", "the engine's binary can't judge", reason=refusal)
+                return
+            raise EngineRejectedError(
+                f"{facts.executable} refuses the config that would result: {refusal}",
+                "nothing was written",
+            )
+        if not check.prints or before is None or before.status != 0:
             return
         surprises = adapter.unintended(
-            self._decoded(plan, before), self._decoded(plan, after), request
+            self._decoded(plan, before.output),
+            self._decoded(plan, after.output),
+            _meant(request, record),
         )
         if surprises:
             raise EngineRejectedError(
@@ -133,22 +152,8 @@ class Transaction:
             raise TypeError("a dump without an engine")
         return self._node.adapter(plan.facts.engine).effective(dump)
 
-    def _run(self, executable: str, arguments: tuple[str, ...], *, must_work: bool) -> bytes | None:
-        """Run the engine's binary; None where it can't be run and only the live check is left."""
-        result = self._node.commands.run((executable, *arguments), STAGED_SECONDS)
-        if result.status == 0:
-            return result.output
-        if result.status in (126, 127):
-            log.warning(
-                "config.unchecked", "the engine's binary can't be run", reason=result.reason
-            )
-            return None
-        if must_work:
-            raise EngineRejectedError(
-                f"{executable} refuses the config that would result: {result.reason}",
-                "nothing was written",
-            )
-        return None
+    def _run(self, executable: str, arguments: tuple[str, ...]) -> CommandResult:
+        return self._node.commands.run((executable, *arguments), STAGED_SECONDS)
 
     def _carry_out(self, plan: Plan, intent: Record) -> tuple[Record, ReloadReport | None]:
         installer, store = self._node.installer, self._node.store
@@ -263,6 +268,7 @@ class Transaction:
                 self._node.store.forget_unfinished(record)
                 return
             latest = self._node.store.load_intent() or intent
+            self._node.store.retract(latest, record)
             process = None if plan.facts is None else plan.facts.process
             undo(self._node, latest, record, self._control, process)
         except ToolkitError as failure:
@@ -310,6 +316,13 @@ def undo(
     node.store.abandon(intent, record)
 
 
+def settle_payload(node: Node, record: Record) -> None:
+    """Make the payload and the CDI spec of a committed record final; can be repeated."""
+    if record.payload is not None:
+        node.installer.commit(PayloadRecord.from_json(record.payload))
+    node.spec.commit()
+
+
 def undo_targets(node: Node, intent: Record) -> tuple[Target, ...]:
     """Return what each file of an intent held when it began, with others' edits since then."""
     targets = []
@@ -329,9 +342,27 @@ def committed(intent: Record) -> Record:
     return replace(intent, state=State.COMMITTED, files=files, replaced_payload=None)
 
 
+def _meant(request: ConfigRequest, record: Record | None) -> ConfigRequest:
+    """Return what may differ: with what is wanted now, also what an earlier set-up wanted."""
+    if record is None:
+        return request
+    earlier = tuple(RuntimeHandler(name=name, binary_path=path) for name, path in record.handlers)
+    desired = replace(
+        request.desired,
+        handlers=(*request.desired.handlers, *earlier),
+        default=request.desired.default or record.default,
+    )
+    return replace(request, desired=desired)
+
+
 def _metadata(intent: Record, path: str) -> BlobMetadata | None:
     found = intent.file(path)
     return None if found is None else found.metadata
+
+
+def _same_complaint(one: CommandResult, other: CommandResult) -> bool:
+    """Tell whether two refusals say the same, whatever files they name."""
+    return one.status != 0 and _PATH.sub("", one.reason) == _PATH.sub("", other.reason)
 
 
 def _serving(plan: Plan, report: ReloadReport | None) -> EngineProcess | None:

@@ -103,6 +103,7 @@ class DockerAdapter:
         return StagedCheck(
             files=((staged, edit.after),),
             after=(*arguments, "--validate", "--config-file", staged),
+            before=(*request.engine_arguments, "--validate"),
             prints=False,
         )
 

@@ -161,20 +161,6 @@ def test_an_engine_that_stays_away_is_a_timeout(containerd: RealContainerd) -> N
     assert report.process.pid != process.pid
 
 
-def test_a_staged_config_is_checked_by_the_engines_own_binary(
-    containerd: RealContainerd, tmp_path: Path
-) -> None:
-    engine = of(containerd)
-    staged = tmp_path / "config.toml"
-    staged.write_bytes(with_handler(2))
-    dump = engine.check_staged(str(staged), str(containerd.binary))
-    assert dump is not None
-    assert BINARY.encode() in dump
-    staged.write_bytes(b"version = [")
-    with pytest.raises(EngineRejectedError, match=str(staged)):
-        engine.check_staged(str(staged), str(containerd.binary))
-
-
 def test_containers_of_our_binaries_hold_the_payload(containerd: RealContainerd) -> None:
     binary = containerd.directory / "toolkit/nvidia-container-runtime"
     binary.parent.mkdir()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -90,21 +89,6 @@ def test_a_file_that_dockerd_does_not_take_up_is_told(docker: RealDocker, text: 
     with pytest.raises(EngineRejectedError, match="keeps the old one"):
         engine.reload(process, RestartMode.AUTO, CLOCK, soon(1.0))
     engine.verify(Expectation(default="runc"), CLOCK, soon())
-
-
-def test_a_staged_file_is_validated_where_dockerd_can(docker: RealDocker, tmp_path: Path) -> None:
-    engine = of(docker)
-    process = engine.facts(soon()).process
-    assert process is not None
-    staged = tmp_path / "daemon.json"
-    staged.write_text('{"no-such-key": 1}')
-    if docker.release.series == "20.10":
-        assert engine.check_staged(str(staged), process.executable, process.arguments) is None
-        return
-    with pytest.raises(EngineRejectedError, match="no-such-key"):
-        engine.check_staged(str(staged), process.executable, process.arguments)
-    staged.write_text("{}")
-    assert engine.check_staged(str(staged), process.executable, process.arguments) is not None
 
 
 def test_dockerd_behind_the_socket_of_another_listener_is_found(

@@ -109,12 +109,6 @@ class BaseControl(ABC):
         """Return the command that prints the effective config."""
 
     @abstractmethod
-    def check_staged(
-        self, path: str, executable: str, arguments: tuple[str, ...] = ()
-    ) -> bytes | None:
-        """Let the engine's own binary load a staged top-level config, and return its dump."""
-
-    @abstractmethod
     def held(self, toolkit_dir: str) -> HoldReport:
         """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime."""
 

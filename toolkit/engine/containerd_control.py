@@ -12,9 +12,8 @@ from toolkit.engine.answers import LiveAnswer, Served
 from toolkit.engine.base import BaseControl
 from toolkit.engine.daemon_arguments import path_option
 from toolkit.engine.facts import Holding, HoldReport
-from toolkit.errors import EngineRejectedError, ToolkitError
+from toolkit.errors import ToolkitError
 
-_CHECK_SECONDS = 20.0
 _HELD_SECONDS = 10.0
 
 
@@ -23,17 +22,6 @@ class ContainerdControl(BaseControl):
 
     name = EngineName.CONTAINERD
     program = "containerd"
-
-    def check_staged(
-        self, path: str, executable: str, arguments: tuple[str, ...] = ()
-    ) -> bytes | None:
-        """Let containerd's own binary load a staged top-level config, and return its dump."""
-        del arguments  # none of them changes how containerd reads a file
-        command = self._dump_command(executable, path)
-        result = self._host.commands.run(command, _CHECK_SECONDS)
-        if result.status == 0:
-            return result.output
-        raise EngineRejectedError(f"containerd would not load {path}: {result.reason}")
 
     def held(self, toolkit_dir: str) -> HoldReport:
         """Say which containers of any namespace have a binary below ``toolkit_dir`` as runtime."""

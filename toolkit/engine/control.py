@@ -27,17 +27,6 @@ class EngineControl(Protocol):
         Raises EngineNotFoundError where something else than the engine answers.
         """
 
-    def check_staged(
-        self, path: str, executable: str, arguments: tuple[str, ...] = ()
-    ) -> bytes | None:
-        """Let the engine's own binary load a staged top-level config, and return its dump.
-
-        ``arguments`` are the running daemon's own, with which the file may clash (dockerd).
-
-        None where this engine or version has no such command. Raises EngineRejectedError with the
-        engine's reason where it refuses.
-        """
-
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
         """Raise EngineNotFoundError where a reload would leave the node without its engine.
 

@@ -12,9 +12,8 @@ from toolkit.engine.answers import LiveAnswer, Served
 from toolkit.engine.base import BaseControl
 from toolkit.engine.daemon_arguments import path_option
 from toolkit.engine.facts import Holding, HoldReport
-from toolkit.errors import EngineRejectedError, ToolkitError
+from toolkit.errors import ToolkitError
 
-_CHECK_SECONDS = 20.0
 _HELD_SECONDS = 10.0
 
 
@@ -23,20 +22,6 @@ class CrioControl(BaseControl):
 
     name = EngineName.CRIO
     program = "crio"
-
-    def check_staged(
-        self, path: str, executable: str, arguments: tuple[str, ...] = ()
-    ) -> bytes | None:
-        """Let CRI-O's own binary load a staged top-level config, and return its dump.
-
-        ``--config-dir`` among ``arguments`` names the drop-ins that are loaded with it.
-        """
-        drop_ins = path_option(arguments, "--config-dir", "-d") or ""
-        command = (executable, "--config", path, "--config-dir", drop_ins, "config")
-        result = self._host.commands.run(command, _CHECK_SECONDS)
-        if result.status == 0:
-            return result.output
-        raise EngineRejectedError(f"CRI-O would not load {path}: {result.reason}")
 
     def held(self, toolkit_dir: str) -> HoldReport:
         """Say which pods have a handler whose binary lies below ``toolkit_dir``.

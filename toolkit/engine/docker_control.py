@@ -15,10 +15,8 @@ from toolkit.engine.facts import EngineProcess, Holding, HoldReport, ReloadRepor
 from toolkit.engine.reload import Method, method
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
-from toolkit.host.commands import CommandResult
 from toolkit.settings import EngineSettings, RestartMode
 
-_CHECK_SECONDS = 20.0
 _HELD_SECONDS = 20.0
 _RELOAD_SECONDS = 5.0
 """A reload takes milliseconds; one that fails sends no event at all."""
@@ -39,27 +37,6 @@ class DockerControl(BaseControl):
     ) -> None:
         super().__init__(settings, host, decode)
         self._seen: dict[str, str] = {}
-
-    def check_staged(
-        self, path: str, executable: str, arguments: tuple[str, ...] = ()
-    ) -> bytes | None:
-        """Let dockerd validate a staged file with the running daemon's own flags (23.0 and later).
-
-        It prints no effective config: the bytes returned are those of its answer.
-        """
-        flags = _without_config_file(arguments)
-        command = (executable, *flags, "--validate", "--config-file", path)
-        result = self._host.commands.run(command, _CHECK_SECONDS)
-        if "unknown flag: --validate" in result.errors:
-            return None
-        if result.status == 0:
-            return result.output
-        # The daemon's own environment is not ours: where its own file is refused as well (its
-        # docker-proxy is not in our PATH), the refusal says nothing of the staged one.
-        usual = self._host.commands.run((executable, *arguments, "--validate"), _CHECK_SECONDS)
-        if usual.status != 0 and _complaint(usual) == _complaint(result):
-            return None
-        raise EngineRejectedError(f"dockerd would not load {path}: {result.reason}")
 
     def reload(
         self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float
@@ -160,21 +137,3 @@ class DockerControl(BaseControl):
                 f"dockerd went away while it reloaded its config: {error}",
                 "its log says why (journalctl -u docker)",
             ) from error
-
-
-def _complaint(result: CommandResult) -> str:
-    """Return what is refused, without the file's name."""
-    return result.reason.rpartition(": ")[2]
-
-
-def _without_config_file(arguments: tuple[str, ...]) -> tuple[str, ...]:
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument == "--config-file":
-            skip = True
-        elif not argument.startswith("--config-file="):
-            kept.append(argument)
-    return tuple(kept)
