@@ -70,6 +70,8 @@ RELEASES = (
     ContainerdRelease(suite="trixie", series="1.7"),
     ContainerdRelease(suite="sid", series="2.1"),
 )
+MACHINE = ContainerdRelease(suite="machine", series="machine")
+"""The machine's own distribution's, for a demo where Debian's archive is out of reach."""
 
 
 class RealContainerd:

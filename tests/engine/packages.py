@@ -18,9 +18,22 @@ def unpacked(name: str, suite: str) -> Path:
 
 def runc() -> Path:
     """Return the low-level runtime that all engines share."""
-    return unpacked("runc", "bookworm") / "usr/sbin/runc"
+    return _shared("runc", "sbin/runc")
 
 
 def busybox() -> Path:
     """Return a busybox that is linked statically: all that an image needs."""
-    return unpacked("busybox", "bookworm") / "bin/busybox"
+    return _shared("busybox", "bin/busybox")
+
+
+def _shared(name: str, program: str) -> Path:
+    """Return a program of Debian 12, or the machine's own where only that is unpacked."""
+    machine = REPOSITORY / ".cache" / "engines" / f"{name}-machine"
+    bookworm = machine.with_name(f"{name}-bookworm")
+    directory = (
+        machine if machine.exists() and not bookworm.exists() else unpacked(name, "bookworm")
+    )
+    # Debian moved /bin and /sbin below /usr between the two.
+    return next(
+        path for path in (directory / "usr" / program, directory / program) if path.exists()
+    )

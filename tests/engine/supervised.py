@@ -21,7 +21,6 @@ T = TypeVar("T")
 PROGRAM = Path(__file__).with_name("supervisor.py")
 PRIVATE_RUN = """
 set -e
-mount --make-rslave /
 kept=$(mktemp -d)
 mount --no-mtab -t tmpfs -o mode=755 tmpfs "$kept"
 for path in systemd dbus; do
@@ -76,7 +75,12 @@ class Supervised:
         spawned = len(self.events())
         self._process = subprocess.Popen(
             (
-                *("unshare", "--mount", *(() if self.network else ("--net",))),
+                *(
+                    "unshare",
+                    "--mount",
+                    "--propagation=slave",
+                    *(() if self.network else ("--net",)),
+                ),
                 *("sh", "-c", PRIVATE_RUN, "sh"),
                 *(sys.executable, "-I", "-S", str(PROGRAM), str(self.directory)),
                 *(str(self.restart_delay), "--", *self.command),
