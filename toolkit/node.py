@@ -12,7 +12,6 @@ from toolkit.host.commands import Commands
 from toolkit.host.journal_files import JournalStore
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
-from toolkit.payload.cdi import ManagementSpec
 from toolkit.payload.installer import PayloadInstaller
 from toolkit.settings import Settings
 
@@ -28,7 +27,6 @@ class Node:
     commands: Commands
     store: JournalStore
     installer: PayloadInstaller
-    spec: ManagementSpec
     control: Callable[[EngineName], EngineControl]
     adapter: Callable[[EngineName], EngineAdapter]
 
@@ -53,9 +51,6 @@ def open_node(settings: Settings) -> Node:
             writer=writer, view=view, install_dir=root.host_path(settings.install_dir)
         ),
         installer=PayloadInstaller(settings=settings, root=root, writer=writer),
-        spec=ManagementSpec(
-            settings=settings, root=root, writer=writer, commands=HostCommands("/")
-        ),
         control=lambda name: open_engine(name, settings, root),
         adapter=adapter_for,
     )

@@ -205,7 +205,7 @@ class Revert:
         self, record: Record, control: EngineControl | None, *, purge: bool
     ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
         """Remove the payload unless something on the node still needs it."""
-        self._node.spec.remove()
+        self._node.installer.remove_cdi()
         if record.payload is None:
             self._node.store.drop(record)
             return "none", (), ()
@@ -237,6 +237,9 @@ class Revert:
     def _held(self, record: Record, control: EngineControl | None) -> HoldReport:
         """Find out whether a container, or the engine's config without us, needs the payload."""
         directory = f"{self._node.store.install_dir}/toolkit"
+        if self._node.installer.puts_back():
+            # The paths lead to another installer's binaries from the same moment on.
+            return HoldReport(holding=Holding.FREE)
         try:
             if control is None and self._node.settings.nri.enabled:
                 return self._held_without_asking(record)

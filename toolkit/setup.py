@@ -18,7 +18,7 @@ from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
 from toolkit.plan import BINARY, Plan, bases, build, files_only
 from toolkit.revert import Revert
 from toolkit.settings import RestartMode, Settings
-from toolkit.transaction import Outcome, Transaction
+from toolkit.transaction import Outcome, Transaction, settle_payload
 
 log = logs.get(__name__)
 
@@ -127,8 +127,9 @@ def set_up(
         log.step("plan.empty", "nothing differs", reason=plan.reload.reason)
         process = None if plan.facts is None else plan.facts.process
         outcome = Outcome(record=record, reload=None, process=process)
-        node.spec.apply(clock)
-        node.spec.commit()
+        # A spec is gone after a reboot, and a newer driver makes it stale.
+        node.installer.write_cdi(clock)
+        settle_payload(node, record)
     else:
         if repair:
             for change in plan.differing:

@@ -167,7 +167,7 @@ class Transaction:
                 path=plan.payload.toolkit_dir,
                 digest=plan.payload.digest[:12],
             )
-        self._node.spec.apply(self._clock)
+        installer.write_cdi(self._clock)
         for change in plan.differing:
             self._clock.check()
             write_file(self._node, change.path, change.after, _metadata(intent, change.path))
@@ -310,7 +310,6 @@ def undo(
         if not staged:
             bring_up(control, mode, process or process_of(intent), clock, deadline)
         control.verify(state_before(record, intent), clock, deadline)
-    node.spec.undo()
     if intent.payload is not None:
         node.installer.undo(PayloadRecord.from_json(intent.payload))
     node.store.abandon(intent, record)
@@ -320,7 +319,6 @@ def settle_payload(node: Node, record: Record) -> None:
     """Make the payload and the CDI spec of a committed record final; can be repeated."""
     if record.payload is not None:
         node.installer.commit(PayloadRecord.from_json(record.payload))
-    node.spec.commit()
 
 
 def undo_targets(node: Node, intent: Record) -> tuple[Target, ...]:

@@ -174,9 +174,13 @@ class PayloadInstaller:
         if record.changes:
             self._generations.commit(record)
 
+    def remove_cdi(self) -> None:
+        """Remove the CDI spec, if it is still ours: nothing that runs needs it any more."""
+        self._cdi.remove()
+
     def remove(self, record: PayloadRecord) -> None:
         """Remove the payload, if it is still ours, and put back what another installer had."""
-        self._cdi.remove()
+        self.remove_cdi()
         self._generations.remove()
         self.remove_directories(record)
 
