@@ -20,7 +20,7 @@ from toolkit.errors import JournalError
 
 SCHEMA_MAJOR = 1
 """A record with a higher one was made by a newer program and is not touched."""
-SCHEMA_MINOR = 0
+SCHEMA_MINOR = 1
 
 
 class State(StrEnum):
@@ -105,6 +105,9 @@ class Record:
     """What the engine served before us."""
     previous_default: str | None = None
     """The engine's default handler before us."""
+    start_handlers: tuple[tuple[str, str], ...] | None = None
+    """With an intent: what the engine served when it began; None where it was not asked."""
+    start_default: str | None = None
     reloads: bool = True
     """False with restart mode ``none``: the engine is never told."""
     payload: Mapping[str, object] | None = None
@@ -209,6 +212,10 @@ def _decode_record(document: Mapping[str, object]) -> Record:
         default=_optional_text(document, "default"),
         previous_handlers=_pairs(document, "previous_handlers"),
         previous_default=_optional_text(document, "previous_default"),
+        start_handlers=(
+            None if document.get("start_handlers") is None else _pairs(document, "start_handlers")
+        ),
+        start_default=_optional_text(document, "start_default"),
         reloads=bool(document["reloads"]),
         payload=_mapping(document, "payload"),
         replaced_payload=_mapping(document, "replaced_payload"),

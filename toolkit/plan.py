@@ -17,6 +17,7 @@ from runtime_configs.merge import merge3
 from runtime_configs.model import (
     ConfigError,
     DesiredHandlers,
+    EffectiveConfig,
     EngineName,
     FileEdit,
     Format,
@@ -346,7 +347,9 @@ def _previous(
         return record.previous_handlers, record.previous_default
     if facts.effective is None:
         return (), None
-    served = tuple(
-        (name, handler.binary_path or "") for name, handler in facts.effective.handlers.items()
-    )
-    return served, facts.effective.default
+    return served(facts.effective), facts.effective.default
+
+
+def served(effective: EffectiveConfig) -> tuple[tuple[str, str], ...]:
+    """Return name and binary path of each handler; empty where it names no binary."""
+    return tuple((name, each.binary_path or "") for name, each in effective.handlers.items())

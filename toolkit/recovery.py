@@ -19,7 +19,7 @@ from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import bases, served_by
 from toolkit.restore import Target, put_files_back
-from toolkit.transaction import committed, undo
+from toolkit.transaction import committed, settle_payload, undo
 
 log = logs.get(__name__)
 
@@ -40,6 +40,11 @@ def recover(node: Node) -> Record | None:
         return _settle(node, intent, record)
     if record is not None and record.state is State.REVERTING:
         return finish_revert(node, record)
+    if record is not None:
+        # A kill right after the commit left them.
+        node.store.tidy(record)
+        if record.state is State.COMMITTED:
+            settle_payload(node, record)
     return record
 
 
@@ -49,12 +54,10 @@ def _settle(node: Node, intent: Record, record: Record | None) -> Record | None:
         if not node.writer.missing_directories(directory):
             node.writer.clean_leftovers(directory)
     control = None if intent.engine is None else node.control(intent.engine)
-    if _complete(node, intent, control):
-        done = committed(intent)
+    done = committed(intent)
+    if record == done or _complete(node, intent, control):
         node.store.commit(done)
-        if done.payload is not None:
-            node.installer.commit(PayloadRecord.from_json(done.payload))
-        node.spec.commit()
+        settle_payload(node, done)
         log.step("recovery.finished", "it had come to its end; the engine serves the handlers")
         return done
     try:

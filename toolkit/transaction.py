@@ -27,7 +27,7 @@ from toolkit.host.commands import CommandResult
 from toolkit.journal import BlobMetadata, FileRecord, Record, State, digest_of
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
-from toolkit.plan import FileChange, Plan, merged
+from toolkit.plan import FileChange, Plan, merged, served
 from toolkit.restore import (
     Target,
     bring_up,
@@ -225,6 +225,7 @@ class Transaction:
                 directories += [each for each in missing if each not in directories]
         facts = plan.facts
         process = None if facts is None else facts.process
+        effective = None if facts is None else facts.effective
         payload = self._node.installer.intent(plan.payload).to_json()
         intent = Record(
             state=State.WRITING,
@@ -239,6 +240,8 @@ class Transaction:
             default=plan.expected.default,
             previous_handlers=plan.previous_handlers,
             previous_default=plan.previous_default,
+            start_handlers=None if effective is None else served(effective),
+            start_default=None if effective is None else effective.default,
             reloads=plan.reload.mode is not RestartMode.NONE,
             payload=payload,
             replaced_payload=None if record is None else record.payload,
@@ -337,7 +340,14 @@ def committed(intent: Record) -> Record:
     files = tuple(
         replace(each, start=each.ours) for each in intent.files if each.ours != each.before
     )
-    return replace(intent, state=State.COMMITTED, files=files, replaced_payload=None)
+    return replace(
+        intent,
+        state=State.COMMITTED,
+        files=files,
+        replaced_payload=None,
+        start_handlers=None,
+        start_default=None,
+    )
 
 
 def _meant(request: ConfigRequest, record: Record | None) -> ConfigRequest:

@@ -7,6 +7,7 @@ prepared beside its place under a name of its own and renamed, and taken away th
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import posixpath
 from collections.abc import Iterable, Iterator
@@ -86,27 +87,44 @@ class JournalStore:
         """Make a record the one in force; the intent, if any, is done with."""
         self._put(self.directory, "journal.json", record, contents)
         self._writer.remove(self._path("intent.json"))
-        self._collect(record.blobs)
+        self.tidy(record)
+
+    def retract(self, intent: Record, record: Record | None) -> None:
+        """Take a commit back that failed half-way: ``record`` is in force again, or nothing."""
+        if self.load() == record:
+            return
+        # First the intent, so that a crash in between finds either of them.
+        self.advance(intent)
+        if record is None:
+            self._writer.remove(self._path("journal.json"))
+        else:
+            self._put(self.directory, "journal.json", record, ())
+
+    def tidy(self, record: Record) -> None:
+        """Remove contents that no record needs; what can't be removed now is left to a later run.
+
+        It must not fail: the contents that an undo would need may be gone already.
+        """
+        with contextlib.suppress(HostPathError):
+            self._collect(record.blobs)
 
     def abandon(self, intent: Record, record: Record | None) -> None:
-        """Forget an intent whose change has been undone; ``record`` is in force again, or nothing.
-
-        A commit that failed half-way may have left the intent's record in force.
-        """
+        """Forget an intent whose change was undone; ``record`` is still in force, or nothing."""
         if record is None:
             self.drop(intent)
             return
-        if self.load() != record:
-            self._put(self.directory, "journal.json", record, ())
         self._writer.remove(self._path("intent.json"))
-        self._collect(record.blobs)
+        self.tidy(record)
 
     def forget_unfinished(self, record: Record | None) -> None:
         """Remove what is left of an intent that could not be put on disk whole."""
         self.clean()
+        intent = self.load_intent()
         if record is not None:
             self._writer.remove(self._path("intent.json"))
-            self._collect(record.blobs)
+            self.tidy(record)
+        elif intent is not None:
+            self.drop(intent)
         elif not self._writer.missing_directories(self.directory):
             self._writer.remove_tree(self.directory)
 
@@ -122,7 +140,9 @@ class JournalStore:
             self._writer.make_directories(directory, PRIVATE_DIRECTORY)
             yield directory
         finally:
-            self._writer.remove_tree(directory)
+            # What can't be removed now is tried once more before the first change.
+            with contextlib.suppress(HostPathError):
+                self._writer.remove_tree(directory)
 
     def drop(self, record: Record) -> None:
         """Remove the journal and, where they are empty, the directories that were made for it."""
