@@ -92,16 +92,24 @@ def round_trip(node: Node, source: Path) -> None:
 def test_a_node_without_a_config_file_is_set_up_and_has_none_afterwards(
     node: Node, source: Path
 ) -> None:
-    assert not (node.root / "etc/containerd/config.toml").exists()
+    shipped = (node.root / "etc/containerd").rename(node.root / "root/containerd.shipped")
+    try:
+        round_trip(node, source)
+    finally:
+        shipped.rename(node.root / "etc/containerd")
+
+
+def test_a_node_as_debian_ships_it_is_set_up_and_reverted(node: Node, source: Path) -> None:
+    assert (node.root / "etc/containerd/config.toml").exists()
     round_trip(node, source)
 
 
 def test_a_node_with_a_newer_containerd_is_set_up_and_reverted(
     newer_node: Node, source: Path
 ) -> None:
-    round_trip(newer_node, source)
     config = newer_node.root / "etc/containerd/config.toml"
-    config.parent.mkdir(exist_ok=True)
+    config.unlink()
+    round_trip(newer_node, source)
     config.write_bytes(CONFIG)
     config.chmod(0o600)
     round_trip(newer_node, source)
