@@ -28,6 +28,8 @@ class Installer:
     directory: Path
     variables: Mapping[str, str] = field(default_factory=dict)
     payload_size: int = 0
+    prefix: tuple[str, ...] = ()
+    """What the program is started by, such as ``WITH_DRIVER``."""
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
@@ -79,7 +81,7 @@ class Installer:
     def run(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         return subprocess.run(
-            [*PROGRAM, *arguments],
+            [*self.prefix, *PROGRAM, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -91,7 +93,10 @@ class Installer:
         """Start the daemon."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*PROGRAM, *arguments], env=self.environment, stdout=log, stderr=log
+                [*self.prefix, *PROGRAM, *arguments],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
         return self.process
 
