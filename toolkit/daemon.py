@@ -118,10 +118,12 @@ class Daemon:
             record = recover(self._node)
             patience = self._life.verify_timeout
             outcome = set_up(self._node, record, self._clock, patience=patience)
-            self._make_ready()
+            self._make_ready_or_revert()
         except InterruptedBySignalError:
-            self._take_back_earlier()
-            self._leave()
+            try:
+                self._take_back_earlier()
+            finally:
+                self._leave()
             raise
         except BaseException:
             self._leave()
@@ -130,7 +132,7 @@ class Daemon:
         seconds = time.monotonic() - began
         if self._life.no_daemon:
             log.step("daemon.done", "set up; not staying", seconds=seconds)
-            self._lock.release()
+            self._release()
             return ExitCode.DONE
         log.step("daemon.ready", "ready", seconds=seconds)
         self._become_idle(outcome.record, self._verified_peer(outcome), responder)
@@ -150,8 +152,8 @@ class Daemon:
     def _repair(self, responder: Responder | None) -> None:
         began = time.monotonic()
         log.step("drift.seen", "something differs from what was set up", what=self._resident.woken)
-        self._ready.remove()
         try:
+            self._ready.remove()
             record = recover(self._node)
             outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
             self._make_ready()
@@ -201,14 +203,14 @@ class Daemon:
     def _stop(self) -> ExitCode:
         """Take everything back, or leave it with ``--on-exit keep``."""
         try:
-            self._ready.remove()
+            self._unready()
             if self._life.on_exit is OnExit.KEEP:
                 log.step("daemon.kept", "stopped; the set-up stays")
                 return ExitCode.DONE
             self._revert()
             log.step("daemon.stopped", "stopped; the host is as it was before")
         finally:
-            self._lock.release()
+            self._release()
         return ExitCode.DONE
 
     def _revert(self) -> None:
@@ -226,9 +228,31 @@ class Daemon:
         if not self._node.settings.nri.enabled:
             self._ready.make()
 
+    def _make_ready_or_revert(self) -> None:
+        """Take the set-up back where nobody can be told of it: a failed start leaves nothing."""
+        try:
+            self._make_ready()
+        except ToolkitError as error:
+            log.warning("setup.undoing", "undoing the set-up", reason=str(error))
+            self._revert()
+            raise
+
     def _leave(self) -> None:
-        self._ready.remove()
-        self._lock.release()
+        self._unready()
+        self._release()
+
+    def _unready(self) -> None:
+        """Remove the ready file on the way out, which nothing may keep from going on."""
+        try:
+            self._ready.remove()
+        except ToolkitError as error:
+            log.warning("ready.stays", "the ready file could not be removed", reason=str(error))
+
+    def _release(self) -> None:
+        try:
+            self._lock.release()
+        except ToolkitError as error:
+            log.warning("lock.stays", "the pid file stays, unlocked", reason=str(error))
 
     def _count(self, outcome: Outcome, began: float) -> None:
         counters = replace(self._resident.counters, setup_seconds=time.monotonic() - began)
@@ -286,7 +310,6 @@ class Daemon:
         resident = replace(self._resident, peer=peer)
         command = residency.own_command()
         residency.become_idle(resident, self._lock, watch, command, self._program())
-
 
     def _program(self) -> tuple[str, ...]:
         """Return what stays resident: the idle process, or in NRI mode the plugin."""

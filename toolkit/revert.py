@@ -54,12 +54,27 @@ class Revert:
         self._node = node
         self._clock: Clock = UninterruptedClock()
         self._began = self._clock.now()
+        self._touched = False
 
     def run(self, record: Record, *, purge: bool = False) -> RevertReport:
         """Take the record's change back; ``purge`` removes the payload though nobody can be asked.
 
-        Raises NotRestoredError after everything that could be done was done.
+        Raises NotRestoredError after everything that could be done was done, any other ToolkitError
+        where nothing was touched yet.
         """
+        try:
+            return self._run(record, purge=purge)
+        except NotRestoredError:
+            raise
+        except ToolkitError as error:
+            if not self._touched:
+                raise
+            raise NotRestoredError(
+                f"the revert stopped half-way: {error.message}",
+                "mend that and start it again: it goes on where it stopped",
+            ) from error
+
+    def _run(self, record: Record, *, purge: bool) -> RevertReport:
         mode = self._mode(record)
         control = None if record.engine is None else self._node.control(record.engine)
         files, failure, reloaded, warnings = self._engine(record, control, mode)
@@ -193,6 +208,7 @@ class Revert:
             )
         reverting = replace(record, state=State.REVERTING, files=tuple(files))
         self._node.store.commit(reverting, contents)
+        self._touched = True
 
     def _facts(self, control: EngineControl) -> HostFacts | None:
         try:
