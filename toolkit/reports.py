@@ -21,10 +21,11 @@ from toolkit.host.clock import UninterruptedClock
 from toolkit.journal import Record, State
 from toolkit.node import Node, choose_engine, open_node
 from toolkit.payload.installer import PayloadRecord
-from toolkit.plan import FileChange, Plan, desired_handlers
+from toolkit.plan import FileChange, Plan
 from toolkit.revert import RevertReport
 from toolkit.settings import Output, Settings
 from toolkit.setup import LOOK_SECONDS, make_plan
+from toolkit.wanted import desired_handlers
 
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m", "#": "\033[2m"}
 _PLAIN = "\033[0m"

@@ -15,10 +15,11 @@ from toolkit.host.journal_files import JournalStore
 from toolkit.journal import Record
 from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
-from toolkit.plan import BINARY, Plan, bases, build, files_only
+from toolkit.plan import Plan, bases, build, files_only
 from toolkit.revert import Revert
 from toolkit.settings import RestartMode, Settings
 from toolkit.transaction import Outcome, Transaction, settle_payload
+from toolkit.wanted import BINARY
 
 log = logs.get(__name__)
 

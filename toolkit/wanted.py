@@ -1,0 +1,55 @@
+"""What the settings ask for: the handlers, and all that an adapter has to know to write them."""
+
+from __future__ import annotations
+
+import posixpath
+
+from runtime_configs.adapter import ConfigRequest
+from runtime_configs.model import DesiredHandlers, EngineName, RuntimeHandler
+from toolkit.engine.facts import HostFacts
+from toolkit.settings import CrioMode, EngineSettings, Settings
+
+BINARY = "nvidia-container-runtime"
+ALWAYS_ADDED = (("nvidia-cdi", f"{BINARY}.cdi"), ("nvidia-legacy", f"{BINARY}.legacy"))
+"""Handlers beside the main one, with the name of their wrapper."""
+
+
+def desired_handlers(engine: EngineName, chosen: EngineSettings, directory: str) -> DesiredHandlers:
+    """Return what the engine should serve, with wrappers in ``directory`` on the host."""
+    names = ((chosen.handler_name, BINARY), *ALWAYS_ADDED)
+    annotations = chosen.annotation_prefixes if engine is EngineName.CONTAINERD else ()
+    return DesiredHandlers(
+        handlers=tuple(
+            RuntimeHandler(name=name, binary_path=posixpath.join(directory, binary))
+            for name, binary in names
+        ),
+        default=chosen.handler_name if chosen.set_as_default else None,
+        runtime_type=chosen.runtime_type,
+        enable_cdi=chosen.enable_cdi or None,
+        container_annotations=tuple(f"{prefix}*" for prefix in annotations),
+        override=chosen.config_override,
+    )
+
+
+def config_request(settings: Settings, facts: HostFacts, directory: str) -> ConfigRequest:
+    """Return what the adapter has to know."""
+    chosen = settings.engines[facts.engine]
+    hook = facts.engine is EngineName.CRIO and settings.crio.mode is CrioMode.HOOK
+    process = facts.process
+    return ConfigRequest(
+        desired=desired_handlers(facts.engine, chosen, directory),
+        top_level=facts.top_level,
+        drop_in=facts.drop_in,
+        drop_in_declared=chosen.drop_in is not None and chosen.drop_in.declared,
+        version=facts.version,
+        effective=facts.effective,
+        placement=facts.placement,
+        template=facts.template,
+        use_legacy_config=chosen.use_legacy_config,
+        toolkit_dir=directory,
+        crio_hook_path=(
+            posixpath.join(settings.crio.hooks_dir, settings.crio.hook_filename) if hook else None
+        ),
+        hook_binary=posixpath.join(directory, f"{BINARY}-hook") if hook else None,
+        engine_arguments=() if process is None else process.arguments,
+    )
