@@ -281,3 +281,10 @@ def test_the_default_host_root_is_slash_host_where_that_is_a_mount(container: Co
     container.mount("/host", "/")
     container.root()
     assert default_host_root(proc=str(container.base / "proc")) == "/host"
+
+
+def test_of_two_equal_mounts_the_one_nearest_to_the_root_is_taken(container: Container) -> None:
+    point = given(container, "config-dir", "/etc/containerd")
+    given(container, "sock-dir/task/rootfs/runtime/config-dir", "/etc/containerd")
+    found = container.root().access("/etc/containerd/config.toml")
+    assert found == str(point / "config.toml")

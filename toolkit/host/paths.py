@@ -131,16 +131,13 @@ class HostRoot:
     def locate(self, resolved: str) -> str:
         """Return where this process sees a host path that has no symbolic links in it.
 
-        A given mount comes before the host root, which may be read-only; of two mounts that show
-        the same directory the writable one is taken.
+        A given mount comes before the host root, which may be read-only; of several mounts that
+        show the same directory a writable one is taken, and of those the one nearest to the root:
+        an engine's own directory, given for its socket, has all of our mounts in it once more.
         """
-        best: GivenMount | None = None
-        for mount in self.mounts:
-            if below(resolved, mount.host) is not None and (
-                best is None or (len(mount.host), mount.writable) >= (len(best.host), best.writable)
-            ):
-                best = mount
-        if best is not None:
+        showing = [mount for mount in self.mounts if below(resolved, mount.host) is not None]
+        if showing:
+            best = max(showing, key=lambda each: (len(each.host), each.writable, -len(each.point)))
             return join(best.point, below(resolved, best.host) or "")
         return join(self.root, resolved) if resolved != "/" else self.root
 
