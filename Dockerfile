@@ -1,5 +1,5 @@
 # The installer's image. Build arguments:
-#   BASE_IMAGE           a Debian with Python 3.11 or later, its pip, /bin/sh and chroot
+#   BASE_IMAGE           a Debian with Python 3.11 or later, its pip, bash and chroot
 #   NVIDIA_PACKAGES_URL  base URL of NVIDIA's libnvidia-container package repository or a mirror of it
 #   TOOLKIT_VERSION      version of the packages that are taken from there
 #   VENDOR               a directory of the context with files that are not to be downloaded
@@ -53,6 +53,9 @@ FROM ${BASE_IMAGE}
 # The host's NVIDIA runtime, once it is the default, must not give this container a GPU.
 ENV NVIDIA_VISIBLE_DEVICES=void
 ENV PATH=/opt/nvidia-toolkit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# An operator starts its script by `sh -c SCRIPT`. bash becomes the script, but Debian's dash stays in
+# front of it: dash alone would get SIGTERM, and its end kills the daemon before it has put anything back.
+RUN ln -sf bash /bin/sh
 COPY LICENSE /licenses/LICENSE
 COPY --from=payload /artifacts /artifacts
 COPY --from=program /opt/nvidia-toolkit /opt/nvidia-toolkit
