@@ -24,15 +24,20 @@ from runtime_configs.model import (
 )
 
 RUNTIME: Final[KeyPath] = ("crio", "runtime")
-INHERITED: Final = (
-    "runtime_root", "allowed_annotations", "privileged_without_host_devices", "monitor_path",
-    "monitor_cgroup", "monitor_env", "monitor_exec_cgroup", "container_min_memory", "no_sync_log",
-    "default_annotations", "exec_cpu_affinity", "disallowed_annotations",
-)  # fmt: skip
-"""What a handler takes from the default one (``RuntimeHandler`` in CRI-O's ``pkg/config``).
+NOT_INHERITED: Final = frozenset({
+    "runtime_path", "runtime_type", "runtime_config_path", "platform_runtime_paths",
+    "inherit_default_runtime", "runtime_pull_image", "stream_websockets",
+})  # fmt: skip
+"""What a handler does not take from the default one (``RuntimeHandler`` in CRI-O's ``pkg/config``).
 
-Not ``platform_runtime_paths`` and ``inherit_default_runtime``, which would lead past our binary,
-and not what only virtual machines and conmon-rs have.
+The binary's own keys, those that would lead past our binary, and what only virtual machines and
+conmon-rs have. All else is the site's word on how its pods run, a seccomp profile for one.
+"""
+MISPLACED: Final = ("hostnetwork_disable_selinux", "disable_hostport_mapping", "timezone")
+"""Keys of ``crio.runtime`` that ``crio config`` prints below the last handler's table.
+
+Read as TOML they are that handler's, whose name changes with ours (CRI-O 1.30 to 1.36,
+``pkg/config/template.go``; tried with 1.36.3).
 """
 LOW_LEVEL: Final = ("crun", "runc")
 """CRI-O's own handlers; the first is its default from 1.31 on."""
@@ -66,7 +71,7 @@ class CrioAdapter:
 
     def effective(self, dump: bytes) -> EffectiveConfig:
         """Decode the TOML of ``crio status config`` or ``crio config``."""
-        raw = load(dump, Format.TOML, path="crio config")
+        raw = _in_place(load(dump, Format.TOML, path="crio config"))
         default = default_of(raw)
         handlers = {name: _served(name, table) for name, table in runtimes_of(raw).items()}
         return EffectiveConfig(handlers=handlers, default=default, raw=raw)
@@ -82,30 +87,38 @@ class CrioAdapter:
         ]
         if request.desired.default is not None:
             meant.append((*RUNTIME, "default_runtime"))
+            meant += _following(before)
+        if not before.handlers:
+            # Handlers that are CRI-O's own defaults are printed once there are others.
+            meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
         return tuple(unintended_changes(before.raw, after.raw, meant))
 
     def staged_check(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> StagedCheck | None:
         """Return copies of all files for ``crio config``; None for a hook, which is no config."""
-        staged = {edit.path: edit.after for edit in edits.edits if edit.role is Role.DROP_IN}
-        if request.drop_in is None or not staged:
+        edited = {edit.path: edit.after for edit in edits.edits if edit.role is Role.DROP_IN}
+        if request.drop_in is None or not edited:
             return None
-        top, drop_ins = f"{directory}/crio.conf", f"{directory}/crio.conf.d"
-        files = read_all(request.top_level, request.drop_in, view)
-        copies = {f"{drop_ins}/{posixpath.basename(path)}": after for path, after in staged.items()}
-        for file in files:
-            if file.path != request.top_level and file.path not in staged:
-                copies[f"{drop_ins}/{posixpath.basename(file.path)}"] = file.content
-        live = view.read(request.top_level)
-        copies[top] = live or b""
-        directory_of = posixpath.dirname(request.drop_in)
+        inside, drop_ins = posixpath.dirname(request.drop_in), f"{directory}/crio.conf.d"
+        contents = {
+            file.path: file.content for file in read_all(request.top_level, request.drop_in, view)
+        }
+        live = contents.pop(request.top_level, None)
+        copies = {
+            f"{drop_ins}/{posixpath.relpath(path, inside)}": content
+            for path, content in {**contents, **edited}.items()
+            if content is not None
+        }
+        top = ""
+        if live is not None:
+            top = f"{directory}/crio.conf"
+            copies[top] = live
+        top_before = "" if live is None else request.top_level
         return StagedCheck(
-            files=tuple((path, data) for path, data in copies.items() if data is not None),
+            files=tuple(copies.items()),
             after=("--config", top, "--config-dir", drop_ins, "config"),
-            before=None
-            if live is None
-            else ("--config", request.top_level, "--config-dir", directory_of, "config"),
+            before=("--config", top_before, "--config-dir", inside, "config"),
         )
 
     def revert_stages(
@@ -165,8 +178,13 @@ def _inherited(request: ConfigRequest, files: list[ConfigFile]) -> Mapping[str, 
         if table is None or str(table.get("runtime_path", "")).startswith(ours):
             continue
         if table.get("runtime_type", "") in ("", "oci"):
-            return {key: table[key] for key in INHERITED if table.get(key)}
+            return {key: value for key, value in table.items() if _to_inherit(key, value)}
     return {}
+
+
+def _to_inherit(key: str, value: object) -> bool:
+    """Tell whether a field is the default handler's word on how its pods run."""
+    return bool(value) and key not in NOT_INHERITED and key not in MISPLACED
 
 
 def _check_later(request: ConfigRequest, files: list[ConfigFile]) -> None:
@@ -198,6 +216,34 @@ def _served(name: str, table: Mapping[str, object]) -> ServedHandler:
         runtime_type=kind if isinstance(kind, str) and kind else None,
         table=table,
     )
+
+
+def _following(before: EffectiveConfig) -> list[KeyPath]:
+    """Return what follows the default handler since somebody said so, whichever that is."""
+    keys = ("runtime_path", "runtime_type", "runtime_root", "runtime_config_path")
+    return [
+        (*RUNTIME, "runtimes", name, key)
+        for name, handler in before.handlers.items()
+        if handler.table.get("inherit_default_runtime")
+        for key in keys
+    ]
+
+
+def _in_place(raw: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a dump with the misplaced keys where they belong."""
+    crio = _table(raw, "crio")
+    runtime = dict(_table(crio, "runtime"))
+    for kind in ("runtimes", "workloads"):
+        tables: dict[str, object] = {}
+        for name, table in _table(runtime, kind).items():
+            if not isinstance(table, Mapping):
+                tables[name] = table
+                continue
+            tables[name] = {key: table[key] for key in table if key not in MISPLACED}
+            runtime |= {key: table[key] for key in table if key in MISPLACED}
+        if tables:
+            runtime[kind] = tables
+    return {**raw, "crio": {**crio, "runtime": runtime}} if runtime else raw
 
 
 def _table(data: Mapping[str, object], key: str) -> Mapping[str, object]:

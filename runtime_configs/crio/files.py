@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from runtime_configs.documents import load, lookup
 from runtime_configs.model import Format, HostView
+
+_DEEPEST = 8
+"""Directories below each other that are looked into: a circle of links ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +23,12 @@ class ConfigFile:
 
 
 def read_all(top_level: str, drop_in: str, view: HostView) -> list[ConfigFile]:
-    """Return the top-level file and every file beside the drop-in, dotfiles too.
+    """Return the top-level file and every file below the drop-in's directory, dotfiles too.
 
     Raises ConfigError for one that does not parse: CRI-O would not start with it.
     """
-    directory = posixpath.dirname(drop_in)
-    beside = {path for pattern in ("*", ".*") for path in view.glob(f"{directory}/{pattern}")}
     files: list[ConfigFile] = []
-    for path in [top_level, *sorted(beside - {top_level}, key=str.encode)]:
+    for path in [top_level, *_below(posixpath.dirname(drop_in), top_level, view)]:
         content = view.read(path)
         if content is not None:
             files.append(ConfigFile(path, content, load(content, Format.TOML, path=path)))
@@ -36,11 +37,11 @@ def read_all(top_level: str, drop_in: str, view: HostView) -> list[ConfigFile]:
 
 def later(files: list[ConfigFile], drop_in: str) -> list[ConfigFile]:
     """Return the drop-ins that are read after ours."""
-    directory, ours = posixpath.dirname(drop_in), drop_in.encode()
+    inside = posixpath.dirname(drop_in).rstrip("/") + "/"
     return [
         file
         for file in files
-        if posixpath.dirname(file.path) == directory and file.path.encode() > ours
+        if file.path.startswith(inside) and _reading_order(file.path) > _reading_order(drop_in)
     ]
 
 
@@ -56,3 +57,23 @@ def runtimes_of(data: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     if not isinstance(tables, Mapping):
         return {}
     return {name: table for name, table in tables.items() if isinstance(table, Mapping)}
+
+
+def _below(directory: str, top_level: str, view: HostView) -> Iterator[str]:
+    """Yield every file of the directory and of those in it, as CRI-O's walk comes to them."""
+    found: set[str] = set()
+    pattern = directory
+    for _ in range(_DEEPEST):
+        pattern += "/*"
+        # A view of plain globs may leave dotfiles out of ``*``; CRI-O reads them.
+        level = {*view.glob(pattern), *view.glob(f"{pattern[:-1]}.*")}
+        if not level:
+            break
+        found |= level
+    directories = {posixpath.dirname(path) for path in found}
+    yield from sorted(found - directories - {top_level}, key=_reading_order)
+
+
+def _reading_order(path: str) -> tuple[bytes, ...]:
+    """Go's filepath.Walk sorts each directory by itself: ``50-a/x`` comes before ``50-a.conf``."""
+    return tuple(part.encode() for part in path.split("/"))

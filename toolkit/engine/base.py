@@ -105,7 +105,7 @@ class BaseControl(ABC):
         """Return the top-level config that the daemon's arguments name."""
 
     @abstractmethod
-    def _dump_command(self, executable: str, top_level: str) -> tuple[str, ...] | None:
+    def _dump_command(self, executable: str, place: Place) -> tuple[str, ...] | None:
         """Return the command that prints the effective config."""
 
     @abstractmethod
@@ -136,7 +136,7 @@ class BaseControl(ABC):
             sources.SourceRequest(
                 sources=self._settings.config_sources,
                 live=live.config,
-                dump=self._dump_command(executable, place.top_level) if executable else None,
+                dump=self._dump_command(executable, place) if executable else None,
                 file=place.top_level,
             ),
             self._host.commands,

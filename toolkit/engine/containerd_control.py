@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from runtime_configs.distros import Place
 from runtime_configs.model import EngineName
 from toolkit.engine.answers import LiveAnswer, Served
 from toolkit.engine.base import BaseControl
@@ -59,5 +60,5 @@ class ContainerdControl(BaseControl):
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
         return path_option(arguments, "--config", "-config", "-c")
 
-    def _dump_command(self, executable: str, top_level: str) -> tuple[str, ...]:
-        return executable, "--config", top_level, "config", "dump"
+    def _dump_command(self, executable: str, place: Place) -> tuple[str, ...]:
+        return executable, "--config", place.top_level, "config", "dump"

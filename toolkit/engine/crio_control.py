@@ -5,14 +5,19 @@ What needs grpc is imported by the methods that ask: loading it takes 0.1 s.
 
 from __future__ import annotations
 
+import posixpath
 import time
+from dataclasses import replace
 
-from runtime_configs.model import ConfigError, EffectiveConfig, EngineName
+from runtime_configs.distros import Place
+from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, Version
 from toolkit.engine.answers import LiveAnswer, Served
 from toolkit.engine.base import BaseControl
 from toolkit.engine.daemon_arguments import path_option
-from toolkit.engine.facts import Holding, HoldReport
-from toolkit.errors import ToolkitError
+from toolkit.engine.facts import EngineProcess, Holding, HoldReport
+from toolkit.engine.same_place import same_place
+from toolkit.errors import EngineNotFoundError, ToolkitError
+from toolkit.settings import RestartMode
 
 _HELD_SECONDS = 10.0
 
@@ -70,5 +75,42 @@ class CrioControl(BaseControl):
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
         return path_option(arguments, "--config", "-c")
 
-    def _dump_command(self, executable: str, top_level: str) -> tuple[str, ...]:
-        return executable, "--config", top_level, "config"
+    def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
+        """Refuse the restart mode that CRI-O does not heed, before anything is written."""
+        if mode is RestartMode.SIGNAL:
+            raise EngineNotFoundError(
+                "CRI-O serves no handler that it learns of by a signal, it only lists it",
+                "use --restart-mode=systemd, or none and restart it yourself",
+            )
+        super().preflight(process, mode)
+
+    def _place(self, process: EngineProcess | None, version: Version | None) -> Place:
+        """Return the distribution's places, with the drop-in where the running CRI-O reads it."""
+        place = super()._place(process, version)
+        running = None if process is None else _directory_option(process.arguments)
+        if place.drop_in is None or running is None:
+            return place
+        directory, name = posixpath.split(place.drop_in)
+        root, given = self._host.root, self._settings.drop_in
+        if same_place(root, directory, running):
+            return place
+        if given is None or not given.declared:
+            return replace(place, drop_in=posixpath.join(running, name))
+        warning = (
+            f"--drop-in-config names {place.drop_in}, "
+            f"but the running engine reads the files in {running}"
+        )
+        return replace(place, warnings=(*place.warnings, warning))
+
+    def _dump_command(self, executable: str, place: Place) -> tuple[str, ...]:
+        # It fails for a file that is named and not there, and reads none for an empty name.
+        there = self._host.view.read(place.top_level) is not None
+        named: tuple[str, ...] = ("--config", place.top_level if there else "")
+        if place.drop_in is not None:
+            named += ("--config-dir", posixpath.dirname(place.drop_in))
+        return executable, *named, "config"
+
+
+def _directory_option(arguments: tuple[str, ...]) -> str | None:
+    """Return the directory of drop-ins that the daemon's arguments name."""
+    return path_option(arguments, "--config-dir", "-d")

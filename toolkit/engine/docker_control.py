@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from runtime_configs.distros import Place
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName
 from toolkit.engine.answers import LiveAnswer, Served
 from toolkit.engine.base import BaseControl, Host
@@ -113,7 +114,7 @@ class DockerControl(BaseControl):
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
         return path_option(arguments, "--config-file")
 
-    def _dump_command(self, executable: str, top_level: str) -> None:
+    def _dump_command(self, executable: str, place: Place) -> None:
         """Return nothing: dockerd has no such command."""
 
     def _client(self, deadline: float) -> DockerClient:
