@@ -65,6 +65,10 @@ class EngineConfigError(ToolkitError):
     """A file of the engine that does not parse, or whose result the engine would not load."""
 
 
+class ConcurrentEditError(EngineConfigError):
+    """Somebody wrote a file of the engine between our look at it and our writing."""
+
+
 class EngineNotFoundError(ToolkitError):
     """No engine, the wrong one, or one that may not be signalled, behind the socket."""
 

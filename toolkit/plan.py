@@ -290,8 +290,11 @@ def _previous(
     facts: HostFacts, record: Record | None
 ) -> tuple[tuple[tuple[str, str], ...], str | None]:
     """Return the engine's handlers and default before us: the journal's word wins."""
-    if record is not None and record.engine is facts.engine and record.files:
-        return record.previous_handlers, record.previous_default
+    if record is not None and record.engine is facts.engine:
+        # A revert that was killed leaves an engine that still serves us, with no file of ours.
+        live = () if facts.effective is None else served(facts.effective)
+        if record.files or set(record.handlers) & set(live):
+            return record.previous_handlers, record.previous_default
     if facts.effective is None:
         return (), None
     return served(facts.effective), facts.effective.default

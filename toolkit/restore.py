@@ -134,17 +134,16 @@ def process_of(record: Record) -> EngineProcess | None:
 
 def state_before(record: Record | None, intent: Record) -> Expectation:
     """Return what the engine served when the intent's change began."""
-    if intent.start_handlers is not None:
-        start = set(intent.start_handlers)
-        earlier = () if record is None else record.handlers
-        return Expectation(
-            served=tuple(pair for pair in earlier if pair in start),
-            absent=tuple(pair for pair in intent.handlers if pair not in start),
-            default=intent.start_default,
-        )
-    if record is not None and record.handlers:
+    if record is None or not record.files:
+        return without_us(intent)
+    if intent.start_handlers is None:
         return Expectation(served=record.handlers, default=record.default)
-    return without_us(intent)
+    start = set(intent.start_handlers)
+    return Expectation(
+        served=tuple(pair for pair in record.handlers if pair in start),
+        absent=tuple(pair for pair in intent.handlers if pair not in start),
+        default=intent.start_default,
+    )
 
 
 def without_us(record: Record) -> Expectation:

@@ -9,7 +9,7 @@ from toolkit import logs
 from toolkit.diffs import redacted_diff
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import HostFacts
-from toolkit.errors import EngineConfigError, EngineTimeoutError
+from toolkit.errors import ConcurrentEditError, EngineConfigError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.host.journal_files import JournalStore
 from toolkit.journal import Record
@@ -26,6 +26,7 @@ log = logs.get(__name__)
 LOOK_SECONDS = 5.0
 """How long one look at an engine may take before it counts as not answering."""
 POLL_SECONDS = 0.1
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +109,18 @@ def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -
 
 
 def set_up(
-    node: Node, record: Record | None, clock: Clock, *, patience: float, repair: bool = False
+    node: Node,
+    record: Record | None,
+    clock: Clock,
+    *,
+    patience: float,
+    repair: bool = False,
+    attempts: int = ATTEMPTS,
 ) -> Outcome:
     """Bring the node to what is wanted; ``record`` is the journal. Undone on any failure.
 
-    A repair says in the log what it changes.
+    A repair says in the log what it changes. Where somebody writes a file at the same time, it is
+    undone and begun anew from what is there then, so often.
     """
     record = _without_other_engine(node, record)
     planned = make_plan(node, record, clock, patience=patience)
@@ -136,8 +144,16 @@ def set_up(
             for change in plan.differing:
                 diff = redacted_diff(change.path, change.now, change.after)
                 log.step("drift.diff", f"{change.path} is put right", diff=diff)
-        outcome = transaction.apply(plan, record)
-    if outcome.reload is None and control is not None and plan.reload.mode is not RestartMode.NONE:
+        try:
+            return transaction.apply(plan, record)
+        except ConcurrentEditError as error:
+            if attempts <= 1:
+                raise
+            log.warning("setup.again", "begun anew", reason=error.message)
+            return set_up(
+                node, record, clock, patience=patience, repair=repair, attempts=attempts - 1
+            )
+    if control is not None and plan.reload.mode is not RestartMode.NONE:
         deadline = clock.now() + node.settings.lifecycle.verify_timeout
         control.verify(plan.expected, clock, deadline)
     return outcome

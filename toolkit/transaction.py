@@ -18,6 +18,7 @@ from toolkit import logs
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, ReloadReport
 from toolkit.errors import (
+    ConcurrentEditError,
     EngineRejectedError,
     NotRestoredError,
     ToolkitError,
@@ -117,13 +118,12 @@ class Transaction:
             check = adapter.staged_check(edits, request, self._node.view, directory)
             if check is None:
                 return
-            before = None
-            if check.before is not None:
-                before = self._run(facts.executable, check.before)
             for path, content in check.files:
                 self._node.writer.make_directories(posixpath.dirname(path))
                 self._node.writer.write(path, content)
-            after = self._run(facts.executable, check.after)
+            after, before = self._run(facts.executable, check.after), None
+            if check.before is not None and (check.prints or after.status != 0):
+                before = self._run(facts.executable, check.before)
         if after.status != 0:
             refusal = after.reason.replace(directory, "")
             if after.status in CANNOT_BE_RUN or (before and _same_complaint(before, after)):
@@ -170,12 +170,19 @@ class Transaction:
         installer.write_cdi(self._clock)
         for change in plan.differing:
             self._clock.check()
+            if self._node.view.read(change.path) != change.now:
+                # Theirs would be swept away, and be in no journal.
+                raise ConcurrentEditError(
+                    f"{change.path} was changed by somebody during the set-up", "start it again"
+                )
             write_file(self._node, change.path, change.after, _metadata(intent, change.path))
             log.step("file.written", "written", path=change.path, role=change.role.value)
         self._clock.check()
-        if not plan.reload.needed or self._control is None or plan.facts is None:
-            return intent, None
         deadline = self._clock.now() + self._node.settings.lifecycle.verify_timeout
+        if not plan.reload.needed or self._control is None or plan.facts is None:
+            if self._control is not None and plan.reload.mode is not RestartMode.NONE:
+                self._control.verify(plan.expected, self._clock, deadline)
+            return intent, None
         intent = intent.with_state(State.RELOADING)
         store.advance(intent)
         report = self._tell(plan, plan.facts.process, deadline)

@@ -147,12 +147,7 @@ class FaultHost:
 
     def tree(self) -> Tree:
         """Return every entry of the host: type, mode, owner, content."""
-        found: Tree = {}
-        for parent, directories, files in os.walk(self.root):
-            for name in (*directories, *files):
-                path = os.path.join(parent, name)
-                found[path[len(str(self.root)) :]] = _entry(path)
-        return found
+        return tree_of(self.root)
 
     def check_loadable(self) -> None:
         """Raise CannotLoadError unless the engine would start with its files as they are."""
@@ -171,7 +166,7 @@ class FaultHost:
 
     def leftovers(self) -> list[str]:
         """Return what only an unfinished run leaves."""
-        return [path for path in self.tree() if _is_leftover(path)]
+        return leftovers(self.tree())
 
 
 @dataclass(slots=True)
@@ -188,6 +183,30 @@ class Saved:
         shutil.copytree(self.kept, self.host.root, symlinks=True)
         for name, value in self.engine.items():
             setattr(self.host.engine, name, value)
+
+
+def tree_of(root: Path) -> Tree:
+    """Return every entry below a directory: type, mode, owner, content."""
+    found: Tree = {}
+    for parent, directories, files in os.walk(root):
+        for name in (*directories, *files):
+            path = os.path.join(parent, name)
+            found[path[len(str(root)) :]] = _entry(path)
+    return found
+
+
+def leftovers(tree: Tree) -> list[str]:
+    """Return what only an unfinished run leaves."""
+    return [path for path in tree if _is_leftover(path)]
+
+
+def difference(found: Tree, wanted: Tree) -> list[str]:
+    """Name what differs."""
+    return sorted(
+        f"{'-' if path not in found else '+' if path not in wanted else '~'} {path}"
+        for path in {*found, *wanted}
+        if found.get(path) != wanted.get(path)
+    )
 
 
 def _entry(path: str) -> Entry:

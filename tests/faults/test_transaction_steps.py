@@ -17,7 +17,14 @@ import pytest
 
 from runtime_configs.model import Version
 from tests.fakes.faulty_syscalls import CrashPoint
-from tests.faults.node_host import CONFIG, FaultHost, Saved, Tree, journal_holds_ours
+from tests.faults.node_host import (
+    CONFIG,
+    FaultHost,
+    Saved,
+    Tree,
+    difference,
+    journal_holds_ours,
+)
 from tests.faults.steps import ERRORS, Fault, Steps
 from toolkit.errors import ExitCode, ToolkitError
 
@@ -202,15 +209,6 @@ class Bench:
         self.host.revert()
         found = self.host.tree()
         assert found == self.pristine, f"{where}: {difference(found, self.pristine)}"
-
-
-def difference(found: Tree, wanted: Tree) -> list[str]:
-    """Name what differs."""
-    return sorted(
-        f"{'-' if path not in found else '+' if path not in wanted else '~'} {path}"
-        for path in {*found, *wanted}
-        if found.get(path) != wanted.get(path)
-    )
 
 
 def points(length: int, wanted: int | None) -> Iterator[int]:

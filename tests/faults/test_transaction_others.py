@@ -1,0 +1,288 @@
+"""Others at work at the same time: an editor, a remover, an engine that does not come back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from runtime_configs.model import Version
+from tests.fakes.faulty_syscalls import CrashPoint
+from tests.faults.node_host import CONFIG, DROP_IN, FaultHost, difference
+from tests.faults.steps import Steps
+from toolkit.engine.facts import Holding, HoldReport
+from toolkit.errors import (
+    EngineRejectedError,
+    EngineTimeoutError,
+    InterruptedBySignalError,
+    JournalError,
+    NotRestoredError,
+    ToolkitError,
+)
+
+V2 = Version(major=2, minor=1)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FaultHost:
+    return FaultHost(tmp_path)
+
+
+def steps_of(host: FaultHost) -> list[str]:
+    """Return the names of a set-up's steps; the host is as before afterwards."""
+    steps = Steps()
+    host.set_up(steps)
+    host.revert()
+    return steps.done
+
+
+def test_an_edit_between_plan_and_write_is_kept_and_the_set_up_begins_anew(host: FaultHost) -> None:
+    planned = steps_of(host).index("sync_tree")
+    steps = Steps()
+
+    def edit_once() -> None:
+        if len(steps.done) == planned:
+            host.place(CONFIG, b"# by an editor\nversion = 2\noom_score = 3\n")
+
+    steps.watch = edit_once
+    host.set_up(steps)
+    assert host.engine.up_to_date()
+    assert b"oom_score = 3" in (host.read(CONFIG) or b"")
+    host.revert()
+    assert host.read(CONFIG) == b"# by an editor\nversion = 2\noom_score = 3\n"
+
+
+def test_an_editor_that_never_stops_makes_it_fail_with_the_last_edit_kept(host: FaultHost) -> None:
+    steps = Steps()
+
+    def edit_always() -> None:
+        if steps.done and steps.done[-1] == "sync_tree":
+            host.place(CONFIG, f"# {len(steps.done)}\nversion = 2\n".encode())
+
+    steps.watch = edit_always
+    with pytest.raises(ToolkitError, match="changed by somebody"):
+        host.set_up(steps)
+    assert (host.read(CONFIG) or b"").endswith(b"\nversion = 2\n")
+    assert not host.install_dir.exists()
+
+
+def test_a_file_that_somebody_deletes_under_us_stays_deleted(tmp_path: Path) -> None:
+    host = FaultHost(tmp_path, version=V2)
+    host.set_up()
+    (host.root / DROP_IN[1:]).unlink()
+    host.revert()
+    assert host.read(DROP_IN) is None
+    assert host.read(CONFIG) == b"# by hand\nversion = 2\n"
+
+
+def test_a_handler_that_the_engine_refuses_is_rolled_back_with_its_reason(host: FaultHost) -> None:
+    before = host.tree()
+
+    def refuse(handlers: Mapping[str, object]) -> str | None:
+        return "unknown option" if "nvidia" in handlers else None
+
+    host.engine.refuses = refuse
+    with pytest.raises(EngineRejectedError, match="unknown option"):
+        host.set_up()
+    assert difference(host.tree(), before) == []
+    assert host.engine.up_to_date()
+
+
+def test_an_engine_that_does_not_come_back_leaves_the_old_files_and_exit_code_3(
+    host: FaultHost,
+) -> None:
+    host.engine.comes_back = False
+    with pytest.raises(NotRestoredError, match="did not come back"):
+        host.set_up()
+    assert host.read(CONFIG) == b"# by hand\nversion = 2\n"
+    host.engine.comes_back = True
+    host.engine.boot()
+    host.recover()
+    assert not host.install_dir.exists()
+
+
+def test_an_engine_that_comes_back_late_is_told_the_old_files_and_it_ends_with_exit_code_1(
+    host: FaultHost,
+) -> None:
+    before = host.tree()
+    steps = Steps()
+
+    def hold() -> None:
+        host.engine.comes_back = host.engine.restarts > 0
+
+    steps.watch = hold
+    with pytest.raises(EngineTimeoutError, match="did not come back"):
+        host.set_up(steps)
+    assert difference(host.tree(), before) == []
+    assert host.engine.up_to_date()
+
+
+class SignalAt:
+    """A clock at whose N-th safe point a signal is pending."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def now(self) -> float:
+        return 0.0
+
+    def sleep(self, seconds: float) -> None:
+        del seconds
+        self.check()
+
+    def check(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise InterruptedBySignalError("SIGTERM")
+
+
+def test_a_signal_at_any_safe_point_undoes_the_set_up(host: FaultHost) -> None:
+    before = host.tree()
+    taken = 0
+    while True:
+        try:
+            host.set_up(clock=SignalAt(taken))
+        except InterruptedBySignalError:
+            taken += 1
+            assert difference(host.tree(), before) == []
+            assert host.engine.up_to_date()
+        else:
+            break
+    assert taken > 20
+
+
+@pytest.mark.parametrize("version", [Version(major=1, minor=7), V2], ids=str)
+def test_many_starts_upgrades_and_repairs_later_the_first_bytes_come_back(
+    tmp_path: Path, version: Version
+) -> None:
+    host = FaultHost(tmp_path, version=version)
+    before = host.tree()
+    for release in ("1.0.0", "2.0.0", "1.0.0", "3.0.0"):
+        host.release = release
+        for name in ("nvidia", "gpu", "nvidia"):
+            host.arguments = (f"--nvidia-runtime-name={name}",)
+            host.set_up()
+            host.set_up(repair=True)
+            assert host.engine.up_to_date()
+    host.revert()
+    assert difference(host.tree(), before) == []
+
+
+def test_the_journal_does_not_grow_with_the_number_of_starts(host: FaultHost) -> None:
+    host.set_up()
+    size = len(host.tree())
+    for release in ("2.0.0", "1.0.0") * 3:
+        host.release = release
+        host.set_up()
+    assert len(host.tree()) == size
+
+
+def test_a_journal_of_a_newer_version_stops_every_command_with_nothing_touched(
+    host: FaultHost,
+) -> None:
+    host.set_up()
+    path = host.install_dir / ".toolkit-journal/journal.json"
+    document = json.loads(path.read_bytes())
+    document["schema"]["major"] = 99
+    path.write_text(json.dumps(document))
+    before = host.tree()
+    for act in (host.set_up, host.revert, host.recover):
+        with pytest.raises(JournalError, match="newer version"):
+            act()
+        assert difference(host.tree(), before) == []
+
+
+def test_unknown_fields_of_the_journal_live_through_repairs_and_upgrades(host: FaultHost) -> None:
+    host.set_up()
+    path = host.install_dir / ".toolkit-journal/journal.json"
+    document = json.loads(path.read_bytes())
+    document["later"] = {"kept": True}
+    document["files"][0]["later"] = 7
+    document["payload"]["later"] = "kept"
+    path.write_text(json.dumps(document))
+    host.release = "2.0.0"
+    host.set_up()
+    found = json.loads(path.read_bytes())
+    assert found["later"] == {"kept": True}
+    assert found["files"][0]["later"] == 7
+
+
+def test_a_damaged_copy_of_a_file_is_named_and_nothing_is_touched(host: FaultHost) -> None:
+    host.set_up()
+    document = json.loads((host.install_dir / ".toolkit-journal/journal.json").read_bytes())
+    blob = host.install_dir / ".toolkit-journal/blobs" / document["files"][0]["before"]
+    blob.write_bytes(b"something else")
+    before = host.tree()
+    with pytest.raises(JournalError, match="missing or damaged"):
+        host.revert()
+    assert difference(host.tree(), before) == []
+
+
+def test_containers_that_use_the_files_keep_them_until_a_later_revert(host: FaultHost) -> None:
+    before = host.tree()
+    host.set_up()
+    host.engine.holding = HoldReport(holding=Holding.HELD, containers=("web",))
+    report = host.revert()
+    assert report is not None
+    assert (report.payload, report.kept_for) == ("kept", ("web",))
+    assert host.read(CONFIG) == b"# by hand\nversion = 2\n"
+    assert (host.install_dir / "toolkit/nvidia-container-runtime").exists()
+    host.engine.holding = HoldReport(holding=Holding.FREE)
+    report = host.revert()
+    assert report is not None
+    assert report.payload == "removed"
+    assert difference(host.tree(), before) == []
+
+
+def test_a_payload_that_was_kept_is_taken_up_by_the_next_set_up(host: FaultHost) -> None:
+    before = host.tree()
+    host.set_up()
+    host.engine.holding = HoldReport(holding=Holding.HELD, containers=("web",))
+    host.revert()
+    host.engine.holding = HoldReport(holding=Holding.FREE)
+    host.set_up()
+    assert host.engine.up_to_date()
+    host.revert()
+    assert difference(host.tree(), before) == []
+
+
+def test_an_engine_that_is_dead_at_the_revert_gets_its_files_back_with_a_warning(
+    host: FaultHost,
+) -> None:
+    host.set_up()
+    host.engine.running, host.engine.effective = False, None
+    report = host.revert()
+    assert report is not None
+    assert "does not run" in report.warnings[0]
+    assert host.read(CONFIG) == b"# by hand\nversion = 2\n"
+
+
+@pytest.mark.parametrize("at", range(0, 60, 7))
+def test_a_kill_in_a_revert_and_then_a_start_sets_up_again(host: FaultHost, at: int) -> None:
+    before = host.tree()
+    host.set_up()
+    after = host.tree()
+    try:
+        host.revert(Steps(at=at))
+    except CrashPoint:
+        host.set_up()
+        assert host.engine.up_to_date()
+        assert set(host.tree()) == set(after)
+        host.revert()
+    assert difference(host.tree(), before) == []
+
+
+def test_a_config_that_is_a_link_stays_a_link(tmp_path: Path) -> None:
+    host = FaultHost(tmp_path)
+    real = host.root / "etc/managed/containerd.toml"
+    real.parent.mkdir()
+    (host.root / CONFIG[1:]).rename(real)
+    (host.root / CONFIG[1:]).symlink_to("../managed/containerd.toml")
+    before = host.tree()
+    host.set_up()
+    assert (host.root / CONFIG[1:]).is_symlink()
+    assert b"nvidia" in real.read_bytes()
+    host.revert()
+    assert difference(host.tree(), before) == []
