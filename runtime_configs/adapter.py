@@ -65,7 +65,8 @@ class StagedCheck:
     after: tuple[str, ...]
     """Arguments of the engine's binary that make it load the staged files."""
     before: tuple[str, ...] | None = None
-    """The same for the live files; None where there are none to compare with.
+    """The same for the live files; None where there are none to compare with. Run after the others
+    are staged, which may hold what stands in for a live file that is absent.
 
     A refusal that the live files get too, for the same reason, says nothing of the staged ones: the
     binary is not run in the daemon's own surroundings (its search path may hold a helper).

@@ -89,22 +89,26 @@ class DockerAdapter:
         self,
         edits: EditSet,
         request: ConfigRequest,
-        view: HostView,  # noqa: ARG002 - the protocol's
+        view: HostView,
         directory: str,
     ) -> StagedCheck | None:
-        """Return a run of ``dockerd --validate`` with the daemon's own flags."""
+        """Return a run of ``dockerd --validate`` with the daemon's own flags.
+
+        What an absent file is compared with is an empty one: dockerd refuses to read none.
+        """
         edit = next((edit for edit in edits.edits if edit.path == request.top_level), None)
         if edit is None or edit.after is None or request.version is None:
             return None
         if request.version.numbers < VALIDATES:
             return None
-        staged = f"{directory}/daemon.json"
-        arguments = without_config_file(request.engine_arguments)
+        staged, live = f"{directory}/daemon.json", request.top_level
+        files = [(staged, edit.after)]
+        if view.read(live) is None:
+            live = f"{directory}/empty.json"
+            files.append((live, EMPTY))
+        validate = (*without_config_file(request.engine_arguments), "--validate", "--config-file")
         return StagedCheck(
-            files=((staged, edit.after),),
-            after=(*arguments, "--validate", "--config-file", staged),
-            before=(*request.engine_arguments, "--validate"),
-            prints=False,
+            files=tuple(files), after=(*validate, staged), before=(*validate, live), prints=False
         )
 
     def revert_stages(

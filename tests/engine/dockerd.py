@@ -7,7 +7,7 @@ import json
 import platform
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,23 @@ class RealDockerd:
             wait_for(self._answers, "dockerd to answer", timeout)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.process.log()[-4000:]}") from None
+
+    def wait_new_process(self, old: int) -> None:
+        """Wait until another process than ``old`` answers."""
+        wait_for(lambda: self.process.pid != old, "a new dockerd")
+        self.wait_ready()
+
+    def wait_info(self, look: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait until ``/info`` says something."""
+        wait_for(lambda: look(self.info()), "dockerd to say what is expected")
+
+    def wait_config(self, look: Callable[[bytes], bool]) -> None:
+        """Wait until its file holds something."""
+        wait_for(lambda: look(self.config.read_bytes()), "the file to hold what is expected")
+
+    def reloads(self) -> int:
+        """Return how often it was told to read its file again, as its log has it."""
+        return self.process.log().count("Got signal to reload configuration")
 
     def info(self) -> dict[str, Any]:
         """Return what ``GET /info`` says."""
