@@ -6,7 +6,7 @@ import signal
 from typing import Protocol
 
 from toolkit.errors import ExitCode
-from toolkit.host.clock import TERMINATION
+from toolkit.host.clock import BLOCKED
 from toolkit.settings import Output, Settings
 
 
@@ -79,4 +79,4 @@ class ProgramCommands:
 def _let_signals_end_us() -> None:
     """Take signals as any program does: there is nothing to be undone, and Ctrl-C is quiet."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, TERMINATION)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)

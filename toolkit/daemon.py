@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from toolkit import idle, logs, residency
-from toolkit.drift import watched
+from toolkit.drift import greeting_of, watched
 from toolkit.errors import ExitCode, InterruptedBySignalError, ToolkitError
 from toolkit.host.clock import Clock, SystemClock, block_termination_signals
 from toolkit.host.lock import Lock
@@ -30,15 +31,10 @@ if TYPE_CHECKING:
 
 log = logs.get(__name__)
 
-ENGINE_DOWN = "-"
 SYSTEMD_PEER = "1"
 """Who listens on a socket that systemd opened for the engine."""
 UNVERIFIED = "unverified"
 """A peer that no process is: the idle process comes back as soon as its rest is over."""
-QUICK_REPAIRS = 3
-"""So many repairs in a row are made at once; after that each waits twice as long as the last."""
-LONGEST_REST = 600.0
-"""Seconds."""
 
 
 def run(settings: Settings) -> ExitCode:
@@ -98,15 +94,25 @@ class Daemon:
             lock_fd=lock.fd,
             lock_path=path,
             lock_made=lock.made,
-            peer=ENGINE_DOWN,
+            peer=idle.DOWN,
             listener_fd=listener,
         )
         return cls(node=node, clock=clock, lock=lock, resident=resident)
 
     @classmethod
     def resumed(cls, node: Node, clock: Clock, resident: Resident) -> Daemon:
-        """Go on where the idle process stopped."""
-        lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
+        """Go on where the idle process stopped.
+
+        Raises LockedError where somebody removed the pid file and another instance took over.
+        """
+        try:
+            lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
+        except ToolkitError as error:
+            log.warning("lock.lost", "the pid file is made anew", reason=error.message)
+            lock = Lock.acquire(resident.lock_path)
+            resident = replace(
+                resident, lock_fd=lock.fd, lock_made=(*resident.lock_made, *lock.made)
+            )
         return cls(node=node, clock=clock, lock=lock, resident=resident)
 
     def start(self) -> ExitCode:
@@ -116,6 +122,7 @@ class Daemon:
         try:
             self._ready.remove()
             record = recover(self._node)
+            earlier = dict(watched(self._node, record))
             patience = self._life.verify_timeout
             outcome = set_up(self._node, record, self._clock, patience=patience)
             self._make_ready_or_revert()
@@ -135,7 +142,7 @@ class Daemon:
             self._release()
             return ExitCode.DONE
         log.step("daemon.ready", "ready", seconds=seconds)
-        self._become_idle(outcome.record, self._verified_peer(outcome), responder)
+        self._become_idle(outcome.record, self._verified_peer(outcome), responder, earlier)
         return ExitCode.DONE
 
     def go_on(self) -> ExitCode:
@@ -152,53 +159,47 @@ class Daemon:
     def _repair(self, responder: Responder | None) -> None:
         began = time.monotonic()
         log.step("drift.seen", "something differs from what was set up", what=self._resident.woken)
+        earlier: Mapping[str, str] = {}
         try:
             self._ready.remove()
             record = recover(self._node)
+            earlier = dict(watched(self._node, record))
             outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
             self._make_ready()
         except InterruptedBySignalError:
             raise
         except ToolkitError as error:
-            self._give_up_for_now(error, responder)
+            self._give_up_for_now(error, responder, earlier)
             return
         self._count(outcome, began)
+        seconds = time.monotonic() - began
         if outcome.changed:
-            self._space_repairs(began)
-            log.step("drift.repaired", "repaired", seconds=time.monotonic() - began)
-        self._become_idle(outcome.record, self._verified_peer(outcome), responder)
+            self._resident = self._resident.after_repair(began, self._life.reconcile_interval)
+            log.step("drift.repaired", "repaired", seconds=seconds)
+        else:
+            self._resident = self._resident.settled()
+            log.step("drift.none", "all is as it should be", seconds=seconds)
+        self._become_idle(outcome.record, self._verified_peer(outcome), responder, earlier)
 
-    def _give_up_for_now(self, error: ToolkitError, responder: Responder | None) -> None:
+    def _give_up_for_now(
+        self, error: ToolkitError, responder: Responder | None, earlier: Mapping[str, str]
+    ) -> None:
         """Stay, not ready, and try again later: one that ended would leave nobody to mend it."""
-        record = self._node.store.load()
+        try:
+            record = self._node.store.load()
+        except ToolkitError:
+            record = None
         peer = self._peer(record)
-        counters = self._resident.counters
-        self._resident = replace(
-            self._resident, counters=replace(counters, rollbacks=counters.rollbacks + 1)
-        )
-        self._space_repairs(time.monotonic(), failed=True)
-        log.error(
-            "drift.unrepaired",
-            str(error),
-            again_in_seconds=max(0.0, self._resident.not_before - time.monotonic()),
-        )
-        self._become_idle(record, peer if peer == ENGINE_DOWN else UNVERIFIED, responder)
-
-    def _space_repairs(self, moment: float, *, failed: bool = False) -> None:
-        """Wait longer after each repair in a row: somebody may be writing against us."""
-        interval = max(self._life.reconcile_interval, 1.0)
-        quiet = moment - self._resident.last_repair > LONGEST_REST
-        attempts = 1 if quiet else self._resident.attempts + 1
-        steps = attempts if failed else attempts - QUICK_REPAIRS
-        rest = min(LONGEST_REST, interval * 2.0 ** min(steps, 16)) if steps > 0 else 0.0
-        repairs = self._resident.counters.repairs + (0 if failed else 1)
-        self._resident = replace(
-            self._resident,
-            attempts=attempts,
-            last_repair=moment,
-            not_before=moment + rest,
-            counters=replace(self._resident.counters, repairs=repairs),
-        )
+        if peer in (idle.DOWN, idle.MUTE):
+            # The idle process sees when it answers again; there is nothing to be tried till then.
+            self._resident = self._resident.settled()
+            log.error("drift.unrepaired", str(error), again="when the engine answers")
+        else:
+            interval = self._life.reconcile_interval
+            self._resident = self._resident.after_failure(time.monotonic(), interval)
+            wait = (self._resident.retry_at or 0.0) - time.monotonic()
+            log.error("drift.unrepaired", str(error), again_in_seconds=max(0.0, wait))
+        self._become_idle(record, peer, responder, earlier)
 
     def _stop(self) -> ExitCode:
         """Take everything back, or leave it with ``--on-exit keep``."""
@@ -268,13 +269,13 @@ class Daemon:
         """Return who listens, if that is who was verified."""
         peer = self._peer(outcome.record)
         known = outcome.process
-        if known is not None and peer not in (str(known.pid), SYSTEMD_PEER, ENGINE_DOWN):
+        if known is not None and peer not in (str(known.pid), SYSTEMD_PEER):
             return UNVERIFIED
         return peer
 
     def _peer(self, record: Record | None) -> str:
         socket = self._socket(record)
-        return idle.peer_of(socket) if socket else ENGINE_DOWN
+        return idle.peer_of(socket, greeting_of(record)) if socket else idle.DOWN
 
     def _socket(self, record: Record | None) -> str:
         """Return the engine's socket as this process opens it; empty where none is watched."""
@@ -291,20 +292,36 @@ class Daemon:
 
         return Responder(self._resident.listener_fd, self._resident.counters)
 
-    def _become_idle(self, record: Record | None, peer: str, responder: Responder | None) -> None:
-        """Exec into the idle process; returns never."""
+    def _become_idle(
+        self,
+        record: Record | None,
+        peer: str,
+        responder: Responder | None,
+        earlier: Mapping[str, str],
+    ) -> None:
+        """Exec into the idle process; returns never.
+
+        ``earlier`` has the signatures from before the set-up looked at the files.
+        """
         texts = ("", "", "", "", "")
         if responder is not None:
             from toolkit.health import answers
 
             responder.stop()
             texts = answers(self._resident.counters, "ready")
+        now, retry_at = time.monotonic(), self._resident.retry_at
+        lock_path = self._resident.lock_path
         watch = Watch(
             interval=self._life.reconcile_interval,
-            rest=max(0.0, self._resident.not_before - time.monotonic()),
+            rest=max(0.0, self._resident.not_before - now),
+            retry=-1.0 if retry_at is None else max(0.0, retry_at - now),
             ready_file=self._node.root.access(self._ready.path),
             socket=self._socket(record),
-            files=watched(self._node, record),
+            greeting=greeting_of(record),
+            files=(
+                (lock_path, idle.signature(lock_path)),
+                *watched(self._node, record, earlier),
+            ),
             answers=texts,
         )
         resident = replace(self._resident, peer=peer)

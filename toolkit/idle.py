@@ -12,13 +12,27 @@ import posix
 import sys
 import time
 
-TERMINATION = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
+ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
+TERMINATION = ENDING[: 3 if _signal.getsignal(_signal.SIGHUP) == _signal.SIG_IGN else 4]
+"""Without the last one under ``nohup``."""
 PEER_CREDENTIALS_BYTES = 12
 """struct ucred of SO_PEERCRED: pid, uid, gid, four bytes each."""
-SOCKET_SECONDS = 2.0
+DOWN = "-"
+MUTE = "mute"
+"""An engine that hangs: the kernel still takes connections for it."""
+SOCKET_SECONDS = 3.0
+"""How long an engine may take for its first byte."""
 PROBE_SECONDS = 0.2
 """With ``--health-address``: the longest that a probe waits to be taken."""
 REQUEST_BYTES = 4096
+RETURN_SECONDS = 10.0
+"""How long a signal to stop waits for the program to be there again."""
+PROGRAM = __file__.rpartition("/")[0] + "/__main__.py"
+STUCK = (
+    "the program that has to revert can't be started: {}; the engine's config still holds the "
+    "handlers, start the program again to take over or run its command `revert`\n"
+)
+AWAY = "the program can't be started: {}; it is tried again all the time\n"
 
 
 def signature(path: str) -> str:
@@ -27,32 +41,46 @@ def signature(path: str) -> str:
         found = posix.stat(path)
     except OSError:
         return "-"
-    return f"{found.st_mode:o}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}"
+    # The time of change comes with every write; the one of modification can be set back.
+    return f"{found.st_mode:o}:{found.st_ino}:{found.st_size}:{found.st_ctime_ns}"
 
 
-def peer_of(path: str) -> str:
-    """Return the PID that listens on a socket, or ``-`` where nobody does."""
+def peer_of(path: str, greeting: bytes = b"") -> str:
+    """Return the PID that listens on a socket, ``-`` where nobody does.
+
+    With a greeting: ``mute`` where no byte comes in answer.
+    """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         sock.settimeout(SOCKET_SECONDS)
         sock.connect(path)
         found = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, PEER_CREDENTIALS_BYTES)
+    except OSError:
+        sock.close()
+        return DOWN
+    try:
+        if greeting:
+            sock.sendall(greeting)
+            if not sock.recv(1):
+                return MUTE
         return str(int.from_bytes(found[:4], sys.byteorder))
     except OSError:
-        return "-"
+        return MUTE
     finally:
         sock.close()
 
 
-def difference(socket: str, peer: str, watched: list[str]) -> str:
+def difference(socket: str, peer: str, watched: list[str], greeting: bytes = b"") -> str:
     """Return what differs from what was prepared, or an empty text."""
     for index in range(0, len(watched), 2):
         if signature(watched[index]) != watched[index + 1]:
             return "file " + watched[index]
     if socket:
-        now = peer_of(socket)
+        now = peer_of(socket, greeting)
         if now != peer:
-            return "engine " + ("stopped" if now == "-" else "restarted")
+            if now in (DOWN, MUTE):
+                return "engine " + ("stopped" if now == DOWN else "mute")
+            return "engine " + ("answers again" if peer in (DOWN, MUTE) else "restarted")
     return ""
 
 
@@ -125,32 +153,70 @@ def wait(seconds: float, listener: int, ready: bool, answers: list[str]) -> bool
             answer(listener, ready, answers)
 
 
+def remove(path: str) -> None:
+    """Remove a file that may be gone."""
+    try:  # noqa: SIM105 - contextlib is not imported here
+        posix.unlink(path)
+    except OSError:
+        pass
+
+
+def become(command: list[str], reason: str, listener: int, answers: list[str]) -> None:
+    """Exec back into the daemon, saying why; does not return.
+
+    A program that is away, in the middle of an upgrade or moved, is waited for. At a signal the
+    wait ends with exit code 3, since what was to be undone stays.
+    """
+    environment = dict(posix.environ)
+    told = False
+    end = time.monotonic() + RETURN_SECONDS
+    while True:
+        environment[b"NVIDIA_TOOLKIT_WOKEN"] = reason.encode(errors="surrogateescape")
+        try:
+            posix.stat(PROGRAM)
+            posix.execve(command[0], command, environment)
+        except OSError as error:
+            if reason == "signal" and time.monotonic() >= end:
+                posix.write(2, STUCK.format(error).encode(errors="surrogateescape"))
+                posix._exit(3)  # noqa: SLF001 - the module's name for it
+            if not told:
+                told = True
+                posix.write(2, AWAY.format(error).encode(errors="surrogateescape"))
+        if reason == "signal":
+            time.sleep(0.1)
+        elif wait(1.0, listener, False, answers):  # noqa: FBT003 - takes no keywords
+            reason, end = "signal", time.monotonic() + RETURN_SECONDS
+
+
 def main(arguments: list[str]) -> None:
     """Watch until something happens, then become the daemon again, saying what it was."""
     interval, rest, listener = float(arguments[0]), float(arguments[1]), int(arguments[2])
     ready_file, socket, peer = arguments[3], arguments[4], arguments[5]
-    answers, count = arguments[6:11], int(arguments[11])
-    watched, command = arguments[12 : 12 + count], arguments[12 + count :]
-    ready = signature(ready_file) != "-"
-    earliest = time.monotonic() + rest
+    answers, greeting = arguments[6:11], bytes.fromhex(arguments[11])
+    retry, count = float(arguments[12]), int(arguments[13])
+    watched, command = arguments[14 : 14 + count], arguments[14 + count :]
+    vouched = signature(ready_file)
+    ready = vouched != "-"
+    began = time.monotonic()
     reason = ""
     while not reason:
         if wait(interval if interval > 0 else -1.0, listener, ready, answers):
             reason = "signal"
             break
-        found = difference(socket, peer, watched)
+        found = difference(socket, peer, watched, greeting)
+        if not found and ready and signature(ready_file) != vouched:
+            found = "file " + ready_file
         if found and ready:
             # Before anything else: a probe must not believe in what may be gone.
             ready = False
-            try:  # noqa: SIM105 - contextlib is not imported here
-                posix.unlink(ready_file)
-            except OSError:
-                pass
-        if found and time.monotonic() >= earliest:
+            remove(ready_file)
+        now = time.monotonic()
+        if found and now >= began + rest:
             reason = found
-    environment = dict(posix.environ)
-    environment[b"NVIDIA_TOOLKIT_WOKEN"] = reason.encode(errors="surrogateescape")
-    posix.execve(command[0], command, environment)
+        elif retry >= 0 and now >= began + retry:
+            reason = "an earlier repair that failed"
+    remove(ready_file)
+    become(command, reason, listener, answers)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,16 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from toolkit import idle
 from toolkit.host.lock import Lock
 
+QUICK_REPAIRS = 3
+"""So many repairs in a row are made at once; after that each waits twice as long as the last."""
+LONGEST_REST = 600.0
+"""Seconds."""
 STATE_VARIABLE = "NVIDIA_TOOLKIT_RESIDENT"
 WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
 
@@ -47,6 +52,10 @@ class Resident:
     """Reading of the monotonic clock."""
     not_before: float = 0.0
     """No further repair before this reading of the monotonic clock."""
+    failures: int = 0
+    """Repairs in a row that failed."""
+    retry_at: float | None = None
+    """When a repair that failed is tried again, as a reading of the same clock."""
     listener_fd: int = -1
     woken: str = ""
 
@@ -57,17 +66,54 @@ class Resident:
         if text is None:
             return None
         document = json.loads(text)
-        counters = Counters(**document.pop("counters"))
-        document["lock_made"] = tuple(document["lock_made"])
-        woken = environment.get(WOKEN_VARIABLE, "")
-        resident = cls(**document, counters=counters)
-        return replace(resident, woken=woken)
+        if document["pid"] != os.getpid():
+            # Somebody's copy of our environment.
+            return None
+        counters = Counters(**_known(Counters, document["counters"]))
+        rest = {**document, "lock_made": tuple(document["lock_made"]), "counters": counters}
+        return replace(cls(**_known(cls, rest)), woken=environment.get(WOKEN_VARIABLE, ""))
+
+    def after_repair(self, moment: float, interval: float) -> Resident:
+        """Wait longer after each repair in a row: somebody may be writing against us."""
+        quiet = moment - max(self.last_repair, self.not_before) > LONGEST_REST
+        attempts = 1 if quiet else self.attempts + 1
+        rest = _rest(attempts - QUICK_REPAIRS, interval)
+        counters = replace(self.counters, repairs=self.counters.repairs + 1)
+        return replace(
+            self.settled(),
+            attempts=attempts,
+            last_repair=moment,
+            not_before=moment + rest,
+            counters=counters,
+        )
+
+    def after_failure(self, moment: float, interval: float) -> Resident:
+        """Try again, each time later; whatever changes meanwhile is looked at at once."""
+        failures = self.failures + 1
+        counters = replace(self.counters, rollbacks=self.counters.rollbacks + 1)
+        retry_at = moment + _rest(failures, interval)
+        return replace(self, failures=failures, retry_at=retry_at, counters=counters)
+
+    def settled(self) -> Resident:
+        """Return the same with nothing to be tried again."""
+        return replace(self, failures=0, retry_at=None)
 
     def text(self) -> str:
         """Return the variable's value."""
-        document = asdict(self)
+        document = {**asdict(self), "pid": os.getpid()}
         del document["woken"]
         return json.dumps(document)
+
+
+def _rest(steps: int, interval: float) -> float:
+    """Return the seconds to wait before the next try, the first steps of which are at once."""
+    return 0.0 if steps <= 0 else min(LONGEST_REST, max(interval, 1.0) * 2.0 ** min(steps, 16))
+
+
+def _known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that this version has: an upgrade may come between the two execs."""
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
 
 
 def forget() -> None:
@@ -86,7 +132,12 @@ class Watch:
     ready_file: str
     socket: str
     """Empty: no engine is watched."""
-    files: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+    """Each path with its signature when its content was known to be right."""
+    greeting: bytes = b""
+    """What makes the engine say something."""
+    retry: float = -1.0
+    """Seconds after which a repair that failed is tried again; negative: there is none."""
     answers: tuple[str, str, str, str, str] = ("", "", "", "", "")
 
 
@@ -104,7 +155,7 @@ def become_idle(
     os.set_inheritable(lock.fd, True)  # noqa: FBT003 - takes no keyword
     if resident.listener_fd >= 0:
         os.set_inheritable(resident.listener_fd, True)  # noqa: FBT003 - the same
-    watched = [part for path in watch.files for part in (path, idle.signature(path))]
+    watched = [part for file in watch.files for part in file]
     arguments = [
         sys.executable,
         "-I",
@@ -117,6 +168,8 @@ def become_idle(
         watch.socket,
         resident.peer,
         *watch.answers,
+        watch.greeting.hex(),
+        str(watch.retry),
         str(len(watched)),
         *watched,
         *command,

@@ -60,7 +60,7 @@ class Resident:
                 *(sys.executable, "-c", BEGIN, sys.executable, "-I", "-S", str(RESIDENT)),
                 *(json.dumps(settings), "0.2", "0", str(descriptor), str(self.ready), "", "-"),
                 *("alive", "yes", "no", "metrics 1", "metrics 0"),
-                *("2", str(self.watched), signature(str(self.watched))),
+                *("", "-1", "2", str(self.watched), signature(str(self.watched))),
                 *(sys.executable, "-I", "-c", BACK),
             ),
             pass_fds=(descriptor,),

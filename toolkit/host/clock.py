@@ -12,8 +12,11 @@ from typing import Protocol
 
 from toolkit.errors import InterruptedBySignalError
 
-TERMINATION = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-"""The signals that undo a set-up or begin the revert."""
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+TERMINATION = _ENDING[: 3 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else 4]
+"""The signals that undo a set-up or begin the revert; a hang-up is not, under ``nohup``."""
+BLOCKED = (*TERMINATION, signal.SIGUSR1, signal.SIGUSR2)
+"""With those that mean nothing here, and would end any program that does not expect them."""
 
 
 class Clock(Protocol):
@@ -68,4 +71,4 @@ class UninterruptedClock:
 
 def block_termination_signals() -> None:
     """Block them for this thread and all that it starts; they stay blocked across exec."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATION)
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from toolkit.nri.plugin import NriStatus, Plugin
     from toolkit.settings import Settings
 
-WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
 PROBE_SECONDS = 0.5
 """With ``--health-address``: how old the state in an answer to a probe may be."""
 
@@ -73,13 +72,13 @@ class ReadyMark:
 
 def main(arguments: list[str]) -> None:
     """Serve and watch until something happens, then become the daemon again."""
-    from toolkit import logs
+    from toolkit import idle, logs
     from toolkit.nri.plugin import Plugin
     from toolkit.settings import NriSettings
 
     document, (interval, rest, listener, ready_file) = json.loads(arguments[0]), arguments[1:5]
-    answers, count = arguments[7:12], int(arguments[12])
-    files, command = arguments[13 : 13 + count], arguments[13 + count :]
+    answers, retry, count = arguments[7:12], arguments[13], int(arguments[14])
+    files, command = arguments[15 : 15 + count], arguments[15 + count :]
     logs.configure(document["log_format"], debug=document["debug"])
     mark = ReadyMark(ready_file)
     plugin = Plugin(
@@ -95,21 +94,24 @@ def main(arguments: list[str]) -> None:
         on_state=mark.follow,
     )
     plugin.start()
-    watch = Watched(interval=float(interval), rest=float(rest), files=files)
+    watch = Watched(interval=float(interval), rest=float(rest), retry=float(retry), files=files)
     reason = watch.until_something_happens(plugin, int(listener), answers)
     plugin.stop()
     mark.remove()
-    environment = {**os.environ, WOKEN_VARIABLE: reason}
-    os.execve(command[0], command, environment)  # noqa: S606 - no shell is wanted
+    idle.become(command, reason, int(listener), answers)
 
 
 class Watched:
     """The files whose change makes the daemon look; times in seconds."""
 
-    def __init__(self, *, interval: float, rest: float, files: list[str]) -> None:
-        """``files`` holds paths and their signatures in turn; an interval of 0 is never."""
+    def __init__(self, *, interval: float, rest: float, retry: float, files: list[str]) -> None:
+        """``files`` holds paths and their signatures in turn; an interval of 0 is never.
+
+        After ``retry`` seconds a repair that failed is tried again, where that is not negative.
+        """
         self._interval = interval
         self._rest = rest
+        self._retry = retry
         self._files = files
 
     def until_something_happens(self, plugin: Plugin, listener: int, answers: list[str]) -> str:
@@ -119,7 +121,7 @@ class Watched:
         from toolkit import idle
 
         now = time.monotonic()
-        earliest, next_look = now + self._rest, now + self._interval
+        began, next_look = now, now + self._interval
         while True:
             wait = max(0.0, next_look - now) if self._interval > 0 else 3600.0
             if listener >= 0:
@@ -130,8 +132,10 @@ class Watched:
             if self._interval > 0 and now >= next_look:
                 next_look = now + self._interval
                 found = idle.difference("", "", self._files)
-                if found and now >= earliest:
+                if found and now >= began + self._rest:
                     return found
+                if self._retry >= 0 and now >= began + self._retry:
+                    return "an earlier repair that failed"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import binascii
 import hashlib
 import json
 import posixpath
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,7 +108,7 @@ class ManagementSpec:
         Raises PayloadError where the driver is there and ``nvidia-ctk`` can't describe it,
         InterruptedBySignalError while waiting for a driver.
         """
-        path = self._path()
+        path = self.path()
         if path is None:
             if self._cdi.enabled:
                 log.warning("cdi.skipped", "no CDI spec: --cdi-output-dir is empty")
@@ -138,7 +137,7 @@ class ManagementSpec:
         record = self._load()
         if record is None:
             return
-        if self._path() != record.path:
+        if self.path() != record.path:
             self.remove()
         elif record.pending:
             self._writer.write(self._record, replace(record, pending=False).encode(), _PRIVATE)
@@ -156,7 +155,8 @@ class ManagementSpec:
             )
         self._forget(record)
 
-    def _path(self) -> str | None:
+    def path(self) -> str | None:
+        """Return the spec's path on the host; None where none is wanted."""
         if not self._cdi.enabled:
             return None
         if not self._cdi.output_dir:
@@ -202,6 +202,8 @@ class ManagementSpec:
         if self._cdi.create_device_nodes:
             self._run("system", "create-device-nodes", "--control-devices", f"--dev-root={dev}")
         self._writer.make_directories(self._directory, 0o700)
+        import tempfile  # a start counts milliseconds, and specs are made where they are wanted
+
         with tempfile.TemporaryDirectory(
             prefix="cdi-", dir=self._root.access(self._directory)
         ) as work:

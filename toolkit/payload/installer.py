@@ -19,7 +19,6 @@ from toolkit.payload.cdi import ManagementSpec
 from toolkit.payload.generation import Generations
 from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
 from toolkit.payload.manifest import Entry, Kind, Manifest, stamp, sums_of
-from toolkit.payload.preflight import MisfitError, problems_of
 from toolkit.payload.records import GenerationState, PayloadRecord, Stamp
 from toolkit.payload.runtime_config import config_toml, keep_edits
 from toolkit.payload.source import (
@@ -113,6 +112,8 @@ class PayloadInstaller:
         written = _with_config(state.manifest, config)
         action = self._action(state, before, config)
         if action is not PayloadAction.UNCHANGED:
+            from toolkit.payload.preflight import MisfitError, problems_of
+
             problems = problems_of(
                 source, self._root, install_dir=self._install_dir, size=written.size
             )
@@ -152,6 +153,10 @@ class PayloadInstaller:
         """Put the staged generation in place."""
         if record.changes:
             self._generations.swap(record)
+
+    def cdi_path(self) -> str | None:
+        """Return the CDI spec's path on the host; None where none is wanted."""
+        return self._cdi.path()
 
     def write_cdi(self, clock: Clock) -> str | None:
         """Make the control device nodes and the CDI spec, where they are wanted; after ``swap``.
