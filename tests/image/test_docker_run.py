@@ -1,0 +1,165 @@
+"""The image as a user of Docker runs it, by the lines of the README."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine.packages import REPOSITORY
+from tests.engine.supervised import wait_for
+from tests.image.host import BASE, IMAGE, DockerHost
+
+pytestmark = pytest.mark.image
+
+NAME = "nvidia-toolkit"
+HANDLERS = {"nvidia", "nvidia-cdi", "nvidia-legacy"}
+ALLOWED = 60_000_000
+"""Bytes that the image may add to its base, without the payload."""
+
+
+def readme_line() -> str:
+    """Return the line that the README tells users to type."""
+    found = re.findall(r"^docker run --detach(?:[^\n]*\\\n)*[^\n]*", README, re.MULTILINE)
+    assert len(found) == 1, "the README has one line that sets a Docker host up"
+    line: str = found[0]
+    return line
+
+
+README = (REPOSITORY / "README.md").read_text()
+
+
+@pytest.fixture
+def looking(docker: DockerHost) -> str:
+    """The README's line as far as the image's name, for commands that end by themselves."""
+    words = readme_line().replace("\\\n", " ").replace("--detach", "--rm")
+    return re.sub(r"--(name|restart)[ =]\S+", "", words.partition(f" {IMAGE}")[0])
+
+
+@pytest.fixture
+def running(docker: DockerHost) -> Iterator[str]:
+    docker.sh(readme_line())
+    ready = docker.node.root / "usr/local/nvidia/toolkit/nvidia-container-runtime"
+    try:
+        wait_for(
+            lambda: ready.exists() and " ready " in docker.logs(NAME), "the daemon to be ready"
+        )
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}\n{docker.logs(NAME)}") from None
+    yield NAME
+    docker.sh(f"docker rm --force {NAME} 2>&1")
+
+
+@pytest.mark.parametrize("before", [None, b'{"log-level": "info"}\n'], ids=["no file", "a file"])
+def test_the_readmes_line_sets_up_the_very_docker_that_runs_it(
+    docker: DockerHost, before: bytes | None, request: pytest.FixtureRequest
+) -> None:
+    docker.config.parent.mkdir(exist_ok=True)
+    docker.config.unlink(missing_ok=True)
+    if before is not None:
+        docker.config.write_bytes(before)
+        docker.node.run("systemctl", "reload", "docker")
+    engine = docker.node.unit_pid("docker")
+    running = request.getfixturevalue("running")
+    info = docker.info()
+    assert set(info["Runtimes"]) >= HANDLERS
+    assert info["DefaultRuntime"] == "nvidia"
+    assert docker.node.unit_pid("docker") == engine, "a live reload, no restart"
+    said = docker.docker(
+        *("run", "--rm", "--network=none", "--runtime=nvidia", "--entrypoint=/bin/echo"),
+        *(IMAGE, "from a container of the handler"),
+    )
+    assert said == "from a container of the handler\n"
+    show_memory(docker, running)
+    started = time.monotonic()
+    docker.docker("stop", running)
+    assert time.monotonic() - started < 10.0, "within the grace period of docker stop"
+    assert docker.docker("inspect", "--format={{.State.ExitCode}}", running) == "0\n"
+    info = docker.info()
+    assert not set(info["Runtimes"]) & HANDLERS
+    assert info["DefaultRuntime"] == "runc"
+    assert (docker.config.read_bytes() if docker.config.exists() else None) == before
+    assert not (docker.node.root / "usr/local/nvidia/toolkit").exists()
+
+
+def show_memory(docker: DockerHost, container: str) -> None:
+    pid = docker.docker("inspect", "--format={{.State.Pid}}", container).strip()
+    lines = docker.node.run("cat", f"/proc/{pid}/smaps_rollup").splitlines()[1:]
+    sizes = {name: int(kib.split()[0]) for name, kib in (line.split(":") for line in lines)}
+    private = sizes["Private_Clean"] + sizes["Private_Dirty"]
+    print(f"\nidle daemon: {sizes['Rss']} KiB resident, {private} KiB private")
+    # The figure itself is for people: this bound holds a second interpreter or a library loaded.
+    assert sizes["Rss"] < 20_000
+
+
+def test_plan_shows_the_change_and_makes_none(docker: DockerHost, looking: str) -> None:
+    docker.config.unlink(missing_ok=True)
+    printed = docker.sh(f"{looking} {IMAGE} plan --runtime=docker")
+    assert "+++ /etc/docker/daemon.json" in printed
+    assert "# reload: yes" in printed
+    assert not docker.config.exists()
+    assert not (docker.node.root / "usr/local/nvidia").exists()
+
+
+def test_doctor_finds_nothing_that_would_stop_the_set_up(docker: DockerHost, looking: str) -> None:
+    printed = docker.sh(f"{looking} {IMAGE} doctor --runtime=docker")
+    assert "ok       engine: docker" in printed
+    assert "problem" not in printed
+
+
+def test_doctor_names_what_a_container_without_rights_lacks(docker: DockerHost) -> None:
+    printed = docker.sh(f"docker run --rm --network=none {IMAGE} doctor --runtime=docker || true")
+    assert "hostPID" in printed
+    assert "privileged" in printed
+
+
+def test_help_needs_neither_rights_nor_mounts(docker: DockerHost) -> None:
+    printed = docker.sh(f"docker run --rm --network=none {IMAGE} --help")
+    assert printed.startswith("Usage: nvidia-toolkit")
+
+
+@pytest.mark.parametrize("name", ["nvidia-toolkit", "nvidia-ctk-installer"])
+def test_the_image_has_what_an_operator_starts(docker: DockerHost, name: str) -> None:
+    printed = docker.sh(
+        f"docker run --rm --network=none --entrypoint=/bin/sh {IMAGE}"
+        f" -c 'command -v chroot >&2 && {name} --version'"
+    )
+    assert re.search(r"\d+\.\d+\.\d+", printed)
+
+
+def test_a_shell_becomes_the_script_that_it_is_given(docker: DockerHost) -> None:
+    """Else SIGTERM ends the shell alone, and the container's end kills the daemon."""
+    line = 'printf "#!/bin/sh\\nexec cat /proc/1/comm\\n" >/s && chmod +x /s && exec /bin/sh -c /s'
+    printed = docker.docker(
+        *("run", "--rm", "--network=none", "--entrypoint=/bin/sh", IMAGE, "-c", line)
+    )
+    assert printed == "cat\n"
+
+
+def test_every_module_is_compiled(docker: DockerHost) -> None:
+    line = (
+        "cd /opt/nvidia-toolkit/lib/python3*/site-packages && "
+        "for f in $(find . -name '*.py' -path './toolkit/*'); do "
+        "[ -e $(dirname $f)/__pycache__/$(basename $f .py).cpython-*.pyc ] || echo $f; done"
+    )
+    printed = docker.docker(
+        *("run", "--rm", "--network=none", "--entrypoint=/bin/bash", IMAGE, "-c", line)
+    )
+    assert not printed
+
+
+def test_the_image_adds_little_to_its_base_and_tells_what_it_is(docker: DockerHost) -> None:
+    payload = docker.docker(
+        *("run", "--rm", "--network=none", "--entrypoint=/usr/bin/du", IMAGE),
+        *("--summarize", "--bytes", "/artifacts"),
+    )
+    added = docker.size(IMAGE) - docker.size(BASE) - int(payload.split()[0])
+    print(f"\nimage: {docker.size(IMAGE) / 1e6:.1f} MB, {added / 1e6:.1f} MB of it ours")
+    assert added <= ALLOWED
+    labels = docker.docker("image", "inspect", "--format={{json .Config.Labels}}", IMAGE)
+    for label in ("title", "version", "licenses", "description"):
+        assert f"org.opencontainers.image.{label}" in labels
+    variables = docker.docker("image", "inspect", "--format={{json .Config.Env}}", IMAGE)
+    assert "NVIDIA_VISIBLE_DEVICES=void" in variables
