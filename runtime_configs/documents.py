@@ -12,10 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
-from runtime_configs import json_edit, toml_edit
+from runtime_configs import toml_edit
 from runtime_configs.model import ConfigError, Format
 from runtime_configs.toml_text import value_text
 from runtime_configs.values import (
@@ -106,13 +103,13 @@ def edited_to(
     current = _parse(text, format, path, exact=True)
     if same(current, target):
         return content
-    attempts = [json_edit.edited] if format is Format.JSON else [toml_edit.edited, _rebuilt]
+    attempts = [_json_edited] if format is Format.JSON else [toml_edit.edited, _rebuilt]
     for attempt in attempts:
         try:
             result = bom + attempt(text.removeprefix(bom), current, target)
             if _means(_parse(result, format, path, exact=True), target):
                 return result.encode()
-        except (toml_edit.NotSpliceableError, TOMLKitError, ConfigError, ValueError, TypeError):
+        except (toml_edit.NotSpliceableError, ConfigError, ValueError, TypeError):
             continue
         except RecursionError as error:
             raise _too_deep(path) from error
@@ -138,22 +135,35 @@ def _hollow(table: Mapping[str, object]) -> bool:
     return all(isinstance(value, Mapping) and _hollow(value) for value in table.values())
 
 
+def _json_edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
+    from runtime_configs import json_edit  # of TOML's two engines none needs it
+
+    return json_edit.edited(text, old, new)
+
+
 def _rebuilt(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
     """Change the document through tomlkit: slower, for forms that can't be edited by line."""
-    document = tomlkit.parse(text)
-    for step in differences(old, new):
-        table: object = document
-        for key in step.path[:-1]:
+    import tomlkit  # seldom needed, and slow to load
+    from tomlkit.exceptions import TOMLKitError
+
+    steps = tuple(differences(old, new))
+    try:
+        document = tomlkit.parse(text)
+        for step in steps:
+            table: object = document
+            for key in step.path[:-1]:
+                if not isinstance(table, dict):
+                    raise toml_edit.NotSpliceableError(step.path)
+                table = table[key]
             if not isinstance(table, dict):
                 raise toml_edit.NotSpliceableError(step.path)
-            table = table[key]
-        if not isinstance(table, dict):
-            raise toml_edit.NotSpliceableError(step.path)
-        if step.new is MISSING:
-            del table[step.path[-1]]
-        else:
-            table[step.path[-1]] = step.new
-    return tomlkit.dumps(document)
+            if step.new is MISSING:
+                del table[step.path[-1]]
+            else:
+                table[step.path[-1]] = step.new
+        return tomlkit.dumps(document)
+    except TOMLKitError as error:
+        raise toml_edit.NotSpliceableError(*(step.path for step in steps)) from error
 
 
 def _normal(value: object, format: Format, path: str, key: KeyPath) -> object:  # noqa: A002

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, time
-from difflib import SequenceMatcher
 
 from runtime_configs.toml_spans import items
 from runtime_configs.values import Verbatim
@@ -63,6 +62,8 @@ def rewritten(text: str, old: object, new: object, newline: str) -> str:
 
 
 def _rewritten_array(text: str, old: Sequence[object], new: Sequence[object], newline: str) -> str:
+    from difflib import SequenceMatcher  # only for an array that changes
+
     matcher = SequenceMatcher(None, [repr(v) for v in old], [repr(v) for v in new], autojunk=False)
     for _, old_start, old_end, new_start, new_end in reversed(matcher.get_opcodes()):
         if [repr(v) for v in old[old_start:old_end]] == [repr(v) for v in new[new_start:new_end]]:

@@ -8,18 +8,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import click
-
 from toolkit import logs
 from toolkit.commands import Commands
 from toolkit.errors import ExitCode, ToolkitError, UsageError
 from toolkit.options import general
-from toolkit.options.grammar import HELP, VERSION, Rewritten, rewrite
-from toolkit.options.help import SUMMARIES, write_help
-from toolkit.options.sources import GivenFlag, Sources
-from toolkit.options.table import OPTIONS
+from toolkit.options.sources import Sources
 from toolkit.settings import Settings
-from toolkit.version import VERSION as PROGRAM_VERSION
 
 log = logs.get(__name__)
 
@@ -35,22 +29,6 @@ class Request:
     command: str | None
     """None: set up, wait, revert."""
     sources: Sources
-
-
-class InstallerCommand(click.Command):
-    """click's command with the help of the table and the command lines of the Go program."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Rewrite the flags first; the words are known before click shows any help."""
-        rewritten = rewrite(args, OPTIONS)
-        ctx.meta["rewritten"] = rewritten
-        return super().parse_args(ctx, list(rewritten.tokens))
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help of the program, or of the command that was named."""
-        words: Rewritten = ctx.meta["rewritten"]
-        named = [word for word in words.words if word in SUMMARIES]
-        write_help(formatter, ctx.info_name or PROGRAM, named[0] if named else None)
 
 
 def run(
@@ -99,80 +77,14 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str], program: str) ->
 
     Raises UsageError.
     """
-    try:
-        context = _command(program).make_context(program, list(arguments))
-    except click.exceptions.Exit:
+    if not arguments:
+        return Request(command=None, sources=Sources(environ=environ))
+    from toolkit.options.command_line import read  # click: variables alone need none of it
+
+    said = read(arguments, program)
+    if said is None:
         return None
-    except click.ClickException as error:
-        raise UsageError(error.format_message(), "see --help") from None
-    rewritten: Rewritten = context.meta["rewritten"]
-    flags = {
-        name: tuple(
-            GivenFlag(spelling=spelling, value=value)
-            for spelling, value in zip(spellings, context.params[name], strict=True)
-        )
-        for name, spellings in rewritten.spellings.items()
-    }
-    command, directory = _command_and_directory(rewritten.words)
-    if directory is not None:
-        said = GivenFlag(spelling="the install directory", value=directory)
-        flags[general.INSTALL_DIR.identifier] = (said,)
-    _check_commands(command, flags)
-    return Request(command=command, sources=Sources(flags=flags, environ=environ))
-
-
-def _command(program: str) -> click.Command:
-    def show_version(_context: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
-        if wanted:
-            click.echo(f"{program} {PROGRAM_VERSION}")
-            raise click.exceptions.Exit
-
-    parameters: list[click.Parameter] = [
-        click.Option([option.identifier, *option.flags], multiple=True) for option in OPTIONS
-    ]
-    parameters.append(
-        click.Option(
-            ["show_version", *VERSION],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=show_version,
-        )
-    )
-    parameters.append(click.Argument(["words"], nargs=-1, type=click.UNPROCESSED))
-    return InstallerCommand(
-        program, params=parameters, context_settings={"help_option_names": list(HELP)}
-    )
-
-
-def _command_and_directory(words: Sequence[str]) -> tuple[str | None, str | None]:
-    """Tell the subcommand from the install directory; raises UsageError for any other word."""
-    command: str | None = None
-    directory: str | None = None
-    for word in words:
-        if word in SUMMARIES and command is None:
-            command = word
-        elif word.startswith("/") and directory is None:
-            directory = word
-        else:
-            raise UsageError(
-                f"{word!r} is one argument too many"
-                if word.startswith("/") or word in SUMMARIES
-                else f"{word!r} is no command",
-                f"write one of {', '.join(SUMMARIES)}, an absolute install directory or none",
-            )
-    return command, directory
-
-
-def _check_commands(command: str | None, flags: Mapping[str, Sequence[GivenFlag]]) -> None:
-    """Refuse a flag that the command does not take; raises UsageError."""
-    for option in OPTIONS:
-        if option.commands and command not in option.commands and flags.get(option.identifier):
-            takers = ", ".join(option.commands)
-            raise UsageError(
-                f"{flags[option.identifier][-1].spelling}: there is nothing that it could change",
-                f"give it to {takers} alone",
-            )
+    return Request(command=said.command, sources=Sources(flags=said.flags, environ=environ))
 
 
 def _call(commands: Commands, request: Request, settings: Settings) -> ExitCode:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from toolkit.host.writer import FileMetadata, NewEntry, NewLink
@@ -45,6 +44,8 @@ def create_entry(target: Path, content: NewEntry, metadata: FileMetadata) -> Non
 
 def sync_tree(directory: Path) -> None:
     """Make a directory with everything below it durable. Raises OSError."""
+    from concurrent.futures import ThreadPoolExecutor
+
     files: list[Path] = []
     directories: list[Path] = []
     for parent, _, names in os.walk(directory):

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 
@@ -29,7 +28,7 @@ _BOUND_TO_CONTENT = frozenset({"security.ima", "security.evm"})
 
 def temporary_name() -> str:
     """Return a new name for a file that is not in place yet."""
-    return f".nvidia-toolkit-{secrets.token_hex(6)}.new"
+    return f".nvidia-toolkit-{os.urandom(6).hex()}.new"
 
 
 def read_state(path: str) -> FileState | None:

@@ -5,14 +5,12 @@ Paths are those of this process, already resolved. Every method raises OSError.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 from typing import Protocol
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Syscalls(Protocol):
@@ -140,8 +138,11 @@ class LinuxSyscalls:
 
     def exchange(self, first: str, second: str) -> None:
         """Exchange two entries in one step."""
+        import ctypes  # os has no renameat2, and this alone needs it
+
+        libc = ctypes.CDLL(None, use_errno=True)
         names = (os.fsencode(first), os.fsencode(second))
-        if _LIBC.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE):
+        if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE):
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), first, None, second)
 

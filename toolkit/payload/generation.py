@@ -10,7 +10,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from toolkit import logs
@@ -107,6 +106,8 @@ class Generations:
         ``written`` is the manifest of what is really written: its ``config.toml`` may hold an
         administrator's settings. Raises PayloadError where the copy differs from it.
         """
+        from concurrent.futures import ThreadPoolExecutor
+
         self._settle()
         self._writer.make_directories(self._install_dir)
         self._writer.make_directories(self._state_directory, 0o700)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -74,6 +73,8 @@ class Manifest:
         ``exempt`` names files that may have any content, but must be there. Entries of the tree
         that this does not name count as well.
         """
+        from concurrent.futures import ThreadPoolExecutor
+
         free = frozenset(exempt)
         with ThreadPoolExecutor(_PARALLEL) as pool:
             same = pool.map(lambda each: _matches(directory, each, free), self.entries)
@@ -122,6 +123,10 @@ def sha256_of(path: Path) -> str:
 def sums_of(paths: Iterable[Path]) -> dict[Path, str]:
     """Return the SHA-256 of several files, computed side by side. Raises OSError."""
     wanted = list(paths)
+    if not wanted:
+        return {}
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(_PARALLEL) as pool:
         return dict(zip(wanted, pool.map(sha256_of, wanted), strict=True))
 

@@ -1,0 +1,126 @@
+"""The command line as click reads it: flags, words, help, version.
+
+click takes a tenth of a short run to load: only a command line that says something needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import click
+
+from toolkit.errors import UsageError
+from toolkit.options import general
+from toolkit.options.grammar import HELP, VERSION, Rewritten, rewrite
+from toolkit.options.help import SUMMARIES, write_help
+from toolkit.options.sources import GivenFlag
+from toolkit.options.table import OPTIONS
+from toolkit.version import VERSION as PROGRAM_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a command line says."""
+
+    command: str | None
+    """None: set up, wait, revert."""
+    flags: Mapping[str, tuple[GivenFlag, ...]]
+    """By the option's identifier."""
+
+
+class InstallerCommand(click.Command):
+    """click's command with the help of the table and the command lines of the Go program."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Rewrite the flags first; the words are known before click shows any help."""
+        rewritten = rewrite(args, OPTIONS)
+        ctx.meta["rewritten"] = rewritten
+        return super().parse_args(ctx, list(rewritten.tokens))
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help of the program, or of the command that was named."""
+        words: Rewritten = ctx.meta["rewritten"]
+        named = [word for word in words.words if word in SUMMARIES]
+        write_help(formatter, ctx.info_name or "", named[0] if named else None)
+
+
+def read(arguments: Sequence[str], program: str) -> Said | None:
+    """Split a command line; None where it only asked for help or the version, which is printed.
+
+    Raises UsageError.
+    """
+    try:
+        context = _command(program).make_context(program, list(arguments))
+    except click.exceptions.Exit:
+        return None
+    except click.ClickException as error:
+        raise UsageError(error.format_message(), "see --help") from None
+    rewritten: Rewritten = context.meta["rewritten"]
+    flags = {
+        name: tuple(
+            GivenFlag(spelling=spelling, value=value)
+            for spelling, value in zip(spellings, context.params[name], strict=True)
+        )
+        for name, spellings in rewritten.spellings.items()
+    }
+    command, directory = _command_and_directory(rewritten.words)
+    if directory is not None:
+        given = GivenFlag(spelling="the install directory", value=directory)
+        flags[general.INSTALL_DIR.identifier] = (given,)
+    _check_commands(command, flags)
+    return Said(command=command, flags=flags)
+
+
+def _command(program: str) -> click.Command:
+    def show_version(_context: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
+        if wanted:
+            click.echo(f"{program} {PROGRAM_VERSION}")
+            raise click.exceptions.Exit
+
+    parameters: list[click.Parameter] = [
+        click.Option([option.identifier, *option.flags], multiple=True) for option in OPTIONS
+    ]
+    parameters.append(
+        click.Option(
+            ["show_version", *VERSION],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=show_version,
+        )
+    )
+    parameters.append(click.Argument(["words"], nargs=-1, type=click.UNPROCESSED))
+    return InstallerCommand(
+        program, params=parameters, context_settings={"help_option_names": list(HELP)}
+    )
+
+
+def _command_and_directory(words: Sequence[str]) -> tuple[str | None, str | None]:
+    """Tell the subcommand from the install directory; raises UsageError for any other word."""
+    command: str | None = None
+    directory: str | None = None
+    for word in words:
+        if word in SUMMARIES and command is None:
+            command = word
+        elif word.startswith("/") and directory is None:
+            directory = word
+        else:
+            raise UsageError(
+                f"{word!r} is one argument too many"
+                if word.startswith("/") or word in SUMMARIES
+                else f"{word!r} is no command",
+                f"write one of {', '.join(SUMMARIES)}, an absolute install directory or none",
+            )
+    return command, directory
+
+
+def _check_commands(command: str | None, flags: Mapping[str, Sequence[GivenFlag]]) -> None:
+    """Refuse a flag that the command does not take; raises UsageError."""
+    for option in OPTIONS:
+        if option.commands and command not in option.commands and flags.get(option.identifier):
+            takers = ", ".join(option.commands)
+            raise UsageError(
+                f"{flags[option.identifier][-1].spelling}: there is nothing that it could change",
+                f"give it to {takers} alone",
+            )
