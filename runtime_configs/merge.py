@@ -15,7 +15,6 @@ from runtime_configs.hunks import Undone, hunks, undone
 from runtime_configs.model import ConfigError, Format
 from runtime_configs.values import MISSING, Table, same
 
-
 _BOM = "\ufeff".encode()
 
 

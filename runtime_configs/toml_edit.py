@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 
-from runtime_configs.toml_spans import Kind, Statement, scan
-from runtime_configs.toml_text import key_text, rewritten, value_text
+from runtime_configs.toml_outline import Outline, line_end
+from runtime_configs.toml_text import rewritten, value_text
 from runtime_configs.values import MISSING, KeyPath, Table, differences, lookup
 
 
@@ -24,28 +23,17 @@ def edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> s
 
     Raises NotSpliceableError where a change lies inside an array of tables.
     """
-    return _Document(text).edited(old, new)
+    return _Edit(text).edited(old, new)
 
 
-class _Document:
-    """The text with its statements, and the splices that are to be made."""
+class _Edit:
+    """The splices that are to be made in a document."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.statements = scan(text)
-        self.newline = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
-        self.headers: dict[KeyPath, int] = {}
-        self.keys: dict[KeyPath, int] = {}
-        self.under: defaultdict[KeyPath, list[int]] = defaultdict(list)
-        self.in_section: defaultdict[int, list[int]] = defaultdict(list)
-        for index, statement in enumerate(self.statements):
-            for length in range(1, len(statement.path) + 1):
-                self.under[statement.path[:length]].append(index)
-            if statement.kind is Kind.KEY:
-                self.in_section[statement.section].append(index)
-            if not statement.in_array and statement.kind is not Kind.ARRAY:
-                table = self.keys if statement.kind is Kind.KEY else self.headers
-                table[statement.path] = index
+        self.outline = Outline(text)
+        self.statements = self.outline.statements
+        self.newline = self.outline.newline
         self.insertions: defaultdict[int, list[str]] = defaultdict(list)
         self.replacements: list[tuple[int, int, str]] = []
         self.deleted: set[int] = set()
@@ -61,7 +49,7 @@ class _Document:
                     continue
                 self._delete(path)
             if will is not MISSING:
-                if isinstance(will, Mapping) and self._dotted(path) is None:
+                if isinstance(will, Mapping) and self.outline.dotted(path) is None:
                     tables.append((path, will))
                 else:
                     added.setdefault(path[:-1], {})[path[-1]] = will
@@ -69,7 +57,7 @@ class _Document:
         for parent, pairs in sorted(added.items(), key=lambda item: len(item[0])):
             self._add_keys(parent, pairs)
         for path, table in tables:
-            place = self._end_of_group(path)
+            place = self.outline.end_of_group(path)
             for inner, pairs in _sections(path, table):
                 text = self._table_text(inner, pairs, place)
                 self.insertions[place].append(text)
@@ -81,10 +69,8 @@ class _Document:
         """Yield the differences, an inline table's as one."""
         inline: set[KeyPath] = set()
         for step in differences(old, new):
-            holder = next(
-                (step.path[:n] for n in range(1, len(step.path)) if step.path[:n] in self.keys),
-                None,
-            )
+            above = (step.path[:length] for length in range(1, len(step.path)))
+            holder = next((path for path in above if path in self.outline.keys), None)
             if holder is None:
                 yield step.path, step.old, step.new
             elif holder not in inline:
@@ -93,7 +79,7 @@ class _Document:
 
     def _replaced(self, path: KeyPath, was: object, will: object) -> bool:
         """Put a new value where the old one stands, if that is possible."""
-        index = self.keys.get(path)
+        index = self.outline.keys.get(path)
         if will is MISSING or index is None:
             return False
         if isinstance(will, Mapping) and not isinstance(was, Mapping):
@@ -105,173 +91,66 @@ class _Document:
         return True
 
     def _delete(self, path: KeyPath) -> None:
-        indexes = self.under.get(path, [])
+        indexes = self.outline.under(path)
         if not indexes:
             raise NotSpliceableError(path)
         self.deleted.update(indexes)
 
     def _add_keys(self, parent: KeyPath, pairs: Table) -> None:
         """Add keys to a table that is there, in the form in which it is there."""
-        dotted = self._dotted((*parent, ""))
+        dotted = self.outline.dotted((*parent, ""))
         if dotted is not None:
-            place = self.statements[dotted].end
-            section = self.statements[dotted].section
-            base = self.statements[section].path if section >= 0 else ()
-            indent = self.statements[dotted].indent
-            flat = _flattened(parent[len(base) :], pairs)
-            lines = [self._line(indent, self._spelled(path, len(base)), v) for path, v in flat]
-            self.insertions[place] += lines
+            beside = self.statements[dotted]
+            base = self.outline.section_path(dotted)
+            flat = dict(_flattened(parent[len(base) :], pairs))
+            self.insertions[beside.end] += self._lines(beside.indent, flat)
             return
-        section = self.headers.get(parent, -1)
-        members = self.in_section[section]
+        section = self.outline.headers.get(parent, -1)
+        members = self.outline.in_section[section]
         if parent and section < 0:
             self._add_header(parent, pairs)
         elif members:
             last = self.statements[members[-1]]
-            place = last.end if section >= 0 else self._after(members[-1])
-            self.insertions[place] += self._lines(last.indent, pairs)
+            place = last.end if section >= 0 else self.outline.after(members[-1])
+            self.insertions[place] += self._lines(last.indent, _single(pairs))
         elif section >= 0:
             header = self.statements[section]
-            indent = header.indent + self._key_step
-            self.insertions[header.end] += self._lines(indent, pairs)
+            indent = header.indent + self.outline.key_step
+            self.insertions[header.end] += self._lines(indent, _single(pairs))
         else:
             self._add_first_keys(pairs)
 
     def _add_header(self, parent: KeyPath, pairs: Table) -> None:
         """Spell a table out that was only implied by the tables below it."""
-        indexes = self.under.get(parent, [])
+        indexes = self.outline.under(parent)
         if not indexes or self.statements[indexes[0]].in_array:
             raise NotSpliceableError(parent)
-        place = self._before(indexes[0])
+        place = self.outline.before(indexes[0])
         text = self._table_text(parent, pairs, place).removeprefix(self.newline)
-        self.insertions[place].append(text + (self.newline if self._blank_habit else ""))
+        self.insertions[place].append(text + (self.newline if self.outline.blank_habit else ""))
 
     def _add_first_keys(self, pairs: Table) -> None:
         """Add the document's first keys outside of any table."""
-        lines = self._lines("", pairs)
+        lines = self._lines("", _single(pairs))
         if not self.statements:
             self.insertions[len(self.text)] += lines
             return
-        self.insertions[self._before(0)] += [*lines, self.newline]
-
-    def _dotted(self, path: KeyPath) -> int | None:
-        """Return the last dotted key that makes the table which ``path`` would stand in."""
-        for length in range(len(path) - 1, 0, -1):
-            for index in reversed(self.under.get(path[:length], [])):
-                statement = self.statements[index]
-                if statement.kind is not Kind.KEY or statement.in_array:
-                    continue
-                above = self.statements[statement.section].path if statement.section >= 0 else ()
-                if len(above) < length < len(statement.path):
-                    return index
-            if path[:length] in self.headers:
-                return None
-        return None
+        self.insertions[self.outline.before(0)] += [*lines, self.newline]
 
     def _table_text(self, path: KeyPath, pairs: Mapping[str, object], place: int) -> str:
-        indent = self.indents[path] = self._header_indent(path)
-        key_indent = indent + self._key_step
-        header = f"{indent}[{'.'.join(self._spelled(path, 0))}]{self.newline}"
-        first = not self.text[:place].strip() and not self.insertions.get(place)
-        after_blank = self.text.endswith(("\n\n", "\n\r\n"), 0, place) and not self.insertions.get(
-            place
-        )
-        blank = "" if first or after_blank or not self._blank_habit else self.newline
-        return blank + header + "".join(self._lines(key_indent, pairs))
+        indent = self.indents[path] = self.outline.indent_of(path, self.indents)
+        key_indent = indent + self.outline.key_step
+        header = f"{indent}[{self.outline.spelled(path)}]{self.newline}"
+        added = bool(self.insertions.get(place))
+        spaced = not added and (self.outline.is_after_blank(place) or not self.text[:place].strip())
+        blank = "" if spaced or not self.outline.blank_habit else self.newline
+        return blank + header + "".join(self._lines(key_indent, _single(pairs)))
 
-    def _lines(self, indent: str, pairs: Mapping[str, object]) -> list[str]:
+    def _lines(self, indent: str, pairs: Mapping[KeyPath, object]) -> list[str]:
         return [
-            self._line(indent, [self._spellings.get(k) or key_text(k)], v) for k, v in pairs.items()
+            f"{indent}{self.outline.spelled(path)} = {value_text(value)}{self.newline}"
+            for path, value in pairs.items()
         ]
-
-    def _line(self, indent: str, key: list[str], value: object) -> str:
-        return f"{indent}{'.'.join(key)} = {value_text(value)}{self.newline}"
-
-    def _spelled(self, path: KeyPath, base: int) -> list[str]:
-        return [self._spellings.get(part) or key_text(part) for part in path[base:]]
-
-    @cached_property
-    def _spellings(self) -> dict[str, str]:
-        """How this document writes a key's part where it has to be quoted."""
-        spellings: dict[str, str] = {}
-        for statement in self.statements:
-            own = statement.path[-len(statement.spelling) :]
-            spellings |= {
-                name: raw
-                for name, raw in zip(own, statement.spelling, strict=True)
-                if raw[0] in "'\"" and name not in spellings and key_text(name) != name
-            }
-        return spellings
-
-    @cached_property
-    def _tables(self) -> tuple[Statement, ...]:
-        return tuple(self.statements[index] for index in self.headers.values())
-
-    @cached_property
-    def _blank_habit(self) -> bool:
-        headers = [s for s in self._tables if self.text[: s.start].strip()][:100]
-        spaced = sum(self.text.endswith(("\n\n", "\n\r\n"), 0, s.start) for s in headers)
-        return not headers or spaced * 2 >= len(headers)
-
-    @cached_property
-    def _key_step(self) -> str:
-        """What a key's indentation has more than its header's."""
-        for header in self._tables:
-            for index in self.in_section[self.headers[header.path]][:1]:
-                return self.statements[index].indent.removeprefix(header.indent)
-        return ""
-
-    @cached_property
-    def _level_step(self) -> str:
-        """What a header's indentation has more than that of the table it belongs to."""
-        for header in self._tables:
-            parent = self.headers.get(header.path[:-1])
-            if parent is not None:
-                return header.indent.removeprefix(self.statements[parent].indent)
-        return ""
-
-    def _header_indent(self, path: KeyPath) -> str:
-        for index in self.under.get(path[:-1], []) if path[:-1] else []:
-            statement = self.statements[index]
-            if statement.kind is Kind.TABLE and len(statement.path) == len(path):
-                return statement.indent
-        for length in range(len(path) - 1, 0, -1):
-            above = self.indents.get(path[:length])
-            if above is None and (found := self.headers.get(path[:length])) is not None:
-                above = self.statements[found].indent
-            if above is not None:
-                return above + self._level_step * (len(path) - length)
-        return ""
-
-    def _end_of_group(self, path: KeyPath) -> int:
-        for length in range(len(path) - 1, 0, -1):
-            if path[:length] in self.under:
-                return self._after(self.under[path[:length]][-1])
-        return len(self.text)
-
-    def _after(self, index: int) -> int:
-        """Return where text behind a statement goes: behind comments that follow at once."""
-        place = self.statements[index].end
-        end = place
-        while end < len(self.text):
-            line = self.text[end : _line_end(self.text, end)]
-            if not line.lstrip().startswith("#"):
-                return end if not line.strip() else place
-            end += len(line)
-        return end
-
-    def _before(self, index: int) -> int:
-        """Return where text before a statement goes: before comments that lead up to it.
-
-        A comment at the very top may speak of the file (k0s reads the first line): it stays first.
-        """
-        place = self.statements[index].start
-        while place > 0:
-            start = self.text.rfind("\n", 0, place - 1) + 1
-            if not self.text[start:place].lstrip().startswith("#"):
-                break
-            place = start
-        return place if self.text[:place].strip() else self.statements[index].start
 
     def _spliced(self) -> str:
         splices = [(start, end, 1, value) for start, end, value in self.replacements]
@@ -301,7 +180,7 @@ class _Document:
         for first, last in spans:
             start, end = first, last
             above = self.text.rfind("\n", floor, max(start - 1, floor)) + 1 or floor
-            below = self.text[end : _line_end(self.text, end)]
+            below = self.text[end : line_end(self.text, end)]
             blank_above = start > floor and not self.text[above:start].strip()
             if not below.strip() and end not in self.insertions:
                 if blank_above:
@@ -322,14 +201,13 @@ def _sections(path: KeyPath, table: Mapping[str, object]) -> Iterator[tuple[KeyP
             yield from _sections((*path, key), value)
 
 
+def _single(pairs: Mapping[str, object]) -> dict[KeyPath, object]:
+    return {(key,): value for key, value in pairs.items()}
+
+
 def _flattened(path: KeyPath, pairs: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
     for key, value in pairs.items():
         if isinstance(value, Mapping) and value:
             yield from _flattened((*path, key), value)
         else:
             yield (*path, key), value
-
-
-def _line_end(text: str, position: int) -> int:
-    newline = text.find("\n", position)
-    return len(text) if newline < 0 else newline + 1

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
+from typing import Final, NamedTuple
 
 from runtime_configs.values import KeyPath
 
@@ -25,6 +25,15 @@ _TOKEN = re.compile(
     r"|[\[{]|[\]}]|,|\#[^\n]*+|\n|[^\[\]{}\"'\#\n,]++",
     re.DOTALL,
 )
+_PLAIN_KEY = re.compile(
+    r"([ \t]*+)([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+"
+    r"""((?:"(?!"")[^"\\\n]*+"|'(?!'')[^'\n]*+'|[^"'\[{\#\s]++))[ \t]*+(?:\#[^\n]*+)?\r?(?:\n|\Z)"""
+)
+"""The commonest line: a bare key and a value that holds no bracket. All others go the long way."""
+_TEXT = re.compile(rf"{_LONG_BASIC}|{_LONG_LITERAL}|{_BASIC}|{_LITERAL}|\#[^\n]*+", re.DOTALL)
+MOST_PARTS: Final = 256
+"""Parts that a dotted key may have: the time to read one grows with their square."""
+_LONG_KEY = re.compile(rf"(?:[A-Za-z0-9_-]*+[ \t]*+\.[ \t]*+){{{MOST_PARTS}}}")
 
 
 class Kind(Enum):
@@ -35,8 +44,7 @@ class Kind(Enum):
     KEY = "key = value"
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """A header or a key with its value. Offsets are into the text; lines include their newline."""
 
     kind: Kind
@@ -62,12 +70,28 @@ def scan(text: str) -> tuple[Statement, ...]:
     return tuple(_statements(text))
 
 
+def has_long_key(text: str) -> bool:
+    """Tell whether a dotted key has more than ``MOST_PARTS`` parts; the text may be no TOML."""
+    if all(line.count(".") < MOST_PARTS for line in text.split("\n")):
+        return False
+    return _LONG_KEY.search(_TEXT.sub("", text)) is not None
+
+
 def _statements(text: str) -> Iterator[Statement]:
     prefix: KeyPath = ()
     arrays: set[KeyPath] = set()
     section, index, in_array, position = -1, -1, False, 0
     while position < len(text):
         line_start = position
+        if (plain := _PLAIN_KEY.match(text, position)) is not None:
+            index += 1
+            position = plain.end()
+            indent, name, _ = plain.groups()
+            yield Statement(
+                Kind.KEY, (*prefix, name), (name,), section, in_array,
+                line_start, position, indent, *plain.span(3),
+            )  # fmt: skip
+            continue
         position = _after_blanks(text, position)
         indent = text[line_start:position]
         if position == len(text):
@@ -83,7 +107,7 @@ def _statements(text: str) -> Iterator[Statement]:
             if is_array:
                 arrays.add(path)
             prefix, section = path, index
-            in_array = any(path[:count] in arrays for count in range(1, len(path) + 1))
+            in_array = bool(arrays) and any(path[:n] in arrays for n in range(1, len(path) + 1))
             kind = Kind.ARRAY if is_array else Kind.TABLE
             yield Statement(kind, path, spelling, section, in_array, line_start, end, indent)
         else:
