@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtime_configs.model import EngineName, Role
 from toolkit import logs
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, Expectation, ReloadReport, Supervisor
-from toolkit.errors import EngineTimeoutError
+from toolkit.errors import EngineRejectedError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.host.writer import FileMetadata
 from toolkit.journal import BlobMetadata, FileRecord, Record
@@ -21,6 +21,9 @@ log = logs.get(__name__)
 
 STAGE_SECONDS = 0.7
 """Limit for the live reload of a stage: at SIGTERM the files are back within a second."""
+
+SETTLING_SECONDS = 1.0
+"""How long an engine that came up by itself may take to serve its handlers before it is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +73,28 @@ def put_files_back(node: Node, targets: Sequence[Target], directories: Sequence[
 def stages_of(
     node: Node, engine: EngineName | None, targets: Sequence[Target], previous_default: str | None
 ) -> tuple[tuple[Target, bytes], ...]:
-    """Return the contents that have to be reloaded one by one before the targets are put back."""
+    """Return the contents that have to be reloaded one by one before the targets are put back.
+
+    Also for a file that is back already: the engine may still have in force what we wrote there.
+    """
     if engine is None:
         return ()
-    adapter = node.adapter(engine)
+    stages = node.adapter(engine).revert_stages
     return tuple(
         (target, stage)
         for target in targets
-        if target.differs
-        for stage in adapter.revert_stages(target.now, target.content, previous_default)
+        for stage in stages(target.now, target.content, previous_default)
+        or stages(node.store.blob(target.record.ours), target.content, previous_default)
+    )
+
+
+def after_stages(
+    targets: Sequence[Target], stages: Sequence[tuple[Target, bytes]]
+) -> tuple[Target, ...]:
+    """Return the targets as they are once the stages were written."""
+    written = {target.record.path: stage for target, stage in stages}
+    return tuple(
+        replace(target, now=written.get(target.record.path, target.now)) for target in targets
     )
 
 
@@ -115,6 +131,32 @@ def bring_up(
             "start it; its config on disk is the one from before",
         )
     return control.start(known, clock, deadline)
+
+
+def bring_back(
+    control: EngineControl,
+    mode: RestartMode,
+    known: EngineProcess | None,
+    *,
+    expected: Expectation,
+    clock: Clock,
+    deadline: float,
+) -> None:
+    """Make the engine serve what its files, which have been put back, say.
+
+    One that was on its way up meanwhile may have read them a moment before: it is told once more.
+    Raises what the reload and the verification raise.
+    """
+    running = control.facts(deadline).process is not None
+    bring_up(control, mode, known, clock, deadline)
+    if not running:
+        try:
+            control.verify(expected, clock, min(deadline, clock.now() + SETTLING_SECONDS))
+        except (EngineTimeoutError, EngineRejectedError):
+            bring_up(control, mode, known, clock, deadline)
+        else:
+            return
+    control.verify(expected, clock, deadline)
 
 
 def process_of(record: Record) -> EngineProcess | None:

@@ -31,6 +31,8 @@ from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import FileChange, Plan, merged, served
 from toolkit.restore import (
     Target,
+    after_stages,
+    bring_back,
     bring_up,
     process_of,
     put_files_back,
@@ -311,15 +313,22 @@ def undo(
     staged: tuple[tuple[Target, bytes], ...] = ()
     if told and control is not None:
         facts = control.facts(deadline)
-        staged = stages_of(node, intent.engine, targets, intent.previous_default)
-        if staged and facts.process is not None:
-            run_stages(node, control, facts.process, staged, clock)
-    put_files_back(node, targets, made)
+        if facts.process is not None:
+            staged = stages_of(node, intent.engine, targets, intent.previous_default)
+            try:
+                run_stages(node, control, facts.process, staged, clock)
+            except ToolkitError:
+                put_files_back(node, after_stages(targets, staged), made)
+                raise
+    put_files_back(node, after_stages(targets, staged), made)
     if told and control is not None and intent.engine is not None:
         mode = node.settings.engines[intent.engine].restart_mode
-        if not staged:
-            bring_up(control, mode, process or process_of(intent), clock, deadline)
-        control.verify(state_before(record, intent), clock, deadline)
+        expected = state_before(record, intent)
+        if staged:
+            control.verify(expected, clock, deadline)
+        else:
+            known = process or process_of(intent)
+            bring_back(control, mode, known, expected=expected, clock=clock, deadline=deadline)
     if intent.payload is not None:
         node.installer.undo(PayloadRecord.from_json(intent.payload))
     node.store.abandon(intent, record)
@@ -332,12 +341,19 @@ def settle_payload(node: Node, record: Record) -> None:
 
 
 def undo_targets(node: Node, intent: Record) -> tuple[Target, ...]:
-    """Return what each file of an intent held when it began, with others' edits since then."""
+    """Return what each file of an intent held when it began, with others' edits since then.
+
+    A content that an undoing writes on its way is no edit of others.
+    """
     targets = []
     for each in intent.files:
         now = node.view.read(each.path)
         start, ours = node.store.blob(each.start), node.store.blob(each.ours)
-        content = start if now == ours else merged(each.path, each.format, start, ours, now)
+        known: tuple[bytes | None, ...] = (ours,)
+        if intent.engine is not None:
+            stages = node.adapter(intent.engine).revert_stages
+            known = (ours, *stages(ours, start, intent.previous_default))
+        content = start if now in known else merged(each.path, each.format, start, ours, now)
         targets.append(Target(record=each, now=now, content=content))
     return tuple(targets)
 
