@@ -6,6 +6,7 @@ client says first.
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -29,8 +30,8 @@ class FakeCrio:
     config: str
     """The TOML that ``crio status config`` prints."""
     handlers: tuple[str, ...] = ("", "crun")
-    pods: dict[str, str] = field(default_factory=dict)
-    """Pod name to the handler that it asked for."""
+    pods: dict[str, str | None] = field(default_factory=dict)
+    """Pod name to the handler that it asked for; None: it goes while it is asked about."""
     ready: bool = True
 
     @contextmanager
@@ -69,6 +70,11 @@ class FakeCrio:
                 "Version": method(cri_pb2.VersionRequest, self._version),
                 "Status": method(cri_pb2.StatusRequest, self._status),
                 "ListPodSandbox": method(cri_pb2.ListPodSandboxRequest, self._sandboxes),
+                "PodSandboxStatus": grpc.unary_unary_rpc_method_handler(
+                    self._sandbox,
+                    request_deserializer=cri_pb2.PodSandboxStatusRequest.FromString,
+                    response_serializer=lambda message: message.SerializeToString(),
+                ),
             },
         )
 
@@ -86,13 +92,23 @@ class FakeCrio:
         return cri_pb2.ListPodSandboxResponse(
             items=[
                 cri_pb2.PodSandbox(
-                    id="0123456789abcdef",
+                    id=f"{name}-0123456789abcdef",
                     metadata=cri_pb2.PodSandboxMetadata(name=name, namespace="default"),
-                    runtime_handler=handler,
                 )
-                for name, handler in self.pods.items()
+                for name in self.pods
             ]
         )
+
+    def _sandbox(
+        self, request: cri_pb2.PodSandboxStatusRequest, context: grpc.ServicerContext
+    ) -> cri_pb2.PodSandboxStatusResponse:
+        """Answer as 1.36.3 does: the handler stands in the spec alone."""
+        handler = self.pods[request.pod_sandbox_id.partition("-")[0]]
+        if handler is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, "could not find pod")
+        annotations = {} if handler == "?" else {"io.kubernetes.cri-o.RuntimeHandler": handler}
+        spec = {"runtimeSpec": {"annotations": annotations}}
+        return cri_pb2.PodSandboxStatusResponse(info={"info": json.dumps(spec)})
 
     def _accept(self, listener: socket.socket, inner: Path) -> None:
         workers: list[threading.Thread] = []

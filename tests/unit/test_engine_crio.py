@@ -98,10 +98,12 @@ def test_a_handler_counts_once_the_runtime_lists_it(path: Path) -> None:
         (AFTER, {"a": ""}, Holding.HELD),
         (BEFORE, {"a": ""}, Holding.FREE),
         (BEFORE, {"a": "nvidia"}, Holding.HELD),
+        (BEFORE, {"a": "crun", "b": None}, Holding.FREE),
+        (BEFORE, {"a": "?"}, Holding.CANNOT_TELL),
     ],
 )
 def test_a_pod_holds_the_payload_by_the_binary_of_its_handler(
-    path: Path, config: str, pods: dict[str, str], holding: Holding
+    path: Path, config: str, pods: dict[str, str | None], holding: Holding
 ) -> None:
     with FakeCrio(config=config, pods=pods).serving(path):
         assert control(path).held(TOOLKIT).holding is holding

@@ -30,9 +30,10 @@ class CriStatus:
 class Sandbox:
     """One pod's sandbox."""
 
+    id: str
     name: str
     handler: str
-    """Empty: the default handler's."""
+    """Empty: the default handler's, or the engine does not list it (CRI-O 1.36.3 never does)."""
 
 
 class CriClient:
@@ -67,11 +68,19 @@ class CriClient:
         answer = self._call("ListPodSandbox", request, cri_pb2.ListPodSandboxResponse)
         return tuple(
             Sandbox(
+                id=item.id,
                 name=f"{item.metadata.namespace}/{item.metadata.name} ({item.id[:12]})",
                 handler=item.runtime_handler,
             )
             for item in answer.items
         )
+
+    def sandbox_info(self, sandbox: str) -> bytes | None:
+        """Return what the engine says of a sandbox in its own form (JSON). Raises RpcError."""
+        request = cri_pb2.PodSandboxStatusRequest(pod_sandbox_id=sandbox, verbose=True)
+        answer = self._call("PodSandboxStatus", request, cri_pb2.PodSandboxStatusResponse)
+        info = answer.info.get("info")
+        return info.encode() if info else None
 
     def _call(self, method: str, request: Message, answer: type[Answer]) -> Answer:
         try:

@@ -5,7 +5,9 @@ Loads grpc: imported when needed.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 from runtime_configs.model import ConfigError, EffectiveConfig
 from toolkit.engine.answers import LiveAnswer, Served
@@ -13,6 +15,8 @@ from toolkit.engine.cri_client import CriClient, Sandbox
 from toolkit.engine.http_unix import UnixConnection, get
 from toolkit.engine.rpc import Connection, RpcError
 from toolkit.errors import EngineNotFoundError, EngineRejectedError, ToolkitError
+
+_HANDLER = "io.kubernetes.cri-o.RuntimeHandler"
 
 
 def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
@@ -68,6 +72,31 @@ def served(
 
 
 def sandboxes(access: str, deadline: float) -> tuple[Sandbox, ...]:
-    """Return every pod sandbox. Raises RpcError."""
+    """Return every pod sandbox with its handler. Raises RpcError, EngineRejectedError."""
     with Connection(access, deadline) as connection:
-        return CriClient(connection).sandboxes()
+        client = CriClient(connection)
+        return tuple(
+            replace(sandbox, handler=handler)
+            for sandbox in client.sandboxes()
+            if (handler := sandbox.handler or _handler(client, sandbox)) is not None
+        )
+
+
+def _handler(client: CriClient, sandbox: Sandbox) -> str | None:
+    """Return the handler that a sandbox was made with; empty: the default one. None: it is gone.
+
+    CRI-O lists sandboxes without it; it is an annotation of the sandbox's own spec.
+    """
+    try:
+        info = client.sandbox_info(sandbox.id)
+    except RpcError as error:
+        if error.not_found:
+            return None
+        raise
+    try:
+        handler = json.loads(info or b"")["runtimeSpec"]["annotations"][_HANDLER]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineRejectedError(
+            f"CRI-O does not say which handler the pod {sandbox.name} has"
+        ) from error
+    return str(handler)

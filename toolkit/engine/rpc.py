@@ -32,6 +32,7 @@ class RpcError(ToolkitError):
         self.unimplemented = code is grpc.StatusCode.UNIMPLEMENTED
         self.unavailable = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         self.timed_out = code is grpc.StatusCode.DEADLINE_EXCEEDED
+        self.not_found = code is grpc.StatusCode.NOT_FOUND
 
 
 class Caller(Protocol):
