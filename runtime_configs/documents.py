@@ -11,9 +11,12 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from runtime_configs import toml_edit
 from runtime_configs.model import ConfigError, Format
+from runtime_configs.toml_spans import has_long_key
 from runtime_configs.toml_text import value_text
 from runtime_configs.values import (
     MISSING,
@@ -40,7 +43,9 @@ __all__ = [
     "same",
 ]
 
-_BOM = "\ufeff"
+_BOM: Final = "\ufeff"
+_KEPT: Final = 16
+"""Decoded documents that are remembered: a plan reads the same bytes again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +57,16 @@ class Change:
     """A mapping writes the table whole: keys that it does not have go, sub-tables included."""
 
 
-def load(content: bytes, format: Format, *, path: str) -> Table:  # noqa: A002 - the field's word
+def load(content: bytes, format: Format, *, path: str) -> Mapping[str, object]:  # noqa: A002 - the field's word
     """Decode a document to plain values. No bytes, or only blanks, are an empty TOML document.
 
-    Raises ConfigError with line and column where it does not parse or is not UTF-8.
+    The same bytes may give the same object again: it must not be changed. Raises ConfigError with
+    line and column where it does not parse or is not UTF-8.
     """
     return _parse(_decoded(content, path), format, path, exact=False)
 
 
-def load_exact(content: bytes, format: Format, *, path: str) -> Table:  # noqa: A002
+def load_exact(content: bytes, format: Format, *, path: str) -> Mapping[str, object]:  # noqa: A002
     """Decode like ``load``, with the numbers of JSON as they are spelled. Raises ConfigError."""
     return _parse(_decoded(content, path), format, path, exact=True)
 
@@ -196,10 +202,10 @@ def _decoded(content: bytes, path: str) -> str:
         ) from error
 
 
-def _parse(text: str, format: Format, path: str, *, exact: bool) -> Table:  # noqa: A002
-    text = text.removeprefix(_BOM)
+def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str, object]:  # noqa: A002
+    """Decode a text. Raises ConfigError."""
     try:
-        return _json(text, exact=exact) if format is Format.JSON else tomllib.loads(text)
+        return _parsed(text.removeprefix(_BOM), format, exact)
     except RecursionError as error:
         raise _too_deep(path) from error
     except json.JSONDecodeError as error:
@@ -216,6 +222,17 @@ def _parse(text: str, format: Format, path: str, *, exact: bool) -> Table:  # no
         raise ConfigError(
             path, f"not valid {format.upper()}: {message}", "mend the file"
         ) from error
+
+
+@lru_cache(maxsize=_KEPT)
+def _parsed(text: str, format: Format, exact: bool) -> Mapping[str, object]:  # noqa: A002, FBT001 - a cache's key
+    if format is Format.JSON:
+        return _json(text, exact=exact)
+    if format is not Format.TOML:
+        raise ValueError("it is read as text")
+    if has_long_key(text):
+        raise RecursionError
+    return tomllib.loads(text)
 
 
 def _json(text: str, *, exact: bool) -> Table:

@@ -145,7 +145,7 @@ def _meaning(
     return edited_to(text, expected, format, path=path)
 
 
-def _decoded(content: bytes, format: Format, path: str) -> Table:  # noqa: A002
+def _decoded(content: bytes, format: Format, path: str) -> Mapping[str, object]:  # noqa: A002
     return load_exact(content, format, path=path) if content.strip() else {}
 
 

@@ -53,6 +53,8 @@ def lookup(data: Mapping[str, object], path: KeyPath) -> object:
 
 def same(left: object, right: object) -> bool:
     """Whether two decoded values mean the same: types count, order of keys does not."""
+    if left is right:
+        return True
     if isinstance(left, Mapping):
         return (
             isinstance(right, Mapping)
@@ -78,6 +80,8 @@ def differences(
     """Yield each key whose value differs; tables on both sides are walked into."""
     for key in [*old, *(key for key in new if key not in old)]:
         was, will = old.get(key, MISSING), new.get(key, MISSING)
+        if was is will:
+            continue
         if isinstance(was, Mapping) and isinstance(will, Mapping):
             yield from differences(was, will, (*path, key))
         elif not same(was, will):
