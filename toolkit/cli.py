@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -40,18 +41,17 @@ def run(
     is_mount: Callable[[str], bool] = os.path.ismount,
 ) -> int:
     """Do what the command line says and return the exit code; a failure is one line on stderr."""
-    _configure_logs(Sources(environ=environ))
-    debug = False
+    said = not {"--debug", "-debug"}.isdisjoint(arguments)
+    _configure_logs(Sources(environ=environ), debug=said)
     try:
         request = parse(arguments, environ, program)
         if request is None:
             return _flushed(ExitCode.DONE)
-        _configure_logs(request.sources)
+        _configure_logs(request.sources, debug=said)
         from toolkit.options.build import build_settings  # help and version need none of it
 
         settings = build_settings(request.sources, is_mount)
-        debug = settings.debug
-        logs.configure(settings.log_format, debug=debug)
+        logs.configure(settings.log_format, debug=settings.debug)
         for warning in settings.warnings:
             log.warning("settings.adjusted", warning)
         return _flushed(_call(commands, request, settings))
@@ -59,16 +59,16 @@ def run(
         log.error(
             "usage.refused" if isinstance(error, UsageError) else "program.failed", str(error)
         )
-        _show_traceback(error, wanted=debug)
+        logs.traceback_of(error)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last resort: one line in place of a traceback
         if isinstance(error, BrokenPipeError) and _reader_went_away():
             return ExitCode.FAILED
-        hint = "" if debug else "; --debug shows where"
+        hint = "" if logs.debugging() else "; --debug shows where"
         log.error("program.broken", f"unexpected {type(error).__name__}: {error}{hint}")
-        _show_traceback(error, wanted=debug)
+        logs.traceback_of(error)
         return ExitCode.FAILED
 
 
@@ -105,21 +105,18 @@ def _call(commands: Commands, request: Request, settings: Settings) -> ExitCode:
     return calls[request.command]()
 
 
-def _configure_logs(sources: Sources) -> None:
-    """Choose the log's form before everything else is checked, so that errors have it too."""
+def _configure_logs(sources: Sources, *, debug: bool) -> None:
+    """Choose the log's form before everything else is checked, so that errors have it too.
+
+    ``debug`` is what the command line says at a glance, for where it can't be read as a whole.
+    """
     try:
         log_format = sources.read(general.LOG_FORMAT).value
     except UsageError:
         log_format = general.LOG_FORMAT.default
-    logs.configure(log_format, debug=False)
-
-
-def _show_traceback(error: BaseException, *, wanted: bool) -> None:
-    if wanted:
-        import traceback
-
-        trace = "".join(traceback.format_exception(error))
-        log.debug("program.traceback", "where it happened", traceback=trace)
+    with contextlib.suppress(UsageError):
+        debug = bool(sources.read(general.DEBUG).value) or debug
+    logs.configure(log_format, debug=debug)
 
 
 def _flushed(code: ExitCode) -> ExitCode:

@@ -168,7 +168,7 @@ class Daemon:
             self._make_ready()
         except InterruptedBySignalError:
             raise
-        except ToolkitError as error:
+        except Exception as error:  # noqa: BLE001 - a daemon that ended could not revert any more
             self._give_up_for_now(error, responder, earlier)
             return
         self._count(outcome, began)
@@ -182,9 +182,12 @@ class Daemon:
         self._become_idle(outcome.record, self._verified_peer(outcome), responder, earlier)
 
     def _give_up_for_now(
-        self, error: ToolkitError, responder: Responder | None, earlier: Mapping[str, str]
+        self, error: Exception, responder: Responder | None, earlier: Mapping[str, str]
     ) -> None:
         """Stay, not ready, and try again later: one that ended would leave nobody to mend it."""
+        known = isinstance(error, ToolkitError)
+        message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+        logs.traceback_of(error)
         try:
             record = self._node.store.load()
         except ToolkitError:
@@ -193,12 +196,12 @@ class Daemon:
         if peer in (idle.DOWN, idle.MUTE):
             # The idle process sees when it answers again; there is nothing to be tried till then.
             self._resident = self._resident.settled()
-            log.error("drift.unrepaired", str(error), again="when the engine answers")
+            log.error("drift.unrepaired", message, again="when the engine answers")
         else:
             interval = self._life.reconcile_interval
             self._resident = self._resident.after_failure(time.monotonic(), interval)
             wait = (self._resident.retry_at or 0.0) - time.monotonic()
-            log.error("drift.unrepaired", str(error), again_in_seconds=max(0.0, wait))
+            log.error("drift.unrepaired", message, again_in_seconds=max(0.0, wait))
         self._become_idle(record, peer, responder, earlier)
 
     def _stop(self) -> ExitCode:

@@ -140,6 +140,15 @@ def debugging() -> bool:
     return _output.threshold <= Level.DEBUG
 
 
+def traceback_of(error: BaseException) -> None:
+    """Show where a failure happened; a debug line."""
+    if debugging():
+        import traceback
+
+        trace = "".join(traceback.format_exception(error))
+        get(__name__).debug("program.traceback", "where it happened", traceback=trace)
+
+
 @dataclass(frozen=True, slots=True)
 class Log:
     """What a module says; ``event`` is a stable name such as ``engine.reloaded``."""
