@@ -18,7 +18,7 @@ from toolkit.journal import Record, State, digest_of
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import bases, served_by
-from toolkit.restore import Target, put_files_back
+from toolkit.restore import Target, after_stages, put_files_back, run_stages, stages_of
 from toolkit.transaction import committed, settle_payload, undo
 
 log = logs.get(__name__)
@@ -106,14 +106,31 @@ def _facts(control: EngineControl) -> HostFacts | None:
 def finish_revert(node: Node, record: Record) -> Record | None:
     """Put the engine's files back that an interrupted revert left; the payload is kept noted.
 
-    The engine may still have our change in force; whoever goes on from here reloads it.
+    The engine may still have our change in force; whoever goes on from here reloads it. Only an
+    engine that a plain reload would not free of it is told here. Raises NotRestoredError where
+    that fails; the next start or revert tries again.
     """
     without = bases(record, node.view, node.store.blob)
     targets = tuple(
         Target(record=each, now=node.view.read(each.path), content=without[each.path])
         for each in record.files
     )
+    stages, failure = stages_of(node, record.engine, targets, record.previous_default), None
+    if stages and record.engine is not None and record.reloads:
+        control = node.control(record.engine)
+        facts = _facts(control)
+        if facts is not None and facts.process is not None:
+            targets = after_stages(targets, stages)
+            try:
+                run_stages(node, control, facts.process, stages, UninterruptedClock())
+            except ToolkitError as error:
+                failure = error
     put_files_back(node, targets, record.directories)
+    if failure is not None:
+        raise NotRestoredError(
+            f"the config files are back, but {failure.message}",
+            failure.hint or f"restart {record.engine}; the toolkit's files stay until then",
+        ) from failure
     log.step("recovery.reverted", "an interrupted revert was finished")
     left = replace(record, state=State.PAYLOAD_KEPT, files=(), directories=())
     node.store.commit(left)

@@ -20,6 +20,7 @@ from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import bases
 from toolkit.restore import (
     Target,
+    after_stages,
     bring_up,
     put_files_back,
     run_stages,
@@ -55,6 +56,7 @@ class Revert:
         self._clock: Clock = UninterruptedClock()
         self._began = self._clock.now()
         self._touched = False
+        self._staged = False
 
     def run(self, record: Record, *, purge: bool = False) -> RevertReport:
         """Take the record's change back; ``purge`` removes the payload though nobody can be asked.
@@ -80,7 +82,8 @@ class Revert:
         files, failure, reloaded, warnings = self._engine(record, control, mode)
         left = replace(record, state=State.PAYLOAD_KEPT, files=(), directories=())
         if failure is not None:
-            self._node.store.commit(left)
+            if not self._staged:  # else what was written has to be known once more
+                self._node.store.commit(left)
             raise NotRestoredError(
                 f"the config files are back, but {failure.message}",
                 failure.hint or "restart the engine; the toolkit's files stay until then",
@@ -111,6 +114,7 @@ class Revert:
         if stages and control is not None and mode is not RestartMode.NONE:
             facts = self._facts(control)
         staged = bool(stages) and facts is not None and facts.process is not None
+        self._staged = staged
         self._note(record, targets, stages if staged else ())
         failure = None
         if staged and control is not None and facts is not None and facts.process is not None:
@@ -118,7 +122,8 @@ class Revert:
                 run_stages(self._node, control, facts.process, stages, self._clock)
             except ToolkitError as error:
                 failure = error
-        put_files_back(self._node, targets, record.directories)
+        left = after_stages(targets, stages if staged else ())
+        put_files_back(self._node, left, record.directories)
         files = tuple(each.record.path for each in targets if each.differs)
         log.step(
             "revert.files", "the engine's files are back", seconds=self._clock.now() - self._began

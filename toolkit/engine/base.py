@@ -112,6 +112,10 @@ class BaseControl(ABC):
     def held(self, toolkit_dir: str) -> HoldReport:
         """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime."""
 
+    def own_container_running(self, deadline: float) -> bool | None:
+        """Say whether the engine reports the container that this process is in as running."""
+        del deadline
+
     def facts(self, deadline: float) -> HostFacts:
         """Look at the engine as it is now, once; ``deadline`` bounds the calls."""
         located = self._locator.locate(self._socket, deadline)

@@ -54,3 +54,9 @@ class EngineControl(Protocol):
 
     def held(self, toolkit_dir: str) -> HoldReport:
         """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime."""
+
+    def own_container_running(self, deadline: float) -> bool | None:
+        """Say whether the engine reports the container that this process is in as running.
+
+        None where this process is in none of its containers, or where that can't be told.
+        """
