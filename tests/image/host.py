@@ -102,8 +102,8 @@ def make_context(directory: Path) -> Path:
             shutil.copy2(source, target)
     for name in CONTEXT_FILES:
         shutil.copy2(REPOSITORY / name, directory / name)
-    for kind in ("deb", "rpm"):
-        make_sample_payload(directory / "vendor" / kind, kind)  # type: ignore[arg-type] # literal
+    make_sample_payload(directory / "vendor/deb", "deb")
+    make_sample_payload(directory / "vendor/rpm", "rpm")
     shutil.copytree(wheels(), directory / "vendor/wheels")
     return directory
 

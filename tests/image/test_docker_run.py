@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 
@@ -32,7 +33,7 @@ README = (REPOSITORY / "README.md").read_text()
 
 
 @pytest.fixture
-def looking(docker: DockerHost) -> str:
+def looking() -> str:
     """The README's line as far as the image's name, for commands that end by themselves."""
     words = readme_line().replace("\\\n", " ").replace("--detach", "--rm")
     return re.sub(r"--(name|restart)[ =]\S+", "", words.partition(f" {IMAGE}")[0])
@@ -84,12 +85,16 @@ def test_the_readmes_line_sets_up_the_very_docker_that_runs_it(
     assert not (docker.node.root / "usr/local/nvidia/toolkit").exists()
 
 
+def show(line: str) -> None:
+    sys.stdout.write(f"\n{line}\n")
+
+
 def show_memory(docker: DockerHost, container: str) -> None:
     pid = docker.docker("inspect", "--format={{.State.Pid}}", container).strip()
     lines = docker.node.run("cat", f"/proc/{pid}/smaps_rollup").splitlines()[1:]
     sizes = {name: int(kib.split()[0]) for name, kib in (line.split(":") for line in lines)}
     private = sizes["Private_Clean"] + sizes["Private_Dirty"]
-    print(f"\nidle daemon: {sizes['Rss']} KiB resident, {private} KiB private")
+    show(f"idle daemon: {sizes['Rss']} KiB resident, {private} KiB private")
     # The figure itself is for people: this bound holds a second interpreter or a library loaded.
     assert sizes["Rss"] < 20_000
 
@@ -156,7 +161,7 @@ def test_the_image_adds_little_to_its_base_and_tells_what_it_is(docker: DockerHo
         *("--summarize", "--bytes", "/artifacts"),
     )
     added = docker.size(IMAGE) - docker.size(BASE) - int(payload.split()[0])
-    print(f"\nimage: {docker.size(IMAGE) / 1e6:.1f} MB, {added / 1e6:.1f} MB of it ours")
+    show(f"image: {docker.size(IMAGE) / 1e6:.1f} MB, {added / 1e6:.1f} MB of it ours")
     assert added <= ALLOWED
     labels = docker.docker("image", "inspect", "--format={{json .Config.Labels}}", IMAGE)
     for label in ("title", "version", "licenses", "description"):
