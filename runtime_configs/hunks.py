@@ -57,9 +57,9 @@ def undone(text: bytes, changes: Sequence[Hunk]) -> Undone:
     splices: list[tuple[int, int, bytes]] = []
     complete = True
     for hunk in changes:
-        place = _place(text, hunk)
-        if place is not None:
-            splices.append(place)
+        found = place(text, hunk)
+        if found is not None:
+            splices.append(found)
             continue
         complete = False
         if not hunk.old:
@@ -75,14 +75,14 @@ def undone(text: bytes, changes: Sequence[Hunk]) -> Undone:
     return Undone(b"".join([*pieces, text[position:]]), complete)
 
 
-def _place(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
+def place(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
     """Return where the hunk's new lines stand and what stood there before."""
-    if hunk.new and (start := _only(text, hunk.new)) is not None:
+    if hunk.new and (start := only(text, hunk.new)) is not None:
         return start, start + len(hunk.new), hunk.old
     for count in range(1, _CONTEXT + 1):
         above, below = b"".join(hunk.above[-count:]), b"".join(hunk.below[:count])
         for head, tail in ((above, below), (above, b""), (b"", below)):
-            if (start := _only(text, head + hunk.new + tail)) is not None and (
+            if (start := only(text, head + hunk.new + tail)) is not None and (
                 hunk.new or head or tail
             ):
                 start += len(head)
@@ -107,12 +107,12 @@ def _inside_lines(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
 def _paragraphs(text: bytes, block: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield the places of those parts of an inserted block that still stand as they were."""
     for paragraph in _PARAGRAPH.split(block):
-        start = _only(text, paragraph) if paragraph.strip() else None
+        start = only(text, paragraph) if paragraph.strip() else None
         if start is not None:
             yield start, start + len(paragraph), b""
 
 
-def _only(text: bytes, lines: bytes) -> int | None:
+def only(text: bytes, lines: bytes) -> int | None:
     """Return where whole lines stand in a text, if they do exactly once."""
     found = None
     start = text.find(lines) if lines else -1

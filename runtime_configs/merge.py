@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from runtime_configs.documents import edited_to, load_exact
+from runtime_configs.documents import edited_to, load, load_exact
 from runtime_configs.hunks import Undone, hunks, undone
 from runtime_configs.model import ConfigError, Format
+from runtime_configs.text_merge import directives, masked, unmasked, without_lines
 from runtime_configs.values import MISSING, Table, same
 
 _BOM = "\ufeff".encode()
@@ -45,6 +46,20 @@ def merge3(
             before and before.removeprefix(_BOM), ours.removeprefix(_BOM), rest, format, path=path
         )
         return None if result is None else _BOM + result
+    return (
+        _text(before, ours, now, path)
+        if format is Format.TEXT
+        else _document(before, ours, now, format, path)
+    )
+
+
+def _document(
+    before: bytes | None,
+    ours: bytes,
+    now: bytes,
+    format: Format,  # noqa: A002
+    path: str,
+) -> bytes | None:
     base = before or b""
     by_lines = undone(now, hunks(base, ours))
     try:
@@ -61,6 +76,21 @@ def merge3(
     if before is None and not expected and not _others_comments(result, ours, format):
         return None
     return result
+
+
+def _text(before: bytes | None, ours: bytes, now: bytes, path: str) -> bytes | None:
+    """Merge a template; of one that we made its directives stay as long as anything else does."""
+    base = directives(ours) if before is None else before
+    texts = [masked(each) for each in (base, ours, now)]
+    try:
+        for each in texts:
+            load(each, Format.TOML, path=path)
+        found = merge3(texts[0], texts[1], texts[2], Format.TOML, path=path)
+        result = unmasked(found or b"")
+    except ConfigError:
+        result = without_lines(base, ours, now)
+    others = set(result.splitlines()) - set(base.splitlines())
+    return result if before is not None or any(map(bytes.strip, others)) else None
 
 
 def merged(

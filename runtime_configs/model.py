@@ -21,6 +21,8 @@ class Format(StrEnum):
 
     TOML = "toml"
     JSON = "json"
+    TEXT = "text"
+    """Merged by keys where it is TOML but for ``{{ … }}``, else by its lines: templates, YAML."""
     OPAQUE = "opaque"
     """Compared as a whole, never merged: a file that is entirely ours, such as an OCI hook."""
 

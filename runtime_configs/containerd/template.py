@@ -61,7 +61,7 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
             text = _with_default(text, request.desired.default, version)
     if text.encode("utf-8", "surrogateescape") != content:
         changed = text.encode("utf-8", "surrogateescape")
-        result.put(path, changed, Role.TEMPLATE, Format.OPAQUE)
+        result.put(path, changed, Role.TEMPLATE, Format.TEXT)
     return result
 
 
@@ -131,5 +131,5 @@ def _name_default(result: Draft, path: str, default: str) -> None:
     """Name the default where the distribution takes it from: its base sets the key itself."""
     program = "rke2" if "/rke2/" in path else "k3s"
     where = DEFAULT_FILE.format(program=program)
-    result.put(where, f"default-runtime: {default}\n".encode(), Role.DROP_IN, Format.OPAQUE)
+    result.put(where, f"default-runtime: {default}\n".encode(), Role.DROP_IN, Format.TEXT)
     result.note(f"{where} names the default, as {path} can't set it beside the base")
