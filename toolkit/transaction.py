@@ -49,6 +49,9 @@ log = logs.get(__name__)
 CANNOT_BE_RUN = (126, 127)
 """Exit statuses of a program that is not there or not executable."""
 _PATH = re.compile(r"/[^\s:'\"]+")
+OWN_START_SECONDS = 30.0
+"""How long the first reload waits for our own container to be reported running."""
+OWN_START_POLL = 0.1
 STAGED_SECONDS = 20.0
 """How long the engine's binary may take to load a config of any size."""
 
@@ -195,6 +198,7 @@ class Transaction:
     def _tell(self, plan: Plan, process: EngineProcess | None, deadline: float) -> ReloadReport:
         if self._control is None:
             raise TypeError("nothing to tell")
+        self._await_own_container(deadline)
         report = bring_up(self._control, plan.reload.mode, process, self._clock, deadline)
         log.step(
             "engine.reloaded",
@@ -205,6 +209,20 @@ class Transaction:
             seconds=report.answering_after,
         )
         return report
+
+    def _await_own_container(self, deadline: float) -> None:
+        """Wait until the engine knows that our own container runs.
+
+        One that is restarted before takes it for a failed start, and ends this very set-up.
+        """
+        if self._control is None:
+            return
+        end = min(deadline, self._clock.now() + OWN_START_SECONDS)
+        while self._control.own_container_running(end) is False:
+            if self._clock.now() >= end:
+                log.warning("container.starting", "our own container is still not reported running")
+                return
+            self._clock.sleep(OWN_START_POLL)
 
     def _intent(self, plan: Plan, record: Record | None) -> tuple[Record, tuple[bytes | None, ...]]:
         """Return the intent and every content that it names."""

@@ -67,13 +67,16 @@ class CriClient:
         environment: Mapping[str, str] | None = None,
         namespace: str = "default",
         annotations: Mapping[str, str] | None = None,
+        mounts: Mapping[str, str] | None = None,
+        privileged: bool = False,
     ) -> Pod:
         """Start a pod in the node's network, and its container ``main``.
 
-        Without a command it sleeps.
+        Without a command it sleeps. ``mounts``: path in the container to path on the host. A
+        privileged one is in the node's PID namespace, too.
         """
         number = next(_serial)
-        namespaces = pods.NamespaceOption(network=NODE)
+        namespaces = pods.NamespaceOption(network=NODE, pid=NODE if privileged else 0)
         sandbox_config = pods.PodSandboxConfig(
             metadata=pods.PodSandboxMetadata(
                 name=f"pod-{number}", uid=f"uid-{number}", namespace=namespace, attempt=0
@@ -81,7 +84,9 @@ class CriClient:
             annotations=dict(annotations or {}),
             log_directory=str(self.log_directory),
             linux=pods.LinuxPodSandboxConfig(
-                security_context=pods.LinuxSandboxSecurityContext(namespace_options=namespaces)
+                security_context=pods.LinuxSandboxSecurityContext(
+                    namespace_options=namespaces, privileged=privileged
+                )
             ),
         )
         sandbox = self._call(
@@ -94,9 +99,15 @@ class CriClient:
             image=pods.ImageSpec(image=image),
             command=command,
             envs=[pods.KeyValue(key=k, value=v) for k, v in (environment or {}).items()],
+            mounts=[
+                pods.Mount(container_path=inside, host_path=outside)
+                for inside, outside in (mounts or {}).items()
+            ],
             log_path=f"pod-{number}.log",
             linux=pods.LinuxContainerConfig(
-                security_context=pods.LinuxContainerSecurityContext(namespace_options=namespaces)
+                security_context=pods.LinuxContainerSecurityContext(
+                    namespace_options=namespaces, privileged=privileged
+                )
             ),
         )
         container = self._call(

@@ -113,8 +113,12 @@ class BaseControl(ABC):
         """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime."""
 
     def own_container_running(self, deadline: float) -> bool | None:
-        """Say whether the engine reports the container that this process is in as running."""
+        """Say whether the engine reports the container that this process is in as running.
+
+        None where it is in none, and for an engine whose reload ends no container's start.
+        """
         del deadline
+        return None
 
     def facts(self, deadline: float) -> HostFacts:
         """Look at the engine as it is now, once; ``deadline`` bounds the calls."""

@@ -42,6 +42,14 @@ class ContainerdControl(BaseControl):
         )
         return HoldReport(holding=Holding.HELD if names else Holding.FREE, containers=names)
 
+    def own_container_running(self, deadline: float) -> bool | None:
+        """Say whether containerd reports the container that this process is in as running."""
+        if self._host.root.root == "/":
+            return None
+        from toolkit.engine import containerd_api
+
+        return containerd_api.own_container_running(self._access, self._host.table, deadline)
+
     def _ask(self, access: str, deadline: float) -> LiveAnswer:
         from toolkit.engine import containerd_api
 

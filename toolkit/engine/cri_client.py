@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -34,6 +35,17 @@ class Sandbox:
     name: str
     handler: str
     """Empty: the default handler's, or the engine does not list it (CRI-O 1.36.3 never does)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriContainer:
+    """One container of a pod."""
+
+    identifier: str
+    sandbox: str
+    started: bool
+    """False between its creation and the engine's word that it runs."""
+    running: bool
 
 
 class CriClient:
@@ -81,6 +93,33 @@ class CriClient:
         answer = self._call("PodSandboxStatus", request, cri_pb2.PodSandboxStatusResponse)
         info = answer.info.get("info")
         return info.encode() if info else None
+
+    def containers(self) -> tuple[CriContainer, ...]:
+        """Return every container, running or not. Raises RpcError."""
+        request = cri_pb2.ListContainersRequest()
+        answer = self._call("ListContainers", request, cri_pb2.ListContainersResponse)
+        return tuple(
+            CriContainer(
+                identifier=item.id,
+                sandbox=item.pod_sandbox_id,
+                started=item.state != cri_pb2.CONTAINER_CREATED,
+                running=item.state == cri_pb2.CONTAINER_RUNNING,
+            )
+            for item in answer.containers
+        )
+
+    def container_pid(self, identifier: str) -> int | None:
+        """Return the PID of a container's first process, as the engine counts; None: not told.
+
+        containerd and CRI-O have it in ``info["info"]``, a JSON object. Raises RpcError.
+        """
+        request = cri_pb2.ContainerStatusRequest(container_id=identifier, verbose=True)
+        answer = self._call("ContainerStatus", request, cri_pb2.ContainerStatusResponse)
+        try:
+            pid = json.loads(answer.info.get("info", "{}")).get("pid")
+        except (ValueError, AttributeError):
+            return None
+        return pid if isinstance(pid, int) and pid > 0 else None
 
     def _call(self, method: str, request: Message, answer: type[Answer]) -> Answer:
         try:
