@@ -10,7 +10,7 @@ DEBIAN := debootstrap:debootstrap :debian-archive-keyring
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,DEBIAN_MIRROR,TOOLKIT_SOURCE_ROOT)
 SCRIPTS := .ci/run $(shell grep -lE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' -r tools .ci entrypoint.sh 2>/dev/null)
 
-.PHONY: help venv tools engines node demo test lint test-faults bench image lock protos clean
+.PHONY: help venv tools engines node demo test lint test-faults bench image lock manifests protos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ image: ## the container image
 
 lock: venv ## requirements.lock anew: the image's dependencies with their hashes
 	tools/lock
+
+manifests: venv ## the plain manifests anew from the Helm chart
+	$(PYTHON) tools/chart.py manifests
 
 protos: venv ## the engines' message modules anew from their declarations
 	$(PYTHON) tools/generate_protos.py

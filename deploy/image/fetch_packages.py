@@ -19,7 +19,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 PACKAGES = (
     "libnvidia-container1",
@@ -79,7 +79,13 @@ class Mirror:
         text = self.work / "text"
         text.unlink(missing_ok=True)
         done = subprocess.run(
-            ("gpgv", "--status-fd=1", f"--keyring={self.keyring}", f"--output={text}", *files),
+            (
+                "/usr/bin/gpgv",
+                "--status-fd=1",
+                f"--keyring={self.keyring}",
+                f"--output={text}",
+                *files,
+            ),
             check=False,
             capture_output=True,
             text=True,
@@ -126,7 +132,7 @@ def rpm_packages(mirror: Mirror, version: str, architecture: str) -> Iterator[by
     """Yield the .rpm files."""
     directory = f"stable/rpm/{RPM_ARCHITECTURES[architecture]}"
     index = f"{directory}/repodata/repomd.xml"
-    repomd = ElementTree.fromstring(mirror.read_signed(index, f"{index}.asc"))  # noqa: S314 - signed
+    repomd = ET.fromstring(mirror.read_signed(index, f"{index}.asc"))  # noqa: S314 - signed
     checksum = repomd.find(f"{REPO}data[@type='primary']/{REPO}checksum")
     location = repomd.find(f"{REPO}data[@type='primary']/{REPO}location")
     if checksum is None or location is None:
@@ -135,7 +141,7 @@ def rpm_packages(mirror: Mirror, version: str, architecture: str) -> Iterator[by
         f"{directory}/{location.attrib['href']}", checksum.attrib["type"], checksum.text or ""
     )
     found = {}
-    for package in ElementTree.fromstring(gzip.decompress(primary)):  # noqa: S314 - signed
+    for package in ET.fromstring(gzip.decompress(primary)):  # noqa: S314 - signed
         edition = package.find(f"{COMMON}version")
         digest = package.find(f"{COMMON}checksum")
         place = package.find(f"{COMMON}location")
@@ -163,14 +169,16 @@ def chosen(
 
 def unpack_deb(package: Path, target: Path) -> None:
     """Unpack one .deb file."""
-    subprocess.run(("dpkg-deb", "--extract", package, target), check=True)
+    subprocess.run(("/usr/bin/dpkg-deb", "--extract", package, target), check=True)
 
 
 def unpack_rpm(package: Path, target: Path) -> None:
     """Unpack one .rpm file."""
-    archive = subprocess.run(("rpm2cpio", package), check=True, stdout=subprocess.PIPE).stdout
+    archive = subprocess.run(
+        ("/usr/bin/rpm2cpio", package), check=True, stdout=subprocess.PIPE
+    ).stdout
     subprocess.run(
-        ("cpio", "--extract", "--make-directories", "--no-absolute-filenames", "--quiet"),
+        ("/usr/bin/cpio", "--extract", "--make-directories", "--no-absolute-filenames", "--quiet"),
         check=True,
         input=archive,
         cwd=target,

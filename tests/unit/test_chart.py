@@ -1,0 +1,346 @@
+"""The Helm chart, rendered by Helm's own library and held to Kubernetes' schemas."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
+kubernetes_validate = pytest.importorskip("kubernetes_validate")
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "tools/chart.py"
+KUBERNETES = ("1.25", "1.31", "1.37")
+FOUR = (
+    "operator.defaultRuntime=containerd"
+    ",toolkit.env[0].name=CONTAINERD_CONFIG,toolkit.env[0].value=/etc/containerd/config.toml"
+    ",toolkit.env[1].name=CONTAINERD_SOCKET"
+    ",toolkit.env[1].value=/run/containerd/containerd.sock"
+    ",toolkit.env[2].name=CONTAINERD_RUNTIME_CLASS,toolkit.env[2].value=nvidia"
+    ",toolkit.env[3].name=CONTAINERD_SET_AS_DEFAULT,toolkit.env[3].value=true"
+)
+COMBINATIONS = {
+    "no values": "",
+    "the four variables": FOUR,
+    "docker": "operator.defaultRuntime=docker,operator.runtimeClass=gpu",
+    "crio": "operator.defaultRuntime=crio",
+    "cdi": "cdi.enabled=true",
+    "nri": "nri.enabled=true",
+    "keep": "onExit=keep,updateStrategy.type=OnDelete",
+    "own nodes": r"nodeSelector.example\.com/gpu=true",
+    "nfd": "nfd.enabled=true",
+    "an image by digest": "toolkit.repository=example.com/gpu,toolkit.version=sha256:abc",
+    "everything of the pod": (
+        "toolkit.hostNetwork=true,toolkit.imagePullSecrets={one,two},toolkit.installDir=/opt/nvidia"
+        ",toolkit.resources.limits.memory=128Mi,toolkit.imagePullPolicy=Always"
+        ",podLabels.team=gpu,podAnnotations.note=yes-it-is"
+    ),
+}
+REFUSED = {
+    "a misspelt value": ("toolkit.enviroment[0].name=X", "enviroment"),
+    "a misspelt group": ("operater.defaultRuntime=docker", "operater"),
+    "an unknown engine": ("operator.defaultRuntime=podman", "defaultRuntime"),
+    "a reserved handler": ("operator.runtimeClass=nvidia-cdi", "runtimeClass"),
+    "a variable without a name": ("toolkit.env[0].value=x", "name"),
+    "a variable without a value": ("toolkit.env[0].name=X", "env"),
+    "a variable's name with a dash": ("toolkit.env[0].name=A-B,toolkit.env[0].value=x", "name"),
+    "an unknown end": ("onExit=restart", "onExit"),
+    "a relative directory": ("toolkit.installDir=usr/local", "installDir"),
+}
+
+
+def chart(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Its own process: the library brings Go's threads and signal handlers along.
+    return subprocess.run(
+        (sys.executable, str(PROGRAM), *arguments), check=False, capture_output=True, text=True
+    )
+
+
+@functools.cache
+def rendered(values: str) -> dict[str, str]:
+    done = chart("render", values)
+    assert done.returncode == 0, done.stderr
+    texts: dict[str, str] = json.loads(done.stdout)
+    return texts
+
+
+def objects(values: str = "") -> list[dict[str, Any]]:
+    texts = rendered(values)
+    return [
+        document
+        for name, text in texts.items()
+        if name.endswith(".yaml")
+        for document in yaml.safe_load_all(text)
+        if document
+    ]
+
+
+def notes(values: str = "") -> str:
+    return next(text for name, text in rendered(values).items() if name.endswith("NOTES.txt"))
+
+
+def daemon_set(values: str = "") -> dict[str, Any]:
+    return next(
+        each
+        for each in objects(values)
+        if each["kind"] == "DaemonSet" and not each["metadata"]["name"].endswith("worker")
+    )
+
+
+def pod(values: str = "") -> dict[str, Any]:
+    spec: dict[str, Any] = daemon_set(values)["spec"]["template"]["spec"]
+    return spec
+
+
+def container(values: str = "") -> dict[str, Any]:
+    (only,) = pod(values)["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def environment(values: str = "") -> Mapping[str, str | None]:
+    variables = container(values)["env"]
+    names = [variable["name"] for variable in variables]
+    assert len(names) == len(set(names)), "no variable is given twice"
+    return {variable["name"]: variable.get("value") for variable in variables}
+
+
+def runtime_classes(values: str = "") -> dict[str, str]:
+    return {
+        each["metadata"]["name"]: each["handler"]
+        for each in objects(values)
+        if each["kind"] == "RuntimeClass"
+    }
+
+
+def test_helm_finds_nothing_wrong_with_it() -> None:
+    findings = json.loads(chart("lint").stdout)
+    assert not findings["errors"]
+    assert [each["error"] for each in findings["messages"]] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("values", COMBINATIONS.values(), ids=COMBINATIONS)
+def test_every_object_fits_kubernetes_schemas(values: str, version: str) -> None:
+    for each in objects(values):
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+@pytest.mark.parametrize(("values", "named"), REFUSED.values(), ids=REFUSED)
+def test_a_typo_is_an_error_that_names_it(values: str, named: str) -> None:
+    done = chart("render", values)
+    assert done.returncode == 1
+    assert named in done.stderr
+
+
+def test_the_four_variables_arrive_as_texts_whatever_helm_makes_of_them() -> None:
+    given = environment(FOUR)
+    assert given["CONTAINERD_CONFIG"] == "/etc/containerd/config.toml"
+    assert given["CONTAINERD_SOCKET"] == "/run/containerd/containerd.sock"
+    assert given["CONTAINERD_RUNTIME_CLASS"] == "nvidia"
+    assert given["CONTAINERD_SET_AS_DEFAULT"] == "true"
+    assert given["RUNTIME"] == "containerd"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("true", "true"), ("false", "false"), ("5000000", "5000000"), ("0", "0"), ("1.5", "1.5")],
+)
+def test_a_boolean_and_a_number_are_quoted_as_typed(value: str, text: str) -> None:
+    given = environment(f"toolkit.env[0].name=ANY,toolkit.env[0].value={value}")
+    assert given["ANY"] == text
+
+
+def test_a_variable_of_the_user_replaces_the_charts_own() -> None:
+    given = environment(
+        "toolkit.env[0].name=RUNTIME,toolkit.env[0].value=docker"
+        ",toolkit.env[1].name=TOOLKIT_ON_EXIT,toolkit.env[1].value=keep"
+    )
+    assert given["RUNTIME"] == "docker"
+    assert given["TOOLKIT_ON_EXIT"] == "keep"
+
+
+@pytest.mark.parametrize(
+    "name", ["CONTAINERD_RUNTIME_CLASS", "DOCKER_RUNTIME_NAME", "NVIDIA_RUNTIME_NAME"]
+)
+def test_a_handler_named_in_a_variable_wins_and_names_the_runtime_class(name: str) -> None:
+    values = f"operator.runtimeClass=other,toolkit.env[0].name={name},toolkit.env[0].value=gpu"
+    assert runtime_classes(values) == {
+        "gpu": "gpu",
+        "nvidia-cdi": "nvidia-cdi",
+        "nvidia-legacy": "nvidia-legacy",
+    }
+    given = environment(values)
+    assert given[name] == "gpu"
+    assert "other" not in given.values()
+
+
+def test_the_value_names_handler_and_runtime_class_alike() -> None:
+    values = "operator.runtimeClass=gpu"
+    assert environment(values)["NVIDIA_RUNTIME_NAME"] == "gpu"
+    assert "gpu" in runtime_classes(values)
+    assert not runtime_classes("runtimeClasses.create=false")
+
+
+def test_the_pod_is_what_the_job_needs() -> None:
+    spec = pod()
+    assert spec["hostPID"] is True
+    assert spec["priorityClassName"] == "system-node-critical"
+    assert "hostNetwork" not in spec
+    assert container()["securityContext"]["privileged"] is True
+    assert {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"} in spec[
+        "tolerations"
+    ]
+    assert "livenessProbe" not in container(), "an engine that is away is no reason to kill it"
+    assert environment()["NVIDIA_VISIBLE_DEVICES"] == "void"
+
+
+def test_every_mount_is_a_directory_and_the_node_is_below_host() -> None:
+    volumes = {each["name"]: each["hostPath"] for each in pod()["volumes"]}
+    assert {each["type"] for each in volumes.values()} == {"Directory", "DirectoryOrCreate"}
+    mounts = {
+        each["mountPath"]: volumes[each["name"]]["path"] for each in container()["volumeMounts"]
+    }
+    assert mounts["/host"] == "/"
+    assert mounts["/usr/local/nvidia"] == "/usr/local/nvidia"
+    assert mounts["/run/nvidia"] == "/run/nvidia"
+    assert environment()["HOST_ROOT_MOUNT"] == "/host"
+
+
+def test_only_nodes_with_an_nvidia_device_are_taken() -> None:
+    terms = pod()["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    labels = [term["matchExpressions"][0]["key"] for term in terms["nodeSelectorTerms"]]
+    assert "feature.node.kubernetes.io/pci-10de.present" in labels
+    assert all(
+        term["matchExpressions"][0]["values"] == ["true"] for term in terms["nodeSelectorTerms"]
+    )
+
+
+def test_a_node_selector_of_the_user_takes_the_place_of_the_labels() -> None:
+    spec = pod(r"nodeSelector.example\.com/gpu=true")
+    assert spec["nodeSelector"] == {"example.com/gpu": "true"}
+    assert "affinity" not in spec
+
+
+def test_the_grace_period_holds_reload_verification_and_undo() -> None:
+    spec = pod("stopTimeout=45,verifyTimeout=90")
+    given = environment("stopTimeout=45,verifyTimeout=90")
+    assert given["TOOLKIT_STOP_TIMEOUT"] == "45"
+    assert given["TOOLKIT_VERIFY_TIMEOUT"] == "90"
+    assert spec["terminationGracePeriodSeconds"] > 45 + 90
+
+
+def probe(directory: Path, text: str | None) -> int:
+    ready = directory / "toolkit-ready"
+    ready.unlink(missing_ok=True)
+    if text is not None:
+        ready.write_text(text)
+    command = container()["readinessProbe"]["exec"]["command"]
+    assert command == container()["startupProbe"]["exec"]["command"]
+    done = subprocess.run(
+        command, check=False, capture_output=True, env={"TOOLKIT_READY_FILE": str(ready)}
+    )
+    return done.returncode
+
+
+def test_the_probes_believe_a_ready_file_only_of_a_living_process(tmp_path: Path) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    start = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]
+    pid = Path("/proc/self").resolve().name
+    good = f"pid={pid}\nstart_time={start}\nboot_id={boot}"
+    assert probe(tmp_path, good) == 0
+    assert probe(tmp_path, None) != 0
+    assert probe(tmp_path, good.replace(boot, "another-boot\n")) != 0
+    assert probe(tmp_path, good.replace(f"start_time={start}", "start_time=1")) != 0
+    assert probe(tmp_path, good.replace(f"pid={pid}", "pid=4194303")) != 0
+
+
+def test_cdi_sets_what_the_operator_sets() -> None:
+    given = environment("cdi.enabled=true")
+    assert given["CDI_ENABLED"] == "true"
+    assert given["NVIDIA_RUNTIME_SET_AS_DEFAULT"] == "false"
+    assert given["NVIDIA_CONTAINER_RUNTIME_MODE"] == "cdi"
+    kept = environment(f"cdi.enabled=true,{FOUR}")
+    assert "NVIDIA_RUNTIME_SET_AS_DEFAULT" not in kept
+    assert kept["CONTAINERD_SET_AS_DEFAULT"] == "true"
+
+
+def test_nri_knows_its_namespace() -> None:
+    variables = {each["name"]: each for each in container("nri.enabled=true")["env"]}
+    assert variables["ENABLE_NRI_PLUGIN"]["value"] == "true"
+    assert variables["NRI_NAMESPACE"]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.namespace"
+
+
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ("toolkit.version=1.2.3", "nvidia-toolkit-installer:1.2.3"),
+        ("toolkit.repository=r.example/a,toolkit.image=b,toolkit.version=v1", "r.example/a/b:v1"),
+        (
+            "toolkit.repository=r.example,toolkit.version=sha256:0f",
+            "r.example/nvidia-toolkit-installer@sha256:0f",
+        ),
+    ],
+)
+def test_the_image_is_named_as_the_operator_does(values: str, image: str) -> None:
+    assert container(values)["image"] == image
+
+
+def test_node_feature_discovery_comes_only_when_asked_for() -> None:
+    assert {each["kind"] for each in objects()} == {"DaemonSet", "RuntimeClass", "ServiceAccount"}
+    kinds = [each["kind"] for each in objects("nfd.enabled=true")]
+    assert "Deployment" in kinds
+    assert kinds.count("DaemonSet") == 2
+
+
+def test_the_notes_tell_how_to_find_the_nodes_and_how_to_uninstall() -> None:
+    assert "kubectl get nodes -l feature.node.kubernetes.io/pci-10de.present=true" in notes()
+    assert "kubectl get nodes -l example.com/gpu=true" in notes(
+        r"nodeSelector.example\.com/gpu=true"
+    )
+    assert "helm upgrade" not in notes()
+    kept = notes("onExit=keep")
+    order = [kept.index("--reuse-values --set onExit=revert --wait"), kept.index("helm uninstall")]
+    assert order == sorted(order)
+
+
+def test_every_variable_that_the_chart_sets_is_one_of_the_program() -> None:
+    known = (ROOT / "docs/configuration.md").read_text()
+    for name in environment("cdi.enabled=true,nri.enabled=true"):
+        if name != "NVIDIA_VISIBLE_DEVICES":
+            assert re.search(rf"\b{name}\b", known), name
+
+
+def test_chart_and_program_have_one_version() -> None:
+    metadata = yaml.safe_load((ROOT / "deploy/helm/Chart.yaml").read_text())
+    version = re.search(r'VERSION = "(.*)"', (ROOT / "toolkit/version.py").read_text())
+    assert version is not None
+    assert metadata["appVersion"] == version[1]
+    assert f"ARG VERSION={version[1]}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_plain_manifests_are_what_the_chart_gives_now(tmp_path: Path) -> None:
+    text = (ROOT / "deploy/manifests/nvidia-toolkit-installer.yaml").read_text()
+    line = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "import chart; sys.stdout.write(chart.manifests())"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", line, str(PROGRAM.parent)),
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert text == done.stdout, "make manifests"
+    for each in yaml.safe_load_all(text):
+        kubernetes_validate.validate(each, KUBERNETES[-1], strict=True)

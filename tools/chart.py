@@ -1,0 +1,75 @@
+"""Render the Helm chart with Helm's own library, without a cluster.
+
+``render [VALUES]`` prints the objects as JSON by template, ``lint`` the findings, ``manifests``
+writes deploy/manifests anew. VALUES are those of ``--set``, joined by commas.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import helm_python as helm
+
+ROOT = Path(__file__).parents[1]
+CHART = ROOT / "deploy/helm"
+MANIFESTS = ROOT / "deploy/manifests/nvidia-toolkit-installer.yaml"
+NAMESPACE = "nvidia-toolkit"
+HEADER = f"""\
+# Written by `make manifests` from deploy/helm with its default values.
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: {NAMESPACE}
+  labels:
+    # The installer's pod is privileged: it works on the node itself.
+    pod-security.kubernetes.io/enforce: privileged
+"""
+
+
+def render(values: str, name: str = "release", *, upgrade: bool = False) -> dict[str, str]:
+    """Return what each template gives."""
+    with helm.Chart.load(str(CHART)) as chart:
+        given = helm.parse_set_string(values) if values else {}
+        rendered: dict[str, str] = chart.render(
+            given, name=name, namespace=NAMESPACE, is_upgrade=upgrade
+        )
+        return rendered
+
+
+def manifests() -> str:
+    """Return the plain manifests."""
+    rendered = render("", name="nvidia-toolkit-installer")
+    parts = [HEADER]
+    for template in sorted(rendered):
+        if template.endswith(".yaml"):
+            objects = [each.strip() for each in rendered[template].split("\n---\n")]
+            parts += [f"{each.removeprefix('---').strip()}\n" for each in objects if each]
+    lines = "---\n".join(parts).splitlines()
+    own = ("app.kubernetes.io/managed-by:", "helm.sh/chart:")
+    return "\n".join(line for line in lines if not line.strip().startswith(own)) + "\n"
+
+
+def main() -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("render", "lint", "manifests"))
+    parser.add_argument("values", nargs="?", default="")
+    given = parser.parse_args()
+    try:
+        if given.command == "render":
+            sys.stdout.write(json.dumps(render(given.values)))
+        elif given.command == "lint":
+            sys.stdout.write(json.dumps(helm.lint(str(CHART))))
+        else:
+            MANIFESTS.write_text(manifests())
+    except helm.HelmError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
