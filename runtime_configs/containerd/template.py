@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.containerd import in_place, schema
+from runtime_configs.containerd import in_place, rancher, schema
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.handlers import binary_of, wanted_tables
 from runtime_configs.containerd.imports import read_files
@@ -26,8 +26,6 @@ BASE: Final = b'{{ template "base" . }}\n'
 SEARCHED: Final = "/usr/local/nvidia/toolkit"
 """Where k3s and RKE2 look first; /usr/bin comes second."""
 FOUND_NAME: Final = "nvidia"
-DEFAULT_FILE: Final = "/etc/rancher/{program}/config.yaml.d/99-nvidia.yaml"
-"""Read by the distribution at its start; ``default-runtime`` there becomes the default's name."""
 
 
 def draft(request: ConfigRequest, view: HostView, path: str) -> Draft:
@@ -40,13 +38,20 @@ def draft(request: ConfigRequest, view: HostView, path: str) -> Draft:
 
 def _go_template(request: ConfigRequest, view: HostView, path: str, content: bytes | None) -> Draft:
     result = Draft(view)
+    if content is None and not rancher.knows(request.version, rancher.BASE_SINCE):
+        raise ConfigError(
+            path,
+            "there is no template, and this release has no base that one could extend",
+            "bring the distribution up to date, or write the template in full",
+        )
     text = (BASE if content is None else content).decode("utf-8", "surrogateescape")
     files = read_files(request, view, request.top_level)
     rendered = merge(files, schema.era_of(request))
     version = _version(path, rendered, known=bool(files))
     base, tables = wanted_tables(rendered, request, schema.era_of(request), version)
     result.note(f"the handlers take their options from {base.name}")
-    by_distribution = "ExtraRuntimes" in text or re.search(r'template\s+"base"', text) is not None
+    extends = re.search(r'template\s+"base"', text) is not None
+    by_distribution = extends or "ExtraRuntimes" in text
     for name, wanted in tables.items():
         if by_distribution and name == FOUND_NAME:
             _check_found(request, rendered, path, str(binary_of(wanted)))
@@ -55,8 +60,8 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
                 continue
         text = _with_handler(text, name, wanted, version)
     if request.desired.default is not None:
-        if by_distribution:
-            _name_default(result, path, request.desired.default)
+        if extends or "DefaultRuntime" in text:
+            _name_default(result, path, request)
         else:
             text = _with_default(text, request.desired.default, version)
     if text.encode("utf-8", "surrogateescape") != content:
@@ -127,9 +132,16 @@ def _with_default(text: str, default: str, version: int) -> str:
     return _appended(text, block)
 
 
-def _name_default(result: Draft, path: str, default: str) -> None:
+def _name_default(result: Draft, path: str, request: ConfigRequest) -> None:
     """Name the default where the distribution takes it from: its base sets the key itself."""
-    program = "rke2" if "/rke2/" in path else "k3s"
-    where = DEFAULT_FILE.format(program=program)
-    result.put(where, f"default-runtime: {default}\n".encode(), Role.DROP_IN, Format.TEXT)
+    if not rancher.knows(request.version, rancher.OPTION_SINCE):
+        raise ConfigError(
+            path,
+            f"it extends the distribution's base, which has no {rancher.OPTION} in this release",
+            "use --set-as-default=false, or bring the distribution up to date",
+        )
+    name = rancher.program(path, result.view.read(request.top_level))
+    where = rancher.option_file(name, result.view)
+    content = rancher.with_option(result.view.read(where), str(request.desired.default))
+    result.put(where, content, Role.DROP_IN, Format.TEXT)
     result.note(f"{where} names the default, as {path} can't set it beside the base")
