@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from runtime_configs.model import EffectiveConfig, EngineName
+from toolkit.engine import kubelet
 from toolkit.engine.facts import HostFacts, Supervisor
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
+from toolkit.host.processes import ProcFs
 from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import low_level_runtimes
 from toolkit.settings import RestartMode
@@ -164,7 +167,34 @@ def _engine_findings(node: Node, facts: HostFacts) -> Iterator[Finding]:
         yield _ok("CRI", f"handlers {served}; default {effective.default}")
     for warning in facts.warnings:
         yield Finding(check="settings", verdict=Verdict.WARNING, message=warning)
+    driver = kubelet.cgroup_driver(ProcFs(node.root.proc), node.view)
+    if driver is not None and effective is not None and facts.engine is EngineName.CONTAINERD:
+        yield from cgroup_driver(driver, effective)
     yield from _supervisor(node, facts)
+
+
+def cgroup_driver(told: str, effective: EffectiveConfig) -> Iterator[Finding]:
+    """Compare the kubelet's cgroup driver with containerd's default handler's.
+
+    Where they differ, pods get cgroups that nobody cleans up or that systemd takes away. CRI-O and
+    dockerd have one driver for all handlers, which their handlers don't name.
+    """
+    handler = effective.handlers.get(effective.default or "")
+    if handler is None:
+        return
+    options = handler.table.get("options")
+    systemd = isinstance(options, Mapping) and options.get("SystemdCgroup") is True
+    engine = "systemd" if systemd else "cgroupfs"
+    if engine == told:
+        yield _ok("cgroup driver", f"the kubelet and handler {handler.name} use {told}")
+    else:
+        yield Finding(
+            check="cgroup driver",
+            verdict=Verdict.WARNING,
+            message=f"the kubelet uses {told}, handler {handler.name} {engine}",
+            mend=f"set SystemdCgroup = {str(told == 'systemd').lower()} in the options of the "
+            "engine's own handler (ours take it over), or change the kubelet's cgroupDriver",
+        )
 
 
 def _supervisor(node: Node, facts: HostFacts) -> Iterator[Finding]:

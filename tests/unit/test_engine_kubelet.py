@@ -4,7 +4,7 @@ import pytest
 
 from runtime_configs.model import EngineName
 from tests.fakes.node import SYSTEMD, FakeTable, FakeView, process
-from toolkit.engine.kubelet import endpoint, engine_of
+from toolkit.engine.kubelet import cgroup_driver, endpoint, engine_of
 
 CONFIG = "/var/lib/kubelet/config.yaml"
 YAML = b"kind: KubeletConfiguration\ncontainerRuntimeEndpoint: unix:///var/run/crio/crio.sock\n"
@@ -51,3 +51,23 @@ def test_no_kubelet_has_no_endpoint() -> None:
 )
 def test_a_sockets_name_tells_its_engine(socket: str, engine: EngineName | None) -> None:
     assert engine_of(socket) is engine
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "driver"),
+    [
+        (("kubelet", "--cgroup-driver=systemd"), b"cgroupDriver: cgroupfs\n", "systemd"),
+        (("kubelet", "--config", CONFIG), b"cgroupDriver: systemd # ours\n", "systemd"),
+        (("kubelet", "--config", CONFIG), b'{"cgroupDriver":"cgroupfs"}', "cgroupfs"),
+        (("kubelet", "--config", CONFIG), b"kind: X\n", None),
+        (("kubelet", "--config", CONFIG), b"cgroupDriver: other\n", None),
+        (("kubelet",), b"cgroupDriver: systemd\n", None),
+        (("/usr/local/bin/k3s", "server"), b"", None),
+    ],
+)
+def test_the_kubelets_cgroup_driver_is_read_where_it_is_set(
+    arguments: tuple[str, ...], config: bytes, driver: str | None
+) -> None:
+    kubelet = process(9, "/usr/bin/x", *arguments, name=arguments[0].rpartition("/")[2])
+    table, view = FakeTable(SYSTEMD, kubelet), FakeView({CONFIG: config})
+    assert cgroup_driver(table, view) == driver

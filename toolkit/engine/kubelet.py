@@ -12,12 +12,10 @@ from toolkit.host.processes import ProcessTable
 
 _NAMES = ("kubelet", "kubelite", "hyperkube", "k3s", "rke2")
 _KUBELETS = ("kubelet", "hyperkube")
-_EMBEDDED = re.compile(r"(k3s|rke2)(-server|-agent)?$")
+_EMBEDDED = tuple(f"{name}{role}" for name in ("k3s", "rke2") for role in ("", "-server", "-agent"))
 """The kubelet of k3s is a part of ``k3s server`` and ``k3s agent``."""
 _MICROK8S = "kubelite"
-_CONFIG_KEY = re.compile(
-    rb"""^[ \t]*["']?containerRuntimeEndpoint["']?[ \t]*:[ \t]*["']?([^"'\s,}#]+)""", re.MULTILINE
-)
+CGROUP_DRIVERS = ("systemd", "cgroupfs")
 _DEFAULT = "/run/containerd/containerd.sock"
 """The kubelet's own default since 1.24."""
 _K3S = "/run/k3s/containerd/containerd.sock"
@@ -47,8 +45,23 @@ def endpoint(table: ProcessTable, view: HostView) -> Endpoint | None:
             return Endpoint(socket=_MICROK8S_SOCKET, said_by=said_by)
         first = program.split(" ", 1)[0]
         # k3s renames itself: its command line is one word, ``/usr/local/bin/k3s server``.
-        if _EMBEDDED.match(first) and _is_node(process.arguments):
+        if first in _EMBEDDED and _is_node(process.arguments):
             return Endpoint(socket=_of_k3s(arguments), said_by=said_by)
+    return None
+
+
+def cgroup_driver(table: ProcessTable, view: HostView) -> str | None:
+    """Return ``systemd`` or ``cgroupfs`` as the kubelet was told; None where it was told neither.
+
+    One that was told nothing takes the engine's word (kubelet 1.31 and later) or ``cgroupfs``.
+    """
+    for process in table.named(_NAMES):
+        program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
+        if program in _KUBELETS:
+            arguments = process.arguments[1:]
+            given = option(arguments, "--cgroup-driver", "-cgroup-driver")
+            driver = given or _in_config(arguments, "cgroupDriver", view)
+            return driver if driver in CGROUP_DRIVERS else None
     return None
 
 
@@ -64,11 +77,19 @@ def engine_of(socket: str) -> EngineName | None:
 
 def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str:
     given = option(arguments, "--container-runtime-endpoint", "-container-runtime-endpoint")
-    config = option(arguments, "--config", "-config")
-    if not given and config:
-        match = _CONFIG_KEY.search(view.read(config) or b"")
-        given = match[1].decode(errors="replace") if match else None
+    given = given or _in_config(arguments, "containerRuntimeEndpoint", view)
     return (given or _DEFAULT).removeprefix("unix://")
+
+
+def _in_config(arguments: tuple[str, ...], key: str, view: HostView) -> str | None:
+    """Return a text of the kubelet's config file, which is YAML or JSON."""
+    path = option(arguments, "--config", "-config")
+    if not path:
+        return None
+    content = (view.read(path) or b"").decode(errors="replace")
+    pattern = rf"""^[ \t{{,]*["']?{key}["']?[ \t]*:[ \t]*["']?([^"'\s,}}#]+)"""
+    found = re.search(pattern, content, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _of_k3s(arguments: tuple[str, ...]) -> str:
