@@ -135,11 +135,11 @@ class FaultHost:
         record = recover(node)
         return set_up(node, record, clock or UninterruptedClock(), patience=0.0, repair=repair)
 
-    def revert(self, steps: Steps | None = None) -> RevertReport | None:
+    def revert(self, steps: Steps | None = None, *, purge: bool = False) -> RevertReport | None:
         """Do what the command does: recover, then revert."""
         node = self.node(steps)
         record = recover(node)
-        return None if record is None else Revert(node).run(record)
+        return None if record is None else Revert(node).run(record, purge=purge)
 
     def recover(self, steps: Steps | None = None) -> Record | None:
         """Do what every start does first."""

@@ -1,0 +1,83 @@
+"""The idle process: what it notices and what it answers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from toolkit import idle
+
+ANSWERS = ["alive\n", "ready\n", "not ready\n", "ready 1\n", "ready 0\n"]
+
+
+def test_a_file_that_is_written_replaced_or_removed_has_another_signature(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    seen = {idle.signature(str(path))}
+    assert seen == {"-"}
+    path.write_bytes(b"one")
+    seen.add(idle.signature(str(path)))
+    path.write_bytes(b"other")
+    seen.add(idle.signature(str(path)))
+    path.chmod(0o600)
+    seen.add(idle.signature(str(path)))
+    other = tmp_path / "new"
+    other.write_bytes(b"other")
+    other.replace(path)
+    seen.add(idle.signature(str(path)))
+    assert len(seen) == 5
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "s"))
+        made.listen()
+        yield made
+
+
+def test_who_listens_is_told_by_pid(listener: socket.socket, tmp_path: Path) -> None:
+    assert idle.peer_of(str(tmp_path / "s")) == str(os.getpid())
+    listener.close()
+    assert idle.peer_of(str(tmp_path / "s")) == "-"
+    assert idle.peer_of(str(tmp_path / "absent")) == "-"
+
+
+@pytest.mark.parametrize(
+    ("path", "ready", "status", "body"),
+    [
+        ("/healthz", True, 200, "alive\n"),
+        ("/readyz", True, 200, "ready\n"),
+        ("/readyz", False, 503, "not ready\n"),
+        ("/metrics", True, 200, "ready 1\n"),
+        ("/metrics?x=1", False, 200, "ready 0\n"),
+        ("/other", True, 404, ""),
+    ],
+)
+def test_a_probe_is_answered(path: str, ready: bool, status: int, body: str) -> None:  # noqa: FBT001
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        idle.answer(server.fileno(), ready, ANSWERS)
+        said = client.makefile("rb").read().decode()
+    head, _, content = said.partition("\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ")
+    assert content == body
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [b"", b"\r\n", b"GET", b"\xff\xfe\x00" * 100, b"HEAD /healthz"]
+)
+def test_a_broken_request_does_not_end_the_process(request_bytes: bytes) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        client.sendall(request_bytes)
+        client.shutdown(socket.SHUT_WR)
+        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
