@@ -1,4 +1,4 @@
-"""Kubernetes distributions: where each keeps the engine's files, and where we may write."""
+"""Which distribution a node has, and where the change goes on it."""
 
 from __future__ import annotations
 
@@ -9,41 +9,32 @@ from typing import Final
 
 from runtime_configs.adapter import Placement
 from runtime_configs.containerd.imports import absolute, import_patterns, matches
+from runtime_configs.distros.table import (
+    BOTTLEROCKET,
+    CRIO,
+    DOCKER,
+    DROP_IN_NAME,
+    EKS,
+    GKE,
+    K0S,
+    K3S,
+    KIND,
+    KUBEADM,
+    MICROK8S,
+    MINIKUBE,
+    OPENSHIFT,
+    PLAIN,
+    RKE2,
+    TALOS,
+    Distribution,
+)
 from runtime_configs.documents import load
 from runtime_configs.model import EngineName, Format, HostView, Version
 
-CONTAINERD_CONFIG: Final = "/etc/containerd/config.toml"
-CONTAINERD_DROP_IN: Final = "/etc/containerd/conf.d/99-nvidia.toml"
-DROP_IN_NAME: Final = "99-nvidia.toml"
 RANCHER_DROP_INS: Final = ("config-v3.toml", "config.toml")
 """k3s and RKE2 import the directory named like this, plus ``.d``."""
 MERGING_SINCE: Final = (2, 0, 0)
 """containerd merges a drop-in's tables from here on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
-    """One row: what a distribution does differently. Paths are host paths."""
-
-    name: str
-    owner: str
-    """Who writes the top-level file, in words."""
-    engine: EngineName
-    top_level: str
-    drop_in: str | None
-    sockets: tuple[str, ...]
-    units: tuple[str, ...]
-    """The systemd units that bring the engine back; the first that runs is the one."""
-    placement: Placement = Placement.PLAIN
-    templates: tuple[str, ...] = ()
-    """Names beside the top-level file, the one for config version 3 first."""
-    restarts_itself: bool = False
-    """The distribution sees a changed file and restarts its engine: nothing is signalled."""
-    install_dir: str | None = None
-    """Where the toolkit has to go where the default directory can't be used."""
-    refuse: str | None = None
-    """Why nothing can be set up here, and what to do instead."""
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,122 +64,6 @@ class Place:
     placement: Placement
     template: str | None = None
     warnings: tuple[str, ...] = field(default=())
-
-
-def _containerd(name: str, owner: str, **more: object) -> Distribution:
-    row: dict[str, object] = {
-        "engine": EngineName.CONTAINERD,
-        "top_level": CONTAINERD_CONFIG,
-        "drop_in": CONTAINERD_DROP_IN,
-        "sockets": ("/run/containerd/containerd.sock",),
-        "units": ("containerd.service",),
-    }
-    return Distribution(name=name, owner=owner, **(row | more))  # type: ignore[arg-type]
-
-
-def _rancher(name: str, units: tuple[str, ...]) -> Distribution:
-    directory = f"/var/lib/rancher/{name}/agent/etc/containerd"
-    return _containerd(
-        name,
-        f"{name}, which renders it at each start",
-        top_level=f"{directory}/config.toml",
-        drop_in=f"{directory}/config-v3.toml.d/{DROP_IN_NAME}",
-        sockets=("/run/k3s/containerd/containerd.sock",),
-        units=units,
-        placement=Placement.TEMPLATE,
-        templates=("config-v3.toml.tmpl", "config.toml.tmpl"),
-        note="containerd is its child: the service is restarted, the child never signalled",
-    )
-
-
-PLAIN: Final = _containerd("plain", "the administrator")
-KUBEADM: Final = _containerd("kubeadm", "the administrator")
-K3S: Final = _rancher("k3s", ("k3s.service", "k3s-agent.service"))
-RKE2: Final = _rancher("rke2", ("rke2-server.service", "rke2-agent.service"))
-K0S: Final = _containerd(
-    "k0s",
-    "k0s, while its first line is # k0s_managed=true",
-    top_level="/etc/k0s/containerd.toml",
-    drop_in=f"/etc/k0s/containerd.d/{DROP_IN_NAME}",
-    sockets=("/run/k0s/containerd.sock",),
-    units=("k0scontroller.service", "k0sworker.service"),
-    placement=Placement.DROP_IN_ONLY,
-    restarts_itself=True,
-    note="watches its drop-in directory and restarts containerd by itself",
-)
-MICROK8S: Final = _containerd(
-    "microk8s",
-    "MicroK8s, which renders it from containerd-template.toml at each start",
-    top_level="/var/snap/microk8s/current/args/containerd.toml",
-    drop_in=None,
-    sockets=("/var/snap/microk8s/common/run/containerd.sock",),
-    units=("snap.microk8s.daemon-containerd.service",),
-    placement=Placement.TEMPLATE,
-    templates=("containerd-template.toml",),
-)
-EKS: Final = _containerd(
-    "eks", "nodeadm, at boot", note="the GPU image has a handler nvidia of its own"
-)
-GKE: Final = _containerd(
-    "gke",
-    "the node image, at boot",
-    install_dir="/home/kubernetes/bin/nvidia",
-    note="most of Container-Optimized OS is mounted noexec or read-only",
-)
-KIND: Final = _containerd("kind", "the node image")
-MINIKUBE: Final = _containerd(
-    "minikube", "minikube, which edits it at each start", note="set up anew after a start"
-)
-TALOS: Final = _containerd(
-    "talos",
-    "Talos, read-only",
-    top_level="/etc/cri/containerd.toml",
-    drop_in=None,
-    units=(),
-    refuse="Talos takes engine config from its machine config alone: add the extensions "
-    "nonfree-kmod-nvidia and nvidia-container-toolkit there, or use --enable-nri-plugin",
-)
-BOTTLEROCKET: Final = _containerd(
-    "bottlerocket",
-    "Bottlerocket, rendered on a noexec tmpfs",
-    drop_in=None,
-    refuse="Bottlerocket's file system takes no toolkit: use its nvidia variant, "
-    "which has the handler ready",
-)
-OPENSHIFT: Final = Distribution(
-    name="openshift",
-    owner="the machine config operator",
-    engine=EngineName.CRIO,
-    top_level="/etc/crio/crio.conf",
-    drop_in="/etc/crio/crio.conf.d/99-nvidia.conf",
-    sockets=("/var/run/crio/crio.sock",),
-    units=("crio.service",),
-    note="the default low-level runtime is crun; SELinux labels are kept",
-)
-CRIO: Final = Distribution(
-    name="plain",
-    owner="the administrator",
-    engine=EngineName.CRIO,
-    top_level="/etc/crio/crio.conf",
-    drop_in="/etc/crio/crio.conf.d/99-nvidia.toml",
-    sockets=("/var/run/crio/crio.sock",),
-    units=("crio.service",),
-)
-DOCKER: Final = Distribution(
-    name="plain",
-    owner="the administrator",
-    engine=EngineName.DOCKER,
-    top_level="/etc/docker/daemon.json",
-    drop_in=None,
-    sockets=("/var/run/docker.sock",),
-    units=("docker.service",),
-)
-
-DISTRIBUTIONS: Final = (
-    *(PLAIN, KUBEADM, K3S, RKE2, K0S, MICROK8S, EKS, GKE, KIND, MINIKUBE, OPENSHIFT),
-    *(BOTTLEROCKET, TALOS, CRIO, DOCKER),
-)
-"""Every row; a new distribution is one more, and a line of recognition below."""
 
 
 def identify(seen: Sighting, view: HostView) -> Place:
