@@ -1,19 +1,35 @@
-"""Name to adapter: the one place that lists the engines."""
+"""Name to adapter: the one place that lists the engines. Only the one that is meant is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 from runtime_configs.adapter import EngineAdapter
-from runtime_configs.containerd.adapter import ContainerdAdapter
-from runtime_configs.crio.adapter import CrioAdapter
-from runtime_configs.docker.adapter import DockerAdapter
 from runtime_configs.model import EngineName
 
+
+def _containerd() -> EngineAdapter:
+    from runtime_configs.containerd.adapter import ContainerdAdapter
+
+    return ContainerdAdapter()
+
+
+def _crio() -> EngineAdapter:
+    from runtime_configs.crio.adapter import CrioAdapter
+
+    return CrioAdapter()
+
+
+def _docker() -> EngineAdapter:
+    from runtime_configs.docker.adapter import DockerAdapter
+
+    return DockerAdapter()
+
+
 ADAPTERS: Mapping[EngineName, Callable[[], EngineAdapter]] = {
-    EngineName.CONTAINERD: ContainerdAdapter,
-    EngineName.CRIO: CrioAdapter,
-    EngineName.DOCKER: DockerAdapter,
+    EngineName.CONTAINERD: _containerd,
+    EngineName.CRIO: _crio,
+    EngineName.DOCKER: _docker,
 }
 
 
