@@ -7,18 +7,16 @@ its PID and its start time, and a signal goes through a pidfd whose process was 
 from __future__ import annotations
 
 import os
-import re
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from toolkit.errors import EngineNotFoundError
 
 _DELETED = " (deleted)"
-_UNIT = re.compile(r"^[^/]+\.service$")
-_ZOMBIES = ("Z", "X")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +28,7 @@ class ProcessFacts:
     """Field 22 of /proc/PID/stat, in clock ticks since boot."""
     parent_pid: int
     name: str
-    """The kernel's name of it (comm), at most 15 characters."""
+    """The kernel's name of it (comm); one of 15 characters and more as its arguments have it."""
     executable: str | None
     """As the process's own mount namespace names it; None where it may not be read."""
     arguments: tuple[str, ...]
@@ -89,7 +87,7 @@ def unit_of(cgroup: str) -> str | None:
         if any(part.startswith("user@") for part in parts):
             continue
         for part in reversed(parts):
-            if _UNIT.match(part):
+            if part.endswith(".service") and part != ".service":
                 return part.removeprefix("_")  # systemd's guard against cgroup's own file names
             if part.endswith(".scope"):
                 break
@@ -114,25 +112,29 @@ class ProcFs:
 
     def find(self, pid: int) -> ProcessFacts | None:
         """Return the process, or None where there is none (a zombie counts as gone)."""
-        stat = self._text(pid, "stat")
-        if pid <= 0 or stat is None:
+        # Takes 14 ms to load: not for a look at names that finds none.
+        import psutil
+
+        if pid <= 0:
             return None
-        # The name is in parentheses and may hold spaces and parentheses itself.
-        opening, closing = stat.index("("), stat.rindex(")")
-        fields = stat[closing + 2 :].split()
-        if fields[0] in _ZOMBIES:
+        psutil.PROCFS_PATH = self._proc
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                    return None
+                return ProcessFacts(
+                    pid=pid,
+                    start_time=self._start_time(pid),
+                    parent_pid=process.ppid(),
+                    name=process.name(),
+                    executable=self._executable(pid),
+                    arguments=tuple(_allowed(process.cmdline, [])),
+                    cgroup=self._text(pid, "cgroup") or "",
+                    search_path=_search_path(_allowed(process.environ, {})),
+                )
+        except (psutil.NoSuchProcess, ProcessLookupError):  # a zombie that is read says so, too
             return None
-        command_line = self._text(pid, "cmdline") or ""
-        return ProcessFacts(
-            pid=pid,
-            start_time=int(fields[19]),
-            parent_pid=int(fields[1]),
-            name=stat[opening + 1 : closing],
-            executable=self._executable(pid),
-            arguments=tuple(command_line.removesuffix("\0").split("\0")) if command_line else (),
-            cgroup=self._text(pid, "cgroup") or "",
-            search_path=self._search_path(pid),
-        )
 
     def all(self) -> Iterator[ProcessFacts]:
         """Every process that can be seen."""
@@ -155,17 +157,34 @@ class ProcFs:
         except OSError:  # it ended, or the kernel says ESRCH in the middle of reading
             return None
 
-    def _search_path(self, pid: int) -> tuple[str, ...]:
-        for variable in (self._text(pid, "environ") or "").split("\0"):
-            if variable.startswith("PATH="):
-                return tuple(each for each in variable[5:].split(":") if each.startswith("/"))
-        return ()
+    def _start_time(self, pid: int) -> int:
+        """Return the start in ticks: psutil's is a time of day, which a set clock would move."""
+        stat = self._text(pid, "stat")
+        if stat is None:
+            raise ProcessLookupError
+        # The name is in parentheses and may hold spaces and parentheses itself.
+        return int(stat[stat.rindex(")") + 2 :].split()[19])
 
     def _executable(self, pid: int) -> str | None:
+        """Return the kernel's word alone: psutil would guess from what the process calls itself."""
         try:
             return os.readlink(f"{self._proc}/{pid}/exe").removesuffix(_DELETED)
         except OSError:
             return None
+
+
+def _allowed(ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+    """Return what psutil tells; another user's process may not tell it."""
+    import psutil
+
+    try:
+        return ask()
+    except psutil.AccessDenied:
+        return otherwise
+
+
+def _search_path(variables: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(each for each in variables.get("PATH", "").split(":") if each.startswith("/"))
 
 
 class PidfdHandle:
