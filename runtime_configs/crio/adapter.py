@@ -80,8 +80,6 @@ class CrioAdapter:
         self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
         """Name settings that differ besides our handlers and the default."""
-        if request.crio_hook_path is not None:
-            return tuple(unintended_changes(before.raw, after.raw, ()))
         meant: list[KeyPath] = [
             (*RUNTIME, "runtimes", handler.name) for handler in request.desired.handlers
         ]

@@ -66,10 +66,7 @@ def _below(directory: str, top_level: str, view: HostView) -> Iterator[str]:
     for _ in range(_DEEPEST):
         pattern += "/*"
         # A view of plain globs may leave dotfiles out of ``*``; CRI-O reads them.
-        level = {*view.glob(pattern), *view.glob(f"{pattern[:-1]}.*")}
-        if not level:
-            break
-        found |= level
+        found |= {*view.glob(pattern), *view.glob(f"{pattern[:-1]}.*")}
     directories = {posixpath.dirname(path) for path in found}
     yield from sorted(found - directories - {top_level}, key=_reading_order)
 

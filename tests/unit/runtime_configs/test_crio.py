@@ -141,3 +141,77 @@ def test_the_staged_copies_are_all_files_that_cri_o_reads() -> None:
     assert staged["/s/crio.conf"] == b"# top\n"
     assert staged["/s/crio.conf.d/10-a"] == b"# a\n"
     assert b"nvidia" in staged["/s/crio.conf.d/99-nvidia.toml"]
+
+
+def test_a_seccomp_profile_and_a_later_field_of_crio_are_taken_over_too() -> None:
+    live = LIVE.replace(
+        b'monitor_path = "/usr/bin/conmon"',
+        b'seccomp_profile = "/etc/crio/strict.json"\nnot_known_yet = 3\nstream_websockets = true',
+    )
+    found = handler(replace(REQUEST, effective=CrioAdapter().effective(live)), {})
+    assert found == {
+        "runtime_path": BINARY,
+        "runtime_type": "oci",
+        "seccomp_profile": "/etc/crio/strict.json",
+        "not_known_yet": 3,
+        "default_annotations": {"a.b/c": "d"},
+    }
+
+
+def test_keys_that_the_dump_prints_below_the_last_handler_are_no_handlers() -> None:
+    below = b'disable_hostport_mapping = true\ntimezone = "UTC"\n'
+    adapter = CrioAdapter()
+    before = adapter.effective(LIVE + below)
+    assert before.handlers["kata"].table == {"runtime_path": "/usr/bin/kata", "runtime_type": "vm"}
+    ours = b'[crio.runtime.runtimes.nvidia]\nruntime_path = "/n"\n'
+    after = adapter.effective(LIVE.replace(b'"runc"\n[', b'"nvidia"\n[') + ours + below)
+    assert adapter.unintended(before, after, REQUEST) == ()
+    changed = adapter.effective(LIVE + ours + below.replace(b"UTC", b"local"))
+    assert adapter.unintended(before, changed, REQUEST) == (
+        "crio.runtime.timezone: 'UTC' -> 'local'",
+    )
+
+
+def test_default_handlers_that_are_printed_once_there_are_others_are_no_surprise() -> None:
+    adapter = CrioAdapter()
+    assert (
+        adapter.unintended(adapter.effective(b"[crio.runtime]\n"), adapter.effective(LIVE), REQUEST)
+        == ()
+    )
+
+
+def test_a_handler_that_follows_the_default_one_may_follow_it_to_ours() -> None:
+    adapter = CrioAdapter()
+    follower = (
+        b'[crio.runtime.runtimes.fast]\ninherit_default_runtime = true\nruntime_path = "%s"\n'
+    )
+    before = adapter.effective(LIVE + follower % b"/usr/bin/runc")
+    after = adapter.effective(LIVE + follower % BINARY.encode())
+    assert adapter.unintended(before, after, REQUEST) == ()
+    kept = replace(REQUEST, desired=replace(REQUEST.desired, default=None))
+    assert len(adapter.unintended(before, after, kept)) == 1
+
+
+def test_files_in_directories_below_are_read_where_crio_comes_to_them() -> None:
+    later = b'[crio.runtime]\ndefault_runtime = "runc"\n'
+    tree = HostTree({"/etc/crio/crio.conf.d/99-nvidia.toml.d/x": later})
+    with pytest.raises(ConfigError, match=r"99-nvidia\.toml\.d/x: it is read after"):
+        CrioAdapter().edits(REQUEST, tree)
+    tree = HostTree({"/etc/crio/crio.conf.d/50-site/zz": later, DROP_IN: b"# ours\n"})
+    adapter = CrioAdapter()
+    check = adapter.staged_check(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
+    assert check is not None
+    assert dict(check.files)["/s/crio.conf.d/50-site/zz"] == later
+
+
+def test_a_node_without_a_top_level_file_is_tried_without_one() -> None:
+    adapter = CrioAdapter()
+    tree = HostTree({"/etc/crio/crio.conf.d/10-crio.conf": LIVE})
+    check = adapter.staged_check(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
+    assert check is not None
+    assert check.after == ("--config", "", "--config-dir", "/s/crio.conf.d", "config")
+    assert check.before == ("--config", "", "--config-dir", "/etc/crio/crio.conf.d", "config")
+    assert set(dict(check.files)) == {
+        "/s/crio.conf.d/10-crio.conf",
+        "/s/crio.conf.d/99-nvidia.toml",
+    }
