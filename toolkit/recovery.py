@@ -14,12 +14,13 @@ from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import Expectation, HostFacts
 from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
+from toolkit.intent import committed
 from toolkit.journal import Record, State, digest_of
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import bases, served_by
 from toolkit.restore import Target, after_stages, put_files_back, run_stages, stages_of
-from toolkit.transaction import committed, settle_payload, undo
+from toolkit.undo import settle_payload, undo
 
 log = logs.get(__name__)
 

@@ -18,7 +18,8 @@ from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
 from toolkit.plan import Plan, bases, build, files_only
 from toolkit.revert import Revert
 from toolkit.settings import RestartMode, Settings
-from toolkit.transaction import Outcome, Transaction, settle_payload
+from toolkit.transaction import Outcome, Transaction
+from toolkit.undo import settle_payload
 from toolkit.wanted import BINARY
 
 log = logs.get(__name__)

@@ -1,0 +1,96 @@
+"""The record of a change that is about to be made, and of one that was."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+
+from toolkit.journal import BlobMetadata, FileRecord, Record, State, digest_of
+from toolkit.node import Node
+from toolkit.plan import FileChange, Plan, served
+from toolkit.settings import RestartMode
+from toolkit.version import VERSION
+
+
+def intent_of(
+    node: Node, plan: Plan, record: Record | None
+) -> tuple[Record, tuple[bytes | None, ...]]:
+    """Return the intent and every content that it names."""
+    files = []
+    contents: list[bytes | None] = []
+    directories = list(record.directories) if record is not None else []
+    for change in plan.changes:
+        old = None if record is None else record.file(change.path)
+        first = digest_of(change.now) if old is None else old.first
+        files.append(
+            FileRecord(
+                path=change.path,
+                container_path=node.root.access(change.path),
+                format=change.format,
+                role=change.role,
+                first=first,
+                before=digest_of(change.base),
+                start=digest_of(change.now),
+                ours=digest_of(change.after),
+                metadata=_metadata_before(node, change, old),
+                extra={} if old is None else old.extra,
+            )
+        )
+        contents += [change.base, change.now, change.after]
+        if change.after is not None:
+            missing = node.writer.missing_directories(posixpath.dirname(change.path))
+            directories += [each for each in missing if each not in directories]
+    facts = plan.facts
+    process = None if facts is None else facts.process
+    effective = None if facts is None else facts.effective
+    payload = node.installer.intent(plan.payload).to_json()
+    intent = Record(
+        state=State.WRITING,
+        version=VERSION,
+        engine=None if facts is None else facts.engine,
+        socket="" if facts is None else facts.socket,
+        unit=None if process is None else process.unit,
+        files=tuple(files),
+        directories=tuple(directories),
+        install_directories=() if record is None else record.install_directories,
+        handlers=plan.expected.served,
+        default=plan.expected.default,
+        previous_handlers=plan.previous_handlers,
+        previous_default=plan.previous_default,
+        start_handlers=None if effective is None else served(effective),
+        start_default=None if effective is None else effective.default,
+        reloads=plan.reload.mode is not RestartMode.NONE,
+        payload=payload,
+        replaced_payload=None if record is None else record.payload,
+        extra={} if record is None else record.extra,
+    )
+    return intent, tuple(contents)
+
+
+def _metadata_before(node: Node, change: FileChange, old: FileRecord | None) -> BlobMetadata | None:
+    if old is not None and old.metadata is not None:
+        return old.metadata
+    state = node.writer.read(change.path)
+    if state is None or change.base is None:
+        return None
+    return BlobMetadata(
+        mode=state.metadata.mode,
+        uid=state.metadata.uid,
+        gid=state.metadata.gid,
+        xattrs=state.metadata.xattrs,
+    )
+
+
+def committed(intent: Record) -> Record:
+    """Return the record in force: files that hold nothing of ours need none."""
+    files = tuple(
+        replace(each, start=each.ours) for each in intent.files if each.ours != each.before
+    )
+    return replace(
+        intent,
+        state=State.COMMITTED,
+        files=files,
+        replaced_payload=None,
+        start_handlers=None,
+        start_default=None,
+    )
