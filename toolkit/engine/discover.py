@@ -111,15 +111,28 @@ def _uses(dockerd: EngineProcess, containerd: Located, node: Node) -> bool:
     """
     address = path_option(dockerd.arguments, "--containerd") or _configured(dockerd, node.view)
     if address is not None:
-        return node.root.resolve(address) == node.root.resolve(containerd.socket)
+        return _leads_to(address, containerd, node)
     if containerd.process is not None and containerd.process.parent_pid == dockerd.pid:
         return True
     own_child = any(
         each.parent_pid == dockerd.pid and posixpath.basename(each.executable or "") == "containerd"
         for each in node.table.all()
     )
-    system = node.root.resolve(_SYSTEM_CONTAINERD)
-    return not own_child and node.root.resolve(containerd.socket) == system
+    return not own_child and _leads_to(_SYSTEM_CONTAINERD, containerd, node)
+
+
+def _leads_to(address: str, containerd: Located, node: Node) -> bool:
+    """Whether a socket is this containerd's: the same file, or the same process behind it.
+
+    A socket that is mounted into our container has another name there.
+    """
+    if node.root.resolve(address) == node.root.resolve(containerd.socket):
+        return True
+    if containerd.process is None:
+        return False
+    locator = Locator(EngineName.CONTAINERD, node.root, node.table)
+    there = locator.locate(address, time.monotonic() + _SECONDS).process
+    return there is not None and there.pid == containerd.process.pid
 
 
 def _configured(dockerd: EngineProcess, view: HostView) -> str | None:
