@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from toolkit import idle, logs, residency
-from toolkit.drift import greeting_of, watched
+from toolkit.drift import greeting_of, signatures, watched
 from toolkit.errors import ExitCode, InterruptedBySignalError, ToolkitError
 from toolkit.host.clock import Clock, SystemClock, block_termination_signals
 from toolkit.host.lock import Lock
@@ -122,7 +122,7 @@ class Daemon:
         try:
             self._ready.remove()
             record = recover(self._node)
-            earlier = dict(watched(self._node, record))
+            earlier = signatures(self._node, record)
             patience = self._life.verify_timeout
             outcome = set_up(self._node, record, self._clock, patience=patience)
             self._make_ready_or_revert()
@@ -163,7 +163,7 @@ class Daemon:
         try:
             self._ready.remove()
             record = recover(self._node)
-            earlier = dict(watched(self._node, record))
+            earlier = signatures(self._node, record)
             outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
             self._make_ready()
         except InterruptedBySignalError:

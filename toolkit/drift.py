@@ -54,6 +54,12 @@ def watched(
     )
 
 
+def signatures(node: Node, record: Record | None) -> dict[str, str]:
+    """Return the signature of each of the engine's files, whatever it holds."""
+    paths = [] if record is None else [node.root.access(each.path) for each in record.files]
+    return {path: idle.signature(path) for path in paths}
+
+
 def greeting_of(record: Record | None) -> bytes:
     """Return what makes the engine say something; empty where none is watched."""
     if record is None or record.engine is None:

@@ -111,6 +111,11 @@ def bases(
     found: dict[str, bytes | None] = {}
     for each in () if record is None else record.files:
         now = view.read(each.path)
+        if now is None and each.role is Role.TOP_LEVEL and each.before is not None:
+            # Lost rather than edited: an engine that is told of it by --config does not start
+            # without it, and with our handlers alone it would lack the settings of this site.
+            found[each.path] = blob(each.before)
+            continue
         if record is not None and record.state is State.REVERTING and digest_of(now) == each.start:
             found[each.path] = blob(each.before)
             continue

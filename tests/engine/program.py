@@ -31,6 +31,7 @@ class Installer:
     prefix: tuple[str, ...] = ()
     """What the program is started by, such as ``WITH_DRIVER``."""
     process: subprocess.Popen[bytes] | None = None
+    program: Sequence[str] = PROGRAM
 
     def __post_init__(self) -> None:
         if not self.source.exists():
@@ -81,7 +82,7 @@ class Installer:
     def run(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
         return subprocess.run(
-            [*self.prefix, *PROGRAM, *arguments],
+            [*self.prefix, *self.program, *arguments],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -93,7 +94,7 @@ class Installer:
         """Start the daemon."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, *PROGRAM, *arguments],
+                [*self.prefix, *self.program, *arguments],
                 env=self.environment,
                 stdout=log,
                 stderr=log,

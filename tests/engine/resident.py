@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import sys
 import time
 import urllib.error
@@ -14,6 +14,7 @@ from tests.engine.containerd import RealContainerd
 from tests.engine.program import Installer
 from tests.engine.supervised import wait_for
 
+PATIENT = (sys.executable, "-m", "tests.engine.resident_program")
 INTERVAL = 0.2
 """Seconds between looks at drift."""
 
@@ -29,7 +30,9 @@ class Memory:
 def memory_of(pid: int) -> Memory:
     """Read a process's ``smaps_rollup``."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    sizes = {name: int(size.split()[0]) for name, _, size in (each.partition(":") for each in lines)}
+    sizes = {
+        name: int(size.split()[0]) for name, _, size in (each.partition(":") for each in lines)
+    }
     return Memory(resident=sizes["Rss"], private_dirty=sizes["Private_Dirty"])
 
 
@@ -58,9 +61,20 @@ def is_idle(installer: Installer) -> bool:
 
 
 def wait_idle(installer: Installer, timeout: float = 30.0) -> None:
-    """Wait until it is set up, ready and small."""
+    """Wait until it is ready and has been the small process for some looks at drift."""
+    seen = 0
+
+    def settled() -> bool:
+        nonlocal seen
+        seen = seen + 1 if installer.ready_file.exists() and is_idle(installer) else 0
+        time.sleep(INTERVAL / 4)
+        return seen > 12
+
     installer.wait_ready(timeout)
-    wait_for(lambda: is_idle(installer), "the idle process", timeout)
+    try:
+        wait_for(settled, "the idle process", timeout)
+    except TimeoutError as error:
+        raise TimeoutError(f"{error}\n{installer.log()[-4000:]}") from None
 
 
 def events(installer: Installer, message: str) -> int:
@@ -98,28 +112,7 @@ def served(containerd: RealContainerd, installer: Installer) -> bool:
     return {name: found.handlers.get(name) for name in ours} == ours and found.default == "nvidia"
 
 
-def interpreter(*arguments: str) -> tuple[str, ...]:
-    """Return a command that runs Python as the tests' own."""
-    return (sys.executable, *arguments)
-
-
 def free_port() -> int:
     """Return a port that nobody listens on."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
-
-
-def stopwatch() -> float:
-    """Read the clock that intervals are measured by."""
-    return time.monotonic()
-
-
-def exists(pid: int) -> bool:
-    """Tell whether a process lives."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
