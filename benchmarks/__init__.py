@@ -1,0 +1,1 @@
+"""The figures that README, CHANGELOG and docs quote, printed again by ``make bench``."""
