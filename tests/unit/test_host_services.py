@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.fakes.node import FakeCommands
+from toolkit.errors import EngineTimeoutError
+from toolkit.host.commands import CommandResult
+from toolkit.host.services import Systemctl
+
+UNIT = "crio.service"
+
+
+def said(output: bytes, status: int = 0, errors: str = "") -> CommandResult:
+    return CommandResult(status=status, output=output, errors=errors)
+
+
+@pytest.mark.parametrize(
+    ("state", "verb"),
+    [(b"auto-restart\n", "restart"), (b"dead\n", "start"), (b"failed\n", "start"), (b"", "start")],
+)
+def test_a_unit_that_waits_to_be_restarted_is_restarted_at_once(state: bytes, verb: str) -> None:
+    # One fake answer serves both commands: they end with the unit's name.
+    commands = FakeCommands(answers={UNIT: said(state)})
+    Systemctl(commands).start(UNIT)
+    assert commands.ran[-1] == ("systemctl", "--no-block", verb, UNIT)
+
+
+def test_a_refused_order_names_the_unit_and_systemds_reason() -> None:
+    commands = FakeCommands(answers={UNIT: said(b"", 5, "Unit crio.service not found.")})
+    with pytest.raises(EngineTimeoutError, match=r"restart crio\.service failed: .*not found"):
+        Systemctl(commands).restart(UNIT)
