@@ -125,7 +125,10 @@ class Outline:
 
     @cached_property
     def _spellings(self) -> dict[str, str]:
-        """How this document writes a key's part where it has to be quoted."""
+        """How this document writes a key's part where it has to be quoted.
+
+        Not with escapes: containerd 1.6 takes those of a header as they stand (measured).
+        """
         spellings: dict[str, str] = {}
         for statement in self.statements:
             if all(raw[0] not in "'\"" for raw in statement.spelling):
@@ -134,7 +137,8 @@ class Outline:
             spellings |= {
                 name: raw
                 for name, raw in zip(own, statement.spelling, strict=True)
-                if raw[0] in "'\"" and name not in spellings and key_text(name) != name
+                if raw[0] in "'\"" and "\\" not in raw and name not in spellings
+                if key_text(name) != name
             }
         return spellings
 
