@@ -10,16 +10,16 @@ from toolkit.engine.facts import EngineProcess, Supervisor
 from toolkit.host.processes import ProcessFacts, ProcessTable
 
 _NAMES = {
-    EngineName.CONTAINERD: re.compile(r"(docker-)?containerd(?!-shim|-stress|-fuse)"),
-    EngineName.CRIO: re.compile(r"cri-?o"),
-    EngineName.DOCKER: re.compile(r"dockerd|balena(-engine-daemon|d|-engine)$"),
+    EngineName.CONTAINERD: r"(docker-)?containerd(?!-shim|-stress|-fuse)",
+    EngineName.CRIO: r"cri-?o",
+    EngineName.DOCKER: r"dockerd|balena(-engine-daemon|d|-engine)$",
 }
-_MULTI_CALL = re.compile(r"(k3s|rke2)(-.*)?$")
+_MULTI_CALL = r"(k3s|rke2)(-.*)?$"
 """k3s is one binary under many names: its containerd is ``k3s`` with argv[0] ``containerd``."""
-_OWN_UNIT = re.compile(r"(.*containerd.*|.*docker.*|cri-?o.*)\.service$")
-_OWNING_UNIT = re.compile(r"(k3s|rke2).*\.service$")
+_OWN_UNIT = r"(.*containerd.*|.*docker.*|cri-?o.*)\.service$"
+_OWNING_UNIT = r"(k3s|rke2).*\.service$"
 """Services whose child the engine is, and that exit when it dies (k3s and RKE2's own source)."""
-_SELF_UNIT = re.compile(r"k0s.*\.service$")
+_SELF_UNIT = r"k0s.*\.service$"
 """k0s watches its drop-in directory and restarts containerd by itself within about 3 s (source)."""
 _MANAGERS = ("systemd", "init")
 
@@ -29,9 +29,9 @@ def is_engine(engine: EngineName, process: ProcessFacts) -> bool:
     if process.executable is None:
         return False
     name = posixpath.basename(process.executable)
-    if _MULTI_CALL.match(name) and process.arguments:
+    if re.match(_MULTI_CALL, name) and process.arguments:
         name = posixpath.basename(process.arguments[0])
-    return _NAMES[engine].match(name) is not None
+    return re.match(_NAMES[engine], name) is not None
 
 
 def engine_process(process: ProcessFacts, table: ProcessTable, host_root: str) -> EngineProcess:
@@ -52,7 +52,7 @@ def engine_process(process: ProcessFacts, table: ProcessTable, host_root: str) -
 
 def is_child_of_its_unit(process: EngineProcess) -> bool:
     """Whether the unit's main process is not the engine itself but the program that starts it."""
-    return process.unit is not None and _OWNING_UNIT.match(process.unit) is not None
+    return process.unit is not None and re.match(_OWNING_UNIT, process.unit) is not None
 
 
 def _supervision(
@@ -60,10 +60,10 @@ def _supervision(
 ) -> tuple[Supervisor, str | None]:
     unit = process.unit
     if unit is not None:
-        if _SELF_UNIT.match(unit):
+        if re.match(_SELF_UNIT, unit):
             return Supervisor.SELF, unit
         started_by_systemd = parent is not None and parent.name in _MANAGERS
-        named_for_it = _OWN_UNIT.match(unit) or _OWNING_UNIT.match(unit)
+        named_for_it = re.match(_OWN_UNIT, unit) or re.match(_OWNING_UNIT, unit)
         # An engine that somebody started by hand, from a job of some service, is in that service's
         # cgroup as well; restarting that service would not be a restart of the engine.
         if started_by_systemd or named_for_it:
@@ -77,6 +77,6 @@ def _host_executable(process: ProcessFacts, host_root: str) -> str:
     path = process.executable or ""
     if host_root != "/" and path.startswith(host_root + "/"):
         path = path[len(host_root) :]
-    if process.arguments and _MULTI_CALL.match(posixpath.basename(path)):
+    if process.arguments and re.match(_MULTI_CALL, posixpath.basename(path)):
         path = posixpath.join(posixpath.dirname(path), posixpath.basename(process.arguments[0]))
     return path

@@ -11,13 +11,13 @@ from runtime_configs.model import ConfigError, EffectiveConfig, HostView, Versio
 from toolkit.engine.facts import Source
 from toolkit.host.commands import Commands
 
-_NUMBERS = re.compile(r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?")
+_NUMBERS = r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?"
 _COMMAND_SECONDS = 20.0
 
 
 def parse_version(text: str) -> Version | None:
     """Return the version in what an engine prints, such as ``1.6.20~ds1`` or ``v2.1.0-rc.1``."""
-    match = _NUMBERS.search(text)
+    match = re.search(_NUMBERS, text)
     if match is None:
         return None
     major, minor, patch = match.groups(default="0")
