@@ -71,6 +71,11 @@ class StagedCheck:
     A refusal that the live files get too, for the same reason, says nothing of the staged ones: the
     binary is not run in the daemon's own surroundings (its search path may hold a helper).
     """
+    excused: bool = True
+    """False: a refusal counts though the live files get the same one.
+
+    The running daemon has loaded other ones, and with these a restart would be its end.
+    """
     prints: bool = True
     """Both print a dump that ``effective`` decodes; False: only the exit status counts."""
 

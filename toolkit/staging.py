@@ -43,7 +43,8 @@ def check_staged(node: Node, plan: Plan, record: Record | None) -> None:
             before = _run(node, facts.executable, check.before)
     if after.status != 0:
         refusal = after.reason.replace(directory, "")
-        if after.status in CANNOT_BE_RUN or (before and _same_complaint(before, after)):
+        excused = check.excused and before is not None and _same_complaint(before, after)
+        if after.status in CANNOT_BE_RUN or excused:
             log.warning("config.unchecked", "the engine's binary can't judge", reason=refusal)
             return
         raise EngineRejectedError(

@@ -183,6 +183,15 @@ def test_a_config_that_crio_itself_refuses_is_never_written(host: CrioHost) -> N
     assert host.services.acts == []
 
 
+def test_files_that_crio_could_not_start_with_any_more_stop_the_set_up(host: CrioHost) -> None:
+    host.place(f"{DROP_INS}/20-site", b'[crio.runtime]\ndefault_runtime = "gone"\n')
+    before = files(host)
+    with pytest.raises(EngineRejectedError, match='default_runtime set to "gone"'):
+        started(host.node("--set-as-default=false"))
+    assert files(host) == before
+    assert host.services.acts == []
+
+
 def test_a_restart_by_signal_is_refused_since_crio_would_only_list_the_handlers(
     host: CrioHost,
 ) -> None:
