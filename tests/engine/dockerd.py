@@ -50,6 +50,23 @@ DOCKER_RELEASES = (
 )
 
 
+ACTIVATED = """
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen(64)
+child = os.fork()
+if child == 0:
+    os.dup2(listener.fileno(), 3)
+    os.set_inheritable(3, True)
+    os.environ["LISTEN_FDS"] = "1"
+    os.environ["LISTEN_PID"] = str(os.getpid())
+    os.execvp(sys.argv[2], sys.argv[2:])
+os.waitpid(child, 0)
+"""
+"""Listens in place of systemd's docker.socket and hands the socket to dockerd."""
+
+
 class RealDockerd:
     """One dockerd with its own config, data, sockets and containerd; no network, no iptables."""
 
@@ -61,6 +78,8 @@ class RealDockerd:
         self.socket = directory / "docker.sock"
         self.arguments: tuple[str, ...] = ()
         """More arguments of dockerd; set before ``start``."""
+        self.activated = False
+        """Another process listens and hands the socket over; set before ``start``."""
         self.config.parent.mkdir()
         self.config.write_bytes(b"{}\n")
         (directory / "bin").mkdir()
@@ -68,6 +87,10 @@ class RealDockerd:
         self._environment = release.environment
         self._environment["PATH"] = f"{directory}/bin:{self._environment['PATH']}"
         self.process = Supervised(directory / "supervisor", self._command(), self._environment)
+
+    def write(self, config: object) -> None:
+        """Write its file."""
+        self.config.write_text(json.dumps(config))
 
     def start(self) -> None:
         """Start it with what ``config`` holds now, and wait until its API answers."""
@@ -141,11 +164,14 @@ class RealDockerd:
 
     def _command(self) -> tuple[str, ...]:
         """Return its command line; without ``--containerd`` it starts one below its exec root."""
+        listen = "fd://" if self.activated else f"unix://{self.socket}"
+        listener = ("/usr/bin/python3", "-c", ACTIVATED, str(self.socket))
         return (
+            *(listener if self.activated else ()),
             str(self.binary),
             *("--config-file", str(self.config), "--pidfile", str(self.directory / "docker.pid")),
             *("--data-root", str(self.directory / "data")),
-            *("--exec-root", str(self.directory / "exec"), "--host", f"unix://{self.socket}"),
+            *("--exec-root", str(self.directory / "exec"), "--host", listen),
             *("--iptables=false", "--ip6tables=false", "--bridge=none"),
             *self.arguments,
         )

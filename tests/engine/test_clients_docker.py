@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from tests.engine.controls import control, engine_settings
-from tests.engine.docker import RELEASES, DockerRelease, RealDocker, real_docker
+from tests.engine.dockerd import RealDockerd
 from toolkit.engine.base import BaseControl
 from toolkit.engine.containerd_control import ContainerdControl
 from toolkit.engine.docker_control import DockerControl
@@ -25,22 +23,13 @@ OURS = {"default-runtime": "nvidia", "runtimes": {"nvidia": {"path": BINARY}}}
 SERVED = Expectation(served=(("nvidia", BINARY),), default="nvidia")
 
 
-@pytest.fixture(params=RELEASES, ids=lambda release: f"dockerd-{release.series}")
-def docker_release(request: pytest.FixtureRequest) -> DockerRelease:
-    if os.geteuid() != 0:
-        pytest.skip("real engines need root")
-    release: DockerRelease = request.param
-    return release
-
-
 @pytest.fixture
-def docker(docker_release: DockerRelease) -> Iterator[RealDocker]:
-    with real_docker(docker_release) as engine:
-        engine.start()
-        yield engine
+def docker(dockerd: RealDockerd) -> RealDockerd:
+    dockerd.start()
+    return dockerd
 
 
-def of(engine: RealDocker) -> BaseControl:
+def of(engine: RealDockerd) -> BaseControl:
     return control(DockerControl, engine_settings(engine.config, engine.socket))
 
 
@@ -48,7 +37,7 @@ def soon(seconds: float = 20.0) -> float:
     return time.monotonic() + seconds
 
 
-def test_the_facts_come_from_the_running_dockerd(docker: RealDocker) -> None:
+def test_the_facts_come_from_the_running_dockerd(docker: RealDockerd) -> None:
     facts = of(docker).facts(soon())
     assert facts.process is not None
     assert facts.process.pid == docker.process.pid
@@ -61,7 +50,7 @@ def test_the_facts_come_from_the_running_dockerd(docker: RealDocker) -> None:
     assert facts.warnings == ()
 
 
-def test_a_live_reload_serves_the_handler_in_the_same_process(docker: RealDocker) -> None:
+def test_a_live_reload_serves_the_handler_in_the_same_process(docker: RealDockerd) -> None:
     engine = of(docker)
     process = engine.facts(soon()).process
     assert process is not None
@@ -81,7 +70,7 @@ def test_a_live_reload_serves_the_handler_in_the_same_process(docker: RealDocker
 
 
 @pytest.mark.parametrize("text", ["{", '{"default-runtime": "nowhere"}'])
-def test_a_file_that_dockerd_does_not_take_up_is_told(docker: RealDocker, text: str) -> None:
+def test_a_file_that_dockerd_does_not_take_up_is_told(docker: RealDockerd, text: str) -> None:
     engine = of(docker)
     process = engine.facts(soon()).process
     assert process is not None
@@ -91,22 +80,20 @@ def test_a_file_that_dockerd_does_not_take_up_is_told(docker: RealDocker, text: 
     engine.verify(Expectation(default="runc"), CLOCK, soon())
 
 
-def test_dockerd_behind_the_socket_of_another_listener_is_found(
-    docker_release: DockerRelease,
-) -> None:
-    with real_docker(docker_release, activated=True) as docker:
-        docker.start()
-        engine = of(docker)
-        process = engine.facts(soon()).process
-        assert process is not None
-        assert process.pid != docker.process.pid
-        assert process.executable == str(docker.binary)
-        docker.write(OURS)
-        engine.reload(process, RestartMode.AUTO, CLOCK, soon())
-        engine.verify(SERVED, CLOCK, soon())
+def test_dockerd_behind_the_socket_of_another_listener_is_found(dockerd: RealDockerd) -> None:
+    dockerd.activated = True
+    dockerd.start()
+    engine = of(dockerd)
+    process = engine.facts(soon()).process
+    assert process is not None
+    assert process.pid != dockerd.process.pid
+    assert process.executable == str(dockerd.binary)
+    dockerd.write(OURS)
+    engine.reload(process, RestartMode.AUTO, CLOCK, soon())
+    engine.verify(SERVED, CLOCK, soon())
 
 
-def test_dockerds_socket_is_not_containerds(docker: RealDocker) -> None:
+def test_dockerds_socket_is_not_containerds(docker: RealDockerd) -> None:
     engine = control(ContainerdControl, engine_settings(docker.config, docker.socket))
     with pytest.raises(EngineNotFoundError, match="not to containerd"):
         engine.facts(soon())

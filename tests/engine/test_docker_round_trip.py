@@ -265,3 +265,19 @@ def test_a_change_by_others_is_repaired_and_theirs_is_kept(
     info = dockerd.info()
     assert info["DefaultRuntime"] == "runc"
     assert not set(HANDLERS) & set(info["Runtimes"])
+
+
+def test_a_dockerd_that_was_given_its_socket_is_reloaded_and_its_listener_left_alone(
+    dockerd: RealDockerd, installer: Installer
+) -> None:
+    dockerd.activated = True
+    dockerd.start()
+    listener = dockerd.process.pid
+    installer.start()
+    installer.wait_ready()
+    assert dockerd.info()["DefaultRuntime"] == "nvidia"
+    assert installer.stop() == 0, installer.log()
+    assert dockerd.info()["DefaultRuntime"] == "runc"
+    # SIGHUP would have ended it.
+    assert dockerd.process.pid == listener
+    assert [event.event for event in dockerd.process.events()] == ["spawned"]
