@@ -1,0 +1,71 @@
+"""Docker and the cluster's containerd on one node: one is set up, the other is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
+from tests.engine.dockerd import RealDockerd
+from tests.engine.program import HANDLERS, Installer, snapshot
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.fixture
+def cluster() -> Iterator[RealContainerd]:
+    with real_containerd(RELEASES[2]) as engine:
+        engine.start()
+        yield engine
+
+
+def installer_of(dockerd: RealDockerd, cluster: RealContainerd, runtime: str) -> Installer:
+    etc = cluster.config.parent
+    return Installer(
+        dockerd.directory,
+        {
+            "RUNTIME": runtime,
+            "DOCKER_CONFIG": str(dockerd.config),
+            "DOCKER_SOCKET": str(dockerd.socket),
+            "CONTAINERD_CONFIG": str(cluster.config),
+            "CONTAINERD_SOCKET": str(cluster.socket),
+            "RUNTIME_DROP_IN_CONFIG": str(etc / "conf.d/99-nvidia.toml"),
+        },
+    )
+
+
+@pytest.mark.parametrize("runtime", ["docker", "containerd"])
+def test_only_the_engine_that_is_meant_is_touched(
+    dockerd: RealDockerd, cluster: RealContainerd, runtime: str
+) -> None:
+    dockerd.start()
+    installer = installer_of(dockerd, cluster, runtime)
+    files = snapshot(cluster.config.parent), snapshot(dockerd.config.parent)
+    pids = cluster.process.pid, dockerd.process.pid
+    try:
+        installer.start()
+        installer.wait_ready()
+        on_docker = bool(set(HANDLERS) & set(dockerd.info()["Runtimes"]))
+        on_cluster = bool(set(HANDLERS) & set(cluster.cri.served().handlers))
+        assert (on_docker, on_cluster) == (runtime == "docker", runtime == "containerd")
+        assert dockerd.process.pid == pids[1]
+        assert (cluster.process.pid == pids[0]) == (runtime == "docker")
+        assert installer.stop() == 0, installer.log()
+    finally:
+        installer.end()
+    assert (snapshot(cluster.config.parent), snapshot(dockerd.config.parent)) == files
+
+
+def test_two_engines_without_a_word_are_an_error_and_nothing_is_changed(
+    dockerd: RealDockerd, cluster: RealContainerd
+) -> None:
+    dockerd.start()
+    installer = installer_of(dockerd, cluster, "auto")
+    files = snapshot(cluster.config.parent, dockerd.config.parent)
+    done = installer.run("--debug=false")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "--runtime" in done.stderr
+    assert not installer.install_dir.exists()
+    assert snapshot(cluster.config.parent, dockerd.config.parent) == files
