@@ -127,7 +127,7 @@ def edited_to(
 
 
 def _means(result: Mapping[str, object], target: Mapping[str, object]) -> bool:
-    """Whether the text means what was asked for, but for empty tables that nothing spells out."""
+    """Tell whether a text means what was asked for, but for empty tables that it does not spell."""
     return all(
         step.new is not MISSING
         and step.old is MISSING

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from runtime_configs.documents import edited_to, load, load_exact
-from runtime_configs.hunks import Undone, hunks, undone
+from runtime_configs.hunks import hunks, undone
 from runtime_configs.model import ConfigError, Format
 from runtime_configs.text_merge import directives, masked, unmasked, without_lines
-from runtime_configs.values import MISSING, Table, same
+from runtime_configs.values import MISSING, Table, same, table
 
 _BOM = "\ufeff".encode()
 
@@ -63,16 +63,14 @@ def _document(
     base = before or b""
     by_lines = undone(now, hunks(base, ours))
     try:
-        expected = merged(
-            _decoded(base, format, path),
-            _decoded(ours, format, path),
-            _decoded(now, format, path),
-        )
+        old, new = (_decoded(each, format, path) for each in (base, ours))
+        expected = merged(old, new, _decoded(now, format, path))
     except ConfigError:
         if not by_lines.complete:
             raise
         return _unless_empty(by_lines.text, before)
-    result = _written(by_lines, now, expected, format, path)
+    taken = _taken(old, new)
+    result = _written((by_lines.text, now), expected, taken, format, path)
     if before is None and not expected and not _others_comments(result, ours, format):
         return None
     return result
@@ -151,28 +149,62 @@ def _index(elements: Sequence[object], wanted: object) -> int:
 
 
 def _written(
-    by_lines: Undone,
-    now: bytes,
+    texts: Sequence[bytes],
     expected: Mapping[str, object],
+    taken: Mapping[str, object],
     format: Format,  # noqa: A002
     path: str,
 ) -> bytes:
-    """Return bytes that mean ``expected``, of those at hand the ones nearest to ``now``."""
-    try:
-        return _meaning(by_lines.text, expected, format, path)
-    except ConfigError:
-        return _meaning(now, expected, format, path)
+    """Return bytes that mean ``expected``, made from the first text that can be changed so."""
+    *first, last = texts
+    for text in first:
+        try:
+            return _meaning(text, expected, taken, format, path)
+        except ConfigError:
+            continue
+    return _meaning(last, expected, taken, format, path)
 
 
 def _meaning(
     text: bytes,
     expected: Mapping[str, object],
+    taken: Mapping[str, object],
     format: Format,  # noqa: A002
     path: str,
 ) -> bytes:
-    if same(_decoded(text, format, path), expected):
-        return text
-    return edited_to(text, expected, format, path=path)
+    decoded = _decoded(text, format, path)
+    wanted = _without_new_empties(expected, decoded, taken)
+    return text if same(decoded, wanted) else edited_to(text, wanted, format, path=path)
+
+
+def _without_new_empties(
+    expected: Mapping[str, object], text: Mapping[str, object], taken: Mapping[str, object]
+) -> Table:
+    """Leave out empty tables that the text does not have, but for those that we had taken out.
+
+    Such a one was emptied by others. To spell it out would be a change of its own: an empty table
+    of runtimes takes containerd 1.x its built-in one.
+    """
+    result: Table = {}
+    for key, value in expected.items():
+        if isinstance(value, Mapping):
+            inner = _without_new_empties(value, table(text, key), table(taken, key))
+            if inner or key in text or key in taken:
+                result[key] = inner
+        else:
+            result[key] = value
+    return result
+
+
+def _taken(base: Mapping[str, object], ours: Mapping[str, object]) -> Table:
+    """Return the tables of ``base`` that ours lacks, with the tables that lead to them."""
+    result: Table = {}
+    for key, value in base.items():
+        if isinstance(value, Mapping):
+            inner = _taken(value, table(ours, key))
+            if inner or key not in ours:
+                result[key] = inner
+    return result
 
 
 def _decoded(content: bytes, format: Format, path: str) -> Mapping[str, object]:  # noqa: A002

@@ -51,6 +51,12 @@ def lookup(data: Mapping[str, object], path: KeyPath) -> object:
     return value
 
 
+def table(data: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """Return the table at a key, an empty one where there is none."""
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}
+
+
 def same(left: object, right: object) -> bool:
     """Whether two decoded values mean the same: types count, order of keys does not."""
     if left is right:

@@ -7,12 +7,14 @@ same edit can be made in the document and in what our changes made of it.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
 from runtime_configs.documents import REMOVE, Change
+from runtime_configs.json_spans import scan
 
 CRI = "io.containerd.grpc.v1.cri"
 PREFIX = ("plugins", CRI, "containerd")
@@ -27,6 +29,10 @@ class Case:
     changes: tuple[Change, ...]
     edit: Edit
     description: str
+    moves: bool = False
+    """Whole tables are moved or deleted: blank lines around them may come out another way."""
+    marks: tuple[str, ...] = ()
+    """What the edit looks for: our changes may have taken it out."""
 
     @property
     def content(self) -> bytes:
@@ -147,14 +153,14 @@ def toml_cases(draw: st.DrawFn) -> Case:
     for name, own in draw(toml_sections()):
         written.section(name, own)
     text = "\n".join(written.lines) + draw(st.sampled_from(["", "\n", "\n", "\n\n"]))
-    edit, description = draw(
+    edit, description, marks = draw(
         line_edits(written.keys, written.headers, final=text.endswith("\n") or not text)
     )
     if draw(st.integers(0, 3)) == 0:
         text, edit = text.replace("\n", "\r\n"), _with_crlf(edit)
     if draw(st.integers(0, 9)) == 0:
         text, edit = "\ufeff" + text, _behind_bom(edit)
-    return Case(text, draw(toml_changes()), edit, description)
+    return Case(text, draw(toml_changes()), edit, description, "whole table" in description, marks)
 
 
 @st.composite
@@ -177,6 +183,8 @@ def toml_changes(draw: st.DrawFn) -> tuple[Change, ...]:
         Change(path=(*PREFIX, "runtimes", "runc", "options", "SystemdCgroup"), value=REMOVE),
         Change(path=("version",), value=3),
         Change(path=("version",), value=REMOVE),
+        Change(path=(*PREFIX, "runtimes", "runc"), value=REMOVE),
+        Change(path=("plugins", CRI, "registry"), value=REMOVE),
     ]
     return (*[change for change in more if draw(st.integers(0, 2)) == 0], *runtimes)
 
@@ -184,25 +192,29 @@ def toml_changes(draw: st.DrawFn) -> tuple[Change, ...]:
 @st.composite
 def line_edits(
     draw: st.DrawFn, keys: list[str], headers: list[str], *, final: bool
-) -> tuple[Edit, str]:
+) -> tuple[Edit, str, tuple[str, ...]]:
     """Edits of lines that are the document's own."""
     choices = ["prepend comment", "append table"] + ["append key-less comment"] * final
     choices += ["insert above key", "insert below key", "delete key", "change key"] * bool(keys)
     choices += ["table above header", "comment above header", "comment below header"] * bool(
         headers
     )
+    whole = ["delete whole table of header", "move whole table of header"]
+    choices += whole * (final and bool(headers))
     chosen = draw(st.lists(st.sampled_from(choices), min_size=1, max_size=3))
     edits: list[Edit] = []
+    marks: list[str] = []
     for number, choice in enumerate(chosen):
         mark = draw(st.sampled_from(headers if "header" in choice else keys or [""]))
         edits.append(_line_edit(choice, mark, number))
+        marks += [mark] if "key" in choice.split() or "header" in choice else []
 
     def edit(text: str) -> str:
         for each in edits:
             text = each(text)
         return text
 
-    return edit, ", ".join(chosen)
+    return edit, ", ".join(chosen), tuple(marks)
 
 
 def _line_edit(choice: str, mark: str, number: int) -> Edit:
@@ -216,6 +228,8 @@ def _line_edit(choice: str, mark: str, number: int) -> Edit:
     }
     if choice in whole:
         return whole[choice]
+    if "whole table" in choice:
+        return _table_edit(mark, keep=choice.startswith("move"))
     above = {
         "insert above key": [f"new{number} = [ {number} ] # above"],
         "table above header": [f"[admin{number}]", f"  z = {number}", ""],
@@ -239,6 +253,30 @@ def _line_edit(choice: str, mark: str, number: int) -> Edit:
             lines[where + 1 : where + 1] = below.get(choice, [])
             lines[where:where] = above.get(choice, [])
         return "\n".join(lines)
+
+    return edit
+
+
+_HEADER = re.compile(r"""[ \t]*\[{1,2}(?!not\.a\.table)[A-Za-z][\w.'"-]*\]{1,2}( \# h\d+)?[ \t]*""")
+
+
+def _table_edit(mark: str, *, keep: bool) -> Edit:
+    """Cut a table with its keys; to be kept, it goes to the end of the document."""
+
+    def edit(text: str) -> str:
+        lines = text.split("\n")
+        start = next((i for i, line in enumerate(lines) if _marked(line, mark)), None)
+        if start is None or not text.endswith("\n"):
+            return text
+        later = range(start + 1, len(lines))
+        end = next((i for i in later if _HEADER.fullmatch(lines[i])), len(lines))
+        while not lines[end - 1].strip() or lines[end - 1].lstrip().startswith("#"):
+            end -= 1
+            if end == start + 1:
+                break
+        cut = lines[start:end]
+        del lines[start:end]
+        return "\n".join([*lines[:-1], *(cut if keep else []), ""])
 
     return edit
 
@@ -301,22 +339,51 @@ def json_cases(draw: st.DrawFn) -> Case:
         change for change in (
             Change(path=("default-runtime",), value="nvidia"),
             Change(path=("features", "cdi"), value=True),
+            Change(path=("features", "buildkit"), value=REMOVE),
+            Change(path=("runtimes", "crun"), value=REMOVE),
         ) if draw(st.booleans())
     ]  # fmt: skip
-    return Case(text.replace("\n", newline), tuple(changes), edit, description)
+    moves = "whole member" in description
+    return Case(text.replace("\n", newline), tuple(changes), edit, description, moves)
 
 
 @st.composite
 def json_edits(draw: st.DrawFn, names: list[str], *, filled: bool) -> tuple[Edit, str]:
     """Edits of members that are the document's own, and members added at the front."""
-    choices = ["nothing"] + ["front"] * filled + ["value"] * bool(names)
+    choices = ["nothing", "delete whole member", "move whole member"]
+    choices += ["front"] * filled + ["value"] * bool(names)
     choice = draw(st.sampled_from(choices))
     name = draw(st.sampled_from(names or [""]))
+    if "whole member" in choice:
+        known = [*names, "runtimes", "features", "default-runtime"]
+        return _member_edit(draw(st.sampled_from(known)), keep=choice.startswith("move")), choice
     if choice == "front":
         return _front, choice
     if choice == "value":
         return (lambda text: text.replace(f'"{name}"', f'"{name}-renamed"', 1)), choice
     return (lambda text: text), choice
+
+
+def _member_edit(name: str, *, keep: bool) -> Edit:
+    """Cut a member of the document; to be kept, it becomes the first one."""
+
+    def edit(text: str) -> str:
+        members = scan(text).members or []
+        index = next((i for i, member in enumerate(members) if member.name == name), None)
+        if index is None or (keep and index == 0):
+            return text
+        start, end = members[index].start, members[index].value.end
+        cut = text[start:end]
+        if index + 1 < len(members):
+            text = text[:start] + text[members[index + 1].start :]
+        elif index > 0:
+            text = text[: members[index - 1].value.end] + text[end:]
+        else:
+            return text[:start] + text[end:]
+        first = members[0].start
+        return f"{text[:first]}{cut}, {text[first:]}" if keep else text
+
+    return edit
 
 
 def _front(text: str) -> str:

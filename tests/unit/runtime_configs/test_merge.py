@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 
 from runtime_configs.merge import merge3
@@ -133,3 +135,18 @@ def test_an_old_number_comes_back_with_all_its_digits() -> None:
         reverted(before, ours, '{"a": 1, "b": 2}', Format.JSON)
         == '{"a": 9007199254740993.10, "b": 2}'
     )
+
+
+def test_a_table_that_others_emptied_gets_no_header_of_its_own() -> None:
+    before = "[a]\nx = 1\n[a.runtimes.runc.options]\ny = 1\n"
+    ours = '[a]\nx = 1\nd = "n"\n[a.runtimes.runc.options]\n[a.runtimes.nvidia]\np = "/n"\n'
+    now = ours.replace("[a.runtimes.runc.options]\n", "")
+    assert reverted(before, ours, now) == "[a]\nx = 1\n"
+
+
+def test_an_empty_table_that_we_took_out_comes_back() -> None:
+    before = "a = 1\n[gone]\n[kept]\nx = 1\n"
+    ours = "a = 2\n[kept]\nx = 1\n"
+    result = reverted(before, ours, ours.replace("a = 2", "a = 2 # seen\nb = 3"))
+    assert result is not None
+    assert tomllib.loads(result) == {"a": 1, "b": 3, "gone": {}, "kept": {"x": 1}}
