@@ -1,0 +1,159 @@
+"""What probes are told at each state of the engine: by the ready file, and over HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine.containerd import RELEASES, RealContainerd
+from tests.engine.program import Installer
+from tests.engine.resident import (
+    INTERVAL,
+    free_port,
+    installer_of,
+    probe,
+    wait_idle,
+    wait_probe,
+)
+from tests.engine.supervised import wait_for
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.parametrize(
+        "containerd_release",
+        [each for each in RELEASES if each.series == "1.7"],
+        ids=lambda each: f"containerd-{each.series}",
+    ),
+]
+SOON = INTERVAL + 4.0
+"""Seconds: an interval and the longest that an engine is given for its first byte, with room for
+a busy machine."""
+
+
+class Probed:
+    """A node that is probed by the file and over HTTP."""
+
+    def __init__(self, containerd: RealContainerd) -> None:
+        self.engine = containerd
+        self.port = free_port()
+        address = f"127.0.0.1:{self.port}"
+        self.installer: Installer = installer_of(containerd, TOOLKIT_HEALTH_ADDRESS=address)
+
+    def ready(self) -> bool:
+        """Return what both say, which is the same."""
+        return self.installer.ready_file.exists() and probe(self.port, "/readyz") == (
+            200,
+            "ready\n",
+        )
+
+    def unready(self) -> bool:
+        return not self.installer.ready_file.exists() and probe(self.port, "/readyz")[0] == 503
+
+    def metric(self, name: str) -> float:
+        """Return one sample of ``/metrics``."""
+        code, text = probe(self.port, "/metrics")
+        assert code == 200
+        samples = dict(
+            line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")
+        )
+        return float(samples[f"nvidia_toolkit_{name}"])
+
+
+@pytest.fixture
+def node(containerd: RealContainerd) -> Iterator[Probed]:
+    containerd.start()
+    probed = Probed(containerd)
+    probed.installer.start()
+    wait_idle(probed.installer)
+    yield probed
+    probed.installer.end()
+
+
+def test_a_node_that_is_set_up_is_ready_and_its_figures_are_told(node: Probed) -> None:
+    assert node.ready()
+    assert probe(node.port, "/healthz") == (200, "ok\n")
+    assert probe(node.port, "/") == (404, "")
+    assert node.metric('state{state="ready"}') == 1
+    assert node.metric("reloads_total") == 1
+    assert node.metric("repairs_total") == 0
+    assert 0 < node.metric("engine_downtime_seconds") < 10
+    assert 0 < node.metric("setup_seconds") < 30
+
+
+def test_an_engine_that_is_stopped_is_told_within_an_interval_and_its_return_too(
+    node: Probed,
+) -> None:
+    node.engine.process.hold()
+    node.engine.process.kill(signal.SIGKILL)
+    wait_for(node.unready, "both to say that it is not ready", SOON)
+    assert probe(node.port, "/healthz") == (200, "ok\n")
+    time.sleep(4 * INTERVAL)
+    assert node.unready()
+    assert node.metric("rollbacks_total") == 0
+    node.engine.process.release()
+    wait_for(node.ready, "both to say that it is ready again", SOON + 6)
+
+
+def test_an_engine_that_hangs_is_told_though_its_socket_takes_connections(node: Probed) -> None:
+    os.kill(node.engine.process.pid, signal.SIGSTOP)
+    try:
+        wait_for(node.unready, "both to say that it is not ready", SOON)
+    finally:
+        os.kill(node.engine.process.pid, signal.SIGCONT)
+    wait_for(node.ready, "both to say that it is ready again", SOON + 12)
+
+
+def test_an_engine_that_comes_back_broken_is_never_called_ready(node: Probed) -> None:
+    content = node.engine.config.read_text()
+    node.engine.process.hold()
+    node.engine.process.kill(signal.SIGKILL)
+    node.engine.config.write_text("this is no TOML")
+    node.engine.process.release()
+    wait_for(node.unready, "both to say that it is not ready", SOON)
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        assert node.unready()
+        time.sleep(0.1)
+    node.engine.config.write_text(content)
+    wait_for(node.ready, "both to say that it is ready again", 30)
+
+
+def test_a_ready_file_that_somebody_removed_comes_back(node: Probed) -> None:
+    node.installer.ready_file.unlink()
+    wait_for(node.installer.ready_file.exists, "the ready file", SOON)
+
+
+def test_a_pid_file_that_somebody_removed_is_made_and_locked_anew(node: Probed) -> None:
+    node.installer.pid_file.unlink()
+    wait_for(node.installer.pid_file.exists, "the pid file", SOON)
+    wait_idle(node.installer)
+    assert node.installer.run().returncode == 4
+    assert node.installer.stop() == 0, node.installer.log()
+    assert not node.installer.pid_file.exists()
+
+
+def test_repairs_are_counted_and_told_while_they_last(node: Probed) -> None:
+    node.engine.config.write_text("version = 2\n")
+    wait_for(node.unready, "both to say that it is not ready", SOON)
+    wait_for(node.ready, "both to say that it is ready again", 20)
+    assert node.metric("repairs_total") == 1
+    assert node.metric("reloads_total") == 2
+
+
+def test_at_the_end_nothing_is_ready_and_nobody_listens(node: Probed) -> None:
+    assert node.installer.stop() == 0, node.installer.log()
+    assert not node.installer.ready_file.exists()
+    with pytest.raises(OSError, match="refused"):
+        probe(node.port, "/healthz")
+
+
+def test_a_port_that_is_taken_is_a_usage_error_before_anything_is_touched(node: Probed) -> None:
+    other = node.installer.run(f"--pid-file={node.installer.directory}/other/toolkit.pid")
+    assert other.returncode == 2
+    assert f"--health-address 127.0.0.1:{node.port}" in other.stderr
+    assert not (node.installer.directory / "other").exists()
+    wait_probe(node.port, "/readyz", 200)
