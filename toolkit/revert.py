@@ -239,7 +239,7 @@ class Revert:
             return "removed", (), ()
         self._node.store.commit(record)
         why = (
-            f"containers use it: {', '.join(held.containers)}"
+            f"containers use it: {', '.join(held.containers)}{held.reason and f' ({held.reason})'}"
             if held.holding is Holding.HELD
             else f"the engine could not be asked who uses it ({held.reason})"
         )

@@ -45,7 +45,11 @@ class CrioControl(BaseControl):
             return HoldReport(holding=Holding.CANNOT_TELL, reason=str(error))
         ours = self._ours(config, prefixes)
         names = tuple(pod.name for pod in sandboxes if (pod.handler or config.default) in ours)
-        return HoldReport(holding=Holding.HELD if names else Holding.FREE, containers=names)
+        if not names:
+            return HoldReport(holding=Holding.FREE)
+        unknown = any(pod.handler and pod.handler not in config.handlers for pod in sandboxes)
+        reason = "CRI-O can't stop them until their handlers are back" if unknown else ""
+        return HoldReport(holding=Holding.HELD, containers=names, reason=reason)
 
     def _ours(self, config: EffectiveConfig, prefixes: tuple[str, ...]) -> frozenset[str]:
         """Return the handlers that need our files; one that is not known any more, by its name."""

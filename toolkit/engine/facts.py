@@ -108,7 +108,7 @@ class Holding(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReport:
-    """The answer and, where held, which containers; where it can't be told, why."""
+    """The answer; which containers hold it and what follows, or why it can't be told."""
 
     holding: Holding
     containers: tuple[str, ...] = ()
