@@ -261,6 +261,9 @@ class Generations:
         elif self.present():
             names = self._trees.describe(self.directory).names
             self._trees.remove_entries(self.directory, names)
+            if not self._trees.entry(self.directory).is_symlink():
+                # It could not be renamed for another reason than being a mount: it must not stay.
+                self._writer.remove_directory(self.directory)
 
     def _is_swapped_in(self, state: GenerationState) -> bool:
         return state.in_place or self._trees.inode(self.directory) == state.inode
