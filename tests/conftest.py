@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
 
 REAL = ("engine", "node", "image")
 """Markers of tests that continuous integration has to run: there a skip would hide a failure."""
+
+
+def pytest_configure() -> None:
+    """Take a hang-up as any program does: under `nohup` every engine would inherit its ignoring."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
