@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import ContainerdRelease, RealContainerd
+from tests.engine.containerd import RELEASES, ContainerdRelease, RealContainerd
 from tests.engine.program import HANDLERS, Installer, snapshot
 
 pytestmark = pytest.mark.engine
@@ -84,6 +84,10 @@ GIVEN = {
 }
 
 
+def knows(release: ContainerdRelease, given: Given) -> bool:
+    return release.series in given.series
+
+
 @pytest.fixture
 def installer(containerd: RealContainerd) -> Iterator[Installer]:
     """The program, told of this engine by the four variables of the README and a drop-in."""
@@ -103,8 +107,6 @@ def installer(containerd: RealContainerd) -> Iterator[Installer]:
 
 def prepare(containerd: RealContainerd, given: Given) -> None:
     """Put the given files in place, with a mode that has to be kept."""
-    if containerd.release.series not in given.series:
-        pytest.skip(f"containerd {containerd.release.series} does not know this form")
     containerd.config.unlink(missing_ok=True)
     content = given.content
     if content == b"default":
@@ -154,7 +156,12 @@ def meant(path: str) -> bool:
     return ours or names[-1] in ("default_runtime_name", "imports") or names[1] == "version"
 
 
-@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize(
+    ("containerd_release", "name"),
+    [(release, name) for release in RELEASES for name in GIVEN if knows(release, GIVEN[name])],
+    indirect=["containerd_release"],
+    ids=lambda each: each if isinstance(each, str) else each.series,
+)
 def test_a_set_up_serves_the_handlers_and_its_end_leaves_every_byte_as_it_was(
     containerd: RealContainerd, installer: Installer, name: str
 ) -> None:
