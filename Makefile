@@ -31,8 +31,9 @@ lint: venv tools ## style, types, layers, shell scripts, Dockerfile
 	shellcheck --external-sources $(sort $(SCRIPTS))
 	if [ -e Dockerfile ] && [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
 
-test-faults: venv ## faults at every step, in their long form
-	$(AS_ROOT) $(PYTHON) -m pytest tests/faults -m 'long or not long'
+test-faults: engines node ## faults, signals, cycles and generated documents in their long form
+	$(AS_ROOT) env HYPOTHESIS_PROFILE=long $(PYTHON) -m pytest --timeout 0 -m 'long or not long' \
+	    tests/faults tests/property tests/engine/test_resident_*.py tests/node/test_masked_unit.py
 
 bench: venv tools engines node ## the figures that README and CHANGELOG quote
 	$(AS_ROOT) $(PYTHON) -m benchmarks
