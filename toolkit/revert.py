@@ -31,6 +31,8 @@ from toolkit.settings import RestartMode
 
 log = logs.get(__name__)
 
+COMING_SECONDS = 0.5
+"""How long an engine that does not run is given to appear, in the middle of a restart by others."""
 ASKING_SECONDS = 5.0
 """How long the engine may take to say who uses the payload."""
 
@@ -145,7 +147,7 @@ class Revert:
         staged: bool,
     ) -> tuple[tuple[str, ...], ToolkitError | None, bool, tuple[str, ...]]:
         deadline = self._clock.now() + self._node.settings.lifecycle.stop_timeout
-        facts = self._facts(control)
+        facts = self._facts_of_one_that_comes(control)
         if facts is None or facts.process is None:
             why = "it could not be reached" if facts is None else str(facts.unreachable)
             warning = f"{control.name} does not run ({why}); nothing was signalled"
@@ -169,6 +171,15 @@ class Revert:
             return files, error, reloaded, ()
         log.step("engine.verified", "the engine does not serve our handlers any more")
         return files, None, reloaded or staged, ()
+
+    def _facts_of_one_that_comes(self, control: EngineControl) -> HostFacts | None:
+        """Look once more at an engine that is not there: one that restarts may have read ours."""
+        end = self._clock.now() + COMING_SECONDS
+        while True:
+            facts = self._facts(control)
+            if (facts is not None and facts.process is not None) or self._clock.now() >= end:
+                return facts
+            self._clock.sleep(COMING_SECONDS / 5)
 
     def _still_serves(self, facts: HostFacts, record: Record) -> bool:
         """Return whether the engine has our change in force though its files hold none of it."""
