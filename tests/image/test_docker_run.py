@@ -105,7 +105,7 @@ def test_plan_shows_the_change_and_makes_none(docker: DockerHost, looking: str) 
     assert "+++ /etc/docker/daemon.json" in printed
     assert "# reload: yes" in printed
     assert not docker.config.exists()
-    assert not (docker.node.root / "usr/local/nvidia").exists()
+    assert not (docker.node.root / "usr/local/nvidia/toolkit").exists()
 
 
 def test_doctor_finds_nothing_that_would_stop_the_set_up(docker: DockerHost, looking: str) -> None:

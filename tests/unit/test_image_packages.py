@@ -1,0 +1,182 @@
+"""What the image takes from a mirror: only what NVIDIA's key vouches for."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "deploy/image/fetch_packages.py"
+NAMES = (
+    "libnvidia-container1",
+    "libnvidia-container-tools",
+    "nvidia-container-toolkit-base",
+    "nvidia-container-toolkit",
+)
+TOOLS = ("gpg", "gpgconf", "gpgv", "dpkg-deb")
+VERSION = "1.20.0-1"
+pytestmark = pytest.mark.skipif(
+    not all(shutil.which(name) for name in TOOLS),
+    reason="gpg and dpkg-deb make the test's mirror",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A key of the test's own."""
+
+    home: Path
+    fingerprint: str
+
+    def gpg(self, *arguments: str) -> bytes:
+        command = ("gpg", "--homedir", str(self.home), "--batch", "--yes", "--quiet", *arguments)
+        return subprocess.run(command, check=True, capture_output=True).stdout
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signer]:
+    home = tmp_path_factory.mktemp("gpg")
+    home.chmod(0o700)
+    signer = Signer(home, "")
+    signer.gpg("--passphrase", "", "--quick-gen-key", "mirror@example.com", "ed25519", "sign")
+    listed = signer.gpg("--with-colons", "--list-keys").decode()
+    fingerprint = next(line.split(":")[9] for line in listed.splitlines() if line[:4] == "fpr:")
+    yield Signer(home, fingerprint)
+    # gpg leaves its agent running.
+    command = ("gpgconf", "--homedir", str(home), "--kill", "all")
+    subprocess.run(command, check=True)
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, signer: Signer) -> Path:
+    root = tmp_path / "mirror"
+    deb = root / "stable/deb/amd64"
+    deb.mkdir(parents=True)
+    (root / "gpgkey").write_bytes(signer.gpg("--armor", "--export"))
+    paragraphs = []
+    for name in NAMES:
+        tree = tmp_path / name
+        (tree / "DEBIAN").mkdir(parents=True)
+        (tree / "usr/bin").mkdir(parents=True)
+        (tree / "usr/bin" / name).write_text(f"{name}\n")
+        control = f"Package: {name}\nVersion: {VERSION}\nArchitecture: amd64\nMaintainer: nobody\n"
+        (tree / "DEBIAN/control").write_text(f"{control}Description: of a test\n")
+        package = deb / f"{name}.deb"
+        subprocess.run(
+            ("/usr/bin/dpkg-deb", "--root-owner-group", "--build", tree, package),
+            check=True,
+            capture_output=True,
+        )
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        paragraphs.append(f"{control}Filename: ./{name}.deb\nSHA256: {digest}\n")
+    packages = "\n".join(paragraphs)
+    (deb / "Packages").write_text(packages)
+    digest = hashlib.sha256(packages.encode()).hexdigest()
+    release = tmp_path / "Release"
+    release.write_text(f"Origin: test\nSHA256:\n {digest} {len(packages)} Packages\n")
+    signer.gpg("--clearsign", "--output", str(deb / "InRelease"), str(release))
+    rpm_side(root / "stable/rpm/x86_64", signer)
+    return root
+
+
+def rpm_side(directory: Path, signer: Signer) -> None:
+    (directory / "repodata").mkdir(parents=True)
+    common = "http://linux.duke.edu/metadata/common"
+    entries = []
+    for name in NAMES:
+        package = directory / f"{name}.rpm"
+        package.write_bytes(name.encode())
+        digest = hashlib.sha256(package.read_bytes()).hexdigest()
+        entries.append(
+            f"<package><name>{name}</name><version ver='1.20.0' rel='1'/>"
+            f"<checksum type='sha256'>{digest}</checksum><location href='{name}.rpm'/></package>"
+        )
+    primary = gzip.compress(f"<metadata xmlns='{common}'>{''.join(entries)}</metadata>".encode())
+    (directory / "repodata/primary.xml.gz").write_bytes(primary)
+    index = directory / "repodata/repomd.xml"
+    index.write_text(
+        "<repomd xmlns='http://linux.duke.edu/metadata/repo'><data type='primary'>"
+        f"<checksum type='sha512'>{hashlib.sha512(primary).hexdigest()}</checksum>"
+        "<location href='repodata/primary.xml.gz'/></data></repomd>"
+    )
+    signer.gpg("--armor", "--detach-sign", "--output", f"{index}.asc", str(index))
+
+
+def fetch(mirror: Path, fingerprint: str, target: Path) -> subprocess.CompletedProcess[str]:
+    """Run the program with the rpm side's unpacking left out: no rpm can be made here."""
+    line = (
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); import fetch_packages as f; "
+        "f.unpack_rpm = lambda package, target: "
+        "(target / package.read_text()).write_text('unpacked'); sys.exit(f.main())"
+    )
+    return subprocess.run(
+        (
+            *(sys.executable, "-c", line, str(PROGRAM.parent), f"--mirror=file://{mirror}"),
+            *(f"--version={VERSION}", f"--fingerprint={fingerprint}", "--architecture=amd64"),
+            str(target),
+        ),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_what_is_signed_is_unpacked(mirror: Path, signer: Signer, tmp_path: Path) -> None:
+    done = fetch(mirror, signer.fingerprint, tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert set(os.listdir(tmp_path / "out/deb/usr/bin")) == set(NAMES)
+    assert set(os.listdir(tmp_path / "out/rpm")) == set(NAMES)
+
+
+def test_another_key_than_the_pinned_one_is_refused(mirror: Path, tmp_path: Path) -> None:
+    done = fetch(mirror, "0" * 40, tmp_path / "out")
+    assert done.returncode == 1
+    assert "not signed with the key" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("stable/deb/amd64/InRelease", "not signed with the key"),
+        ("stable/deb/amd64/Packages", "signed is"),
+        ("stable/deb/amd64/nvidia-container-toolkit.deb", "signed is"),
+        ("stable/rpm/x86_64/repodata/repomd.xml", "not signed with the key"),
+        ("stable/rpm/x86_64/repodata/primary.xml.gz", "signed is"),
+        ("stable/rpm/x86_64/libnvidia-container1.rpm", "signed is"),
+    ],
+)
+def test_a_file_that_somebody_changed_is_refused_by_its_name(
+    mirror: Path, signer: Signer, tmp_path: Path, name: str, says: str
+) -> None:
+    content = bytearray((mirror / name).read_bytes())
+    content[len(content) // 3] ^= 1
+    (mirror / name).write_bytes(content)
+    done = fetch(mirror, signer.fingerprint, tmp_path / "out")
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert name in done.stderr
+
+
+def test_a_version_that_is_not_there_is_named(mirror: Path, signer: Signer, tmp_path: Path) -> None:
+    listed = mirror / "stable/deb/amd64/Packages"
+    assert VERSION in listed.read_text()
+    done = subprocess.run(
+        (
+            *(sys.executable, str(PROGRAM), f"--mirror=file://{mirror}", "--version=9.9.9-1"),
+            *(f"--fingerprint={signer.fingerprint}", "--architecture=amd64", str(tmp_path)),
+        ),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "9.9.9-1 is not listed there" in done.stderr
