@@ -168,7 +168,10 @@ class Daemon:
             self._make_ready()
         except InterruptedBySignalError:
             raise
-        except Exception as error:  # noqa: BLE001 - a daemon that ended could not revert any more
+        except Exception as error:
+            if isinstance(error.__cause__, InterruptedBySignalError):
+                # Taken, and its rollback failed: the revert is the next to try.
+                raise error.__cause__ from error
             self._give_up_for_now(error, responder, earlier)
             return
         self._count(outcome, began)

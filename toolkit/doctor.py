@@ -18,9 +18,13 @@ from toolkit.host.processes import ProcFs
 from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import low_level_runtimes
 from toolkit.settings import RestartMode
+from toolkit.setup import touches_no_engine
+from toolkit.version import VERSION
 
 LOOK_SECONDS = 5.0
 _CAP_SYS_ADMIN = 21
+_LITTLE_MIB = 2
+"""Too little for any config file and its journal; the payload's own check knows its size."""
 _SYSTEMCTL_SECONDS = 5.0
 
 
@@ -48,14 +52,40 @@ class Finding:
 def examine(node: Node) -> tuple[Finding, ...]:
     """Return what each check found, those of the host first."""
     facts, engine = _engine(node)
-    found = [*_privileges(node), *_paths(node), *_driver(node), engine]
+    found = [*_versions(node), *_privileges(node), *_paths(node), *_driver(node), engine]
     if facts is not None:
-        found += [*_engine_findings(node, facts)]
+        found += [*_config_files(node, facts), *_engine_findings(node, facts)]
     found += [_payload(node, facts)]
     return tuple(found)
 
 
+def _versions(node: Node) -> Iterator[Finding]:
+    system = os.uname()
+    text = f"installer {VERSION}, kernel {system.release} {system.machine}"
+    yield _ok("versions", text)
+    for each in given_paths(node):
+        yield _ok("path", node.root.explain(each))
+
+
+def given_paths(node: Node) -> tuple[str, ...]:
+    """Return the paths that were given or are used by default, of the engines in question."""
+    settings = node.settings
+    given = [settings.install_dir, settings.lifecycle.pid_file]
+    names = list(settings.engines) if settings.runtime is None else [settings.runtime]
+    for name in names:
+        chosen = settings.engines[name]
+        given += [chosen.config.path, chosen.socket.path]
+        given += [] if chosen.drop_in is None else [chosen.drop_in.path]
+    return tuple(given)
+
+
 def _engine(node: Node) -> tuple[HostFacts | None, Finding]:
+    nri = node.settings.nri
+    if nri.enabled and not os.path.exists(node.root.access(node.root.host_path(nri.socket))):
+        mend = "enable NRI in the engine (containerd 1.7 and later), or name it with --nri-socket"
+        return None, _problem("engine", f"no NRI socket at {nri.socket}", mend)
+    if touches_no_engine(node.settings):
+        return None, _ok("engine", "no config of it is touched")
     try:
         name = choose_engine(node)
         facts = node.control(name).facts(UninterruptedClock().now() + LOOK_SECONDS)
@@ -78,6 +108,8 @@ def _privileges(node: Node) -> Iterator[Finding]:
         yield _ok("privileges", "root with CAP_SYS_ADMIN")
     if _sees_host_processes(node):
         yield _ok("hostPID", "the host's processes can be seen")
+    elif not _signals(node):
+        yield _ok("hostPID", "the host's processes can't be seen, and no engine is signalled")
     else:
         yield _problem(
             "hostPID",
@@ -88,9 +120,28 @@ def _privileges(node: Node) -> Iterator[Finding]:
     if enforcing is None:
         yield _ok("SELinux", "not in use")
     elif enforcing.strip() == b"1":
-        yield _ok("SELinux", "enforcing; labels of replaced files are kept")
+        yield _confined(_own_proc(node, "self/attr/current") or b"")
     else:
         yield _ok("SELinux", "permissive")
+
+
+def _signals(node: Node) -> bool:
+    """Tell whether a set-up has to reach the engine's process."""
+    if touches_no_engine(node.settings):
+        return False
+    names = node.settings.engines if node.settings.runtime is None else (node.settings.runtime,)
+    return any(node.settings.engines[each].restart_mode is not RestartMode.NONE for each in names)
+
+
+def _confined(label: bytes) -> Finding:
+    text = label.rstrip(b"\0\n").decode(errors="replace")
+    if ":container_t:" in text:
+        return _problem(
+            "SELinux",
+            f"enforcing, and this container runs confined as {text}: the host's files are denied",
+            "run it privileged, or with seLinuxOptions type spc_t",
+        )
+    return _ok("SELinux", f"enforcing, as {text or 'unknown'}; labels of replaced files are kept")
 
 
 def _capable(proc: str, number: int) -> bool:
@@ -117,6 +168,17 @@ def _paths(node: Node) -> Iterator[Finding]:
     yield _writable(node, "pid file", posixpath.dirname(pid_file), programs=False)
 
 
+def _config_files(node: Node, facts: HostFacts) -> Iterator[Finding]:
+    """Look whether the places of the engine's config files can be written."""
+    if touches_no_engine(node.settings):
+        return
+    if facts.refused is not None:
+        yield _problem("distribution", f"{facts.distribution}: {facts.refused}", "")
+    for path in (facts.top_level, facts.drop_in):
+        if path is not None:
+            yield _writable(node, "config file", posixpath.dirname(path), programs=False)
+
+
 def _writable(node: Node, check: str, path: str, *, programs: bool) -> Finding:
     missing = node.writer.missing_directories(path)
     existing = posixpath.dirname(missing[0]) if missing else path
@@ -125,12 +187,16 @@ def _writable(node: Node, check: str, path: str, *, programs: bool) -> Finding:
     except OSError as error:
         return _problem(check, f"{existing}: {error.strerror}", "mount it into the container")
     if state.f_flag & os.ST_RDONLY:
-        mend = "choose another directory with --toolkit-install-dir, or mount it writable"
+        mend = "mount it writable"
+        if programs:
+            mend += ", or choose another directory with --toolkit-install-dir"
         return _problem(check, f"{existing} is read-only", mend)
     if programs and state.f_flag & os.ST_NOEXEC:
         mend = "choose another directory with --toolkit-install-dir"
         return _problem(check, f"{existing} is mounted noexec", mend)
     free = state.f_bavail * state.f_frsize >> 20
+    if free < _LITTLE_MIB:
+        return _problem(check, f"{existing} has only {free} MiB free", "make room there")
     return _ok(check, f"{path} ({free} MiB free)")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from runtime_configs.model import EffectiveConfig
 from toolkit import ready
 from toolkit.diffs import unified_diff
-from toolkit.doctor import Verdict, examine
+from toolkit.doctor import Verdict, examine, given_paths
 from toolkit.drift import drift_of
 from toolkit.engine.facts import HostFacts
 from toolkit.errors import ExitCode, ToolkitError
@@ -155,7 +155,7 @@ def _remarks(node: Node, planned: Plan) -> list[str]:
     ]
     if node.store.load_intent() is not None:
         lines.append("journal: an interrupted set-up is settled first")
-    lines += [f"path: {each}" for each in _paths(node)]
+    lines += [f"path: {each}" for each in map(node.root.explain, given_paths(node))]
     if planned.facts is not None:
         lines += _engine_remarks(planned.facts)
     lines += [f"note: {each}" for each in planned.notes]
@@ -170,17 +170,6 @@ def _engine_remarks(facts: HostFacts) -> list[str]:
     if facts.unreachable is not None:
         lines.append(f"engine: not reachable: {facts.unreachable}; a set-up would wait and fail")
     return lines
-
-
-def _paths(node: Node) -> list[str]:
-    settings = node.settings
-    given = [settings.install_dir, settings.lifecycle.pid_file]
-    names = list(settings.engines) if settings.runtime is None else [settings.runtime]
-    for name in names:
-        chosen = settings.engines[name]
-        given += [chosen.config.path, chosen.socket.path]
-        given += [] if chosen.drop_in is None else [chosen.drop_in.path]
-    return [node.root.explain(path) for path in given]
 
 
 def _served(facts: HostFacts) -> dict[str, str | None]:
@@ -228,6 +217,7 @@ def _status(node: Node) -> dict[str, object]:
         "state": _state(record, intent, holder),
         "pid": None if holder is None else int(holder["pid"]),
         "ready": holder is not None,
+        "mode": _mode(node),
         "driver": "loaded" if _driver_loaded(node) else "not loaded: wrappers run the engine's own",
     }
     if record is None:
@@ -265,6 +255,14 @@ def _state(record: Record | None, intent: Record | None, holder: Mapping[str, st
     if record.state is not State.COMMITTED:
         return record.state.value
     return "ready" if holder is not None else "set up, not verified at present"
+
+
+def _mode(node: Node) -> str:
+    if node.settings.nri.enabled:
+        return "NRI plugin: no engine config is touched"
+    if node.settings.lifecycle.no_runtime_config:
+        return "files only: no engine config is touched"
+    return "engine config"
 
 
 def _holder(node: Node) -> dict[str, str] | None:

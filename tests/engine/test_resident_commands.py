@@ -1,0 +1,186 @@
+"""`plan`, `status`, `verify` and `doctor` beside a real engine: they read, and tell what is so."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.containerd import RELEASES, RealContainerd
+from tests.engine.program import PROGRAM, Installer, snapshot
+from tests.engine.resident import installer_of, wait_idle
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.parametrize(
+        "containerd_release",
+        [each for each in RELEASES if each.series.startswith("2.")],
+        ids=lambda each: f"containerd-{each.series}",
+    ),
+]
+READERS = ("plan", "status", "verify", "doctor")
+ESCAPE = re.compile(rb"\x1b\[[0-9;]*m")
+CHANGING = "open,openat,creat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,flock"
+WRITING = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|rename|unlink|mkdir|rmdir|flock")
+
+
+@pytest.fixture
+def installer(containerd: RealContainerd) -> Iterator[Installer]:
+    containerd.start()
+    program = installer_of(containerd, TOOLKIT_DEBUG="false")
+    yield program
+    program.end()
+
+
+def tree(installer: Installer, containerd: RealContainerd) -> dict[str, tuple[object, ...]]:
+    return snapshot(installer.directory, besides=(containerd.root, containerd.state))
+
+
+def test_patch_applies_the_plan_to_what_the_set_up_makes(
+    containerd: RealContainerd, installer: Installer, tmp_path: Path
+) -> None:
+    (tmp_path / "etc").mkdir()
+    copy = tmp_path / "etc/config.toml"
+    copy.write_bytes(containerd.config.read_bytes())
+    diff = installer.run("plan").stdout
+    told = [line for line in diff.splitlines() if line.startswith("#")]
+    assert told[0].startswith("# payload: install ")
+    assert told[-1].startswith("# reload: yes, ")
+    etc = str(containerd.config.parent)
+    strip = len(Path(etc).parts)
+    done = subprocess.run(
+        ("/usr/bin/patch", f"-p{strip}", "--directory", str(tmp_path / "etc")),
+        input=diff,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    installer.start()
+    wait_idle(installer)
+    for path in containerd.config.parent.rglob("*.toml"):
+        assert (tmp_path / "etc" / path.relative_to(etc)).read_bytes() == path.read_bytes()
+
+
+def test_a_plan_has_colours_on_a_terminal_alone(installer: Installer) -> None:
+    plain = installer.run("plan").stdout.encode()
+    assert b"\x1b" not in plain
+    shown = on_terminal(installer, "plan")
+    assert b"\x1b[32m+" in shown
+    assert ESCAPE.sub(b"", shown).replace(b"\r\n", b"\n") == plain
+    installer.variables = {**installer.variables, "NO_COLOR": "1"}
+    assert b"\x1b" not in on_terminal(installer, "plan")
+
+
+def on_terminal(installer: Installer, command: str) -> bytes:
+    terminal, end = pty.openpty()
+    with subprocess.Popen((*PROGRAM, command), env=installer.environment, stdout=end) as process:
+        os.close(end)
+        found = b""
+        while True:
+            try:
+                part = os.read(terminal, 4096)
+            except OSError:  # the last one that had it open is gone
+                break
+            found += part
+            if not part:
+                break
+        process.wait(30)
+    os.close(terminal)
+    return found
+
+
+def test_exit_codes_and_documents_follow_the_state(installer: Installer) -> None:
+    assert installer.run("plan").returncode == 0
+    assert installer.run("plan", "--detailed-exitcode").returncode == 5
+    assert installer.run("verify").returncode == 1
+    planned = json.loads(installer.run("plan", "--output=json").stdout)
+    assert {each["action"] for each in planned["changes"]} == {"create", "edit"}
+    assert planned["payload"]["action"] == "install"
+    assert planned["reload"]["needed"] is True
+    assert json.loads(installer.run("status", "--output=json").stdout)["state"] == "not set up"
+
+    installer.start()
+    wait_idle(installer)
+    assert installer.run("plan", "--detailed-exitcode").returncode == 0
+    nothing = installer.run("plan").stdout
+    assert all(line.startswith("# ") for line in nothing.splitlines())
+    assert nothing.splitlines()[-1] == "# reload: no, nothing differs and all is served"
+    assert installer.run("verify").returncode == 0
+    verified = json.loads(installer.run("verify", "--output=json").stdout)
+    assert verified["ok"] is True
+    assert verified["default"] == "nvidia"
+    state = json.loads(installer.run("status", "--output=json").stdout)
+    assert (state["state"], state["ready"]) == ("ready", True)
+    assert installer.process is not None
+    assert state["pid"] == installer.process.pid
+    assert set(state["files"].values()) == {"as we left it"}
+    assert state["payload"]["intact"] is True
+
+    installer.end()
+    killed = json.loads(installer.run("status", "--output=json").stdout)
+    assert killed["ready"] is False
+    assert killed["state"] == "set up, not verified at present"
+
+
+def test_doctor_names_each_check_and_a_problem_with_its_mend(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    document = json.loads(installer.run("doctor", "--output=json").stdout)
+    checks = {each["check"] for each in document["findings"]}
+    assert {"versions", "path", "privileges", "hostPID", "SELinux", "driver"} <= checks
+    assert {"install directory", "pid file", "config file", "engine", "CRI"} <= checks
+    assert {"restart", "payload"} <= checks
+    assert installer.run("doctor").returncode == 0
+    containerd.process.hold()
+    containerd.process.kill(signal.SIGKILL)
+    stopped = installer.run("doctor")
+    assert stopped.returncode == 1
+    (line,) = [each for each in stopped.stdout.splitlines() if each.startswith("problem")]
+    assert " -> start containerd" in line
+
+
+@pytest.mark.parametrize("command", READERS)
+@pytest.mark.parametrize("state", ["before", "after"])
+def test_a_command_that_reads_writes_nothing_and_takes_no_lock(
+    containerd: RealContainerd, installer: Installer, command: str, state: str
+) -> None:
+    if state == "after":
+        installer.start()
+        wait_idle(installer)
+    before = tree(installer, containerd)
+    record = installer.directory / "root/trace"
+    done = subprocess.run(
+        (
+            "/usr/bin/strace",
+            "-f",
+            "-qq",
+            "-e",
+            f"trace={CHANGING}",
+            "-o",
+            record,
+            *PROGRAM,
+            command,
+        ),
+        env={**installer.environment, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    calls = [
+        line
+        for line in record.read_text().splitlines()
+        if WRITING.search(line) and "/dev/" not in line and "/proc/" not in line
+    ]
+    record.unlink()
+    written = [line for line in calls if "ENOENT" not in line]
+    assert [line for line in written if str(containerd.directory) in line] == []
+    assert tree(installer, containerd) == before
