@@ -184,3 +184,21 @@ def test_a_command_that_reads_writes_nothing_and_takes_no_lock(
     written = [line for line in calls if "ENOENT" not in line]
     assert [line for line in written if str(containerd.directory) in line] == []
     assert tree(installer, containerd) == before
+
+
+def test_the_documentation_shows_what_is_printed(installer: Installer) -> None:
+    page = (Path(__file__).parents[2] / "docs/commands.md").read_text()
+    blocks = re.findall(r"```console\n\$ nvidia-toolkit ([^\n]*)\n(.*?)```", page, re.DOTALL)
+    shown = {command.strip(): names(text) for command, text in blocks if "json" not in command}
+    installer.start()
+    wait_idle(installer)
+    # Of each command the last block is the one with the daemon running.
+    assert shown["status"] == names(installer.run("status").stdout)
+    assert shown["plan"] == names(installer.run("plan").stdout)
+    assert shown["doctor"] == names(installer.run("doctor").stdout)
+
+
+def names(text: str) -> list[str]:
+    """Return what each line is about."""
+    verdict = re.compile(r"^(ok|warning|problem|unknown) +")
+    return [verdict.sub("", line.partition(":")[0]) for line in text.splitlines()]
