@@ -32,6 +32,11 @@ def readme_line() -> str:
 README = (REPOSITORY / "README.md").read_text()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _fresh(docker: DockerHost) -> None:
+    docker.restart()
+
+
 @pytest.fixture
 def looking() -> str:
     """The README's line as far as the image's name, for commands that end by themselves."""
