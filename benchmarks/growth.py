@@ -44,8 +44,7 @@ def measure(directory: Path, payload: Path) -> list[Figure]:
                 raise RuntimeError(f"{tables} tables did not come back as they were")
     figures = []
     for name, times in (("plan", plans), ("revert", reverts)):
-        for tables in TABLES:
-            figures.append(_time(name, tables, times))
+        figures += [_time(name, tables, times) for tables in TABLES]
         figures.append(_growth(name, times))
     for tables in TABLES:
         size = Series(
@@ -76,7 +75,7 @@ def _growth(name: str, times: dict[int, list[float]]) -> Figure:
     return Figure(
         section=SECTION,
         measured=Series(
-            name=f"{name}: exponent of the time that tables add", unit="", values=(slope,)
+            name=f"{name}: exponent of the time that tables add", unit="n", values=(slope,)
         ),
         aim=1.1,
         note="1 is linear; fitted over the sizes whose added time is above noise",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def described(directory: Path) -> dict[str, object]:
-    """Return what a reader needs to judge the figures; ``directory`` is where files were written."""
+    """Return what a reader needs to judge the figures; files were written to ``directory``."""
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "processor": _first("/proc/cpuinfo", "model name"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,12 +12,14 @@ from pathlib import Path
 from benchmarks.figures import Figure, Series
 from benchmarks.memory import memory_of
 from benchmarks.subject import Subject
+from tests.engine.containerd import RELEASES
 from tests.engine.program import HANDLERS
 from tests.engine.supervised import wait_for
 from tests.node.nspawn import InstallerContainer, Node, booted_node
 from tests.node.probe import DowntimeProbe, Outage
 
-SECTION = "node, containerd 1.6"
+RELEASE = RELEASES[0]
+SECTION = f"node, containerd {RELEASE.series}"
 ROUNDS = 5
 BASELINE_ROUNDS = 2
 """SIGHUP alone takes RestartSec, five seconds, each time."""
@@ -46,7 +48,7 @@ class NodeFigures:
 
 def measure(payload: Path, subjects: tuple[Subject, ...]) -> NodeFigures:
     """Boot a node and measure each subject on it."""
-    with booted_node() as node:
+    with booted_node(RELEASE) as node:
         alone = [_outage(node, lambda: _hang_up(node)) for _ in range(BASELINE_ROUNDS)]
         found = {subject.name: Found() for subject in subjects}
         for number in range(ROUNDS + 1):
@@ -173,22 +175,19 @@ def _figures(found: dict[str, Found], alone: list[Outage]) -> list[Figure]:
         ),
         row("second run, nothing changed", lambda one: one.second, aim=0.5, base=[]),
     ]
-    for name in ours.memory[0]:
-        rows.append(
-            Figure(
-                section=f"{SECTION}, idle",
-                measured=Series(
-                    name=name, unit="MB", values=tuple(each[name] for each in ours.memory)
-                ),
-                peer=None
-                if peer is None
-                else Series(name=name, unit="MB", values=tuple(each[name] for each in peer.memory)),
-            )
-        )
-    return rows
+    idle = f"{SECTION}, idle"
+    return rows + [_memory(idle, name, ours, peer) for name in ours.memory[0]]
+
+
+def _memory(section: str, name: str, ours: Found, peer: Found | None) -> Figure:
+    def series(found: Found) -> Series:
+        return Series(name=name, unit="MB", values=tuple(each[name] for each in found.memory))
+
+    return Figure(
+        section=section, measured=series(ours), peer=None if peer is None else series(peer)
+    )
 
 
 def runs_here() -> str | None:
     """Return why no node can be booted here, or None."""
-    done = subprocess.run(("which", "systemd-nspawn"), capture_output=True, check=False)
-    return "systemd-nspawn is missing: `make node`" if done.returncode else None
+    return None if shutil.which("systemd-nspawn") else "systemd-nspawn is missing: `make tools`"
