@@ -38,7 +38,7 @@ def open_node(settings: Settings) -> Node:
     from toolkit.host.commands import HostCommands
     from toolkit.host.files import HostFiles, HostFilesView
 
-    root = HostRoot.detect(settings.host_root)
+    root = host_root(settings)
     writer = HostFiles(root)
     view = HostFilesView(root)
     return Node(
@@ -54,6 +54,15 @@ def open_node(settings: Settings) -> Node:
         control=lambda name: open_engine(name, settings, root),
         adapter=adapter_for,
     )
+
+
+def host_root(settings: Settings) -> HostRoot:
+    """Return the host root, with the place of a drop-in as the user declared it."""
+    root = HostRoot.detect(settings.host_root)
+    for chosen in settings.engines.values():
+        if chosen.drop_in is not None and chosen.drop_in_host_path is not None:
+            return root.placed(chosen.drop_in.path, chosen.drop_in_host_path)
+    return root
 
 
 def choose_engine(node: Node) -> EngineName:

@@ -276,3 +276,27 @@ def test_the_release_under_test_is_one_of_the_three_series(
     containerd_release: ContainerdRelease,
 ) -> None:
     assert containerd_release.version.startswith(containerd_release.series.split(".")[0] + ".")
+
+
+@pytest.mark.parametrize("containerd_release", RELEASES[-1:], indirect=True, ids=["merging"])
+def test_imports_name_a_drop_in_by_its_declared_place_on_the_host(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    containerd.start()
+    etc = containerd.config.parent
+    (etc / "conf.d").mkdir()
+    seen = containerd.directory / "config-dir.d"
+    seen.symlink_to(etc / "conf.d")
+    before = snapshot(etc)
+    installer.variables = {
+        **installer.variables,
+        "RUNTIME_DROP_IN_CONFIG": str(seen / "99-nvidia.toml"),
+        "RUNTIME_DROP_IN_CONFIG_HOST_PATH": str(etc / "conf.d/99-nvidia.toml"),
+    }
+    installer.start()
+    installer.wait_ready()
+    assert (etc / "conf.d/99-nvidia.toml").exists()
+    assert str(seen) not in containerd.config.read_text()
+    assert containerd.cri.served().default == "nvidia"
+    assert installer.stop() == 0, installer.log()
+    assert snapshot(etc) == before

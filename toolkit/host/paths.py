@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from toolkit.errors import HostPathError
@@ -63,6 +63,8 @@ class HostRoot:
     root: str
     mounts: tuple[GivenMount, ...] = ()
     proc: str = "/proc"
+    declared: tuple[GivenMount, ...] = ()
+    """Those of the mounts that the user told of; they count even outside a container."""
 
     @classmethod
     def detect(cls, host_root: str, *, proc: str = "/proc") -> HostRoot:
@@ -79,6 +81,21 @@ class HostRoot:
         tables = [rebased(own, root), *_tables_of_init(root, own, proc)]
         given = [mount for mount in own if _is_given(mount, root)]
         return cls(root=root, mounts=tuple(_located(mount, tables) for mount in given), proc=proc)
+
+    def placed(self, given: str, host_path: str) -> HostRoot:
+        """Return the same host where the user said what the host calls a file's path.
+
+        With the file goes its directory, unless the two names of the file differ.
+        """
+        point, host = _checked(given), _checked(host_path)
+        if point == host or self.host_path(given) == host:
+            return self
+        if os.path.basename(point) == os.path.basename(host):
+            point, host = os.path.dirname(point), os.path.dirname(host)
+        told = GivenMount(point=point, host=host, known=True, writable=True)
+        # A link on the way here may lead through the very place that is declared.
+        real = replace(told, point=os.path.realpath(point))
+        return replace(self, mounts=(*self.mounts, real), declared=(*self.declared, told))
 
     def host_path(self, given: str) -> str:
         """Return the host's name for a path that the user gave.
@@ -143,6 +160,10 @@ class HostRoot:
 
     def _read(self, given: str) -> tuple[Reading, str, GivenMount | None]:
         path = _checked(given)
+        for told in self.declared:
+            inside = below(path, told.point)
+            if inside is not None:
+                return Reading.BELOW_MOUNT, join(told.host, inside), told
         rest = below(path, self.root)
         if rest is not None:
             return Reading.BELOW_ROOT, rest or "/", None
