@@ -261,7 +261,7 @@ def test_somebody_who_writes_against_us_is_answered_more_and_more_slowly(
             written += 1
             containerd.config.write_text("version = 2\n")
         time.sleep(0.05)
-    assert 4 <= events(installer, REPAIRED) <= 7
+    assert 4 <= events(installer, REPAIRED) <= 7, installer.log()
     assert not installer.ready_file.exists()
     assert installer.stop() == 0, installer.log()
 
