@@ -5,6 +5,7 @@ Paths here are this process's own. ``HostFiles`` is what calls these, after reso
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -14,6 +15,8 @@ from toolkit.host.writer import FileMetadata, NewEntry, NewLink
 _NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF}
 _NOTHING_TO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _PIECE = 1 << 24
+_LARGE = 1 << 20
+"""Bytes from which on it pays to let the disk begin while the next file is copied."""
 _PARALLEL = 4
 """Threads that wait for the disk; a journalling file system commits their syncs together."""
 
@@ -69,6 +72,10 @@ def _copy(source: Path, target: int) -> None:
         # can't be copied that way, or report an early end.
         while piece := reader.read(_PIECE):
             _write_all(target, piece)
+    if os.fstat(target).st_size >= _LARGE:
+        # The kernel takes this for a wish to have the pages written, and waits for none of them.
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

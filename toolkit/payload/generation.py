@@ -106,18 +106,11 @@ class Generations:
         ``written`` is the manifest of what is really written: its ``config.toml`` may hold an
         administrator's settings. Raises PayloadError where the copy differs from it.
         """
-        from concurrent.futures import ThreadPoolExecutor
-
         self._settle()
         self._writer.make_directories(self._install_dir)
         self._writer.make_directories(self._state_directory, 0o700)
         staged = self.staged_path(state.digest)
-        self._trees.make(staged, written, contents, clock)
-        # The comparison needs the processor, the sync the disk.
-        with ThreadPoolExecutor(1) as pool:
-            compared = pool.submit(self._trees.differing, staged, written, contents)
-            self._writer.sync_tree(staged)
-            wrong = compared.result()
+        wrong = self._trees.make_checked(staged, written, contents, clock)
         if wrong or any(stamp(Path(path)) != was for path, (was, _) in state.sources.items()):
             raise PayloadError(
                 f"{staged}: {', '.join(wrong) or 'a file'} is not what the payload was",

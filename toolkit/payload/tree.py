@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from toolkit.payload.manifest import Entry, Kind, Manifest, listing
 from toolkit.payload.source import WRAPPED
 
 _PIECE = 1 << 18
+_PARALLEL = 2
+"""Threads that compare: reading leaves the interpreter's lock, comparing does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +52,12 @@ class Trees:
         manifest: Manifest,
         contents: Mapping[str, bytes | Path],
         clock: Clock | None = None,
+        made: Callable[[str], object] | None = None,
     ) -> None:
-        """Make a tree that nobody reads yet, with ``contents`` of each file, and do not sync it."""
+        """Make a tree that nobody reads yet, with ``contents`` of each file, and do not sync it.
+
+        ``made`` is called with the name of each file once it has its content.
+        """
         self.writer.remove_tree(directory)
         self.writer.create(directory, None, FileMetadata(mode=0o755))
         for each in manifest.entries:
@@ -66,6 +72,8 @@ class Trees:
                 new = contents[each.path]
             metadata = FileMetadata(mode=each.mode)
             self.writer.create(posixpath.join(directory, each.path), new, metadata)
+            if made is not None and each.kind is Kind.FILE:
+                made(each.path)
         if clock is not None:
             clock.check()
 
@@ -76,19 +84,31 @@ class Trees:
         self.make(target, manifest, contents)
         self.writer.sync_tree(target)
 
-    def differing(
-        self, directory: str, manifest: Manifest, contents: Mapping[str, bytes | Path]
+    def make_checked(
+        self,
+        directory: str,
+        manifest: Manifest,
+        contents: Mapping[str, bytes | Path],
+        clock: Clock,
     ) -> tuple[str, ...]:
-        """Compare a tree with what it was made from, byte by byte; name each path that differs.
+        """Make a tree durably; compare it with what it was made from; name each path that differs.
 
-        Cheaper than sums, which the source's files have been compared with before.
+        Each file is compared byte by byte while the next ones are copied and the disk is busy:
+        cheaper than sums, which the source's files have been compared with before.
         """
-        base = self.at(directory)
-        wrong = manifest.differences(base, exempt=contents)
-        return (
-            *wrong,
-            *(name for name, content in contents.items() if not _same(base / name, content)),
-        )
+        from concurrent.futures import Future, ThreadPoolExecutor
+
+        base = self.at(posixpath.dirname(directory)) / posixpath.basename(directory)
+        checks: dict[str, Future[bool]] = {}
+
+        def check(name: str) -> None:
+            checks[name] = pool.submit(_same, base / name, contents[name])
+
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            self.make(directory, manifest, contents, clock, made=check)
+            self.writer.sync_tree(directory)
+            wrong = [name for name, same in checks.items() if not same.result()]
+        return (*manifest.differences(base, exempt=contents), *wrong)
 
     def describe(self, directory: str) -> Manifest:
         """Return what a tree consists of, without sums; sockets and the like are left out."""
