@@ -115,6 +115,16 @@ class EngineAdapter(Protocol):
         all others. ``directory`` is an empty one on the host that no engine reads.
         """
 
+    def without_remains(
+        self, before: bytes | None, ours: bytes | None, content: bytes | None, *, path: str
+    ) -> bytes | None:
+        """Return a three-way merge's result in a form that the engine can run with.
+
+        ``before`` and ``ours`` are what it was merged from. Where somebody edited inside a handler
+        of ours, the merge keeps their value alone, and half a handler may stop an engine. Raises
+        ConfigError where the content does not parse.
+        """
+
     def revert_stages(
         self, current: bytes | None, target: bytes | None, previous_default: str | None
     ) -> tuple[bytes, ...]:

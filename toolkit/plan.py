@@ -16,6 +16,7 @@ from runtime_configs.merge import merge3
 from runtime_configs.model import (
     ConfigError,
     EffectiveConfig,
+    EngineName,
     FileEdit,
     Format,
     HostView,
@@ -27,6 +28,8 @@ from toolkit.journal import Record, State, digest_of
 from toolkit.payload.installer import PayloadPlan
 from toolkit.settings import RestartMode, Settings
 from toolkit.wanted import config_request
+
+MERGED_BY_KEYS = (Format.TOML, Format.JSON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,16 +105,23 @@ class WithoutOurs:
 
 
 def bases(
-    record: Record | None, view: HostView, blob: Callable[[str | None], bytes | None]
+    record: Record | None,
+    view: HostView,
+    blob: Callable[[str | None], bytes | None],
+    adapter: Callable[[EngineName], EngineAdapter],
+    *,
+    lost: Callable[[str], bool] = lambda _path: True,
 ) -> dict[str, bytes | None]:
     """Return each journalled file as it would be now without us.
 
-    Raises EngineConfigError for one that somebody left in a form that can't be merged.
+    ``lost`` tells of a top-level config that somebody deleted whether it has to come back. Raises
+    EngineConfigError for one that somebody left in a form that can't be merged.
     """
     found: dict[str, bytes | None] = {}
     for each in () if record is None else record.files:
         now = view.read(each.path)
-        if now is None and each.role is Role.TOP_LEVEL and each.before is not None:
+        gone = now is None and each.role is Role.TOP_LEVEL and each.before is not None
+        if gone and lost(each.path):
             # Lost rather than edited: an engine that is told of it by --config does not start
             # without it, and with our handlers alone it would lack the settings of this site.
             found[each.path] = blob(each.before)
@@ -119,7 +129,16 @@ def bases(
         if record is not None and record.state is State.REVERTING and digest_of(now) == each.start:
             found[each.path] = blob(each.before)
             continue
-        found[each.path] = merged(each.path, each.format, blob(each.before), blob(each.ours), now)
+        before, ours = blob(each.before), blob(each.ours)
+        content = merged(each.path, each.format, before, ours, now)
+        if record is not None and record.engine is not None and each.format in MERGED_BY_KEYS:
+            try:
+                content = adapter(record.engine).without_remains(
+                    before, ours, content, path=each.path
+                )
+            except ConfigError as error:
+                raise engine_config_error(error) from error
+        found[each.path] = content
     return found
 
 

@@ -111,7 +111,7 @@ def finish_revert(node: Node, record: Record) -> Record | None:
     engine that a plain reload would not free of it is told here. Raises NotRestoredError where
     that fails; the next start or revert tries again.
     """
-    without = bases(record, node.view, node.store.blob)
+    without = bases(record, node.view, node.store.blob, node.adapter, lost=lambda _path: False)
     targets = tuple(
         Target(record=each, now=node.view.read(each.path), content=without[each.path])
         for each in record.files

@@ -191,11 +191,29 @@ class Revert:
         return bool(served & set(without_us(record).absent))
 
     def _targets(self, record: Record) -> tuple[Target, ...]:
-        without = bases(record, self._node.view, self._node.store.blob)
+        node = self._node
+        without = bases(
+            record,
+            node.view,
+            node.store.blob,
+            node.adapter,
+            lost=lambda path: self._started_with(record, path),
+        )
         return tuple(
             Target(record=each, now=self._node.view.read(each.path), content=without[each.path])
             for each in record.files
         )
+
+    def _started_with(self, record: Record, path: str) -> bool:
+        """Tell whether the engine was told of a file by its arguments, and dies without it.
+
+        Any other file that somebody deleted stays deleted.
+        """
+        if record.engine is None or not record.reloads:
+            return False
+        facts = self._facts(self._node.control(record.engine))
+        process = None if facts is None else facts.process
+        return process is not None and any(path in each for each in process.arguments)
 
     def _note(
         self,

@@ -72,7 +72,7 @@ def make_plan(
         adapter=node.adapter(facts.engine),
         view=node.view,
         record=record,
-        without=bases(record, node.view, node.store.blob),
+        without=bases(record, node.view, node.store.blob, node.adapter),
         payload=node.installer.plan(low_level),
     )
     return Planned(plan=plan, control=control)

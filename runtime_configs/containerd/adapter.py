@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime_configs.adapter import ConfigRequest, Placement, StagedCheck
-from runtime_configs.containerd import drop_in, in_place, schema, settle, staging, template
+from runtime_configs.containerd import drop_in, in_place, remains, schema, settle, staging, template
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.dump import decode, unintended
 from runtime_configs.containerd.imports import read_files
@@ -56,6 +56,12 @@ class ContainerdAdapter:
     ) -> StagedCheck | None:
         """Return copies that ``containerd config dump`` can load; None for a template."""
         return staging.staged_check(edits, request, view, directory)
+
+    def without_remains(
+        self, before: bytes | None, ours: bytes | None, content: bytes | None, *, path: str
+    ) -> bytes | None:
+        """Return a merge's result without halves of our handlers. Raises ConfigError."""
+        return remains.without_remains(before, ours, content, path=path)
 
     def revert_stages(
         self,

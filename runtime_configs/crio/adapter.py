@@ -22,6 +22,7 @@ from runtime_configs.model import (
     Role,
     ServedHandler,
 )
+from runtime_configs.remains import without_remains
 
 RUNTIME: Final[KeyPath] = ("crio", "runtime")
 NOT_INHERITED: Final = frozenset({
@@ -118,6 +119,20 @@ class CrioAdapter:
             after=("--config", top, "--config-dir", drop_ins, "config"),
             before=("--config", top_before, "--config-dir", inside, "config"),
             excused=False,
+        )
+
+    def without_remains(
+        self, before: bytes | None, ours: bytes | None, content: bytes | None, *, path: str
+    ) -> bytes | None:
+        """Return a merge's result without halves of our handlers. Raises ConfigError."""
+        return without_remains(
+            before,
+            ours,
+            content,
+            Format.TOML,
+            path=path,
+            table=("crio", "runtime", "runtimes"),
+            needed=frozenset({"runtime_path"}),
         )
 
     def revert_stages(

@@ -21,6 +21,7 @@ from runtime_configs.model import (
     Role,
     ServedHandler,
 )
+from runtime_configs.remains import without_remains
 
 STOCK = "runc"
 """The handler that dockerd always has; its name can't be given to another."""
@@ -109,6 +110,20 @@ class DockerAdapter:
         validate = (*without_config_file(request.engine_arguments), "--validate", "--config-file")
         return StagedCheck(
             files=tuple(files), after=(*validate, staged), before=(*validate, live), prints=False
+        )
+
+    def without_remains(
+        self, before: bytes | None, ours: bytes | None, content: bytes | None, *, path: str
+    ) -> bytes | None:
+        """Return a merge's result without halves of our handlers. Raises ConfigError."""
+        return without_remains(
+            before,
+            ours,
+            content,
+            Format.JSON,
+            path=path,
+            table=("runtimes",),
+            needed=frozenset({"path", "runtimeType"}),
         )
 
     def revert_stages(
