@@ -13,8 +13,10 @@ REAL = ("engine", "node", "image")
 
 
 def pytest_configure() -> None:
-    """Take a hang-up as any program does: under `nohup` every engine would inherit its ignoring."""
+    """Take signals as any program does: children inherit what `nohup` or a `&` made ignored."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

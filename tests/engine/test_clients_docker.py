@@ -66,7 +66,7 @@ def test_a_live_reload_serves_the_handler_in_the_same_process(docker: RealDocker
     engine.reload(process, RestartMode.AUTO, CLOCK, soon())
     engine.verify(Expectation(default="runc"), CLOCK, soon())
     with pytest.raises(EngineTimeoutError, match="still served"):
-        engine.verify(Expectation(absent=(("nvidia", BINARY),)), CLOCK, soon(0.3))
+        engine.verify(Expectation(absent=(("nvidia", BINARY),)), CLOCK, soon(2.0))
 
 
 @pytest.mark.parametrize("text", ["{", '{"default-runtime": "nowhere"}'])
