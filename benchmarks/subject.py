@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import signal
 import subprocess
@@ -109,7 +110,7 @@ class Place:
     def run(self, *arguments: str, **variables: str) -> float:
         """Run the subject to its end; return the seconds it took. Raises RuntimeError."""
         began = time.perf_counter()
-        code = self.start(*arguments, **variables).wait(PATIENCE)
+        code = ended(self.start(*arguments, **variables))
         seconds = time.perf_counter() - began
         if code:
             raise RuntimeError(f"{self.subject.name}: exit code {code}\n{self._log()}")
@@ -132,7 +133,7 @@ class Place:
         """Send SIGTERM; return the seconds until the program has ended."""
         began = time.perf_counter()
         process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
+        ended(process)
         return time.perf_counter() - began
 
     def _is_set_up(self) -> bool:
@@ -143,6 +144,19 @@ class Place:
 
     def _log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")[-2000:]
+
+
+def ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process and return its exit code; Popen.wait looks only every 50 ms."""
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(PATIENCE * 1000):
+            process.kill()
+        return process.wait()
+    finally:
+        os.close(descriptor)
 
 
 def settled(environment: Mapping[str, str]) -> dict[str, str]:
