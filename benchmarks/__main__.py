@@ -1,7 +1,7 @@
 """``make bench``: measures, prints one table, keeps it as JSON.
 
-An aim that is missed is told of and no failure: figures depend on the machine. The exit code is 1 if
-a section could not be measured.
+An aim that is missed is told of and no failure: figures depend on the machine. The exit code is 1
+if a section could not be measured.
 """
 
 from __future__ import annotations
