@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 
 from toolkit import idle, logs, residency
 from toolkit.drift import greeting_of, signatures, watched
-from toolkit.errors import ExitCode, InterruptedBySignalError, ToolkitError
+from toolkit.errors import (
+    ExitCode,
+    InterruptedBySignalError,
+    NotRestoredError,
+    ToolkitError,
+)
 from toolkit.host.clock import Clock, SystemClock, block_termination_signals
 from toolkit.host.lock import Lock
 from toolkit.journal import Record
@@ -222,8 +227,17 @@ class Daemon:
 
     def _revert(self) -> None:
         record = recover(self._node)
-        if record is not None:
+        if record is None:
+            return
+        try:
             Revert(self._node).run(record)
+        except NotRestoredError:
+            raise
+        except ToolkitError as error:
+            raise NotRestoredError(
+                f"the set-up is still in place: {error.message}",
+                f"{error.hint or 'mend that'}, then run `revert` or start again",
+            ) from error
 
     def _take_back_earlier(self) -> None:
         """After a signal in a set-up: what an earlier life left in force goes too."""

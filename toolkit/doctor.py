@@ -228,7 +228,7 @@ def _engine_findings(node: Node, facts: HostFacts) -> Iterator[Finding]:
         yield _problem(
             "CRI", effective.disabled, f"remove it from disabled_plugins in {facts.top_level}"
         )
-    elif effective is not None:
+    elif effective is not None and facts.unreachable is None:
         served = ", ".join(sorted(effective.handlers))
         yield _ok("CRI", f"handlers {served}; default {effective.default}")
     for warning in facts.warnings:

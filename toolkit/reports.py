@@ -50,20 +50,20 @@ def verify(settings: Settings, output: Output) -> ExitCode:
     node = open_node(settings)
     control = node.control(choose_engine(node))
     facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
-    served = _served(facts)
+    answer = _answer(facts)
     missing = _missing(node, facts)
     if output is Output.JSON:
         _print_json(
             {
                 "engine": facts.engine.value,
-                "served": served,
-                "default": None if facts.effective is None else facts.effective.default,
+                "served": _served(answer),
+                "default": None if answer is None else answer.default,
                 "missing": missing,
                 "ok": not missing,
             }
         )
     else:
-        _print_lines([*_served_lines(facts.effective), *(f"missing: {each}" for each in missing)])
+        _print_lines([*_served_lines(answer), *(f"missing: {each}" for each in missing)])
     return ExitCode.FAILED if missing else ExitCode.DONE
 
 
@@ -172,24 +172,33 @@ def _engine_remarks(facts: HostFacts) -> list[str]:
     return lines
 
 
-def _served(facts: HostFacts) -> dict[str, str | None]:
-    if facts.effective is None:
+def _answer(facts: HostFacts) -> EffectiveConfig | None:
+    """Return what the engine says that it serves; what its files say of one that is down is none.
+
+    None where it did not answer.
+    """
+    return facts.effective if facts.unreachable is None else None
+
+
+def _served(answer: EffectiveConfig | None) -> dict[str, str | None]:
+    if answer is None:
         return {}
-    return {name: each.binary_path for name, each in facts.effective.handlers.items()}
+    return {name: each.binary_path for name, each in answer.handlers.items()}
 
 
-def _served_lines(effective: EffectiveConfig | None) -> list[str]:
-    if effective is None:
+def _served_lines(answer: EffectiveConfig | None) -> list[str]:
+    if answer is None:
         return []
     return [
-        f"{name} {handler.binary_path or '-'}{' (default)' if name == effective.default else ''}"
-        for name, handler in sorted(effective.handlers.items())
+        f"{name} {handler.binary_path or '-'}{' (default)' if name == answer.default else ''}"
+        for name, handler in sorted(answer.handlers.items())
     ]
 
 
 def _missing(node: Node, facts: HostFacts) -> list[str]:
     """Return a line for everything wanted that the engine does not serve."""
-    if facts.effective is None:
+    answer = _answer(facts)
+    if answer is None:
         return [facts.unreachable or "the engine could not be asked"]
     chosen = node.settings.engines[facts.engine]
     wanted = desired_handlers(
@@ -197,7 +206,7 @@ def _missing(node: Node, facts: HostFacts) -> list[str]:
     )
     lines = []
     for handler in wanted.handlers:
-        found = facts.effective.handlers.get(handler.name)
+        found = answer.handlers.get(handler.name)
         if found is None:
             lines.append(f"handler {handler.name}: not served")
         elif found.binary_path != handler.binary_path:
@@ -205,8 +214,8 @@ def _missing(node: Node, facts: HostFacts) -> list[str]:
                 f"handler {handler.name}: served with {found.binary_path},"
                 f" not with {handler.binary_path}"
             )
-    if wanted.default is not None and facts.effective.default != wanted.default:
-        lines.append(f"default handler: {facts.effective.default}, not {wanted.default}")
+    if wanted.default is not None and answer.default != wanted.default:
+        lines.append(f"default handler: {answer.default}, not {wanted.default}")
     return lines
 
 
@@ -244,7 +253,8 @@ def _ask(node: Node, record: Record) -> object:
         facts = node.control(record.engine).facts(UninterruptedClock().now() + LOOK_SECONDS)
     except ToolkitError as error:
         return str(error)
-    return _served(facts) if facts.effective is not None else facts.unreachable
+    answer = _answer(facts)
+    return _served(answer) if answer is not None else facts.unreachable
 
 
 def _state(record: Record | None, intent: Record | None, holder: Mapping[str, str] | None) -> str:

@@ -189,9 +189,12 @@ def state_before(record: Record | None, intent: Record) -> Expectation:
 
 
 def without_us(record: Record) -> Expectation:
-    """Return what the engine serves once the record's change is gone."""
+    """Return what the engine serves once the record's change is gone.
+
+    Which handler is the default then is not ours to say: somebody may have chosen a third one.
+    """
     before = set(record.previous_handlers)
     return Expectation(
         absent=tuple(pair for pair in record.handlers if pair not in before),
-        default=record.previous_default,
+        absent_default=None if record.default == record.previous_default else record.default,
     )

@@ -145,6 +145,21 @@ def test_doctor_names_each_check_and_a_problem_with_its_mend(
     assert stopped.returncode == 1
     (line,) = [each for each in stopped.stdout.splitlines() if each.startswith("problem")]
     assert " -> start containerd" in line
+    assert "CRI:" not in stopped.stdout
+
+
+def test_what_the_files_say_is_not_taken_for_the_word_of_an_engine_that_is_down(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    assert installer.run("--no-daemon").returncode == 0
+    containerd.process.hold()
+    containerd.process.kill(signal.SIGKILL)
+    verified = installer.run("verify", "--output=json")
+    assert verified.returncode == 1
+    document = json.loads(verified.stdout)
+    assert (document["served"], document["default"], document["ok"]) == ({}, None, False)
+    state = json.loads(installer.run("status", "--output=json").stdout)
+    assert str(containerd.socket) in state["served"]
 
 
 @pytest.mark.parametrize("command", READERS)

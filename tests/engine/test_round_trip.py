@@ -13,6 +13,7 @@ import pytest
 
 from tests.engine.containerd import RELEASES, ContainerdRelease, RealContainerd
 from tests.engine.program import HANDLERS, Installer, snapshot
+from toolkit.errors import ExitCode
 
 pytestmark = pytest.mark.engine
 
@@ -56,6 +57,15 @@ IMPORTING = b"""\
 version = 2
 imports = ["ETC/admin/*.toml"]
 oom_score = -9
+"""
+WITH_A_DEFAULT = b"""\
+version = 2
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  default_runtime_name = "runc"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.crun]
+    runtime_type = "io.containerd.runc.v2"
 """
 ADMIN = b"""\
 version = 2
@@ -257,6 +267,38 @@ def test_a_different_handler_name_without_the_default_is_served_and_taken_back(
     assert served.handlers["gpu"] == str(installer.install_dir / "toolkit/nvidia-container-runtime")
     assert served.default == "runc"
     assert installer.stop(signal.SIGINT) == 0, installer.log()
+    assert snapshot(containerd.config.parent) == before
+
+
+def test_a_default_that_somebody_else_chose_since_stays_and_the_end_is_no_failure(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    containerd.config.write_bytes(WITH_A_DEFAULT)
+    containerd.start()
+    installer.start("--reconcile-interval=0")
+    installer.wait_ready()
+    now = containerd.config.read_bytes().replace(b'= "nvidia"', b'= "crun"')
+    now = now.replace(b'default_runtime_name = "runc"', b'default_runtime_name = "crun"')
+    containerd.config.write_bytes(now)
+    assert installer.stop() == 0, installer.log()
+    containerd.wait_ready()
+    assert containerd.cri.served().default == "crun"
+    assert containerd.config.read_bytes() == WITH_A_DEFAULT.replace(b'= "runc"', b'= "crun"')
+
+
+def test_a_file_that_nobody_can_read_keeps_the_set_up_and_the_end_says_so(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    containerd.start()
+    before = snapshot(containerd.config.parent)
+    installer.start("--reconcile-interval=0")
+    installer.wait_ready()
+    good = containerd.config.read_bytes()
+    containerd.config.write_bytes(good + b"\n[broken\n")
+    assert installer.stop() == ExitCode.NOT_RESTORED, installer.log()
+    assert f"still in place: {containerd.config}" in installer.log()
+    containerd.config.write_bytes(good)
+    assert installer.run("revert").returncode == 0
     assert snapshot(containerd.config.parent) == before
 
 

@@ -19,12 +19,14 @@ def config(default: str = "nvidia", **binaries: str | None) -> EffectiveConfig:
 
 WANTED = Expectation(served=(("nvidia", BINARY),), default="nvidia")
 GONE = Expectation(absent=(("nvidia", BINARY),), default="runc")
+LEFT = Expectation(absent=(("nvidia", BINARY),), absent_default="nvidia")
 
 
 def test_nothing_is_missing_where_all_is_served() -> None:
     assert shortcomings(WANTED, config(nvidia=BINARY)) == ()
     assert shortcomings(WANTED, config(nvidia=BINARY), frozenset({"nvidia"})) == ()
     assert shortcomings(GONE, config("runc", runc=None)) == ()
+    assert shortcomings(LEFT, config("crun", runc=None)) == ()
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,7 @@ def test_nothing_is_missing_where_all_is_served() -> None:
         (WANTED, config(nvidia=BINARY), frozenset({"runc"}), "not listed as served"),
         (WANTED, config("runc", nvidia=BINARY), None, "the default handler is runc, not nvidia"),
         (GONE, config("runc", nvidia=BINARY), None, f"still served with {BINARY}"),
+        (LEFT, config("nvidia", nvidia=None), None, "the default handler is still nvidia"),
     ],
 )
 def test_each_shortcoming_is_named(

@@ -82,6 +82,8 @@ class Expectation:
     """Handler name and binary path that must not be served any more."""
     default: str | None = None
     """The handler that has to be the default one; None: not looked at."""
+    absent_default: str | None = None
+    """The handler that must not be the default one any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

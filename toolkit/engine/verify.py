@@ -50,6 +50,8 @@ def _left_over(expected: Expectation, served: EffectiveConfig) -> Iterator[str]:
 def _wrong_default(expected: Expectation, served: EffectiveConfig) -> Iterator[str]:
     if expected.default is not None and served.default != expected.default:
         yield f"the default handler is {served.default or 'none'}, not {expected.default}"
+    if expected.absent_default is not None and served.default == expected.absent_default:
+        yield f"the default handler is still {served.default}"
 
 
 def _same(found: str | None, wanted: str) -> bool:
