@@ -20,7 +20,7 @@ from toolkit.journal import BlobMetadata, Record, State
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import Plan
-from toolkit.restore import bring_up, write_file
+from toolkit.restore import Target, bring_up, run_stages, stages_of, write_file
 from toolkit.settings import RestartMode
 from toolkit.staging import check_staged
 from toolkit.undo import settle_payload, undo
@@ -101,9 +101,10 @@ class Transaction:
                 digest=plan.payload.digest[:12],
             )
         installer.write_cdi(self._clock)
+        intent, staged = self._run_stages(plan, intent)
         for change in plan.differing:
             self._clock.check()
-            if self._node.view.read(change.path) != change.now:
+            if self._node.view.read(change.path) not in (change.now, *staged):
                 # Theirs would be swept away, and be in no journal.
                 raise ConcurrentEditError(
                     f"{change.path} was changed by somebody during the set-up", "start it again"
@@ -122,6 +123,31 @@ class Transaction:
         self._control.verify(plan.expected, self._clock, deadline)
         log.step("engine.verified", "the engine serves the handlers", default=plan.expected.default)
         return intent, report
+
+    def _run_stages(self, plan: Plan, intent: Record) -> tuple[Record, tuple[bytes, ...]]:
+        """Let an engine forget what an earlier set-up gave it and this one does not.
+
+        Returns the contents that were written in between.
+        """
+        process = None if plan.facts is None else plan.facts.process
+        if not plan.reload.needed or self._control is None or process is None:
+            return intent, ()
+        files = tuple(each for each in intent.files if each.start != each.ours)
+        targets = tuple(
+            Target(
+                record=each,
+                now=self._node.store.blob(each.start),
+                content=self._node.store.blob(each.ours),
+            )
+            for each in files
+        )
+        default = intent.default or intent.previous_default
+        stages = stages_of(self._node, intent.engine, targets, default)
+        if stages:
+            intent = intent.with_state(State.RELOADING)
+            self._node.store.advance(intent)
+            run_stages(self._node, self._control, process, stages, self._clock)
+        return intent, tuple(content for _, content in stages)
 
     def _tell(self, plan: Plan, process: EngineProcess | None, deadline: float) -> ReloadReport:
         if self._control is None:

@@ -83,7 +83,12 @@ def undo_targets(node: Node, intent: Record) -> tuple[Target, ...]:
         known: tuple[bytes | None, ...] = (ours,)
         if intent.engine is not None:
             stages = node.adapter(intent.engine).revert_stages
-            known = (ours, *stages(ours, start, intent.previous_default))
+            default = intent.default or intent.previous_default
+            known = (
+                ours,
+                *stages(ours, start, intent.previous_default),
+                *stages(start, ours, default),
+            )
         content = start if now in known else merged(each.path, each.format, start, ours, now)
         targets.append(Target(record=each, now=now, content=content))
     return tuple(targets)

@@ -210,6 +210,29 @@ def test_a_second_start_with_nothing_changed_touches_neither_file_nor_engine(
     assert installer.run("revert").returncode == 0
 
 
+def test_a_later_start_with_another_name_and_without_the_default_takes_both_back(
+    dockerd: RealDockerd, installer: Installer
+) -> None:
+    start(dockerd, GIVEN["an empty object"])
+    before, pid = snapshot(dockerd.config.parent), dockerd.process.pid
+    installer.start("--on-exit=keep")
+    installer.wait_ready()
+    assert installer.stop() == 0, installer.log()
+    assert dockerd.info()["DefaultRuntime"] == "nvidia"
+
+    installer.start("--runtime-name=gpu", "--set-as-default=false")
+    installer.wait_ready()
+    served = runtimes(dockerd.info())
+    assert served["gpu"] == installer.binary("nvidia")
+    assert "nvidia" not in served
+    assert dockerd.info()["DefaultRuntime"] == "runc"
+
+    assert installer.stop() == 0, installer.log()
+    assert set(runtimes(dockerd.info())) == {"runc"}
+    assert dockerd.process.pid == pid
+    assert snapshot(dockerd.config.parent) == before
+
+
 def test_a_default_given_as_a_flag_is_refused_before_anything_is_written(
     dockerd: RealDockerd, installer: Installer
 ) -> None:
