@@ -16,7 +16,7 @@ from toolkit.diffs import unified_diff
 from toolkit.doctor import Verdict, examine, given_paths
 from toolkit.drift import drift_of
 from toolkit.engine.facts import HostFacts
-from toolkit.errors import ExitCode, ToolkitError
+from toolkit.errors import ExitCode, JournalError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal import Record, State
 from toolkit.node import Node, choose_engine, open_node
@@ -70,7 +70,10 @@ def verify(settings: Settings, output: Output) -> ExitCode:
 def status(settings: Settings, output: Output) -> ExitCode:
     """Show what is installed, what of it is as we left it, and whether GPU pods can start."""
     node = open_node(settings)
-    document = _status(node)
+    try:
+        document = _status(node)
+    except JournalError as error:
+        document = {"state": f"unknown: {error}"}
     if output is Output.JSON:
         _print_json(document)
         return ExitCode.DONE
