@@ -38,7 +38,7 @@ test-faults: engines node ## faults, signals, cycles and generated documents in 
 bench: venv tools engines node ## the figures that README and CHANGELOG quote
 	$(AS_ROOT) $(PYTHON) -m benchmarks
 
-image: ## the container image
+image: ## the container image, of the files in deploy/image/vendor (others: docs/image.md)
 	docker build --tag nvidia-toolkit-installer .
 
 lock: venv ## requirements.lock anew: the image's dependencies with their hashes
