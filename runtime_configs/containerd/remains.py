@@ -30,7 +30,11 @@ def without_remains(
     table = schema.runtimes(version if isinstance(version, int) else 1)
     changes = changes_of_remains(first, written, now, table, NEEDED)
     gone = {each.path[-1] for each in changes}
-    left = [name for name in _handlers(now, table) if name not in gone]
+    left = [
+        name
+        for name, handler in _handlers(now, table).items()
+        if isinstance(handler, Mapping) and name not in gone
+    ]
     own = _handlers(written, table).get(schema.RUNC)
     implicit = schema.RUNC not in _handlers(first, table)
     if left and implicit and own is not None and schema.RUNC not in left:
