@@ -20,10 +20,10 @@ def changes_of_remains(
     ``needed`` names the keys without any of which an engine refuses or misreads a handler: a value
     that somebody gave inside our table goes with the table.
     """
-    known, made = _handlers(before, table), _handlers(ours, table)
+    known, made = handlers_of(before, table), handlers_of(ours, table)
     return [
         Change(path=(*table, name), value=REMOVE)
-        for name, handler in _handlers(now, table).items()
+        for name, handler in handlers_of(now, table).items()
         if name in made
         and name not in known
         and isinstance(handler, Mapping)
@@ -49,7 +49,8 @@ def without_remains(
     return apply_changes(content, changes, kind, path=path) if changes else content
 
 
-def _handlers(document: Mapping[str, object], table: KeyPath) -> Mapping[str, object]:
+def handlers_of(document: Mapping[str, object], table: KeyPath) -> Mapping[str, object]:
+    """Return the table of handlers, empty where there is none."""
     found = lookup(document, table)
     return found if isinstance(found, Mapping) else {}
 

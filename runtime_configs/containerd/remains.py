@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime_configs.containerd import schema
-from runtime_configs.documents import Change, apply_changes, load, lookup
+from runtime_configs.documents import Change, apply_changes, load
 from runtime_configs.model import Format
-from runtime_configs.remains import changes_of_remains
+from runtime_configs.remains import changes_of_remains, handlers_of
 
 NEEDED = frozenset({"runtime_type"})
 """Without it containerd refuses the handler's pods (``pkg/cri/config``, ValidatePluginConfig)."""
@@ -32,18 +32,13 @@ def without_remains(
     gone = {each.path[-1] for each in changes}
     left = [
         name
-        for name, handler in _handlers(now, table).items()
+        for name, handler in handlers_of(now, table).items()
         if isinstance(handler, Mapping) and name not in gone
     ]
-    own = _handlers(written, table).get(schema.RUNC)
-    implicit = schema.RUNC not in _handlers(first, table)
+    own = handlers_of(written, table).get(schema.RUNC)
+    implicit = schema.RUNC not in handlers_of(first, table)
     if left and implicit and own is not None and schema.RUNC not in left:
         changes.append(Change(path=(*table, schema.RUNC), value=own))
     if not changes:
         return content
     return apply_changes(content, changes, Format.TOML, path=path)
-
-
-def _handlers(document: Mapping[str, object], table: tuple[str, ...]) -> Mapping[str, object]:
-    found = lookup(document, table)
-    return found if isinstance(found, Mapping) else {}
