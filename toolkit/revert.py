@@ -207,13 +207,14 @@ class Revert:
     def _started_with(self, record: Record, path: str) -> bool:
         """Tell whether the engine was told of a file by its arguments, and dies without it.
 
-        Any other file that somebody deleted stays deleted.
+        One that does not run at this moment may be waiting for just that file. Any other file
+        that somebody deleted stays deleted.
         """
         if record.engine is None or not record.reloads:
             return False
         facts = self._facts(self._node.control(record.engine))
         process = None if facts is None else facts.process
-        return process is not None and any(path in each for each in process.arguments)
+        return process is None or any(path in each for each in process.arguments)
 
     def _note(
         self,
