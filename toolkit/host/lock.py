@@ -101,12 +101,12 @@ class Lock:
 
 def _open_locked(path: str, made: list[str]) -> int | None:
     """Open and lock the file; None where it was removed or replaced meanwhile."""
-    _make_directories(os.path.dirname(path), made)
     # Not truncated: until it is locked the file, with the PID in it, is somebody else's.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
+        _make_directories(os.path.dirname(path), made)
         descriptor = os.open(path, flags, 0o644)
-    except FileNotFoundError:
+    except FileNotFoundError:  # a holder that ends removes the directories that it made
         return None
     try:
         _require_regular(descriptor)
