@@ -228,9 +228,12 @@ def _engine_findings(node: Node, facts: HostFacts) -> Iterator[Finding]:
         yield _problem(
             "CRI", effective.disabled, f"remove it from disabled_plugins in {facts.top_level}"
         )
-    elif effective is not None and facts.unreachable is None:
-        served = ", ".join(sorted(effective.handlers))
-        yield _ok("CRI", f"handlers {served}; default {effective.default}")
+    elif facts.served.config is not None:
+        served = facts.served.config
+        yield _ok("CRI", f"handlers {', '.join(sorted(served.handlers))}; default {served.default}")
+    elif facts.served.lack is not None and facts.unreachable is None:
+        lack = facts.served.lack
+        yield _problem("CRI", lack.reason, lack.mend or "see the engine's log")
     for warning in facts.warnings:
         yield Finding(check="settings", verdict=Verdict.WARNING, message=warning)
     driver = kubelet.cgroup_driver(ProcFs(node.root.proc), node.view)

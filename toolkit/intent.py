@@ -42,7 +42,7 @@ def intent_of(
             directories += [each for each in missing if each not in directories]
     facts = plan.facts
     process = None if facts is None else facts.process
-    effective = None if facts is None else facts.effective
+    in_force = None if facts is None else facts.in_force
     payload = node.installer.intent(plan.payload).to_json()
     intent = Record(
         state=State.WRITING,
@@ -57,8 +57,8 @@ def intent_of(
         default=plan.expected.default,
         previous_handlers=plan.previous_handlers,
         previous_default=plan.previous_default,
-        start_handlers=None if effective is None else served(effective),
-        start_default=None if effective is None else effective.default,
+        start_handlers=None if in_force is None else served(in_force),
+        start_default=None if in_force is None else in_force.default,
         reloads=plan.reload.mode is not RestartMode.NONE,
         payload=payload,
         replaced_payload=None if record is None else record.payload,

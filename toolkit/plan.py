@@ -22,7 +22,9 @@ from runtime_configs.model import (
     HostView,
     Role,
 )
+from toolkit.engine.answers import LackKind
 from toolkit.engine.facts import Expectation, HostFacts
+from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineConfigError
 from toolkit.journal import Record, State, digest_of
 from toolkit.payload.installer import PayloadPlan
@@ -219,22 +221,6 @@ def expectation(request: ConfigRequest, record: Record | None) -> Expectation:
     )
 
 
-def served_by(facts: HostFacts, expected: Expectation) -> str | None:
-    """Return None where the live engine serves all that is expected, else what it lacks."""
-    effective = facts.effective
-    if effective is None:
-        return "the engine could not be asked what it serves"
-    for name, binary in expected.served:
-        handler = effective.handlers.get(name)
-        if handler is None:
-            return f'the engine does not serve the handler "{name}"'
-        if handler.binary_path != binary:
-            return f'the engine serves the handler "{name}" with {handler.binary_path}'
-    if expected.default is not None and effective.default != expected.default:
-        return f'the engine\'s default handler is "{effective.default}"'
-    return None
-
-
 def reload_decision(
     facts: HostFacts,
     mode: RestartMode,
@@ -251,9 +237,14 @@ def reload_decision(
         return ReloadDecision(
             needed=False, mode=mode, reason="the engine reads hooks without being told"
         )
-    lacking = served_by(facts, expected)
-    if lacking is not None:
-        return ReloadDecision(needed=True, mode=mode, reason=lacking)
+    lack = facts.served.lack
+    if lack is not None and lack.kind is LackKind.PENDING:
+        # A set-up waits for its word: to start an engine anew that is starting helps nobody.
+        reason = f"nothing differs, and what is served can't be told: {lack.reason}"
+        return ReloadDecision(needed=False, mode=mode, reason=reason)
+    lacking = shortcomings(expected, facts.served)
+    if lacking:
+        return ReloadDecision(needed=True, mode=mode, reason=lacking[0])
     return ReloadDecision(needed=False, mode=mode, reason="nothing differs and all is served")
 
 
@@ -316,12 +307,12 @@ def _previous(
     """Return the engine's handlers and default before us: the journal's word wins."""
     if record is not None and record.engine is facts.engine:
         # A revert that was killed leaves an engine that still serves us, with no file of ours.
-        live = () if facts.effective is None else served(facts.effective)
+        live = () if facts.served.config is None else served(facts.served.config)
         if record.files or set(record.handlers) & set(live):
             return record.previous_handlers, record.previous_default
-    if facts.effective is None:
+    if facts.in_force is None:
         return (), None
-    return served(facts.effective), facts.effective.default
+    return served(facts.in_force), facts.in_force.default
 
 
 def served(effective: EffectiveConfig) -> tuple[tuple[str, str], ...]:

@@ -12,13 +12,14 @@ from dataclasses import replace
 from toolkit import logs
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import Expectation, HostFacts
+from toolkit.engine.verify import shortcomings
 from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.intent import committed
 from toolkit.journal import Record, State, digest_of
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
-from toolkit.plan import bases, served_by
+from toolkit.plan import bases
 from toolkit.restore import Target, after_stages, put_files_back, run_stages, stages_of
 from toolkit.undo import settle_payload, undo
 
@@ -87,7 +88,7 @@ def _complete(node: Node, intent: Record, control: EngineControl | None) -> bool
         return False
     facts = _facts(control)
     expected = Expectation(served=intent.handlers, default=intent.default)
-    return facts is not None and served_by(facts, expected) is None
+    return facts is not None and not shortcomings(expected, facts.served)
 
 
 def _running(control: EngineControl | None) -> EngineControl | None:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 
 from runtime_configs.model import EffectiveConfig
-from toolkit import ready
 from toolkit.diffs import unified_diff
 from toolkit.doctor import Verdict, examine, given_paths
-from toolkit.drift import drift_of
 from toolkit.engine.facts import HostFacts
-from toolkit.errors import ExitCode, JournalError, ToolkitError
+from toolkit.errors import ExitCode, JournalError
 from toolkit.host.clock import UninterruptedClock
-from toolkit.journal import Record, State
-from toolkit.node import Node, choose_engine, open_node
-from toolkit.payload.installer import PayloadRecord
+from toolkit.node import Node, open_node
 from toolkit.plan import FileChange, Plan
 from toolkit.revert import RevertReport
 from toolkit.settings import Output, Settings
-from toolkit.setup import LOOK_SECONDS, make_plan
-from toolkit.wanted import desired_handlers
+from toolkit.setup import make_plan
+from toolkit.status import ask, binaries, status_of
 
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m", "#": "\033[2m"}
 _PLAIN = "\033[0m"
@@ -47,31 +41,28 @@ def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> Exit
 
 def verify(settings: Settings, output: Output) -> ExitCode:
     """Ask the engine which handlers it serves; DONE where all wanted ones are among them."""
-    node = open_node(settings)
-    control = node.control(choose_engine(node))
-    facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
-    answer = _answer(facts)
-    missing = _missing(node, facts)
+    found = ask(open_node(settings))
+    answer = found.answer
     if output is Output.JSON:
         _print_json(
             {
-                "engine": facts.engine.value,
-                "served": _served(answer),
+                "engine": None if found.engine is None else found.engine.value,
+                "served": binaries(answer),
                 "default": None if answer is None else answer.default,
-                "missing": missing,
-                "ok": not missing,
+                "missing": list(found.missing),
+                "ok": not found.missing,
             }
         )
     else:
-        _print_lines([*_served_lines(answer), *(f"missing: {each}" for each in missing)])
-    return ExitCode.FAILED if missing else ExitCode.DONE
+        _print_lines([*_served_lines(answer), *(f"missing: {each}" for each in found.missing)])
+    return ExitCode.FAILED if found.missing else ExitCode.DONE
 
 
 def status(settings: Settings, output: Output) -> ExitCode:
     """Show what is installed, what of it is as we left it, and whether GPU pods can start."""
     node = open_node(settings)
     try:
-        document = _status(node)
+        document = status_of(node)
     except JournalError as error:
         document = {"state": f"unknown: {error}"}
     if output is Output.JSON:
@@ -175,20 +166,6 @@ def _engine_remarks(facts: HostFacts) -> list[str]:
     return lines
 
 
-def _answer(facts: HostFacts) -> EffectiveConfig | None:
-    """Return what the engine says that it serves; what its files say of one that is down is none.
-
-    None where it did not answer.
-    """
-    return facts.effective if facts.unreachable is None else None
-
-
-def _served(answer: EffectiveConfig | None) -> dict[str, str | None]:
-    if answer is None:
-        return {}
-    return {name: each.binary_path for name, each in answer.handlers.items()}
-
-
 def _served_lines(answer: EffectiveConfig | None) -> list[str]:
     if answer is None:
         return []
@@ -196,105 +173,6 @@ def _served_lines(answer: EffectiveConfig | None) -> list[str]:
         f"{name} {handler.binary_path or '-'}{' (default)' if name == answer.default else ''}"
         for name, handler in sorted(answer.handlers.items())
     ]
-
-
-def _missing(node: Node, facts: HostFacts) -> list[str]:
-    """Return a line for everything wanted that the engine does not serve."""
-    answer = _answer(facts)
-    if answer is None:
-        return [facts.unreachable or "the engine could not be asked"]
-    chosen = node.settings.engines[facts.engine]
-    wanted = desired_handlers(
-        facts.engine, chosen, posixpath.join(node.store.install_dir, "toolkit")
-    )
-    lines = []
-    for handler in wanted.handlers:
-        found = answer.handlers.get(handler.name)
-        if found is None:
-            lines.append(f"handler {handler.name}: not served")
-        elif found.binary_path != handler.binary_path:
-            lines.append(
-                f"handler {handler.name}: served with {found.binary_path},"
-                f" not with {handler.binary_path}"
-            )
-    if wanted.default is not None and answer.default != wanted.default:
-        lines.append(f"default handler: {answer.default}, not {wanted.default}")
-    return lines
-
-
-def _status(node: Node) -> dict[str, object]:
-    record, intent = node.store.load(), node.store.load_intent()
-    holder = _holder(node)
-    document: dict[str, object] = {
-        "state": _state(record, intent, holder),
-        "pid": None if holder is None else int(holder["pid"]),
-        "ready": holder is not None,
-        "mode": _mode(node),
-        "driver": "loaded" if _driver_loaded(node) else "not loaded: wrappers run the engine's own",
-    }
-    if record is None:
-        return document
-    document["engine"] = None if record.engine is None else record.engine.value
-    document["handlers"] = dict(record.handlers)
-    document["default"] = record.default
-    document["files"] = {each.path: drift_of(node, each).value for each in record.files}
-    if record.payload is not None:
-        kept = PayloadRecord.from_json(record.payload)
-        document["payload"] = {
-            "directory": posixpath.join(kept.install_dir, "toolkit"),
-            "digest": kept.digest,
-            "intact": node.installer.installed() == kept.digest,
-        }
-    document["served"] = _ask(node, record)
-    return document
-
-
-def _ask(node: Node, record: Record) -> object:
-    if record.engine is None:
-        return None
-    try:
-        facts = node.control(record.engine).facts(UninterruptedClock().now() + LOOK_SECONDS)
-    except ToolkitError as error:
-        return str(error)
-    answer = _answer(facts)
-    return _served(answer) if answer is not None else facts.unreachable
-
-
-def _state(record: Record | None, intent: Record | None, holder: Mapping[str, str] | None) -> str:
-    if intent is not None:
-        return "a set-up is under way or was interrupted"
-    if record is None:
-        return "not set up"
-    if record.state is not State.COMMITTED:
-        return record.state.value
-    return "ready" if holder is not None else "set up, not verified at present"
-
-
-def _mode(node: Node) -> str:
-    if node.settings.nri.enabled:
-        return "NRI plugin: no engine config is touched"
-    if node.settings.lifecycle.no_runtime_config:
-        return "files only: no engine config is touched"
-    return "engine config"
-
-
-def _holder(node: Node) -> dict[str, str] | None:
-    """Return what the ready file says of a daemon that still lives, else None."""
-    content = node.view.read(node.root.host_path(node.settings.lifecycle.ready_file))
-    if content is None:
-        return None
-    found = dict(line.split("=", 1) for line in content.decode().splitlines() if "=" in line)
-    if found.get("boot_id") != ready.boot_id():
-        return None
-    try:
-        same = ready.start_time_of(found.get("pid", "")) == found.get("start_time")
-    except OSError:
-        return None
-    return found if same else None
-
-
-def _driver_loaded(node: Node) -> bool:
-    return Path(posixpath.join(node.root.proc, "driver/nvidia")).is_dir()
 
 
 def _shown(value: object) -> str:

@@ -183,11 +183,10 @@ class Revert:
 
     def _still_serves(self, facts: HostFacts, record: Record) -> bool:
         """Return whether the engine has our change in force though its files hold none of it."""
-        if facts.effective is None or facts.engine is EngineName.DOCKER:
+        answer = facts.served.config
+        if answer is None or facts.engine is EngineName.DOCKER:
             return False
-        served = {
-            (name, handler.binary_path or "") for name, handler in facts.effective.handlers.items()
-        }
+        served = {(name, handler.binary_path or "") for name, handler in answer.handlers.items()}
         return bool(served & set(without_us(record).absent))
 
     def _targets(self, record: Record) -> tuple[Target, ...]:
@@ -300,12 +299,14 @@ class Revert:
             facts = control.facts(self._clock.now() + ASKING_SECONDS)
             if facts.effective is None:
                 return HoldReport(holding=Holding.CANNOT_TELL, reason=str(facts.unreachable))
-            named = [
+            # One that was not told of its files, which hold nothing of ours, may still serve it.
+            named = dict.fromkeys(
                 f'(the engine\'s own handler "{name}")'
-                for name, handler in facts.effective.handlers.items()
+                for config in (facts.effective, facts.served.config)
+                for name, handler in ({} if config is None else config.handlers).items()
                 if (handler.binary_path or "").startswith(f"{directory}/")
-            ]
-            if named and record.reloads:
+            )
+            if named and record.engine is not None:
                 return HoldReport(holding=Holding.HELD, containers=tuple(named))
             return control.held(directory)
         except ToolkitError as error:

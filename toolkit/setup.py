@@ -5,8 +5,10 @@ from __future__ import annotations
 import posixpath
 from dataclasses import dataclass, replace
 
+from runtime_configs.model import EngineName
 from toolkit import logs
 from toolkit.diffs import redacted_diff
+from toolkit.engine.answers import Lack, LackKind
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import HostFacts
 from toolkit.errors import ConcurrentEditError, EngineConfigError, EngineTimeoutError
@@ -84,29 +86,45 @@ def touches_no_engine(settings: Settings) -> bool:
 
 
 def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -> HostFacts:
-    """Return the engine's facts, once it answers."""
-    mode = node.settings.engines[control.name].restart_mode
-    end = clock.now() + patience
-    waiting = False
+    """Return the engine's facts, once it answers and says what it serves.
+
+    ``patience`` is for one that does not answer; one that does is given the time that it has to
+    come back with the handlers.
+    """
+    settings = node.settings
+    none = settings.engines[control.name].restart_mode is RestartMode.NONE
+    began, waiting = clock.now(), False
     while True:
-        facts = control.facts(min(end, clock.now() + LOOK_SECONDS))
-        if facts.unreachable is None or mode is RestartMode.NONE:
+        facts = control.facts(clock.now() + LOOK_SECONDS)
+        lack = facts.served.lack
+        if none or lack is None or lack.kind is not LackKind.PENDING:
             return facts
-        if clock.now() >= end:
-            raise EngineTimeoutError(
-                f"{control.name} can't be reached at {facts.socket}: {facts.unreachable}",
-                f"start it, or name its socket with --socket or {control.name.upper()}_SOCKET",
-            )
+        absent = facts.unreachable is not None
+        limit = patience if absent else settings.lifecycle.verify_timeout
+        if clock.now() >= began + limit:
+            raise _no_word(control.name, facts, lack)
         if not waiting:
             waiting = True
             log.warning(
                 "engine.awaited",
                 f"{control.name} does not answer yet",
                 socket=facts.socket,
-                reason=facts.unreachable,
-                up_to_seconds=patience,
+                reason=lack.reason,
+                up_to_seconds=limit,
             )
         clock.sleep(POLL_SECONDS)
+
+
+def _no_word(name: EngineName, facts: HostFacts, lack: Lack) -> EngineTimeoutError:
+    if facts.unreachable is None:
+        return EngineTimeoutError(
+            f"{name} at {facts.socket} does not say what it serves: {lack.reason}",
+            "see the engine's log",
+        )
+    return EngineTimeoutError(
+        f"{name} can't be reached at {facts.socket}: {lack.reason}",
+        f"start it, or name its socket with --socket or {name.upper()}_SOCKET",
+    )
 
 
 def set_up(

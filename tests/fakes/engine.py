@@ -20,6 +20,7 @@ from runtime_configs.model import (
     HostView,
     Version,
 )
+from toolkit.engine.answers import LackKind, Served
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
@@ -111,13 +112,14 @@ class FakeEngine:
             engine=self.name,
             socket=self.socket,
             process=self._process() if self.running else None,
-            unreachable=None if self.effective is not None else self.problem or "it is not running",
+            unreachable=None if self.running else "it is not running",
             version=self.version,
             version_source=Source.LIVE,
             top_level=self.top_level,
             drop_in=self.drop_in,
-            effective=self.effective,
-            effective_source=Source.LIVE,
+            effective=self.effective or self._dumped(),
+            effective_source=Source.LIVE if self.effective is not None else Source.COMMAND,
+            served=self._served(),
             executable=BINARY,
             distribution="plain",
             placement=Placement.PLAIN,
@@ -158,7 +160,7 @@ class FakeEngine:
             raise EngineRejectedError(f"containerd: its CRI plugin failed: {self.problem}")
         if self.effective is None:
             raise EngineTimeoutError("containerd does not answer")
-        missing = shortcomings(expected, self.effective)
+        missing = shortcomings(expected, self._served())
         if missing:
             raise EngineTimeoutError(f"containerd serves something else: {'; '.join(missing)}")
 
@@ -181,6 +183,21 @@ class FakeEngine:
             return CommandResult(status=0, output=self._dump(path), errors="")
         except CannotLoadError as error:
             return CommandResult(status=1, output=b"", errors=str(error))
+
+    # What it says
+
+    def _served(self) -> Served:
+        if self.effective is not None:
+            return Served(config=self.effective)
+        if self.problem is None:
+            return Served.nothing("it is not running")
+        return Served.nothing(f"its CRI plugin failed: {self.problem}", LackKind.FAILED)
+
+    def _dumped(self) -> EffectiveConfig | None:
+        try:
+            return self.loaded(self.top_level)
+        except CannotLoadError:
+            return None
 
     # How it reads its files
 

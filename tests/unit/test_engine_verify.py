@@ -3,18 +3,22 @@ from __future__ import annotations
 import pytest
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
+from toolkit.engine.answers import LackKind, Served
 from toolkit.engine.facts import Expectation
 from toolkit.engine.verify import shortcomings
 
 BINARY = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
 
 
-def config(default: str = "nvidia", **binaries: str | None) -> EffectiveConfig:
+def config(
+    default: str = "nvidia", listed: frozenset[str] | None = None, **binaries: str | None
+) -> Served:
     handlers = {
         name: ServedHandler(name=name, binary_path=path, runtime_type=None, table={})
         for name, path in binaries.items()
     }
-    return EffectiveConfig(handlers=handlers, default=default, raw={})
+    effective = EffectiveConfig(handlers=handlers, default=default, raw={})
+    return Served(config=effective, listed=listed)
 
 
 WANTED = Expectation(served=(("nvidia", BINARY),), default="nvidia")
@@ -24,29 +28,45 @@ LEFT = Expectation(absent=(("nvidia", BINARY),), absent_default="nvidia")
 
 def test_nothing_is_missing_where_all_is_served() -> None:
     assert shortcomings(WANTED, config(nvidia=BINARY)) == ()
-    assert shortcomings(WANTED, config(nvidia=BINARY), frozenset({"nvidia"})) == ()
+    assert shortcomings(WANTED, config(nvidia=BINARY, listed=frozenset({"nvidia"}))) == ()
     assert shortcomings(GONE, config("runc", runc=None)) == ()
     assert shortcomings(LEFT, config("crun", runc=None)) == ()
 
 
 @pytest.mark.parametrize(
-    ("expected", "served", "listed", "said"),
+    ("expected", "served", "said"),
     [
-        (WANTED, config(runc=None), None, "handler nvidia is not served"),
-        (WANTED, config(nvidia="/opt/other"), None, f"handler nvidia has /opt/other, not {BINARY}"),
-        (WANTED, config(nvidia=None), None, "has no binary of its own"),
-        (WANTED, config(nvidia=BINARY), frozenset({"runc"}), "not listed as served"),
-        (WANTED, config("runc", nvidia=BINARY), None, "the default handler is runc, not nvidia"),
-        (GONE, config("runc", nvidia=BINARY), None, f"still served with {BINARY}"),
-        (LEFT, config("nvidia", nvidia=None), None, "the default handler is still nvidia"),
+        (WANTED, config(runc=None), "handler nvidia is not served"),
+        (WANTED, config(nvidia="/opt/other"), f"handler nvidia has /opt/other, not {BINARY}"),
+        (WANTED, config(nvidia=None), "has no binary of its own"),
+        (WANTED, config(nvidia=BINARY, listed=frozenset({"runc"})), "not listed as served"),
+        (WANTED, config("runc", nvidia=BINARY), "the default handler is runc, not nvidia"),
+        (GONE, config("runc", nvidia=BINARY), f"still served with {BINARY}"),
+        (LEFT, config("nvidia", nvidia=None), "the default handler is still nvidia"),
     ],
 )
-def test_each_shortcoming_is_named(
-    expected: Expectation, served: EffectiveConfig, listed: frozenset[str] | None, said: str
-) -> None:
-    (line,) = shortcomings(expected, served, listed)
+def test_each_shortcoming_is_named(expected: Expectation, served: Served, said: str) -> None:
+    (line,) = shortcomings(expected, served)
     assert said in line
 
 
 def test_a_handler_of_that_name_with_another_binary_is_not_ours_and_may_stay() -> None:
     assert shortcomings(GONE, config("runc", nvidia="/usr/bin/nvidia-container-runtime")) == ()
+
+
+@pytest.mark.parametrize("kind", LackKind)
+def test_an_engine_that_serves_nothing_is_told_with_its_reason(kind: LackKind) -> None:
+    assert shortcomings(WANTED, Served.nothing("its plugin is gone", kind)) == (
+        "its plugin is gone",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "clean"),
+    [(LackKind.PENDING, False), (LackKind.FAILED, False), (LackKind.DISABLED, True)],
+)
+def test_an_engine_that_is_told_to_serve_no_pods_serves_nothing_of_ours_either(
+    kind: LackKind, *, clean: bool
+) -> None:
+    gone = Expectation(absent=(("nvidia", BINARY),), absent_default="nvidia")
+    assert (shortcomings(gone, Served.nothing("no CRI", kind)) == ()) is clean

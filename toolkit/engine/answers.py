@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from runtime_configs.model import EffectiveConfig
+
+
+class LackKind(StrEnum):
+    """Whether an engine that serves nothing may come to serve something by itself."""
+
+    PENDING = "pending"
+    """It is not asked, not up, or still starting."""
+    FAILED = "failed"
+    """It runs and can't serve: only another start can mend it."""
+    DISABLED = "disabled"
+    """It runs and is told not to serve pods."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lack:
+    """Why an engine serves no handler at the moment."""
+
+    reason: str
+    kind: LackKind = LackKind.PENDING
+    mend: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,13 +35,23 @@ class LiveAnswer:
     version: str | None = None
     config: bytes | None = None
     """In the form that the engine's adapter decodes."""
+    listed: frozenset[str] | None = None
+    """Handler names that the engine lists beside its config, where it does."""
+    lack: Lack | None = None
+    """Why it serves nothing, though it answered; it may tell its config all the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What is served at the moment, or why that can't be told yet."""
+    """What the engine itself says that it serves, never what its files say; or why nothing."""
 
-    config: EffectiveConfig | None
+    config: EffectiveConfig | None = None
     listed: frozenset[str] | None = None
     """Handler names that the engine lists beside its config, where it does."""
-    pending: str = ""
+    lack: Lack | None = None
+    """Set where ``config`` is None, and only there."""
+
+    @classmethod
+    def nothing(cls, reason: str, kind: LackKind = LackKind.PENDING, mend: str = "") -> Served:
+        """Return the answer of an engine that serves no handler."""
+        return cls(lack=Lack(reason=reason, kind=kind, mend=mend))

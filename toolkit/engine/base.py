@@ -12,7 +12,7 @@ from functools import cached_property
 from runtime_configs.distros import DISTRIBUTIONS, Place, Sighting, identify
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
 from toolkit.engine import kubelet, peer, sources, wait
-from toolkit.engine.answers import LiveAnswer, Served
+from toolkit.engine.answers import Lack, LackKind, LiveAnswer, Served
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
@@ -90,15 +90,11 @@ class BaseControl(ABC):
 
     @abstractmethod
     def _ask(self, access: str, deadline: float) -> LiveAnswer:
-        """Ask the running daemon. Raises ToolkitError where it does not answer."""
+        """Ask the running daemon what it is and serves. Raises ToolkitError without an answer."""
 
     @abstractmethod
     def _answers(self, deadline: float) -> bool:
         """Whether the engine answers its API; one that never will counts as answering."""
-
-    @abstractmethod
-    def _served(self, deadline: float) -> Served:
-        """Ask what is served. Raises EngineRejectedError where waiting won't mend it."""
 
     @abstractmethod
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
@@ -133,9 +129,22 @@ class BaseControl(ABC):
                 live = self._ask(located.access, deadline)
             except ToolkitError as error:
                 unreachable = f"{self.name} on {self._socket} does not answer: {error.message}"
-        return self._assemble(located, live, unreachable)
+        served = self._heard(live) if unreachable is None else Served.nothing(unreachable)
+        return self._assemble(located, live, served, unreachable)
 
-    def _assemble(self, located: Located, live: LiveAnswer, unreachable: str | None) -> HostFacts:
+    def _heard(self, live: LiveAnswer) -> Served:
+        """Return what the daemon says that it serves."""
+        if live.lack is not None or live.config is None:
+            return Served(lack=live.lack or Lack(reason=f"{self.name} says nothing of its config"))
+        try:
+            return Served(config=self._decode(live.config), listed=live.listed)
+        except ConfigError as error:
+            reason = f"what {self.name} says of its config can't be read: {error}"
+            return Served.nothing(reason, LackKind.FAILED)
+
+    def _assemble(
+        self, located: Located, live: LiveAnswer, served: Served, unreachable: str | None
+    ) -> HostFacts:
         process = located.process
         executable = self._executable(process)
         version, version_source = self._version(live, executable)
@@ -162,6 +171,7 @@ class BaseControl(ABC):
             drop_in=place.drop_in,
             effective=read.config,
             effective_source=read.source,
+            served=served,
             executable=executable,
             distribution=place.distribution.name,
             placement=place.placement,
@@ -248,6 +258,12 @@ class BaseControl(ABC):
         host = self._host
         return Restarter(self.name, host.signaller, host.services, watch, answers)
 
+    def _served(self, deadline: float) -> Served:
+        try:
+            return self._heard(self._ask(self._access, deadline))
+        except ToolkitError as error:
+            return Served.nothing(error.message)
+
     def verify(self, expected: Expectation, clock: Clock, deadline: float) -> None:
         """Wait until the engine serves what is expected."""
         missing: tuple[str, ...] = ()
@@ -256,12 +272,9 @@ class BaseControl(ABC):
             nonlocal missing
             clock.check()
             served = self._served(min(deadline, time.monotonic() + _ONE_CALL))
-            if served.config is None:
-                missing = (served.pending,)
-            else:
-                missing = shortcomings(expected, served.config, served.listed)
-                if served.config.disabled and expected.served:
-                    raise EngineRejectedError(f"{self.name} on {self._socket}: {missing[0]}")
+            missing = shortcomings(expected, served)
+            if missing and served.lack is not None and served.lack.kind is not LackKind.PENDING:
+                raise EngineRejectedError(served.lack.reason, served.lack.mend)
             return True if not missing else None
 
         if wait.until(look, clock, deadline) is None:

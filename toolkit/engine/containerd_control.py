@@ -9,7 +9,7 @@ import time
 
 from runtime_configs.distros import Place
 from runtime_configs.model import EngineName
-from toolkit.engine.answers import LiveAnswer, Served
+from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.base import BaseControl
 from toolkit.engine.daemon_arguments import path_option
 from toolkit.engine.facts import Holding, HoldReport
@@ -59,11 +59,6 @@ class ContainerdControl(BaseControl):
         from toolkit.engine import containerd_api
 
         return containerd_api.answers(self._access, deadline)
-
-    def _served(self, deadline: float) -> Served:
-        from toolkit.engine import containerd_api
-
-        return containerd_api.served(self._access, self._socket, self._decode, deadline)
 
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
         return path_option(arguments, "--config", "-config", "-c")

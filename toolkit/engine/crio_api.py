@@ -6,33 +6,41 @@ Loads grpc: imported when needed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 
-from runtime_configs.model import ConfigError, EffectiveConfig
-from toolkit.engine.answers import LiveAnswer, Served
+from toolkit.engine.answers import Lack, LiveAnswer
 from toolkit.engine.cri_client import CriClient, Sandbox
 from toolkit.engine.http_unix import UnixConnection, get
 from toolkit.engine.rpc import Connection, RpcError
-from toolkit.errors import EngineNotFoundError, EngineRejectedError, ToolkitError
+from toolkit.errors import EngineNotFoundError, EngineRejectedError
 
 _HANDLER = "io.kubernetes.cri-o.RuntimeHandler"
 
 
 def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
-    """Ask the version and the effective config; ``socket`` is the host's name of ``access``."""
+    """Ask the version and what is served; ``socket`` is the host's name of ``access``.
+
+    Raises EngineNotFoundError where something else than CRI-O answers, else RpcError.
+    """
     with Connection(access, deadline) as connection:
+        cri = CriClient(connection)
         try:
-            name, version = CriClient(connection).version()
+            name, version = cri.version()
         except RpcError as error:
             if not error.unimplemented:
                 raise
             raise EngineNotFoundError(
                 f"{socket} does not answer the CRI", "check --runtime and --socket"
             ) from error
-    if name != "cri-o":
-        raise EngineNotFoundError(f"{socket} is {name}'s", "check --runtime and --socket")
-    return LiveAnswer(version=version, config=config(access, socket, deadline))
+        if name != "cri-o":
+            raise EngineNotFoundError(f"{socket} is {name}'s", "check --runtime and --socket")
+        status = cri.status()
+    return LiveAnswer(
+        version=version,
+        config=config(access, socket, deadline),
+        listed=status.handlers,
+        lack=None if status.ready else Lack(reason=f"the runtime is not ready: {status.reason}"),
+    )
 
 
 def config(access: str, socket: str, deadline: float) -> bytes:
@@ -51,24 +59,6 @@ def answers(access: str, deadline: float) -> bool:
             return CriClient(connection).status().ready
         except RpcError:
             return False
-
-
-def served(
-    access: str, socket: str, decode: Callable[[bytes], EffectiveConfig], deadline: float
-) -> Served:
-    """Ask which handlers are served. Raises EngineRejectedError where waiting won't mend it."""
-    try:
-        with Connection(access, deadline) as connection:
-            status = CriClient(connection).status()
-        text = config(access, socket, deadline)
-    except ToolkitError as error:
-        return Served(config=None, pending=error.message)
-    if not status.ready:
-        return Served(config=None, pending=f"the runtime is not ready: {status.reason}")
-    try:
-        return Served(config=decode(text), listed=status.handlers)
-    except ConfigError as error:
-        raise EngineRejectedError(f"CRI-O's config can't be read: {error}") from error
 
 
 def sandboxes(access: str, deadline: float) -> tuple[Sandbox, ...]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from runtime_configs.distros import Place
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, Version
-from toolkit.engine.answers import LiveAnswer, Served
+from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.base import BaseControl
 from toolkit.engine.daemon_arguments import path_option
 from toolkit.engine.facts import EngineProcess, Holding, HoldReport
@@ -70,11 +70,6 @@ class CrioControl(BaseControl):
         from toolkit.engine import crio_api
 
         return crio_api.answers(self._access, deadline)
-
-    def _served(self, deadline: float) -> Served:
-        from toolkit.engine import crio_api
-
-        return crio_api.served(self._access, self._socket, self._decode, deadline)
 
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
         return path_option(arguments, "--config", "-c")

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from runtime_configs.distros import Place
-from runtime_configs.model import ConfigError, EffectiveConfig, EngineName
-from toolkit.engine.answers import LiveAnswer, Served
+from runtime_configs.model import EffectiveConfig, EngineName
+from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.daemon_arguments import path_option
 from toolkit.engine.docker_client import DockerClient, DockerInfo, ReloadEvents
@@ -99,17 +99,6 @@ class DockerControl(BaseControl):
         except ToolkitError:
             return False
         return True
-
-    def _served(self, deadline: float) -> Served:
-        try:
-            with self._client(deadline) as client:
-                info = self._remember(client.info())
-        except ToolkitError as error:
-            return Served(config=None, pending=error.message)
-        try:
-            return Served(config=self._decode(info.body))
-        except ConfigError as error:
-            raise EngineRejectedError(f"dockerd's /info can't be read: {error}") from error
 
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
         return path_option(arguments, "--config-file")

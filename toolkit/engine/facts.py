@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from runtime_configs.adapter import Placement
 from runtime_configs.model import EffectiveConfig, EngineName, Version
+from toolkit.engine.answers import Served
 
 
 class Source(StrEnum):
@@ -59,7 +60,9 @@ class HostFacts:
     top_level: str
     drop_in: str | None
     effective: EffectiveConfig | None
+    """What the handlers take their options from: the first config source that works."""
     effective_source: Source | None
+    served: Served
     executable: str | None
     """The engine's binary for its dump command: the running daemon's own, or the declared one."""
     distribution: str
@@ -70,6 +73,11 @@ class HostFacts:
     """Declared values that contradict the live daemon, each naming both."""
     refused: str | None = None
     """Why nothing can be set up on this distribution, and what to do instead."""
+
+    @property
+    def in_force(self) -> EffectiveConfig | None:
+        """What the engine serves, else what its files would make it serve."""
+        return self.served.config or self.effective
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,29 +6,34 @@ import posixpath
 from collections.abc import Iterator
 
 from runtime_configs.model import EffectiveConfig
+from toolkit.engine.answers import Lack, LackKind, Served
 from toolkit.engine.facts import Expectation
 
 
-def shortcomings(
-    expected: Expectation, served: EffectiveConfig, listed: frozenset[str] | None = None
-) -> tuple[str, ...]:
-    """Name each expectation that is not met, one line each; empty where all are.
-
-    ``listed`` are the handler names that the engine lists beside its config, where it does.
-    """
+def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:
+    """Name each expectation that is not met, one line each; empty where all are."""
+    if served.config is None:
+        return () if _nothing_is_right(expected, served.lack) else (_reason(served.lack),)
     return (
-        *_missing(expected, served, listed),
-        *_left_over(expected, served),
-        *_wrong_default(expected, served),
+        *_missing(expected, served.config, served.listed),
+        *_left_over(expected, served.config),
+        *_wrong_default(expected, served.config),
     )
+
+
+def _nothing_is_right(expected: Expectation, lack: Lack | None) -> bool:
+    """Tell whether serving no pods at all is all that is expected: an engine told not to."""
+    wanted = bool(expected.served) or expected.default is not None
+    return not wanted and lack is not None and lack.kind is LackKind.DISABLED
+
+
+def _reason(lack: Lack | None) -> str:
+    return "it says nothing" if lack is None else lack.reason
 
 
 def _missing(
     expected: Expectation, served: EffectiveConfig, listed: frozenset[str] | None
 ) -> Iterator[str]:
-    if expected.served and served.disabled:
-        yield f"no handler is served: {served.disabled}"
-        return
     for name, binary in expected.served:
         handler = served.handlers.get(name)
         if handler is None:

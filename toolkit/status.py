@@ -1,0 +1,129 @@
+"""What is set up on this node, and what its engine serves: asked for, never changed."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime_configs.model import EffectiveConfig, EngineName
+from toolkit import ready
+from toolkit.drift import drift_of
+from toolkit.engine.verify import shortcomings
+from toolkit.errors import ToolkitError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.journal import Record, State
+from toolkit.node import Node, choose_engine
+from toolkit.payload.installer import PayloadRecord
+from toolkit.plan import expectation
+from toolkit.setup import LOOK_SECONDS
+from toolkit.wanted import config_request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the engine says, held against what the settings want of it."""
+
+    engine: EngineName | None
+    """None in NRI mode: no engine is asked, as no handler is wanted."""
+    answer: EffectiveConfig | None
+    missing: tuple[str, ...]
+
+
+def ask(node: Node) -> Answer:
+    """Ask the engine which handlers it serves. Raises ToolkitError where none can be chosen."""
+    if node.settings.nri.enabled:
+        return Answer(engine=None, answer=None, missing=())
+    facts = node.control(choose_engine(node)).facts(UninterruptedClock().now() + LOOK_SECONDS)
+    request = config_request(
+        node.settings, facts, posixpath.join(node.store.install_dir, "toolkit")
+    )
+    return Answer(
+        engine=facts.engine,
+        answer=facts.served.config,
+        missing=shortcomings(expectation(request, None), facts.served),
+    )
+
+
+def binaries(answer: EffectiveConfig | None) -> dict[str, str | None]:
+    """Return the handlers' names and binaries; what the files of one that is down say is none."""
+    if answer is None:
+        return {}
+    return {name: each.binary_path for name, each in answer.handlers.items()}
+
+
+def status_of(node: Node) -> dict[str, object]:
+    """Return what is set up and whether it is as it was left. Raises JournalError."""
+    record, intent = node.store.load(), node.store.load_intent()
+    holder = _holder(node)
+    document: dict[str, object] = {
+        "state": _state(record, intent, holder),
+        "pid": None if holder is None else int(holder["pid"]),
+        "ready": holder is not None,
+        "mode": _mode(node),
+        "driver": "loaded" if _driver_loaded(node) else "not loaded: wrappers run the engine's own",
+    }
+    if record is None:
+        return document
+    document["engine"] = None if record.engine is None else record.engine.value
+    document["handlers"] = dict(record.handlers)
+    document["default"] = record.default
+    document["files"] = {each.path: drift_of(node, each).value for each in record.files}
+    if record.payload is not None:
+        kept = PayloadRecord.from_json(record.payload)
+        document["payload"] = {
+            "directory": posixpath.join(kept.install_dir, "toolkit"),
+            "digest": kept.digest,
+            "intact": node.installer.installed() == kept.digest,
+        }
+    document["served"] = _served(node, record)
+    return document
+
+
+def _served(node: Node, record: Record) -> object:
+    if record.engine is None:
+        return None
+    try:
+        facts = node.control(record.engine).facts(UninterruptedClock().now() + LOOK_SECONDS)
+    except ToolkitError as error:
+        return str(error)
+    served = facts.served
+    return binaries(served.config) if served.lack is None else served.lack.reason
+
+
+def _state(record: Record | None, intent: Record | None, holder: Mapping[str, str] | None) -> str:
+    if intent is not None:
+        return "a set-up is under way or was interrupted"
+    if record is None:
+        return "not set up"
+    if record.state is not State.COMMITTED:
+        return record.state.value
+    return "ready" if holder is not None else "set up, not verified at present"
+
+
+def _mode(node: Node) -> str:
+    if node.settings.nri.enabled:
+        return "NRI plugin: no engine config is touched"
+    if node.settings.lifecycle.no_runtime_config:
+        return "files only: no engine config is touched"
+    return "engine config"
+
+
+def _holder(node: Node) -> dict[str, str] | None:
+    """Return what the ready file says of a daemon that still lives, else None."""
+    content = node.view.read(node.root.host_path(node.settings.lifecycle.ready_file))
+    if content is None:
+        return None
+    found = dict(line.split("=", 1) for line in content.decode().splitlines() if "=" in line)
+    if found.get("boot_id") != ready.boot_id():
+        return None
+    try:
+        same = ready.start_time_of(found.get("pid", "")) == found.get("start_time")
+    except OSError:
+        return None
+    return found if same else None
+
+
+def _driver_loaded(node: Node) -> bool:
+    return Path(posixpath.join(node.root.proc, "driver/nvidia")).is_dir()
