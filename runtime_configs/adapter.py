@@ -41,6 +41,8 @@ class ConfigRequest:
     """Of the engine; None where it can't be told: then every version must read the result."""
     effective: EffectiveConfig | None = None
     """What the engine has in force before the change; None where it could not be asked."""
+    previous_default: str | None = None
+    """The default handler before us, which ``effective`` does not tell once ours is in force."""
     placement: Placement = Placement.PLAIN
     template: str | None = None
     """The template's path, with placement TEMPLATE."""

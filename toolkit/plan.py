@@ -259,7 +259,8 @@ def build(
     payload: PayloadPlan,
 ) -> Plan:
     """Compute the plan for one engine. Raises EngineConfigError for files that can't be planned."""
-    request = config_request(settings, facts, payload.toolkit_dir)
+    previous_handlers, previous_default = _previous(facts, record)
+    request = config_request(settings, facts, payload.toolkit_dir, previous_default)
     try:
         edit_set = adapter.edits(request, WithoutOurs(view, without))
     except ConfigError as error:
@@ -267,7 +268,6 @@ def build(
     found = changes(record, view, without, edit_set.edits)
     expected = expectation(request, record)
     mode = settings.engines[facts.engine].restart_mode
-    previous_handlers, previous_default = _previous(facts, record)
     return Plan(
         facts=facts,
         request=request,

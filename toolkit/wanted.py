@@ -31,8 +31,10 @@ def desired_handlers(engine: EngineName, chosen: EngineSettings, directory: str)
     )
 
 
-def config_request(settings: Settings, facts: HostFacts, directory: str) -> ConfigRequest:
-    """Return what the adapter has to know."""
+def config_request(
+    settings: Settings, facts: HostFacts, directory: str, previous_default: str | None = None
+) -> ConfigRequest:
+    """Return what the adapter has to know; the default handler is the one before us."""
     chosen = settings.engines[facts.engine]
     hook = facts.engine is EngineName.CRIO and settings.crio.mode is CrioMode.HOOK
     process = facts.process
@@ -43,6 +45,7 @@ def config_request(settings: Settings, facts: HostFacts, directory: str) -> Conf
         drop_in_declared=chosen.drop_in is not None and chosen.drop_in.declared,
         version=facts.version,
         effective=facts.effective,
+        previous_default=previous_default,
         placement=facts.placement,
         template=facts.template,
         use_legacy_config=chosen.use_legacy_config,

@@ -48,11 +48,15 @@ def legacy_default(merged: Merged) -> Mapping[str, object]:
 
 
 def default_of(merged: Merged, request: ConfigRequest, era: Era) -> str:
-    """Return the default handler's name as the files have it, with the engine's word second."""
+    """Return the default handler's name as the files have it, with the engine's word second.
+
+    Its word from before us, if there is one: a handler that somebody adds while ours is the
+    default is no reason to derive ours from it.
+    """
     if era is Era.REPLACES and legacy_default(merged):
         return LEGACY_DEFAULT
     effective = None if request.effective is None else request.effective.default
-    return merged.default or effective or RUNC
+    return merged.default or request.previous_default or effective or RUNC
 
 
 def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:

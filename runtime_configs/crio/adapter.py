@@ -185,7 +185,8 @@ def _inherited(request: ConfigRequest, files: list[ConfigFile]) -> Mapping[str, 
     effective = request.effective
     if effective is not None:
         tables |= {name: served.table for name, served in effective.handlers.items()}
-    names = (declared, effective.default if effective is not None else None, *LOW_LEVEL)
+    in_force = None if effective is None else effective.default
+    names = (declared, request.previous_default, in_force, *LOW_LEVEL)
     ours = f"{request.toolkit_dir.rstrip('/')}/"
     for name in names:
         table = tables.get(name) if name else None

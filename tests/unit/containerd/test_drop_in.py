@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.unit.containerd.hosts import (
     cri,
     edited,
     host,
+    reporting,
     request,
 )
 
@@ -193,3 +195,19 @@ runtime_type = 'io.containerd.runc.v2'
     after = edited(request("2.1.9"), files)[DROP_IN]
     assert tomllib.loads(after)["version"] == 2
     assert cri(after, V3)["containerd"]["default_runtime_name"] == "nvidia"
+
+
+def test_a_handler_that_is_added_while_ours_is_the_default_changes_nothing_of_ours() -> None:
+    added = (
+        f'[plugins."{V2}".containerd.runtimes.crun]\n'
+        'runtime_type = "io.containerd.runc.v2"\nprivileged_without_host_devices = true\n'
+        f'[plugins."{V2}".containerd.runtimes.crun.options]\nBinaryName = "/usr/bin/crun"\n'
+    )
+    before = reporting("runc")
+    first = edited(request("2.1.9", effective=before), host(top="version = 2\n"))[DROP_IN]
+    asked = replace(
+        request("2.1.9", effective=replace(before, default="nvidia")), previous_default="runc"
+    )
+    assert edited(asked, host(top=f"version = 2\n{added}"))[DROP_IN] == first
+    chosen = f'version = 2\n[plugins."{V2}".containerd]\ndefault_runtime_name = "crun"\n{added}'
+    assert "privileged" in edited(asked, host(top=chosen))[DROP_IN]

@@ -68,6 +68,18 @@ def test_our_own_handler_is_never_what_is_inherited_from() -> None:
     assert "/usr/bin/conmon" in str(handler(request, {}))
 
 
+def test_fields_come_from_the_default_before_us_though_ours_is_in_force() -> None:
+    ours = LIVE.replace(b'"runc"\n[', b'"nvidia"\n[') + (
+        b'[crio.runtime.runtimes.crun]\nruntime_path = "/usr/bin/crun"\nmonitor_path = "/else"\n'
+        b'[crio.runtime.runtimes.nvidia]\nruntime_path = "%s"\n' % BINARY.encode()
+    )
+    request = replace(REQUEST, effective=CrioAdapter().effective(ours))
+    for name, monitor in (("runc", "/usr/bin/conmon"), ("crun", "/else")):
+        found = handler(replace(request, previous_default=name), {})
+        assert isinstance(found, dict)
+        assert found["monitor_path"] == monitor
+
+
 def test_a_virtual_machine_as_default_gives_no_fields() -> None:
     live = LIVE.replace(b'default_runtime = "runc"', b'default_runtime = "kata"')
     request = replace(REQUEST, effective=CrioAdapter().effective(live))
