@@ -22,6 +22,10 @@ log = logs.get(__name__)
 STAGE_SECONDS = 0.7
 """Limit for the live reload of a stage: at SIGTERM the files are back within a second."""
 
+OWN_START_SECONDS = 30.0
+"""How long a reload waits for our own container to be reported running."""
+OWN_START_POLL = 0.1
+
 SETTLING_SECONDS = 1.0
 """How long an engine that came up by itself may take to serve its handlers before it is told."""
 
@@ -124,6 +128,7 @@ def bring_up(
     """
     facts = control.facts(deadline)
     if facts.process is not None:
+        _await_own_container(control, clock, deadline)
         return control.reload(facts.process, mode, clock, deadline)
     if known is None:
         raise EngineTimeoutError(
@@ -131,6 +136,24 @@ def bring_up(
             "start it; its config on disk is the one from before",
         )
     return control.start(known, clock, deadline)
+
+
+def _await_own_container(control: EngineControl, clock: Clock, deadline: float) -> None:
+    """Wait until the engine knows that our own container runs, at most half of the time.
+
+    One that is restarted before takes it for a failed start, and ends this very process.
+    """
+    began = clock.now()
+    end = began + min(OWN_START_SECONDS, (deadline - began) / 2)
+    waiting = False
+    while control.own_container_running(end) is False:
+        if clock.now() >= end:
+            log.warning("container.starting", "our own container is still not reported running")
+            return
+        if not waiting:
+            waiting = True
+            log.step("container.awaited", "our own container is not reported running yet")
+        clock.sleep(OWN_START_POLL)
 
 
 def bring_back(

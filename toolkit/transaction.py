@@ -27,10 +27,6 @@ from toolkit.undo import settle_payload, undo
 
 log = logs.get(__name__)
 
-OWN_START_SECONDS = 30.0
-"""How long the first reload waits for our own container to be reported running."""
-OWN_START_POLL = 0.1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -152,7 +148,6 @@ class Transaction:
     def _tell(self, plan: Plan, process: EngineProcess | None, deadline: float) -> ReloadReport:
         if self._control is None:
             raise TypeError("nothing to tell")
-        self._await_own_container(deadline)
         report = bring_up(self._control, plan.reload.mode, process, self._clock, deadline)
         log.step(
             "engine.reloaded",
@@ -163,20 +158,6 @@ class Transaction:
             seconds=report.answering_after,
         )
         return report
-
-    def _await_own_container(self, deadline: float) -> None:
-        """Wait until the engine knows that our own container runs.
-
-        One that is restarted before takes it for a failed start, and ends this very set-up.
-        """
-        if self._control is None:
-            return
-        end = min(deadline, self._clock.now() + OWN_START_SECONDS)
-        while self._control.own_container_running(end) is False:
-            if self._clock.now() >= end:
-                log.warning("container.starting", "our own container is still not reported running")
-                return
-            self._clock.sleep(OWN_START_POLL)
 
     def _roll_back(
         self, intent: Record | None, record: Record | None, plan: Plan, cause: Exception

@@ -33,6 +33,8 @@ class FakeCrio:
     pods: dict[str, str | None] = field(default_factory=dict)
     """Pod name to the handler that it asked for; None: it goes while it is asked about."""
     ready: bool = True
+    containers: dict[int, bool] = field(default_factory=dict)
+    """PID of a container to whether it is reported as running."""
 
     @contextmanager
     def serving(self, path: Path) -> Iterator[None]:
@@ -70,6 +72,12 @@ class FakeCrio:
                 "Version": method(cri_pb2.VersionRequest, self._version),
                 "Status": method(cri_pb2.StatusRequest, self._status),
                 "ListPodSandbox": method(cri_pb2.ListPodSandboxRequest, self._sandboxes),
+                "ListContainers": method(cri_pb2.ListContainersRequest, self._list),
+                "ContainerStatus": grpc.unary_unary_rpc_method_handler(
+                    self._container,
+                    request_deserializer=cri_pb2.ContainerStatusRequest.FromString,
+                    response_serializer=lambda message: message.SerializeToString(),
+                ),
                 "PodSandboxStatus": grpc.unary_unary_rpc_method_handler(
                     self._sandbox,
                     request_deserializer=cri_pb2.PodSandboxStatusRequest.FromString,
@@ -98,6 +106,23 @@ class FakeCrio:
                 for name in self.pods
             ]
         )
+
+    def _list(self) -> Message:
+        return cri_pb2.ListContainersResponse(
+            containers=[
+                cri_pb2.Container(
+                    id=f"{pid}",
+                    state=cri_pb2.CONTAINER_RUNNING if running else cri_pb2.CONTAINER_CREATED,
+                )
+                for pid, running in self.containers.items()
+            ]
+        )
+
+    def _container(
+        self, request: cri_pb2.ContainerStatusRequest, _context: grpc.ServicerContext
+    ) -> cri_pb2.ContainerStatusResponse:
+        info = {"sandboxID": "0", "pid": int(request.container_id)}
+        return cri_pb2.ContainerStatusResponse(info={"info": json.dumps(info)})
 
     def _sandbox(
         self, request: cri_pb2.PodSandboxStatusRequest, context: grpc.ServicerContext

@@ -45,13 +45,13 @@ def path() -> Iterator[Path]:
         yield Path(directory) / "crio.sock"
 
 
-def control(path: Path) -> CrioControl:
+def control(path: Path, root: str = "/") -> CrioControl:
     crio = process(
         os.getpid(),
         *("/usr/bin/crio", "/usr/bin/crio", "--config", "/etc/crio/crio.conf"),
         cgroup="0::/system.slice/crio.service\n",
     )
-    node = replace(host(), table=FakeTable(crio), view=FakeView())
+    node = replace(host(root), table=FakeTable(crio), view=FakeView())
     settings = engine_settings("/etc/crio/crio.conf", path)
     return CrioControl(settings, node, adapter_for(EngineName.CRIO).effective)
 
@@ -111,3 +111,13 @@ def test_a_pod_holds_the_payload_by_the_binary_of_its_handler(
 
 def test_a_crio_that_is_gone_cannot_tell(path: Path) -> None:
     assert control(path).held(TOOLKIT).holding is Holding.CANNOT_TELL
+
+
+def test_our_own_container_is_asked_for_only_inside_one(path: Path) -> None:
+    crio = FakeCrio(config=BEFORE, containers={1: True, os.getpid(): True})
+    with crio.serving(path):
+        assert control(path).own_container_running(soon()) is None
+        inside = control(path, root=str(path.parent))
+        assert inside.own_container_running(soon()) is True
+        del crio.containers[os.getpid()]
+        assert inside.own_container_running(soon()) is None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from toolkit.engine import own_container
 from toolkit.engine.answers import Lack, LackKind, LiveAnswer
 from toolkit.engine.containerd_client import ContainerdClient, RunningContainer
 from toolkit.engine.cri_client import CriClient
 from toolkit.engine.rpc import Connection, RpcError
 from toolkit.errors import EngineNotFoundError
-from toolkit.host.processes import ProcessTable
 
 
 def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
@@ -57,12 +55,6 @@ def containers(access: str, deadline: float) -> tuple[RunningContainer, ...]:
     """Return the containers of all namespaces. Raises RpcError."""
     with Connection(access, deadline) as connection:
         return ContainerdClient(connection).containers()
-
-
-def own_container_running(access: str, table: ProcessTable, deadline: float) -> bool | None:
-    """Say whether the CRI reports our own container as running; None where that can't be told."""
-    with Connection(access, deadline) as connection:
-        return own_container.ask(CriClient(connection), own_container.traces(table))
 
 
 def _without_cri(client: ContainerdClient, socket: str) -> Lack:

@@ -10,7 +10,7 @@ import time
 from runtime_configs.distros import Place
 from runtime_configs.model import EngineName
 from toolkit.engine.answers import LiveAnswer
-from toolkit.engine.base import BaseControl
+from toolkit.engine.cri_control import CriControl
 from toolkit.engine.daemon_arguments import path_option
 from toolkit.engine.facts import Holding, HoldReport
 from toolkit.errors import ToolkitError
@@ -18,7 +18,7 @@ from toolkit.errors import ToolkitError
 _HELD_SECONDS = 10.0
 
 
-class ContainerdControl(BaseControl):
+class ContainerdControl(CriControl):
     """One containerd on this node."""
 
     name = EngineName.CONTAINERD
@@ -41,14 +41,6 @@ class ContainerdControl(BaseControl):
             or any(prefix.encode() in container.options for prefix in prefixes)
         )
         return HoldReport(holding=Holding.HELD if names else Holding.FREE, containers=names)
-
-    def own_container_running(self, deadline: float) -> bool | None:
-        """Say whether containerd reports the container that this process is in as running."""
-        if self._host.root.root == "/":
-            return None
-        from toolkit.engine import containerd_api
-
-        return containerd_api.own_container_running(self._access, self._host.table, deadline)
 
     def _ask(self, access: str, deadline: float) -> LiveAnswer:
         from toolkit.engine import containerd_api

@@ -12,7 +12,7 @@ from dataclasses import replace
 from runtime_configs.distros import Place
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, Version
 from toolkit.engine.answers import LiveAnswer
-from toolkit.engine.base import BaseControl
+from toolkit.engine.cri_control import CriControl
 from toolkit.engine.daemon_arguments import path_option
 from toolkit.engine.facts import EngineProcess, Holding, HoldReport
 from toolkit.engine.same_place import same_place
@@ -22,7 +22,7 @@ from toolkit.settings import RestartMode
 _HELD_SECONDS = 10.0
 
 
-class CrioControl(BaseControl):
+class CrioControl(CriControl):
     """One CRI-O on this node."""
 
     name = EngineName.CRIO

@@ -1,7 +1,8 @@
 """The container that this process is in: by its id, its pod's, or the process's own PID.
 
 An engine that is restarted before it has noted that our container runs takes it for one that
-failed to start, and the kubelet ends it (reported since containerd 1.6.9).
+failed to start, and the kubelet ends it (reported since containerd 1.6.9). Loads grpc: imported
+when needed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from toolkit.engine.cri_client import CriClient, CriContainer
-from toolkit.engine.rpc import RpcError
+from toolkit.engine.rpc import Connection, RpcError
 from toolkit.host.processes import ProcessTable
 
 _HOST_INIT = 1
@@ -54,19 +55,21 @@ def running(
     return all(each.started for each in pod) if pod else None
 
 
-def ask(cri: CriClient, own: Traces) -> bool | None:
-    """Ask the engine. None where it can't be told."""
+def is_running(access: str, table: ProcessTable, deadline: float) -> bool | None:
+    """Ask over the CRI whether our container runs; None where that can't be told."""
+    with Connection(access, deadline) as connection:
+        cri = CriClient(connection)
 
-    def pid_of(identifier: str) -> int | None:
+        def pid_of(identifier: str) -> int | None:
+            try:
+                return cri.container_pid(identifier)
+            except RpcError:  # removed meanwhile
+                return None
+
         try:
-            return cri.container_pid(identifier)
-        except RpcError:  # removed meanwhile
+            return running(cri.containers(), traces(table), pid_of)
+        except RpcError:
             return None
-
-    try:
-        return running(cri.containers(), own, pid_of)
-    except RpcError:
-        return None
 
 
 def _line_of(pid: int, table: ProcessTable) -> Iterator[int]:
