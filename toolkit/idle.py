@@ -12,6 +12,11 @@ import posix
 import sys
 import time
 
+TYPE_CHECKING = False
+"""What ``typing`` has under this name, without loading it."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
 TERMINATION = ENDING[: 3 if _signal.getsignal(_signal.SIGHUP) == _signal.SIG_IGN else 4]
 """Without the last one under ``nohup``."""
@@ -24,6 +29,10 @@ SOCKET_SECONDS = 3.0
 """How long an engine may take for its first byte."""
 PROBE_SECONDS = 0.2
 """With ``--health-address``: the longest that a probe waits to be taken."""
+TURN_SECONDS = 0.5
+"""How long probes are answered before signals and files have their turn again."""
+CLIENT_SECONDS = 0.5
+"""How long a client may take to say what it wants."""
 REQUEST_BYTES = 4096
 RETURN_SECONDS = 10.0
 """How long a signal to stop waits for the program to be there again."""
@@ -45,10 +54,15 @@ def signature(path: str) -> str:
     return f"{found.st_mode:o}:{found.st_ino}:{found.st_size}:{found.st_ctime_ns}"
 
 
-def peer_of(path: str, greeting: bytes = b"") -> str:
+def _never() -> bool:
+    return False
+
+
+def peer_of(path: str, greeting: bytes = b"", gives_up: "Callable[[], bool]" = _never) -> str:
     """Return the PID that listens on a socket, ``-`` where nobody does.
 
-    With a greeting: ``mute`` where no byte comes in answer.
+    With a greeting: ``mute`` where no byte comes in answer, in its time or before ``gives_up``,
+    which is asked now and then, says so.
     """
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
@@ -61,7 +75,7 @@ def peer_of(path: str, greeting: bytes = b"") -> str:
     try:
         if greeting:
             sock.sendall(greeting)
-            if not sock.recv(1):
+            if not _says_something(sock, gives_up):
                 return MUTE
         return str(int.from_bytes(found[:4], sys.byteorder))
     except OSError:
@@ -70,13 +84,30 @@ def peer_of(path: str, greeting: bytes = b"") -> str:
         sock.close()
 
 
-def difference(socket: str, peer: str, watched: list[str], greeting: bytes = b"") -> str:
+def _says_something(sock: "_socket.socket", gives_up: "Callable[[], bool]") -> bool:
+    end = time.monotonic() + SOCKET_SECONDS
+    sock.settimeout(PROBE_SECONDS)
+    while time.monotonic() < end and not gives_up():
+        try:
+            return bool(sock.recv(1))
+        except TimeoutError:
+            pass
+    return False
+
+
+def difference(
+    socket: str,
+    peer: str,
+    watched: list[str],
+    greeting: bytes = b"",
+    gives_up: "Callable[[], bool]" = _never,
+) -> str:
     """Return what differs from what was prepared, or an empty text."""
     for index in range(0, len(watched), 2):
         if signature(watched[index]) != watched[index + 1]:
             return "file " + watched[index]
     if socket:
-        now = peer_of(socket, greeting)
+        now = peer_of(socket, greeting, gives_up)
         if now != peer:
             if now in (DOWN, MUTE):
                 return "engine " + ("stopped" if now == DOWN else "mute")
@@ -85,14 +116,15 @@ def difference(socket: str, peer: str, watched: list[str], greeting: bytes = b""
 
 
 def answer(listener: int, ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - no keywords: see the module
-    """Answer the HTTP requests that wait on a listening socket.
+    """Answer the HTTP requests that wait on a listening socket, for one turn at most.
 
     ``answers`` holds the texts of /healthz, /readyz when ready, /readyz when not, /metrics when
     ready and /metrics when not.
     """
     sock = _socket.socket(fileno=posix.dup(listener))
+    end = time.monotonic() + TURN_SECONDS
     try:
-        while True:
+        while time.monotonic() < end:
             sock.settimeout(0.0)
             try:
                 # The C type has no public accept: ``socket.accept`` wraps this one.
@@ -106,7 +138,7 @@ def answer(listener: int, ready: bool, answers: list[str]) -> None:  # noqa: FBT
 
 def _answer_one(client: "_socket.socket", ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - the same
     try:
-        client.settimeout(1.0)
+        client.settimeout(CLIENT_SECONDS)
         words = client.recv(REQUEST_BYTES).split(b" ", 2)
         path = words[1].split(b"?")[0] if len(words) > 1 else b""
         status, body = "200 OK", ""
@@ -153,6 +185,11 @@ def wait(seconds: float, listener: int, ready: bool, answers: list[str]) -> bool
             answer(listener, ready, answers)
 
 
+def pending() -> bool:
+    """Tell whether a termination signal is pending."""
+    return any(each in TERMINATION for each in _signal.sigpending())
+
+
 def remove(path: str) -> None:
     """Remove a file that may be gone."""
     try:  # noqa: SIM105 - contextlib is not imported here
@@ -197,13 +234,19 @@ def main(arguments: list[str]) -> None:
     watched, command = arguments[14 : 14 + count], arguments[14 + count :]
     vouched = signature(ready_file)
     ready = vouched != "-"
+
+    def gives_up() -> bool:
+        if listener >= 0:
+            answer(listener, ready, answers)
+        return pending()
+
     began = time.monotonic()
     reason = ""
     while not reason:
         if wait(interval if interval > 0 else -1.0, listener, ready, answers):
             reason = "signal"
             break
-        found = difference(socket, peer, watched, greeting)
+        found = difference(socket, peer, watched, greeting, gives_up)
         if not found and ready and signature(ready_file) != vouched:
             found = "file " + ready_file
         if found and ready:

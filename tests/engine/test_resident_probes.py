@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -20,6 +22,7 @@ from tests.engine.resident import (
     wait_probe,
 )
 from tests.engine.supervised import wait_for
+from toolkit.idle import SOCKET_SECONDS
 
 pytestmark = [
     pytest.mark.engine,
@@ -105,6 +108,68 @@ def test_an_engine_that_hangs_is_told_though_its_socket_takes_connections(node: 
     finally:
         os.kill(node.engine.process.pid, signal.SIGCONT)
     wait_for(node.ready, "both to say that it is ready again", SOON + 12)
+
+
+def test_probes_and_signals_have_their_answer_while_an_engine_hangs(node: Probed) -> None:
+    os.kill(node.engine.process.pid, signal.SIGSTOP)
+    try:
+        wait_for(node.unready, "both to say that it is not ready", SOON)
+        longest = 0.0
+        end = time.monotonic() + 2 * SOCKET_SECONDS
+        while time.monotonic() < end:
+            began = time.monotonic()
+            assert node.unready()
+            longest = max(longest, time.monotonic() - began)
+        assert longest < 1.0, "seconds, the kubelet's time limit"
+    finally:
+        os.kill(node.engine.process.pid, signal.SIGCONT)
+    wait_for(node.ready, "both to say that it is ready again", SOON + 12)
+
+
+def test_a_slow_engine_that_answers_in_time_stays_ready(node: Probed) -> None:
+    with often_stopped(node.engine):
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            assert node.ready()
+            time.sleep(0.1)
+    assert "something differs" not in node.installer.log()
+
+
+def test_an_engine_that_starts_slowly_is_called_ready_only_once_it_serves(node: Probed) -> None:
+    spawned = len(node.engine.process.events()) + 2
+    node.engine.process.kill(signal.SIGKILL)
+    wait_for(lambda: len(node.engine.process.events()) >= spawned, "its next start")
+    os.kill(node.engine.process.pid, signal.SIGSTOP)
+    try:
+        wait_for(node.unready, "both to say that it is not ready", SOON)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            assert node.unready()
+            time.sleep(0.1)
+    finally:
+        os.kill(node.engine.process.pid, signal.SIGCONT)
+    wait_for(node.ready, "both to say that it is ready again", SOON + 12)
+    assert node.metric("repairs_total") == 0
+
+
+@contextmanager
+def often_stopped(engine: RealContainerd) -> Iterator[None]:
+    """Let an engine run for a tenth of the time only."""
+    done = threading.Event()
+
+    def stop_and_go() -> None:
+        while not done.wait(0.05):
+            os.kill(engine.process.pid, signal.SIGSTOP)
+            done.wait(0.45)
+            os.kill(engine.process.pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=stop_and_go)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_an_engine_that_comes_back_broken_is_never_called_ready(node: Probed) -> None:

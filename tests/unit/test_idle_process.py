@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,28 @@ def test_a_broken_request_does_not_end_the_process(request_bytes: bytes) -> None
         client.sendall(request_bytes)
         client.shutdown(socket.SHUT_WR)
         idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+
+
+def test_clients_that_say_nothing_do_not_hold_up_what_else_there_is_to_do() -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
+        for _ in range(32):
+            stack.enter_context(socket.create_connection(server.getsockname()))
+        began = time.monotonic()
+        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+        assert time.monotonic() - began < idle.TURN_SECONDS + idle.CLIENT_SECONDS + 0.5
+
+
+def test_an_engine_that_says_nothing_is_mute_and_probes_are_answered_meanwhile(
+    listener: socket.socket, tmp_path: Path
+) -> None:
+    asked: list[float] = []
+
+    def after_a_second() -> bool:
+        asked.append(time.monotonic())
+        return asked[-1] - asked[0] >= 1.0
+
+    assert listener.fileno() >= 0
+    assert idle.peer_of(str(tmp_path / "s"), b"GET", after_a_second) == idle.MUTE
+    assert len(asked) >= 3
+    assert all(later - one < 0.6 for one, later in pairwise(asked))
