@@ -20,10 +20,9 @@ from toolkit.errors import (
     ToolkitError,
 )
 from toolkit.host.clock import Clock, SystemClock, block_termination_signals
-from toolkit.host.lock import Lock
 from toolkit.journal import Record
 from toolkit.node import Node, open_node
-from toolkit.ready import ReadyFile
+from toolkit.presence import Presence
 from toolkit.recovery import recover
 from toolkit.residency import Resident, Watch
 from toolkit.revert import Revert, RevertReport
@@ -61,31 +60,30 @@ def revert(settings: Settings, *, purge: bool) -> RevertReport | None:
     """
     block_termination_signals()
     node = open_node(settings)
-    lock = Lock.acquire(node.root.access(node.root.host_path(settings.lifecycle.pid_file)))
+    presence = Presence.begun(node)
     try:
-        _ready_file(node).remove()
+        presence.unready()
         record = recover(node)
+        presence.know(record)
         return None if record is None else Revert(node).run(record, purge=purge)
     finally:
-        lock.release()
+        presence.leave()
 
 
 class Daemon:
     """One process that holds the lock."""
 
-    def __init__(self, *, node: Node, clock: Clock, lock: Lock, resident: Resident) -> None:
+    def __init__(self, *, node: Node, clock: Clock, presence: Presence, resident: Resident) -> None:
         self._node = node
         self._clock = clock
-        self._lock = lock
+        self._presence = presence
         self._resident = resident
         self._life = node.settings.lifecycle
-        self._ready = _ready_file(node)
 
     @classmethod
     def started(cls, node: Node, clock: Clock) -> Daemon:
         """Take the lock. Raises LockedError where another instance has it."""
-        path = node.root.access(node.root.host_path(node.settings.lifecycle.pid_file))
-        lock = Lock.acquire(path)
+        presence = Presence.begun(node)
         listener = -1
         if node.settings.lifecycle.health_address is not None:
             from toolkit.health import open_listener
@@ -93,16 +91,17 @@ class Daemon:
             try:
                 listener = open_listener(node.settings.lifecycle.health_address)
             except ToolkitError:
-                lock.release()
+                presence.unlock()
                 raise
+        lock = presence.lock
         resident = Resident(
             lock_fd=lock.fd,
-            lock_path=path,
+            lock_path=lock.path,
             lock_made=lock.made,
             peer=idle.DOWN,
             listener_fd=listener,
         )
-        return cls(node=node, clock=clock, lock=lock, resident=resident)
+        return cls(node=node, clock=clock, presence=presence, resident=resident)
 
     @classmethod
     def resumed(cls, node: Node, clock: Clock, resident: Resident) -> Daemon:
@@ -110,41 +109,35 @@ class Daemon:
 
         Raises LockedError where somebody removed the pid file and another instance took over.
         """
-        try:
-            lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
-        except ToolkitError as error:
-            log.warning("lock.lost", "the pid file is made anew", reason=error.message)
-            lock = Lock.acquire(resident.lock_path)
-            resident = replace(
-                resident, lock_fd=lock.fd, lock_made=(*resident.lock_made, *lock.made)
-            )
-        return cls(node=node, clock=clock, lock=lock, resident=resident)
+        presence = Presence.resumed(node, resident)
+        lock = presence.lock
+        resident = replace(resident, lock_fd=lock.fd, lock_made=lock.made)
+        return cls(node=node, clock=clock, presence=presence, resident=resident)
 
     def start(self) -> ExitCode:
         """Set up; afterwards become idle, or stop with ``--no-daemon``."""
         began = time.monotonic()
         responder = self._respond()
         try:
-            self._ready.remove()
-            record = recover(self._node)
+            record = self._recovered()
             earlier = signatures(self._node, record)
             patience = self._life.verify_timeout
             outcome = set_up(self._node, record, self._clock, patience=patience)
-            self._make_ready_or_revert()
+            outcome = self._ready_or_reverted(outcome)
         except InterruptedBySignalError:
             try:
                 self._take_back_earlier()
             finally:
-                self._leave()
+                self._presence.leave()
             raise
         except BaseException:
-            self._leave()
+            self._presence.leave()
             raise
         self._count(outcome, began)
         seconds = time.monotonic() - began
         if self._life.no_daemon:
             log.step("daemon.done", "set up; not staying", seconds=seconds)
-            self._release()
+            self._presence.unlock()
             return ExitCode.DONE
         log.step("daemon.ready", "ready", seconds=seconds)
         self._become_idle(outcome.record, self._verified_peer(outcome), responder, earlier)
@@ -166,11 +159,10 @@ class Daemon:
         log.step("drift.seen", "something differs from what was set up", what=self._resident.woken)
         earlier: Mapping[str, str] = {}
         try:
-            self._ready.remove()
-            record = recover(self._node)
+            record = self._recovered()
             earlier = signatures(self._node, record)
             outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
-            self._make_ready()
+            outcome = replace(outcome, record=self._presence.vouch(outcome.record))
         except InterruptedBySignalError:
             raise
         except Exception as error:
@@ -215,18 +207,26 @@ class Daemon:
     def _stop(self) -> ExitCode:
         """Take everything back, or leave it with ``--on-exit keep``."""
         try:
-            self._unready()
+            self._presence.hide()
             if self._life.on_exit is OnExit.KEEP:
                 log.step("daemon.kept", "stopped; the set-up stays")
                 return ExitCode.DONE
             self._revert()
             log.step("daemon.stopped", "stopped; the host is as it was before")
         finally:
-            self._release()
+            self._presence.leave()
         return ExitCode.DONE
+
+    def _recovered(self) -> Record | None:
+        """Settle what a crash left, once nobody is told any more that all is served."""
+        self._presence.unready()
+        record = recover(self._node)
+        self._presence.know(record)
+        return record
 
     def _revert(self) -> None:
         record = recover(self._node)
+        self._presence.know(record)
         if record is None:
             return
         try:
@@ -244,36 +244,14 @@ class Daemon:
         if self._life.on_exit is OnExit.REVERT:
             self._revert()
 
-    def _make_ready(self) -> None:
-        """Say that all is served; in NRI mode the plugin says so once it is registered."""
-        if not self._node.settings.nri.enabled:
-            self._ready.make()
-
-    def _make_ready_or_revert(self) -> None:
+    def _ready_or_reverted(self, outcome: Outcome) -> Outcome:
         """Take the set-up back where nobody can be told of it: a failed start leaves nothing."""
         try:
-            self._make_ready()
+            return replace(outcome, record=self._presence.vouch(outcome.record))
         except ToolkitError as error:
             log.warning("setup.undoing", "undoing the set-up", reason=str(error))
             self._revert()
             raise
-
-    def _leave(self) -> None:
-        self._unready()
-        self._release()
-
-    def _unready(self) -> None:
-        """Remove the ready file on the way out, which nothing may keep from going on."""
-        try:
-            self._ready.remove()
-        except ToolkitError as error:
-            log.warning("ready.stays", "the ready file could not be removed", reason=str(error))
-
-    def _release(self) -> None:
-        try:
-            self._lock.release()
-        except ToolkitError as error:
-            log.warning("lock.stays", "the pid file stays, unlocked", reason=str(error))
 
     def _count(self, outcome: Outcome, began: float) -> None:
         counters = replace(self._resident.counters, setup_seconds=time.monotonic() - began)
@@ -335,7 +313,7 @@ class Daemon:
             interval=self._life.reconcile_interval,
             rest=max(0.0, self._resident.not_before - now),
             retry=-1.0 if retry_at is None else max(0.0, retry_at - now),
-            ready_file=self._node.root.access(self._ready.path),
+            ready_file=self._presence.ready_file,
             socket=self._socket(record),
             greeting=greeting_of(record),
             files=(
@@ -346,7 +324,7 @@ class Daemon:
         )
         resident = replace(self._resident, peer=peer)
         command = residency.own_command()
-        residency.become_idle(resident, self._lock, watch, command, self._program())
+        residency.become_idle(resident, self._presence.lock, watch, command, self._program())
 
     def _program(self) -> tuple[str, ...]:
         """Return what stays resident: the idle process, or in NRI mode the plugin."""
@@ -358,7 +336,3 @@ class Daemon:
         root = self._node.root
         socket = root.access(root.host_path(settings.nri.socket))
         return resident.program(settings, socket_path=socket)
-
-
-def _ready_file(node: Node) -> ReadyFile:
-    return ReadyFile(node.writer, node.root.host_path(node.settings.lifecycle.ready_file))

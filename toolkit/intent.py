@@ -53,6 +53,7 @@ def intent_of(
         files=tuple(files),
         directories=tuple(directories),
         install_directories=() if record is None else record.install_directories,
+        run_directories=() if record is None else record.run_directories,
         handlers=plan.expected.served,
         default=plan.expected.default,
         previous_handlers=plan.previous_handlers,

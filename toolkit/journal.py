@@ -20,7 +20,7 @@ from toolkit.errors import JournalError
 
 SCHEMA_MAJOR = 1
 """A record with a higher one was made by a newer program and is not touched."""
-SCHEMA_MINOR = 1
+SCHEMA_MINOR = 2
 
 
 class State(StrEnum):
@@ -97,6 +97,8 @@ class Record:
     """Directories on the host that were made for these files, outermost first."""
     install_directories: tuple[str, ...] = ()
     """The same for the install directory, which the journal itself lies in."""
+    run_directories: tuple[str, ...] = ()
+    """The same for the pid file and the ready file."""
     handlers: tuple[tuple[str, str], ...] = ()
     """Name and binary path of the handlers that we serve."""
     default: str | None = None
@@ -208,6 +210,9 @@ def _decode_record(document: Mapping[str, object]) -> Record:
         files=tuple(_decode_file(each) for each in files),
         directories=_texts(document, "directories"),
         install_directories=_texts(document, "install_directories"),
+        run_directories=(
+            _texts(document, "run_directories") if "run_directories" in document else ()
+        ),
         handlers=_pairs(document, "handlers"),
         default=_optional_text(document, "default"),
         previous_handlers=_pairs(document, "previous_handlers"),

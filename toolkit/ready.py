@@ -42,6 +42,10 @@ class ReadyFile:
         self.path = path
         """On the host."""
 
+    def missing_directories(self) -> tuple[str, ...]:
+        """Return the directories that will be made for it, outermost first."""
+        return self._writer.missing_directories(posixpath.dirname(self.path))
+
     def make(self) -> None:
         """Say that all is served."""
         self._writer.make_directories(posixpath.dirname(self.path))
@@ -49,5 +53,5 @@ class ReadyFile:
 
     def remove(self) -> None:
         """Say that it is not, or may not be."""
-        if not self._writer.missing_directories(posixpath.dirname(self.path)):
+        if not self.missing_directories():
             self._writer.remove(self.path)

@@ -217,3 +217,52 @@ def names(text: str) -> list[str]:
     """Return what each line is about."""
     verdict = re.compile(r"^(ok|warning|problem|unknown) +")
     return [verdict.sub("", line.partition(":")[0]) for line in text.splitlines()]
+
+
+def host(installer: Installer, containerd: RealContainerd) -> dict[str, tuple[object, ...]]:
+    """Return everything that is neither the engine's own state nor what the tests write."""
+    logs = (containerd.directory / "supervisor", installer.log_file)
+    return snapshot(installer.directory, besides=(containerd.root, containerd.state, *logs))
+
+
+def test_a_revert_after_no_daemon_removes_what_was_made_for_pid_and_ready_file_too(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    installer.variables = {
+        **installer.variables,
+        "TOOLKIT_PID_FILE": str(installer.directory / "made/for/toolkit.pid"),
+        "TOOLKIT_READY_FILE": str(installer.directory / "made/beside/ready"),
+    }
+    before = host(installer, containerd)
+    assert installer.run("--no-daemon").returncode == 0
+    assert (installer.directory / "made/beside/ready").exists()
+    assert installer.run("revert").returncode == 0
+    containerd.wait_ready()
+    assert host(installer, containerd) == before
+
+
+def test_directories_that_were_there_before_stay_after_a_kill_and_a_revert(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    installer.pid_file.parent.mkdir()
+    before = host(installer, containerd)
+    installer.start()
+    wait_idle(installer)
+    installer.end()
+    assert installer.run("revert").returncode == 0
+    containerd.wait_ready()
+    assert host(installer, containerd) == before
+
+
+def test_a_start_after_a_kill_knows_what_was_made_for_the_pid_file(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    before = host(installer, containerd)
+    installer.start()
+    wait_idle(installer)
+    installer.end()
+    installer.start()
+    wait_idle(installer)
+    assert installer.stop() == 0, installer.log()
+    containerd.wait_ready()
+    assert host(installer, containerd) == before

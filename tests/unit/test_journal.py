@@ -41,6 +41,7 @@ RECORD = Record(
     files=(FILE, replace(FILE, path="/b", first=None, before=None, start=None, metadata=None)),
     directories=("/etc/containerd/conf.d",),
     install_directories=("/opt", "/opt/nvidia"),
+    run_directories=("/run/nvidia", "/run/nvidia/toolkit"),
     handlers=(("nvidia", "/opt/nvidia/toolkit/nvidia-container-runtime"),),
     default="nvidia",
     previous_handlers=(("runc", ""),),
@@ -79,9 +80,9 @@ def test_fields_of_a_later_minor_schema_are_kept_at_every_level() -> None:
 
 def test_a_record_of_an_earlier_minor_schema_is_read() -> None:
     document = json.loads(encode(RECORD))
-    del document["start_handlers"], document["start_default"]
+    del document["start_handlers"], document["start_default"], document["run_directories"]
     found = decode(json.dumps(document).encode(), PATH)
-    assert found == replace(RECORD, start_handlers=None, start_default=None)
+    assert found == replace(RECORD, start_handlers=None, start_default=None, run_directories=())
 
 
 def test_a_newer_major_schema_is_refused_in_one_line_with_a_mend() -> None:
