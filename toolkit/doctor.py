@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from runtime_configs.distros import Distribution, row_of
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.engine import kubelet
 from toolkit.engine.facts import HostFacts, Supervisor
@@ -52,7 +53,8 @@ class Finding:
 def examine(node: Node) -> tuple[Finding, ...]:
     """Return what each check found, those of the host first."""
     facts, engine = _engine(node)
-    found = [*_versions(node), *_privileges(node), *_paths(node), *_driver(node), engine]
+    row = None if facts is None else row_of(facts.distribution, facts.engine)
+    found = [*_versions(node), *_privileges(node), *_paths(node, row), *_driver(node), engine]
     if facts is not None:
         found += [*_config_files(node, facts), *_engine_findings(node, facts)]
     found += [_payload(node, facts)]
@@ -162,24 +164,32 @@ def _sees_host_processes(node: Node) -> bool:
     return (first.st_dev, first.st_ino) == (host.st_dev, host.st_ino)
 
 
-def _paths(node: Node) -> Iterator[Finding]:
-    yield _writable(node, "install directory", node.store.install_dir, programs=True)
+def _paths(node: Node, row: Distribution | None) -> Iterator[Finding]:
+    elsewhere = "choose another directory with --toolkit-install-dir"
+    if row is not None and row.install_dir is not None:
+        elsewhere += f", on {row.name} {row.install_dir}"
+    yield _writable(node, "install directory", node.store.install_dir, elsewhere)
     pid_file = node.root.host_path(node.settings.lifecycle.pid_file)
-    yield _writable(node, "pid file", posixpath.dirname(pid_file), programs=False)
+    yield _writable(node, "pid file", posixpath.dirname(pid_file))
 
 
 def _config_files(node: Node, facts: HostFacts) -> Iterator[Finding]:
     """Look whether the places of the engine's config files can be written."""
     if touches_no_engine(node.settings):
         return
-    if facts.refused is not None:
-        yield _problem("distribution", f"{facts.distribution}: {facts.refused}", "")
+    row = row_of(facts.distribution, facts.engine)
+    if row.refuse is not None:
+        yield _problem("distribution", f"{row.name}: {row.refuse}", "")
+    else:
+        note = f"; {row.note}" if row.note else ""
+        yield _ok("distribution", f"{row.name}: {facts.top_level} is kept by {row.owner}{note}")
     for path in (facts.top_level, facts.drop_in):
         if path is not None:
-            yield _writable(node, "config file", posixpath.dirname(path), programs=False)
+            yield _writable(node, "config file", posixpath.dirname(path))
 
 
-def _writable(node: Node, check: str, path: str, *, programs: bool) -> Finding:
+def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding:
+    """Look at a directory of ours; ``elsewhere`` tells where else programs may go."""
     missing = node.writer.missing_directories(path)
     existing = posixpath.dirname(missing[0]) if missing else path
     try:
@@ -187,13 +197,10 @@ def _writable(node: Node, check: str, path: str, *, programs: bool) -> Finding:
     except OSError as error:
         return _problem(check, f"{existing}: {error.strerror}", "mount it into the container")
     if state.f_flag & os.ST_RDONLY:
-        mend = "mount it writable"
-        if programs:
-            mend += ", or choose another directory with --toolkit-install-dir"
+        mend = "mount it writable" + (f", or {elsewhere}" if elsewhere else "")
         return _problem(check, f"{existing} is read-only", mend)
-    if programs and state.f_flag & os.ST_NOEXEC:
-        mend = "choose another directory with --toolkit-install-dir"
-        return _problem(check, f"{existing} is mounted noexec", mend)
+    if elsewhere and state.f_flag & os.ST_NOEXEC:
+        return _problem(check, f"{existing} is mounted noexec", elsewhere)
     free = state.f_bavail * state.f_frsize >> 20
     if free < _LITTLE_MIB:
         return _problem(check, f"{existing} has only {free} MiB free", "make room there")

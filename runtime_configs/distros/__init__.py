@@ -12,6 +12,8 @@ from runtime_configs.distros.table import (
     RKE2,
     TALOS,
     Distribution,
+    owner_of,
+    row_of,
 )
 
 __all__ = [
@@ -26,4 +28,6 @@ __all__ = [
     "Place",
     "Sighting",
     "identify",
+    "owner_of",
+    "row_of",
 ]

@@ -24,8 +24,10 @@ class Distribution:
     top_level: str
     drop_in: str | None
     sockets: tuple[str, ...]
-    units: tuple[str, ...]
-    """The systemd units that bring the engine back; the first that runs is the one."""
+    unit: str = ""
+    """How the names of the services begin that own the engine; empty: the engine has its own."""
+    engine_is_child: bool = False
+    """Such a service starts the engine, and exits when it dies: the service is restarted."""
     placement: Placement = Placement.PLAIN
     templates: tuple[str, ...] = ()
     """Names beside the top-level file, the one for config version 3 first."""
@@ -36,6 +38,7 @@ class Distribution:
     refuse: str | None = None
     """Why nothing can be set up here, and what to do instead."""
     note: str = ""
+    """What somebody who looks after such a node should know, in words."""
 
 
 def _containerd(name: str, owner: str, **more: object) -> Distribution:
@@ -44,12 +47,11 @@ def _containerd(name: str, owner: str, **more: object) -> Distribution:
         "top_level": CONTAINERD_CONFIG,
         "drop_in": CONTAINERD_DROP_IN,
         "sockets": ("/run/containerd/containerd.sock",),
-        "units": ("containerd.service",),
     }
     return Distribution(name=name, owner=owner, **(row | more))  # type: ignore[arg-type]
 
 
-def _rancher(name: str, units: tuple[str, ...]) -> Distribution:
+def _rancher(name: str) -> Distribution:
     directory = f"/var/lib/rancher/{name}/agent/etc/containerd"
     return _containerd(
         name,
@@ -57,7 +59,8 @@ def _rancher(name: str, units: tuple[str, ...]) -> Distribution:
         top_level=f"{directory}/config.toml",
         drop_in=f"{directory}/config-v3.toml.d/{DROP_IN_NAME}",
         sockets=("/run/k3s/containerd/containerd.sock",),
-        units=units,
+        unit=name,
+        engine_is_child=True,
         placement=Placement.TEMPLATE,
         templates=("config-v3.toml.tmpl", "config.toml.tmpl"),
         note="containerd is its child: the service is restarted, the child never signalled",
@@ -66,15 +69,15 @@ def _rancher(name: str, units: tuple[str, ...]) -> Distribution:
 
 PLAIN: Final = _containerd("plain", "the administrator")
 KUBEADM: Final = _containerd("kubeadm", "the administrator")
-K3S: Final = _rancher("k3s", ("k3s.service", "k3s-agent.service"))
-RKE2: Final = _rancher("rke2", ("rke2-server.service", "rke2-agent.service"))
+K3S: Final = _rancher("k3s")
+RKE2: Final = _rancher("rke2")
 K0S: Final = _containerd(
     "k0s",
     "k0s, while its first line is # k0s_managed=true",
     top_level="/etc/k0s/containerd.toml",
     drop_in=f"/etc/k0s/containerd.d/{DROP_IN_NAME}",
     sockets=("/run/k0s/containerd.sock",),
-    units=("k0scontroller.service", "k0sworker.service"),
+    unit="k0s",
     placement=Placement.DROP_IN_ONLY,
     restarts_itself=True,
     note="watches its drop-in directory and restarts containerd by itself",
@@ -85,7 +88,7 @@ MICROK8S: Final = _containerd(
     top_level="/var/snap/microk8s/current/args/containerd.toml",
     drop_in=None,
     sockets=("/var/snap/microk8s/common/run/containerd.sock",),
-    units=("snap.microk8s.daemon-containerd.service",),
+    unit="snap.microk8s",
     placement=Placement.TEMPLATE,
     templates=("containerd-template.toml",),
 )
@@ -107,7 +110,6 @@ TALOS: Final = _containerd(
     "Talos, read-only",
     top_level="/etc/cri/containerd.toml",
     drop_in=None,
-    units=(),
     refuse="Talos takes engine config from its machine config alone: add the extensions "
     "nonfree-kmod-nvidia and nvidia-container-toolkit there, or use --enable-nri-plugin",
 )
@@ -125,7 +127,6 @@ OPENSHIFT: Final = Distribution(
     top_level="/etc/crio/crio.conf",
     drop_in="/etc/crio/crio.conf.d/99-nvidia.conf",
     sockets=("/var/run/crio/crio.sock",),
-    units=("crio.service",),
     note="the default low-level runtime is crun; SELinux labels are kept",
 )
 CRIO: Final = Distribution(
@@ -135,7 +136,6 @@ CRIO: Final = Distribution(
     top_level="/etc/crio/crio.conf",
     drop_in="/etc/crio/crio.conf.d/99-nvidia.toml",
     sockets=("/var/run/crio/crio.sock",),
-    units=("crio.service",),
 )
 DOCKER: Final = Distribution(
     name="plain",
@@ -144,7 +144,6 @@ DOCKER: Final = Distribution(
     top_level="/etc/docker/daemon.json",
     drop_in=None,
     sockets=("/var/run/docker.sock",),
-    units=("docker.service",),
 )
 
 DISTRIBUTIONS: Final = (
@@ -152,3 +151,14 @@ DISTRIBUTIONS: Final = (
     *(BOTTLEROCKET, TALOS, CRIO, DOCKER),
 )
 """Every row; a new distribution is one more, and a line of recognition in ``recognition.py``."""
+
+
+def row_of(name: str, engine: EngineName) -> Distribution:
+    """Return the row of this name; an engine that a distribution does not name has a plain one."""
+    rows = [row for row in DISTRIBUTIONS if row.engine is engine]
+    return next((row for row in rows if row.name == name), rows[0])
+
+
+def owner_of(unit: str) -> Distribution | None:
+    """Return the row whose service this systemd unit is; None for an engine's own."""
+    return next((row for row in DISTRIBUTIONS if row.unit and unit.startswith(row.unit)), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
+from runtime_configs.distros import owner_of
 from runtime_configs.model import EngineName
 from toolkit.engine.facts import EngineProcess, Supervisor
 from toolkit.host.processes import ProcessFacts, ProcessTable
@@ -17,10 +18,6 @@ _NAMES = {
 _MULTI_CALL = r"(k3s|rke2)(-.*)?$"
 """k3s is one binary under many names: its containerd is ``k3s`` with argv[0] ``containerd``."""
 _OWN_UNIT = r"(.*containerd.*|.*docker.*|cri-?o.*)\.service$"
-_OWNING_UNIT = r"(k3s|rke2).*\.service$"
-"""Services whose child the engine is, and that exit when it dies (k3s and RKE2's own source)."""
-_SELF_UNIT = r"k0s.*\.service$"
-"""k0s watches its drop-in directory and restarts containerd by itself within about 3 s (source)."""
 _MANAGERS = ("systemd", "init")
 
 
@@ -52,7 +49,8 @@ def engine_process(process: ProcessFacts, table: ProcessTable, host_root: str) -
 
 def is_child_of_its_unit(process: EngineProcess) -> bool:
     """Whether the unit's main process is not the engine itself but the program that starts it."""
-    return process.unit is not None and re.match(_OWNING_UNIT, process.unit) is not None
+    owner = None if process.unit is None else owner_of(process.unit)
+    return owner is not None and owner.engine_is_child
 
 
 def _supervision(
@@ -60,10 +58,12 @@ def _supervision(
 ) -> tuple[Supervisor, str | None]:
     unit = process.unit
     if unit is not None:
-        if re.match(_SELF_UNIT, unit):
+        owner = owner_of(unit)
+        if owner is not None and owner.restarts_itself:
             return Supervisor.SELF, unit
         started_by_systemd = parent is not None and parent.name in _MANAGERS
-        named_for_it = re.match(_OWN_UNIT, unit) or re.match(_OWNING_UNIT, unit)
+        child = owner is not None and owner.engine_is_child
+        named_for_it = child or re.match(_OWN_UNIT, unit) is not None
         # An engine that somebody started by hand, from a job of some service, is in that service's
         # cgroup as well; restarting that service would not be a restart of the engine.
         if started_by_systemd or named_for_it:
