@@ -1,22 +1,19 @@
 """What a set-up would do, computed from bytes and facts before anything is done.
 
-The engine's files are planned from their *base*: the bytes that would be there without us. For a
-file in the journal that is ``merge3(before, ours, now)``, so an edit that somebody made under our
-change is part of what we start from, and what we start from never holds our own change.
+The engine's files are planned from what would be there without us (``without_us``), so an edit that
+somebody made under our change is part of what we start from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from runtime_configs.adapter import ConfigRequest, EngineAdapter
 from runtime_configs.documents import load
-from runtime_configs.merge import merge3
 from runtime_configs.model import (
     ConfigError,
     EffectiveConfig,
-    EngineName,
     FileEdit,
     Format,
     HostView,
@@ -25,13 +22,11 @@ from runtime_configs.model import (
 from toolkit.engine.answers import LackKind
 from toolkit.engine.facts import Expectation, HostFacts
 from toolkit.engine.verify import shortcomings
-from toolkit.errors import EngineConfigError
-from toolkit.journal import Record, State, digest_of
+from toolkit.journal import Record
 from toolkit.payload.installer import PayloadPlan
 from toolkit.settings import RestartMode, Settings
 from toolkit.wanted import config_request
-
-MERGED_BY_KEYS = (Format.TOML, Format.JSON)
+from toolkit.without_us import WithoutOurs, engine_config_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,72 +81,6 @@ class Plan:
     def nothing_to_do(self) -> bool:
         """True where neither file, payload nor engine has to be touched."""
         return not self.differing and not self.payload.changes and not self.reload.needed
-
-
-class WithoutOurs:
-    """The host's files as they would be without our change: what an adapter plans from."""
-
-    def __init__(self, view: HostView, bases: Mapping[str, bytes | None]) -> None:
-        self._view = view
-        self._bases = bases
-
-    def read(self, path: str) -> bytes | None:
-        """Return the file's bytes without our change."""
-        return self._bases[path] if path in self._bases else self._view.read(path)
-
-    def glob(self, pattern: str) -> tuple[str, ...]:
-        """Return the files that would match if we had made none."""
-        return tuple(
-            path for path in self._view.glob(pattern) if self._bases.get(path, b"") is not None
-        )
-
-
-def bases(
-    record: Record | None,
-    view: HostView,
-    blob: Callable[[str | None], bytes | None],
-    adapter: Callable[[EngineName], EngineAdapter],
-    *,
-    lost: Callable[[str], bool] = lambda _path: True,
-) -> dict[str, bytes | None]:
-    """Return each journalled file as it would be now without us.
-
-    ``lost`` tells of a top-level config that somebody deleted whether it has to come back. Raises
-    EngineConfigError for one that somebody left in a form that can't be merged.
-    """
-    found: dict[str, bytes | None] = {}
-    for each in () if record is None else record.files:
-        now = view.read(each.path)
-        gone = now is None and each.role is Role.TOP_LEVEL and each.before is not None
-        if gone and lost(each.path):
-            # Lost rather than edited: an engine that is told of it by --config does not start
-            # without it, and with our handlers alone it would lack the settings of this site.
-            found[each.path] = blob(each.before)
-            continue
-        if record is not None and record.state is State.REVERTING and digest_of(now) == each.start:
-            found[each.path] = blob(each.before)
-            continue
-        before, ours = blob(each.before), blob(each.ours)
-        content = merged(each.path, each.format, before, ours, now)
-        if record is not None and record.engine is not None and each.format in MERGED_BY_KEYS:
-            try:
-                content = adapter(record.engine).without_remains(
-                    before, ours, content, path=each.path
-                )
-            except ConfigError as error:
-                raise engine_config_error(error) from error
-        found[each.path] = content
-    return found
-
-
-def merged(
-    path: str, kind: Format, before: bytes | None, ours: bytes | None, now: bytes | None
-) -> bytes | None:
-    """Return ``now`` without what ``ours`` added to ``before``. Raises EngineConfigError."""
-    try:
-        return merge3(before, ours, now, kind, path=path)
-    except ConfigError as error:
-        raise engine_config_error(error) from error
 
 
 def changes(
@@ -294,11 +223,6 @@ def files_only(payload: PayloadPlan) -> Plan:
         previous_default=None,
         notes=payload.notes,
     )
-
-
-def engine_config_error(error: ConfigError) -> EngineConfigError:
-    """Return an adapter's error as one of the daemon's."""
-    return EngineConfigError(f"{error.path}: {error.message}", error.hint)
 
 
 def _previous(

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from toolkit import logs
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import Expectation, HostFacts
+from toolkit.engine.facts import Expectation
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
@@ -19,9 +19,9 @@ from toolkit.intent import committed
 from toolkit.journal import Record, State, digest_of
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
-from toolkit.plan import bases
-from toolkit.restore import Target, after_stages, put_files_back, run_stages, stages_of
+from toolkit.restore import Target, facts_of, put_back, way_back
 from toolkit.undo import settle_payload, undo
+from toolkit.without_us import bases
 
 log = logs.get(__name__)
 
@@ -86,23 +86,15 @@ def _complete(node: Node, intent: Record, control: EngineControl | None) -> bool
         return True
     if intent.state is not State.RELOADING:
         return False
-    facts = _facts(control)
+    facts = facts_of(control, ASKING_SECONDS)
     expected = Expectation(served=intent.handlers, default=intent.default)
     return facts is not None and not shortcomings(expected, facts.served)
 
 
 def _running(control: EngineControl | None) -> EngineControl | None:
     """Return the control of an engine that runs; one that does not will read its files anew."""
-    facts = None if control is None else _facts(control)
+    facts = None if control is None else facts_of(control, ASKING_SECONDS)
     return control if facts is not None and facts.process is not None else None
-
-
-def _facts(control: EngineControl) -> HostFacts | None:
-    try:
-        return control.facts(UninterruptedClock().now() + ASKING_SECONDS)
-    except ToolkitError as error:
-        log.warning("engine.unreachable", "the engine could not be asked", reason=str(error))
-        return None
 
 
 def finish_revert(node: Node, record: Record) -> Record | None:
@@ -117,17 +109,10 @@ def finish_revert(node: Node, record: Record) -> Record | None:
         Target(record=each, now=node.view.read(each.path), content=without[each.path])
         for each in record.files
     )
-    stages, failure = stages_of(node, record.engine, targets, record.previous_default), None
-    if stages and record.engine is not None and record.reloads:
-        control = node.control(record.engine)
-        facts = _facts(control)
-        if facts is not None and facts.process is not None:
-            targets = after_stages(targets, stages)
-            try:
-                run_stages(node, control, facts.process, stages, UninterruptedClock())
-            except ToolkitError as error:
-                failure = error
-    put_files_back(node, targets, record.directories)
+    told = record.engine is not None and record.reloads
+    control = node.control(record.engine) if told and record.engine is not None else None
+    way = way_back(node, record, targets, control, ASKING_SECONDS)
+    failure = put_back(node, way, record.directories, UninterruptedClock())
     if failure is not None:
         raise NotRestoredError(
             f"the config files are back, but {failure.message}",

@@ -1,33 +1,30 @@
-"""Put files of an engine back and tell the engine: one way for rollback, recovery and revert."""
+"""Put files of an engine back: one way for rollback, recovery and revert."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from runtime_configs.model import EngineName, Role
+from runtime_configs.model import EngineName
 from toolkit import logs
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import EngineProcess, Expectation, ReloadReport, Supervisor
-from toolkit.errors import EngineRejectedError, EngineTimeoutError
-from toolkit.host.clock import Clock
+from toolkit.engine.facts import EngineProcess, HostFacts
+from toolkit.errors import ConcurrentEditError, ToolkitError
+from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.host.writer import FileMetadata
 from toolkit.journal import BlobMetadata, FileRecord, Record
 from toolkit.node import Node
 from toolkit.settings import RestartMode
+from toolkit.without_us import can_be_lost, without_ours
 
 log = logs.get(__name__)
 
 STAGE_SECONDS = 0.7
 """Limit for the live reload of a stage: at SIGTERM the files are back within a second."""
 
-OWN_START_SECONDS = 30.0
-"""How long a reload waits for our own container to be reported running."""
-OWN_START_POLL = 0.1
-
-SETTLING_SECONDS = 1.0
-"""How long an engine that came up by itself may take to serve its handlers before it is told."""
+WRITE_ATTEMPTS = 5
+"""How often a file is put back that somebody writes at the same moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +34,8 @@ class Target:
     record: FileRecord
     now: bytes | None
     content: bytes | None
+    between: tuple[bytes, ...] = ()
+    """What it holds for a moment on the way, while the engine is led back in stages."""
 
     @property
     def differs(self) -> bool:
@@ -44,10 +43,34 @@ class Target:
         return self.now != self.content
 
 
-def write_file(node: Node, path: str, content: bytes | None, metadata: BlobMetadata | None) -> None:
-    """Write or remove one file; a new one gets the metadata of the file that once was there."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WayBack:
+    """The targets, and the engine that has to be led back to them in stages, if it runs."""
+
+    engine: EngineName | None
+    targets: tuple[Target, ...]
+    control: EngineControl | None = None
+    process: EngineProcess | None = None
+
+    @property
+    def staged(self) -> bool:
+        """True where the engine is told on the way, so that it need not be afterwards."""
+        return any(each.between for each in self.targets)
+
+
+def write_file(
+    node: Node,
+    path: str,
+    content: bytes | None,
+    metadata: BlobMetadata | None,
+    instead_of: Collection[bytes | None],
+) -> None:
+    """Write or remove one file; a new one gets the metadata of the file that once was there.
+
+    Raises ConcurrentEditError where it holds something else than one of these contents.
+    """
     if content is None:
-        node.writer.remove(path)
+        node.writer.remove(path, instead_of=instead_of)
         return
     node.writer.make_directories(posixpath.dirname(path))
     known = None
@@ -55,23 +78,91 @@ def write_file(node: Node, path: str, content: bytes | None, metadata: BlobMetad
         known = FileMetadata(
             mode=metadata.mode, uid=metadata.uid, gid=metadata.gid, xattrs=metadata.xattrs
         )
-    node.writer.write(path, content, known)
+    node.writer.write(path, content, known, instead_of=instead_of)
 
 
-def put_files_back(node: Node, targets: Sequence[Target], directories: Sequence[str]) -> bool:
-    """Write the targets, last written first, and remove directories of ours that are empty now.
+def way_back(
+    node: Node,
+    record: Record,
+    targets: Sequence[Target],
+    control: EngineControl | None,
+    seconds: float,
+) -> WayBack:
+    """Find out how the engine gets back to the targets; one that can't be asked gets no stages."""
+    found = WayBack(engine=record.engine, targets=tuple(targets))
+    stages = stages_of(node, record.engine, targets, record.previous_default)
+    if not stages or control is None:
+        return found
+    facts = facts_of(control, seconds)
+    if facts is None or facts.process is None:
+        return found
+    staged = tuple(
+        replace(each, between=tuple(content for target, content in stages if target is each))
+        for each in targets
+    )
+    return replace(found, targets=staged, control=control, process=facts.process)
 
-    Returns whether a file that the engine has to take up was changed.
+
+def facts_of(control: EngineControl, seconds: float) -> HostFacts | None:
+    """Look at the engine; None where that is not possible, which keeps nobody from going on."""
+    try:
+        return control.facts(UninterruptedClock().now() + seconds)
+    except ToolkitError as error:
+        log.warning("engine.unreachable", "the engine could not be asked", reason=str(error))
+        return None
+
+
+def put_back(
+    node: Node, way: WayBack, directories: Sequence[str], clock: Clock
+) -> ToolkitError | None:
+    """Put every file back, whatever the engine does on the way; return what it failed with.
+
+    Directories of ours that are empty then are removed. Raises HostPathError where the disk
+    refuses, EngineConfigError for a file that somebody leaves at this moment as it can't be merged.
     """
-    changed = False
-    for target in reversed(targets):
-        if target.differs:
-            write_file(node, target.record.path, target.content, target.record.metadata)
-            log.step("file.restored", "put back", path=target.record.path)
-            changed = changed or target.record.role is not Role.HOOK
+    failure = None
+    if way.control is not None and way.process is not None:
+        stages = [(target, content) for target in way.targets for content in target.between]
+        try:
+            run_stages(node, way.control, way.process, stages, clock)
+        except ToolkitError as error:
+            failure = error
+    for target in reversed(way.targets):
+        _put_file_back(node, way.engine, target)
+        directory = posixpath.dirname(target.record.path)
+        if not node.writer.missing_directories(directory):
+            node.writer.clean_leftovers(directory)
     for path in sorted(directories, key=len, reverse=True):
         node.writer.remove_directory(path)
-    return changed
+    return failure
+
+
+def _put_file_back(node: Node, engine: EngineName | None, target: Target) -> None:
+    path = target.record.path
+    for attempt in range(WRITE_ATTEMPTS):
+        now = node.view.read(path)
+        content = _aim(node, engine, target, now)
+        if now == content:
+            return
+        try:
+            write_file(node, path, content, target.record.metadata, (now,))
+        except ConcurrentEditError:
+            if attempt == WRITE_ATTEMPTS - 1:
+                raise
+        else:
+            log.step("file.restored", "put back", path=path)
+            return
+
+
+def _aim(node: Node, engine: EngineName | None, target: Target, now: bytes | None) -> bytes | None:
+    """Return what a file should hold that may have been edited since it was looked at."""
+    ours = (target.now, *target.between)
+    if now in ours or (now is None and can_be_lost(target.record)):
+        return target.content
+    adapter = None if engine is None else node.adapter(engine)
+    for each in ours:
+        now = without_ours(target.record, target.content, each, now, adapter)
+    return now
 
 
 def stages_of(
@@ -92,16 +183,6 @@ def stages_of(
     )
 
 
-def after_stages(
-    targets: Sequence[Target], stages: Sequence[tuple[Target, bytes]]
-) -> tuple[Target, ...]:
-    """Return the targets as they are once the stages were written."""
-    written = {target.record.path: stage for target, stage in stages}
-    return tuple(
-        replace(target, now=written.get(target.record.path, target.now)) for target in targets
-    )
-
-
 def run_stages(
     node: Node,
     control: EngineControl,
@@ -109,115 +190,8 @@ def run_stages(
     stages: Sequence[tuple[Target, bytes]],
     clock: Clock,
 ) -> None:
-    """Write each stage and let the engine take it up. Raises what the reload raises."""
+    """Write each stage and let the engine take it up. Raises what writing and reload raise."""
     for target, stage in stages:
-        write_file(node, target.record.path, stage, target.record.metadata)
+        known = (target.now, *(content for other, content in stages if other is target))
+        write_file(node, target.record.path, stage, target.record.metadata, known)
         control.reload(process, RestartMode.SIGNAL, clock, clock.now() + STAGE_SECONDS)
-
-
-def bring_up(
-    control: EngineControl,
-    mode: RestartMode,
-    known: EngineProcess | None,
-    clock: Clock,
-    deadline: float,
-) -> ReloadReport:
-    """Make the engine take its files up, also one that did not survive the last attempt.
-
-    ``known`` is the process as it was before; without it a dead engine can't be started.
-    """
-    facts = control.facts(deadline)
-    if facts.process is not None:
-        _await_own_container(control, clock, deadline)
-        return control.reload(facts.process, mode, clock, deadline)
-    if known is None:
-        raise EngineTimeoutError(
-            f"the engine at {facts.socket} does not run ({facts.unreachable})",
-            "start it; its config on disk is the one from before",
-        )
-    return control.start(known, clock, deadline)
-
-
-def _await_own_container(control: EngineControl, clock: Clock, deadline: float) -> None:
-    """Wait until the engine knows that our own container runs, at most half of the time.
-
-    One that is restarted before takes it for a failed start, and ends this very process.
-    """
-    began = clock.now()
-    end = began + min(OWN_START_SECONDS, (deadline - began) / 2)
-    waiting = False
-    while control.own_container_running(end) is False:
-        if clock.now() >= end:
-            log.warning("container.starting", "our own container is still not reported running")
-            return
-        if not waiting:
-            waiting = True
-            log.step("container.awaited", "our own container is not reported running yet")
-        clock.sleep(OWN_START_POLL)
-
-
-def bring_back(
-    control: EngineControl,
-    mode: RestartMode,
-    known: EngineProcess | None,
-    *,
-    expected: Expectation,
-    clock: Clock,
-    deadline: float,
-) -> None:
-    """Make the engine serve what its files, which have been put back, say.
-
-    One that was on its way up meanwhile may have read them a moment before: it is told once more.
-    Raises what the reload and the verification raise.
-    """
-    running = control.facts(deadline).process is not None
-    bring_up(control, mode, known, clock, deadline)
-    if not running:
-        try:
-            control.verify(expected, clock, min(deadline, clock.now() + SETTLING_SECONDS))
-        except (EngineTimeoutError, EngineRejectedError):
-            bring_up(control, mode, known, clock, deadline)
-        else:
-            return
-    control.verify(expected, clock, deadline)
-
-
-def process_of(record: Record) -> EngineProcess | None:
-    """Return what the record knows of the engine, enough to start it; None without a unit."""
-    if record.unit is None:
-        return None
-    return EngineProcess(
-        pid=0,
-        start_time=0,
-        executable="",
-        arguments=(),
-        supervisor=Supervisor.SYSTEMD,
-        unit=record.unit,
-        parent_pid=0,
-    )
-
-
-def state_before(record: Record | None, intent: Record) -> Expectation:
-    """Return what the engine served when the intent's change began."""
-    if record is None or not record.files:
-        return without_us(intent)
-    if intent.start_handlers is None:
-        return Expectation(served=record.handlers, default=record.default)
-    start = set(intent.start_handlers)
-    return Expectation(
-        served=tuple(pair for pair in record.handlers if pair in start),
-        absent=tuple(pair for pair in intent.handlers if pair not in start),
-        default=intent.start_default,
-    )
-
-
-def without_us(record: Record) -> Expectation:
-    """Return what the engine serves once the record's change is gone.
-
-    Which handler is the default then is not ours to say: somebody may have chosen a third one.
-    """
-    before = set(record.previous_handlers)
-    return Expectation(
-        absent=tuple(pair for pair in record.handlers if pair not in before),
-        absent_default=None if record.default == record.previous_default else record.default,
-    )

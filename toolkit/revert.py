@@ -10,31 +10,23 @@ from dataclasses import dataclass, replace
 
 from runtime_configs.model import EngineName
 from toolkit import logs
+from toolkit.bring_back import bring_up, without_us
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import Holding, HoldReport, HostFacts
+from toolkit.engine.facts import Holding, HostFacts
 from toolkit.errors import NotRestoredError, ToolkitError
+from toolkit.holders import held
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.journal import Record, State, digest_of
-from toolkit.node import Node, choose_engine
+from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
-from toolkit.plan import bases
-from toolkit.restore import (
-    Target,
-    after_stages,
-    bring_up,
-    put_files_back,
-    run_stages,
-    stages_of,
-    without_us,
-)
+from toolkit.restore import Target, WayBack, facts_of, put_back, way_back
 from toolkit.settings import RestartMode
+from toolkit.without_us import bases
 
 log = logs.get(__name__)
 
 COMING_SECONDS = 0.5
 """How long an engine that does not run is given to appear, in the middle of a restart by others."""
-ASKING_SECONDS = 5.0
-"""How long the engine may take to say who uses the payload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +50,6 @@ class Revert:
         self._clock: Clock = UninterruptedClock()
         self._began = self._clock.now()
         self._touched = False
-        self._staged = False
 
     def run(self, record: Record, *, purge: bool = False) -> RevertReport:
         """Take the record's change back; ``purge`` removes the payload though nobody can be asked.
@@ -79,104 +70,80 @@ class Revert:
             ) from error
 
     def _run(self, record: Record, *, purge: bool) -> RevertReport:
-        mode = self._mode(record)
         control = None if record.engine is None else self._node.control(record.engine)
-        files, failure, reloaded, warnings = self._engine(record, control, mode)
+        mode = self._mode(record)
+        told = None if mode is RestartMode.NONE else control
+        targets = self._targets(record)
+        way = way_back(self._node, record, targets, told, self._asking_seconds)
+        self._note(record, way)
+        failure = put_back(self._node, way, record.directories, self._clock)
+        log.step(
+            "revert.files", "the engine's files are back", seconds=self._clock.now() - self._began
+        )
+        report = RevertReport(
+            files=tuple(each.record.path for each in way.targets if each.differs),
+            reloaded=way.staged and failure is None,
+        )
         left = replace(record, state=State.PAYLOAD_KEPT, files=(), directories=())
-        if failure is not None:
-            if not self._staged:  # else what was written has to be known once more
+        try:
+            if failure is not None:
+                raise failure
+            if told is not None and record.handlers:
+                report = self._tell(record, told, mode, way, report)
+        except ToolkitError as error:
+            if not way.staged:  # else what was written has to be known once more
                 self._node.store.commit(left)
             raise NotRestoredError(
-                f"the config files are back, but {failure.message}",
-                failure.hint or "restart the engine; the toolkit's files stay until then",
-            ) from failure
-        payload, kept_for, more = self._payload(left, control, purge=purge)
-        return RevertReport(
-            files=files,
-            reloaded=reloaded,
-            warnings=(*warnings, *more),
-            payload=payload,
-            kept_for=kept_for,
-        )
+                f"the config files are back, but {error.message}",
+                error.hint or "restart the engine; the toolkit's files stay until then",
+            ) from error
+        return self._payload(left, control, report, purge=purge)
+
+    @property
+    def _asking_seconds(self) -> float:
+        return self._node.settings.lifecycle.stop_timeout / 2
 
     def _mode(self, record: Record) -> RestartMode:
         if record.engine is None:
             return RestartMode.NONE
         return self._node.settings.engines[record.engine].restart_mode
 
-    def _engine(
-        self, record: Record, control: EngineControl | None, mode: RestartMode
-    ) -> tuple[tuple[str, ...], ToolkitError | None, bool, tuple[str, ...]]:
-        """Put the files back and let the engine take them up."""
-        targets = self._targets(record)
-        changed = any(each.differs for each in targets)
-        facts = None
-        # The engine is asked before its files are touched only where the way back needs it.
-        stages = stages_of(self._node, record.engine, targets, record.previous_default)
-        if stages and control is not None and mode is not RestartMode.NONE:
-            facts = self._facts(control)
-        staged = bool(stages) and facts is not None and facts.process is not None
-        self._staged = staged
-        self._note(record, targets, stages if staged else ())
-        failure = None
-        if staged and control is not None and facts is not None and facts.process is not None:
-            try:
-                run_stages(self._node, control, facts.process, stages, self._clock)
-            except ToolkitError as error:
-                failure = error
-        left = after_stages(targets, stages if staged else ())
-        put_files_back(self._node, left, record.directories)
-        files = tuple(each.record.path for each in targets if each.differs)
-        log.step(
-            "revert.files", "the engine's files are back", seconds=self._clock.now() - self._began
-        )
-        if control is None or mode is RestartMode.NONE or not record.handlers:
-            return files, failure, False, ()
-        if failure is not None:
-            return files, failure, False, ()
-        return self._tell(record, control, mode, files=files, changed=changed, staged=staged)
-
     def _tell(
         self,
         record: Record,
         control: EngineControl,
         mode: RestartMode,
-        *,
-        files: tuple[str, ...],
-        changed: bool,
-        staged: bool,
-    ) -> tuple[tuple[str, ...], ToolkitError | None, bool, tuple[str, ...]]:
+        way: WayBack,
+        report: RevertReport,
+    ) -> RevertReport:
+        """Let the engine take its files up, and ask it. Raises what reload and verification do."""
         deadline = self._clock.now() + self._node.settings.lifecycle.stop_timeout
         facts = self._facts_of_one_that_comes(control)
         if facts is None or facts.process is None:
             why = "it could not be reached" if facts is None else str(facts.unreachable)
             warning = f"{control.name} does not run ({why}); nothing was signalled"
             log.warning("engine.absent", warning)
-            return files, None, False, (warning,)
-        expected = without_us(record)
-        reloaded = False
-        try:
-            if (changed and not staged) or self._still_serves(facts, record):
-                report = bring_up(control, mode, facts.process, self._clock, deadline)
-                reloaded = True
-                log.step(
-                    "engine.reloaded",
-                    f"{control.name} took its old config up",
-                    how=report.mode,
-                    refused_seconds=report.refused,
-                    seconds=report.answering_after,
-                )
-            control.verify(expected, self._clock, deadline)
-        except ToolkitError as error:
-            return files, error, reloaded, ()
+            return replace(report, warnings=(*report.warnings, warning))
+        changed = bool(report.files)
+        if (changed and not way.staged) or self._still_serves(facts, record):
+            done = bring_up(control, mode, facts.process, self._clock, deadline)
+            report = replace(report, reloaded=True)
+            log.step(
+                "engine.reloaded",
+                f"{control.name} took its old config up",
+                how=done.mode,
+                refused_seconds=done.refused,
+                seconds=done.answering_after,
+            )
+        control.verify(without_us(record), self._clock, deadline)
         log.step("engine.verified", "the engine does not serve our handlers any more")
-        return files, None, reloaded or staged, ()
+        return report
 
     def _facts_of_one_that_comes(self, control: EngineControl) -> HostFacts | None:
         """Look once more at an engine that is not there: one that restarts may have read ours."""
         end = self._clock.now() + COMING_SECONDS
         while True:
-            facts = self._facts(control)
+            facts = facts_of(control, self._asking_seconds)
             if (facts is not None and facts.process is not None) or self._clock.now() >= end:
                 return facts
             self._clock.sleep(COMING_SECONDS / 5)
@@ -211,26 +178,20 @@ class Revert:
         """
         if record.engine is None or not record.reloads:
             return False
-        facts = self._facts(self._node.control(record.engine))
+        facts = facts_of(self._node.control(record.engine), self._asking_seconds)
         process = None if facts is None else facts.process
         return process is None or any(path in each for each in process.arguments)
 
-    def _note(
-        self,
-        record: Record,
-        targets: tuple[Target, ...],
-        stages: tuple[tuple[Target, bytes], ...],
-    ) -> None:
+    def _note(self, record: Record, way: WayBack) -> None:
         """Write down where each file goes before the first is touched.
 
         With the content that is there now and the one that lies there in between, so that a start
         after a kill knows both of them as ours.
         """
-        stage_of = {target.record.path: content for target, content in stages}
         contents: list[bytes | None] = []
         files = []
-        for target in targets:
-            between = stage_of.get(target.record.path, target.now)
+        for target in way.targets:
+            between = target.between[-1] if target.between else target.now
             contents += [target.content, target.now, between]
             files.append(
                 replace(
@@ -244,70 +205,32 @@ class Revert:
         self._node.store.commit(reverting, contents)
         self._touched = True
 
-    def _facts(self, control: EngineControl) -> HostFacts | None:
-        try:
-            return control.facts(self._clock.now() + self._node.settings.lifecycle.stop_timeout / 2)
-        except ToolkitError as error:
-            log.warning("engine.unreachable", "the engine could not be asked", reason=str(error))
-            return None
-
     def _payload(
-        self, record: Record, control: EngineControl | None, *, purge: bool
-    ) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+        self, record: Record, control: EngineControl | None, report: RevertReport, *, purge: bool
+    ) -> RevertReport:
         """Remove the payload unless something on the node still needs it."""
         self._node.installer.remove_cdi()
         if record.payload is None:
             self._node.store.drop(record)
-            return "none", (), ()
-        payload = PayloadRecord.from_json(record.payload)
-        held = self._held(record, control)
-        if held.holding is Holding.FREE or (held.holding is Holding.CANNOT_TELL and purge):
-            self._node.installer.remove(payload)
+            return report
+        found = held(self._node, record, control)
+        if found.holding is Holding.FREE or (found.holding is Holding.CANNOT_TELL and purge):
+            self._node.installer.remove(PayloadRecord.from_json(record.payload))
             self._node.store.drop(record)
             log.step("payload.removed", "the toolkit's files are gone")
-            return "removed", (), ()
+            return replace(report, payload="removed")
         self._node.store.commit(record)
+        because = f" ({found.reason})" if found.reason else ""
         why = (
-            f"containers use it: {', '.join(held.containers)}{held.reason and f' ({held.reason})'}"
-            if held.holding is Holding.HELD
-            else f"the engine could not be asked who uses it ({held.reason})"
+            f"containers use it: {', '.join(found.containers)}{because}"
+            if found.holding is Holding.HELD
+            else f"the engine could not be asked who uses it{because}"
         )
         message = f"the toolkit's files stay, since {why}; the next start or `revert` removes them"
         log.warning("payload.kept", message)
-        return "kept", held.containers, (message,)
-
-    def _held_without_asking(self, record: Record) -> HoldReport:
-        """In NRI mode no engine is asked: a payload that replaced one may be in use."""
-        payload = PayloadRecord.from_json(record.payload or {})
-        if payload.previous is None:
-            return HoldReport(holding=Holding.FREE)
-        reason = "in NRI mode it is not asked, and an earlier install may be in use"
-        return HoldReport(holding=Holding.CANNOT_TELL, reason=reason)
-
-    def _held(self, record: Record, control: EngineControl | None) -> HoldReport:
-        """Find out whether a container, or the engine's config without us, needs the payload."""
-        directory = f"{self._node.store.install_dir}/toolkit"
-        if self._node.installer.puts_back():
-            # The paths lead to another installer's binaries from the same moment on.
-            return HoldReport(holding=Holding.FREE)
-        try:
-            if control is None and self._node.settings.nri.enabled:
-                return self._held_without_asking(record)
-            if control is None:
-                # No engine was touched, but one may have been configured by hand to use the files.
-                control = self._node.control(choose_engine(self._node))
-            facts = control.facts(self._clock.now() + ASKING_SECONDS)
-            if facts.effective is None:
-                return HoldReport(holding=Holding.CANNOT_TELL, reason=str(facts.unreachable))
-            # One that was not told of its files, which hold nothing of ours, may still serve it.
-            named = dict.fromkeys(
-                f'(the engine\'s own handler "{name}")'
-                for config in (facts.effective, facts.served.config)
-                for name, handler in ({} if config is None else config.handlers).items()
-                if (handler.binary_path or "").startswith(f"{directory}/")
-            )
-            if named and record.engine is not None:
-                return HoldReport(holding=Holding.HELD, containers=tuple(named))
-            return control.held(directory)
-        except ToolkitError as error:
-            return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
+        return replace(
+            report,
+            payload="kept",
+            kept_for=found.containers,
+            warnings=(*report.warnings, message),
+        )

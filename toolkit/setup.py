@@ -17,12 +17,13 @@ from toolkit.host.journal_files import JournalStore
 from toolkit.journal import Record
 from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
-from toolkit.plan import Plan, bases, build, files_only
+from toolkit.plan import Plan, build, files_only
 from toolkit.revert import Revert
 from toolkit.settings import RestartMode, Settings
 from toolkit.transaction import Outcome, Transaction
 from toolkit.undo import settle_payload
 from toolkit.wanted import BINARY
+from toolkit.without_us import bases
 
 log = logs.get(__name__)
 

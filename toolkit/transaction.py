@@ -11,16 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from toolkit import logs
+from toolkit.bring_back import bring_up
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, ReloadReport
-from toolkit.errors import ConcurrentEditError, NotRestoredError, ToolkitError
+from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.intent import committed, intent_of
 from toolkit.journal import BlobMetadata, Record, State
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import Plan
-from toolkit.restore import Target, bring_up, run_stages, stages_of, write_file
+from toolkit.restore import Target, run_stages, stages_of, write_file
 from toolkit.settings import RestartMode
 from toolkit.staging import check_staged
 from toolkit.undo import settle_payload, undo
@@ -100,12 +101,8 @@ class Transaction:
         intent, staged = self._run_stages(plan, intent)
         for change in plan.differing:
             self._clock.check()
-            if self._node.view.read(change.path) not in (change.now, *staged):
-                # Theirs would be swept away, and be in no journal.
-                raise ConcurrentEditError(
-                    f"{change.path} was changed by somebody during the set-up", "start it again"
-                )
-            write_file(self._node, change.path, change.after, _metadata(intent, change.path))
+            metadata = _metadata(intent, change.path)
+            write_file(self._node, change.path, change.after, metadata, (change.now, *staged))
             log.step("file.written", "written", path=change.path, role=change.role.value)
         self._clock.check()
         deadline = self._clock.now() + self._node.settings.lifecycle.verify_timeout

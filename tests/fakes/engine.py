@@ -107,7 +107,9 @@ class FakeEngine:
 
     # EngineControl
 
-    def facts(self, deadline: float) -> HostFacts:  # noqa: ARG002 - the protocol's
+    def facts(self, deadline: float) -> HostFacts:
+        del deadline
+        self.step("facts")
         return HostFacts(
             engine=self.name,
             socket=self.socket,
@@ -125,14 +127,6 @@ class FakeEngine:
             placement=Placement.PLAIN,
             template=None,
         )
-
-    def check_staged(
-        self,
-        path: str,
-        executable: str,  # noqa: ARG002 - the protocol's
-        arguments: tuple[str, ...] = (),  # noqa: ARG002
-    ) -> bytes | None:
-        return self._dump(path)
 
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
         """Anything goes."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tests.fakes.faulty_syscalls import CrashPoint
 from toolkit.errors import HostPathError
-from toolkit.host.writer import FileMetadata, FileState, FileWriter, NewEntry
+from toolkit.host.writer import FileMetadata, FileState, FileWriter, Known, NewEntry
 
 __all__ = ["CrashPoint", "FaultyWriter"]
 
@@ -35,13 +35,20 @@ class FaultyWriter:
     def read(self, path: str) -> FileState | None:
         return self.real.read(path)
 
-    def write(self, path: str, content: bytes, metadata: FileMetadata | None = None) -> None:
+    def write(
+        self,
+        path: str,
+        content: bytes,
+        metadata: FileMetadata | None = None,
+        *,
+        instead_of: Known = None,
+    ) -> None:
         self._step("write", path)
-        self.real.write(path, content, metadata)
+        self.real.write(path, content, metadata, instead_of=instead_of)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, *, instead_of: Known = None) -> None:
         self._step("remove", path)
-        self.real.remove(path)
+        self.real.remove(path, instead_of=instead_of)
 
     def remove_link(self, path: str) -> None:
         self._step("remove_link", path)

@@ -8,9 +8,9 @@ import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolkit.errors import HostPathError
+from toolkit.errors import ConcurrentEditError, HostPathError
 from toolkit.host.view import match_expression
-from toolkit.host.writer import FileMetadata, FileState, NewEntry, NewLink
+from toolkit.host.writer import FileMetadata, FileState, Known, NewEntry, NewLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +70,27 @@ class MemoryFiles:
             raise _error("read", path, errno.EISDIR)
         return entry if isinstance(entry, FileState) else None
 
-    def write(self, path: str, content: bytes, metadata: FileMetadata | None = None) -> None:
+    def write(
+        self,
+        path: str,
+        content: bytes,
+        metadata: FileMetadata | None = None,
+        *,
+        instead_of: Known = None,
+    ) -> None:
         self.calls.append(("write", path))
         place = self._resolve(path)
         before = self.entries.get(place)
+        self._require(path, instead_of)
         if isinstance(before, Directory):
             raise _error("write", path, errno.EISDIR)
         self._require_parent("write", path, place)
         kept = before.metadata if isinstance(before, FileState) else FileMetadata(mode=0o644)
         self.entries[place] = FileState(content=content, metadata=metadata or kept)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, *, instead_of: Known = None) -> None:
         self.calls.append(("remove", path))
+        self._require(path, instead_of)
         self._drop(path, self._resolve(path))
 
     def remove_link(self, path: str) -> None:
@@ -204,6 +213,10 @@ class MemoryFiles:
 
     def _place(self, place: str, tree: dict[str, FileState | Link | Directory]) -> None:
         self.entries.update({place + rest: entry for rest, entry in tree.items()})
+
+    def _require(self, path: str, known: Known) -> None:
+        if known is not None and self.view().read(path) not in known:
+            raise ConcurrentEditError(f"{path} was changed by somebody at this moment")
 
     def _drop(self, path: str, place: str) -> None:
         if isinstance(self.entries.get(place), Directory):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.fakes.faulty_syscalls import CrashPoint, FaultySyscalls
@@ -18,8 +18,18 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EBUSY)
 NEEDS_SPACE = frozenset(
     {"open_unnamed", "open_new", "write", "reserve", "link_unnamed", "symlink", "mkdir", "create"}
 )
-ENGINE = frozenset({"signal", "signalled", "start", "verify"})
+ENGINE = frozenset({"facts", "signal", "signalled", "start", "verify"})
 Fault = int | type[CrashPoint]
+SHORT = 10
+"""Points of each kind in the short form of a test."""
+
+
+def points(length: int, wanted: int | None) -> Iterator[int]:
+    """Yield each step's number, or so many spread over all of them."""
+    if wanted is None or wanted >= length:
+        yield from range(length)
+    else:
+        yield from sorted({round(each * (length - 1) / (wanted - 1)) for each in range(wanted)})
 
 
 def crash(number: int | None = None) -> Fault:

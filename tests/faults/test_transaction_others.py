@@ -14,6 +14,7 @@ from tests.faults.node_host import CONFIG, DROP_IN, FaultHost, difference
 from tests.faults.steps import Steps
 from toolkit.engine.facts import Holding, HoldReport
 from toolkit.errors import (
+    EngineNotFoundError,
     EngineRejectedError,
     EngineTimeoutError,
     InterruptedBySignalError,
@@ -286,3 +287,29 @@ def test_a_config_that_is_a_link_stays_a_link(tmp_path: Path) -> None:
     assert b"nvidia" in real.read_bytes()
     host.revert()
     assert difference(host.tree(), before) == []
+
+
+class Unasked(Steps):
+    """From the reload on nobody can look at the engine."""
+
+    def take(self, name: str, path: str = "") -> None:
+        """Count one step."""
+        if name == "facts" and "signalled" in self.done:
+            raise EngineNotFoundError("something else listens on its socket")
+        super().take(name, path)
+
+
+@pytest.mark.parametrize("version", [Version(major=1, minor=7), V2], ids=["1.7", "2.1"])
+def test_the_files_are_back_though_nobody_can_look_at_the_engine_any_more(
+    tmp_path: Path, version: Version
+) -> None:
+    host = FaultHost(tmp_path, version=version)
+    before = host.tree()
+    host.engine.refuses = lambda handlers: "not this one" if "nvidia" in handlers else None
+    with pytest.raises(NotRestoredError, match="something else listens"):
+        host.set_up(Unasked())
+    assert host.read(CONFIG) == b"# by hand\nversion = 2\n"
+    assert host.read(DROP_IN) is None
+    host.recover()
+    assert difference(host.tree(), before) == []
+    assert host.engine.up_to_date()

@@ -25,7 +25,7 @@ from tests.faults.node_host import (
     difference,
     journal_holds_ours,
 )
-from tests.faults.steps import ERRORS, Fault, Steps
+from tests.faults.steps import ERRORS, SHORT, Fault, Steps, points
 from toolkit.errors import ExitCode, ToolkitError
 
 V1 = Version(major=1, minor=7)
@@ -46,8 +46,6 @@ oom_score = 0
     BinaryName = "/usr/bin/crun"
     SystemdCgroup = true
 """
-SHORT = 10
-"""Points of each kind in the short form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,14 +207,6 @@ class Bench:
         self.host.revert()
         found = self.host.tree()
         assert found == self.pristine, f"{where}: {difference(found, self.pristine)}"
-
-
-def points(length: int, wanted: int | None) -> Iterator[int]:
-    """Yield each step's number, or so many spread over all of them."""
-    if wanted is None or wanted >= length:
-        yield from range(length)
-    else:
-        yield from sorted({round(each * (length - 1) / (wanted - 1)) for each in range(wanted)})
 
 
 FORMS = pytest.mark.parametrize(

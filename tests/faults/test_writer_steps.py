@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.faulty_syscalls import CrashPoint, FaultySyscalls
-from toolkit.errors import HostPathError
+from toolkit.errors import ConcurrentEditError, HostPathError
 from toolkit.host.files import HostFiles
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileMetadata, FileState
 
 OLD = b"old = true\n" * 40
 NEW = b"new = true\n" * 900
+THEIRS = b"theirs = true\n"
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EBUSY]
 KEPT = FileMetadata(mode=0o640, uid=1234, gid=2345, xattrs={"user.label": b"theirs"})
 FILE_SYSTEMS = {
@@ -67,13 +68,19 @@ def write(files: HostFiles) -> None:
     files.write(PATH, NEW)
 
 
+def exchange(files: HostFiles) -> None:
+    files.write(PATH, NEW, instead_of=(OLD, NEW, None))
+
+
 def remove(files: HostFiles) -> None:
-    files.remove(PATH)
+    files.remove(PATH, instead_of=(OLD, None))
 
 
 BEGINNINGS: list[tuple[Callable[[Host], None], Callable[[HostFiles], None]]] = [
     (put_old, write),
     (put_nothing, write),
+    (put_old, exchange),
+    (put_nothing, exchange),
     (put_old, remove),
 ]
 
@@ -158,14 +165,17 @@ def test_a_crash_at_any_step_leaves_old_or_new_whole_and_the_next_write_cleans_u
 
 
 @pytest.mark.parametrize("file_system", FILE_SYSTEMS)
-def test_at_no_step_does_the_directory_show_a_part_of_a_file(host: Host, file_system: str) -> None:
+@pytest.mark.parametrize("act", [write, exchange])
+def test_at_no_step_does_the_directory_show_a_part_of_a_file(
+    host: Host, file_system: str, act: Callable[[HostFiles], None]
+) -> None:
     put_old(host)
     calls = FaultySyscalls(unsupported=dict(FILE_SYSTEMS[file_system]), short_writes=1000)
-    for at in range(number_of_calls(host, put_old, write, calls)):
+    for at in range(number_of_calls(host, put_old, act, calls)):
         put_old(host)
         crashing = FaultySyscalls(at=at, unsupported=calls.unsupported, short_writes=1000)
         with pytest.raises(CrashPoint):
-            host.files(crashing).write(PATH, NEW)
+            act(host.files(crashing))
         assert {path.read_bytes() for path in host.config.iterdir()} <= {OLD, NEW}
 
 
@@ -186,6 +196,56 @@ def test_a_file_that_is_a_mount_is_written_in_place_and_put_back_on_a_full_disk(
             host.files(failing).write(PATH, NEW)
         assert host.files().read(PATH) == FileState(content=OLD, metadata=KEPT)
         assert host.names() == {"99.toml"}
+
+
+class EditedMeanwhile(FaultySyscalls):
+    """Somebody writes the file before one of the calls."""
+
+    def __init__(self, path: Path, before: str, unsupported: dict[str, int]) -> None:
+        super().__init__(unsupported=unsupported)
+        self._path, self._before = path, before
+
+    def _step(self, name: str) -> None:
+        if name == self._before and self._before not in self.done:
+            self._path.write_bytes(THEIRS)
+        super()._step(name)
+
+
+@pytest.mark.parametrize("file_system", FILE_SYSTEMS)
+@pytest.mark.parametrize("step", ["write", "chmod", "sync", "exchange"])
+@pytest.mark.parametrize("begin", [put_old, put_nothing])
+def test_what_somebody_writes_to_the_last_moment_is_not_replaced(
+    host: Host, file_system: str, step: str, begin: Callable[[Host], None]
+) -> None:
+    begin(host)
+    path = host.config / "99.toml"
+    calls = EditedMeanwhile(path, step, dict(FILE_SYSTEMS[file_system]))
+    told = None
+    try:
+        exchange(host.files(calls))
+    except ConcurrentEditError as error:
+        told = error.message
+    if told is None:
+        assert step not in calls.done, "it came into being in one step, with nothing to replace"
+    else:
+        assert PATH in told
+    assert path.read_bytes() == (NEW if told is None else THEIRS)
+    assert host.names() == {"99.toml"}
+
+
+def test_a_file_that_was_made_meanwhile_is_not_replaced(host: Host) -> None:
+    path = host.config / "99.toml"
+    with pytest.raises(ConcurrentEditError):
+        exchange(host.files(EditedMeanwhile(path, "link_unnamed", {})))
+    assert path.read_bytes() == THEIRS
+    assert host.names() == {"99.toml"}
+
+
+def test_a_file_that_somebody_changed_is_not_removed(host: Host) -> None:
+    host.files().write(PATH, THEIRS)
+    with pytest.raises(ConcurrentEditError):
+        remove(host.files())
+    assert (host.config / "99.toml").read_bytes() == THEIRS
 
 
 def test_a_new_file_appears_under_its_own_name_only(host: Host) -> None:

@@ -8,20 +8,22 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from toolkit.errors import ExchangeUnsupportedError, HostPathError
+from toolkit.errors import ConcurrentEditError, ExchangeUnsupportedError, HostPathError
 from toolkit.host import bulk
 from toolkit.host.mounts import below, read_mountinfo
 from toolkit.host.paths import HostRoot
 from toolkit.host.replace import (
+    ChangedError,
     read_state,
     remove_temporaries,
     removed_on_error,
     replace_file,
+    require,
     temporary_name,
 )
 from toolkit.host.syscalls import LinuxSyscalls, Syscalls
 from toolkit.host.view import HostFilesView
-from toolkit.host.writer import FileMetadata, FileState, NewEntry
+from toolkit.host.writer import FileMetadata, FileState, Known, NewEntry
 
 __all__ = ["ExchangeUnsupportedError", "HostFiles", "HostFilesView"]
 
@@ -40,15 +42,25 @@ class HostFiles:
         with _named_error("read", path):
             return read_state(self._root.access(path))
 
-    def write(self, path: str, content: bytes, metadata: FileMetadata | None = None) -> None:
+    def write(
+        self,
+        path: str,
+        content: bytes,
+        metadata: FileMetadata | None = None,
+        *,
+        instead_of: Known = None,
+    ) -> None:
         """Put a whole file in place, durably."""
         with _named_error("write", path):
-            replace_file(self._calls, self._root.access(path), content, metadata)
+            place = self._root.access(path)
+            replace_file(self._calls, place, content, metadata, instead_of)
 
-    def remove(self, path: str) -> None:
+    def remove(self, path: str, *, instead_of: Known = None) -> None:
         """Remove a file, durably; of a link the file that it leads to."""
         with _named_error("remove", path):
-            self._unlink(self._root.access(path))
+            place = self._root.access(path)
+            require(place, instead_of)
+            self._unlink(place)
 
     def remove_link(self, path: str) -> None:
         """Remove a symbolic link, durably, not what it leads to."""
@@ -202,3 +214,7 @@ def _named_error(what: str, path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise HostPathError(f"cannot {what} {path}: {error.strerror}") from error
+    except ChangedError as error:
+        raise ConcurrentEditError(
+            f"{path} was changed by somebody at this moment", "start again"
+        ) from error

@@ -11,9 +11,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from toolkit.host.syscalls import Syscalls
-from toolkit.host.writer import FileMetadata, FileState
+from toolkit.host.writer import FileMetadata, FileState, Known
 
 MAX_SIZE = 256 * 1024 * 1024
 """Bytes of the largest file that is read whole; no config and no part of the payload comes near."""
@@ -21,9 +22,23 @@ _TEMPORARY = re.compile(r"\.nvidia-toolkit-[0-9a-f]{12}\.new")
 """Names that no ``*.toml``, ``*.conf`` or ``*.json`` pattern matches, and that nobody else uses."""
 _NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS})
 _NO_LINKING = frozenset({errno.ENOENT, errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL})
+_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP})
 _NO_XATTRS = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 _BOUND_TO_CONTENT = frozenset({"security.ima", "security.evm"})
 """Signatures of the old bytes: on the new ones they would make the file unreadable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NewFile:
+    """What is to take a file's place."""
+
+    content: bytes
+    metadata: FileMetadata
+    instead_of: Known
+
+
+class ChangedError(Exception):
+    """A file that was to be replaced holds something else than it should: nothing was done."""
 
 
 def temporary_name() -> str:
@@ -53,19 +68,30 @@ def read_state(path: str) -> FileState | None:
         os.close(descriptor)
 
 
-def replace_file(calls: Syscalls, path: str, content: bytes, metadata: FileMetadata | None) -> None:
-    """Put a whole file in place and make it durable; see ``FileWriter.write``."""
+def replace_file(
+    calls: Syscalls,
+    path: str,
+    content: bytes,
+    metadata: FileMetadata | None,
+    instead_of: Known,
+) -> None:
+    """Put a whole file in place and make it durable; see ``FileWriter.write``.
+
+    Raises ChangedError where somebody has written the old one meanwhile, to the last moment.
+    """
     directory = os.path.dirname(path)
     remove_temporaries(calls, directory)
     before = read_state(path)
     wanted = metadata or (before.metadata if before else FileMetadata(mode=0o644))
+    new = _NewFile(content=content, metadata=wanted, instead_of=instead_of)
     try:
-        if not _through_unnamed(calls, path, content, wanted, exists=before is not None):
-            _through_named(calls, path, content, wanted)
+        if not _through_unnamed(calls, path, new, exists=before is not None):
+            _through_named(calls, path, new)
     except OSError as error:
         if error.errno != errno.EBUSY or before is None:
             raise
         # The file is a mount of its own: nothing can be renamed over it.
+        require(path, instead_of)
         _in_place(calls, path, before, FileState(content=content, metadata=wanted))
         return
     calls.sync_directory(directory)
@@ -88,15 +114,13 @@ def removed_on_error(calls: Syscalls, path: str) -> Iterator[None]:
     """Take a temporary entry away again when what follows fails."""
     try:
         yield
-    except OSError:
+    except (OSError, ChangedError):
         with contextlib.suppress(OSError):
             calls.unlink(path)
         raise
 
 
-def _through_unnamed(
-    calls: Syscalls, path: str, content: bytes, metadata: FileMetadata, *, exists: bool
-) -> bool:
+def _through_unnamed(calls: Syscalls, path: str, new: _NewFile, *, exists: bool) -> bool:
     """Write a file without a name, then name it; False where the file system can't do that."""
     directory = os.path.dirname(path)
     try:
@@ -106,7 +130,8 @@ def _through_unnamed(
             return False
         raise
     try:
-        _fill(calls, descriptor, content, metadata)
+        _fill(calls, descriptor, new)
+        require(path, new.instead_of)
         if not exists:
             with contextlib.suppress(FileExistsError):
                 return _named(calls, descriptor, path)
@@ -114,7 +139,7 @@ def _through_unnamed(
         if not _named(calls, descriptor, temporary):
             return False
         with removed_on_error(calls, temporary):
-            calls.rename(temporary, path)
+            _take_place(calls, temporary, path, new)
         return True
     finally:
         os.close(descriptor)
@@ -130,7 +155,7 @@ def _named(calls: Syscalls, descriptor: int, path: str) -> bool:
     return True
 
 
-def _through_named(calls: Syscalls, path: str, content: bytes, metadata: FileMetadata) -> None:
+def _through_named(calls: Syscalls, path: str, new: _NewFile) -> None:
     """Write a file that has a name from the start, beside the directory that the engine reads.
 
     Only where the parent directory belongs to another mount is it made in the directory itself.
@@ -140,27 +165,59 @@ def _through_named(calls: Syscalls, path: str, content: bytes, metadata: FileMet
     if os.stat(parent).st_dev == os.stat(directory).st_dev:
         remove_temporaries(calls, parent)
         try:
-            _write_and_rename(calls, parent, path, content, metadata)
+            _write_and_rename(calls, parent, path, new)
         except OSError as error:
             if error.errno not in {errno.EXDEV, errno.EROFS, errno.EACCES}:
                 raise
         else:
             calls.sync_directory(parent)
             return
-    _write_and_rename(calls, directory, path, content, metadata)
+    _write_and_rename(calls, directory, path, new)
 
 
-def _write_and_rename(
-    calls: Syscalls, directory: str, path: str, content: bytes, metadata: FileMetadata
-) -> None:
+def _write_and_rename(calls: Syscalls, directory: str, path: str, new: _NewFile) -> None:
     temporary = os.path.join(directory, temporary_name())
     descriptor = calls.open_new(temporary)
     try:
         with removed_on_error(calls, temporary):
-            _fill(calls, descriptor, content, metadata)
-            calls.rename(temporary, path)
+            _fill(calls, descriptor, new)
+            _take_place(calls, temporary, path, new)
     finally:
         os.close(descriptor)
+
+
+def _take_place(calls: Syscalls, temporary: str, path: str, new: _NewFile) -> None:
+    """Rename a finished file over the old one, unless that is not any more what it should be.
+
+    Making it durable takes long enough for somebody to write the old one, and even between a look
+    and a rename there is time: they are exchanged, and what came out is looked at.
+    """
+    require(path, new.instead_of)
+    if new.instead_of is None or not os.path.lexists(path):
+        calls.rename(temporary, path)
+        return
+    try:
+        calls.exchange(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_EXCHANGE:
+            raise
+        calls.rename(temporary, path)
+        return
+    try:
+        require(temporary, new.instead_of)
+    except ChangedError:
+        calls.exchange(temporary, path)
+        raise
+    calls.unlink(temporary)
+
+
+def require(path: str, known: Known) -> None:
+    """Raise ChangedError unless a file holds one of these contents."""
+    if known is None:
+        return
+    state = read_state(path)
+    if (None if state is None else state.content) not in known:
+        raise ChangedError
 
 
 def _in_place(calls: Syscalls, path: str, before: FileState, after: FileState) -> None:
@@ -186,9 +243,9 @@ def _overwrite(calls: Syscalls, descriptor: int, state: FileState) -> None:
     calls.sync(descriptor)
 
 
-def _fill(calls: Syscalls, descriptor: int, content: bytes, metadata: FileMetadata) -> None:
-    _write_all(calls, descriptor, content)
-    _apply(calls, descriptor, metadata)
+def _fill(calls: Syscalls, descriptor: int, new: _NewFile) -> None:
+    _write_all(calls, descriptor, new.content)
+    _apply(calls, descriptor, new.metadata)
     calls.sync(descriptor)
 
 

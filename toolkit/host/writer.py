@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +38,10 @@ NewEntry = bytes | Path | NewLink | None
 """What to create: a file of these bytes, a copy of a file of this process, a link, a directory."""
 
 
+Known = Collection[bytes | None] | None
+"""The contents, one of which a file has to hold (None: it is absent); without it any will do."""
+
+
 class FileWriter(Protocol):
     """The only way to change a file on the host. All paths are host paths.
 
@@ -52,15 +56,26 @@ class FileWriter(Protocol):
     def read(self, path: str) -> FileState | None:
         """Return the file, or None where there is none. Raises HostPathError for anything else."""
 
-    def write(self, path: str, content: bytes, metadata: FileMetadata | None = None) -> None:
+    def write(
+        self,
+        path: str,
+        content: bytes,
+        metadata: FileMetadata | None = None,
+        *,
+        instead_of: Known = None,
+    ) -> None:
         """Put a whole file in place, durably.
 
         Without ``metadata`` it keeps those of the file that it replaces; a new file gets 0644 and
-        the owner root. The directory must exist.
+        the owner root. The directory must exist. Raises ConcurrentEditError where the file holds
+        something else than ``instead_of`` at the last moment: nothing is written then.
         """
 
-    def remove(self, path: str) -> None:
-        """Remove a file, durably; one that is gone already is no error."""
+    def remove(self, path: str, *, instead_of: Known = None) -> None:
+        """Remove a file, durably; one that is gone already is no error.
+
+        Raises ConcurrentEditError as ``write`` does.
+        """
 
     def remove_link(self, path: str) -> None:
         """Remove a symbolic link, durably, not what it leads to; one that is gone is no error."""

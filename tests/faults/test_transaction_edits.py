@@ -1,0 +1,95 @@
+"""Somebody edits a config file while it is being written, put back or reverted: the edit stays."""
+
+from __future__ import annotations
+
+import contextlib
+import tomllib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runtime_configs.model import Version
+from tests.faults.node_host import CONFIG, FaultHost
+from tests.faults.steps import SHORT, Steps, points
+from toolkit.errors import ToolkitError
+
+BY_HAND = b"# by hand\nversion = 2\n"
+EDIT = b'\n[debug]\nlevel = "info" # theirs\n'
+VERSIONS = [Version(major=1, minor=7), Version(major=2, minor=1)]
+Act = Callable[[FaultHost, Steps], object]
+
+
+def set_up(host: FaultHost, steps: Steps) -> object:
+    return host.set_up(steps)
+
+
+def set_up_that_fails(host: FaultHost, steps: Steps) -> object:
+    host.engine.refuses = lambda handlers: "not this one" if "nvidia" in handlers else None
+    return host.set_up(steps)
+
+
+def revert(host: FaultHost, steps: Steps) -> object:
+    return host.revert(steps)
+
+
+def repair(host: FaultHost, steps: Steps) -> object:
+    return host.set_up(steps, repair=True)
+
+
+@pytest.fixture(params=VERSIONS, ids=["1.7", "2.1"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], FaultHost]:
+    def made(name: str) -> FaultHost:
+        return FaultHost(tmp_path / name, version=request.param, config=BY_HAND)
+
+    return made
+
+
+def prepared(host: FaultHost, act: Act) -> FaultHost:
+    """Bring a host to where the act begins."""
+    if act in (revert, repair):
+        host.set_up()
+    if act is repair:
+        content = (host.read(CONFIG) or b"").replace(b"nvidia-container-runtime.cdi", b"other")
+        host.place(CONFIG, content.replace(b"conf.d/", b"conf.x/"))
+    return host
+
+
+@pytest.mark.parametrize(
+    "wanted", [SHORT, pytest.param(None, marks=pytest.mark.long)], ids=["short", "full"]
+)
+@pytest.mark.parametrize("act", [set_up, set_up_that_fails, repair, revert])
+def test_an_edit_before_any_step_is_there_in_the_end_and_nothing_of_ours_after_the_revert(
+    make: Callable[[str], FaultHost], act: Act, wanted: int | None, counts: Counter[str]
+) -> None:
+    counting = Steps()
+    with contextlib.suppress(ToolkitError):
+        act(prepared(make("counting"), act), counting)
+    for at in points(len(counting.done) + 1, wanted):
+        host = prepared(make(f"at-{at}"), act)
+        steps = Steps()
+
+        def edit_once(host: FaultHost = host, steps: Steps = steps, at: int = at) -> None:
+            if len(steps.done) == at:
+                host.place(CONFIG, (host.read(CONFIG) or b"") + EDIT)
+
+        steps.watch = edit_once
+        with contextlib.suppress(ToolkitError):
+            act(host, steps)
+        if at >= len(steps.done):
+            edit_once()
+        where = f"{act.__name__}: before step {at}, {steps.done[at : at + 1]}"
+        check(host, where)
+        host.revert()
+        check(host, where)
+        content = host.read(CONFIG) or b""
+        assert b"nvidia" not in content, where
+        assert content.startswith(BY_HAND), where
+        counts["edits"] += 1
+
+
+def check(host: FaultHost, where: str) -> None:
+    content = (host.read(CONFIG) or b"").decode()
+    assert tomllib.loads(content).get("debug") == {"level": "info"}, f"{where}\n{content}"
+    assert "# theirs" in content, where

@@ -1,0 +1,66 @@
+"""Who on the node still needs the toolkit's files, once the engine's config is without us."""
+
+from __future__ import annotations
+
+from runtime_configs.model import EffectiveConfig
+from toolkit.engine.control import EngineControl
+from toolkit.engine.facts import Holding, HoldReport
+from toolkit.errors import ToolkitError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.journal import Record
+from toolkit.node import Node, choose_engine
+from toolkit.payload.installer import PayloadRecord
+
+ASKING_SECONDS = 5.0
+"""How long the engine may take to say who uses the payload."""
+
+
+def held(node: Node, record: Record, control: EngineControl | None) -> HoldReport:
+    """Find out whether a container, or the engine's config without us, needs the payload."""
+    if node.installer.puts_back():
+        # The paths lead to another installer's binaries from the same moment on.
+        return HoldReport(holding=Holding.FREE)
+    if control is None and node.settings.nri.enabled:
+        return _without_asking(record)
+    try:
+        # No engine was touched, but one may have been configured by hand to use the files.
+        control = control or node.control(choose_engine(node))
+        facts = control.facts(UninterruptedClock().now() + ASKING_SECONDS)
+        if facts.effective is None:
+            return HoldReport(holding=Holding.CANNOT_TELL, reason=str(facts.unreachable))
+        directory = f"{node.store.install_dir}/toolkit"
+        # One that was not told of its files, which hold nothing of ours, may still serve it.
+        known = [each for each in (facts.effective, facts.served.config) if each is not None]
+        named = _named(known, directory, defaults_alone=record.engine is None)
+        if named:
+            return HoldReport(holding=Holding.HELD, containers=named)
+        return control.held(directory)
+    except ToolkitError as error:
+        return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
+
+
+def _named(
+    known: list[EffectiveConfig], directory: str, *, defaults_alone: bool
+) -> tuple[str, ...]:
+    """Return the engine's own handlers that have a binary of ours.
+
+    Of an engine that somebody else configured only a default one counts: without it no pod starts
+    on the node, while the others are missed by those alone who ask for them.
+    """
+    found = dict.fromkeys(
+        f'(the engine\'s own handler "{name}")'
+        for config in known
+        for name, handler in config.handlers.items()
+        if (handler.binary_path or "").startswith(f"{directory}/")
+        and (name == config.default or not defaults_alone)
+    )
+    return tuple(found)
+
+
+def _without_asking(record: Record) -> HoldReport:
+    """In NRI mode no engine is asked: a payload that replaced one may be in use."""
+    payload = PayloadRecord.from_json(record.payload or {})
+    if payload.previous is None:
+        return HoldReport(holding=Holding.FREE)
+    reason = "in NRI mode it is not asked, and an earlier install may be in use"
+    return HoldReport(holding=Holding.CANNOT_TELL, reason=reason)
