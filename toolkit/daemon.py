@@ -109,6 +109,8 @@ class Daemon:
 
         Raises LockedError where somebody removed the pid file and another instance took over.
         """
+        if resident.listener_fd >= 0:
+            os.set_inheritable(resident.listener_fd, False)  # noqa: FBT003 - takes no keyword
         presence = Presence.resumed(node, resident)
         lock = presence.lock
         resident = replace(resident, lock_fd=lock.fd, lock_made=lock.made)
@@ -193,13 +195,14 @@ class Daemon:
         except ToolkitError:
             record = None
         peer = self._peer(record)
-        if peer in (idle.DOWN, idle.MUTE):
+        if self._socket(record) and peer in (idle.DOWN, idle.MUTE):
             # The idle process sees when it answers again; there is nothing to be tried till then.
             self._resident = self._resident.settled()
             log.error("drift.unrepaired", message, again="when the engine answers")
         else:
             interval = self._life.reconcile_interval
-            self._resident = self._resident.after_failure(time.monotonic(), interval)
+            undone = isinstance(error, ToolkitError) and error.undone
+            self._resident = self._resident.after_failure(time.monotonic(), interval, undone=undone)
             wait = (self._resident.retry_at or 0.0) - time.monotonic()
             log.error("drift.unrepaired", message, again_in_seconds=max(0.0, wait))
         self._become_idle(record, peer, responder, earlier)

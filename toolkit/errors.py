@@ -24,6 +24,8 @@ class ToolkitError(Exception):
     """A failure with one clear line: what is wrong and where, and a hint what to do."""
 
     exit_code: ExitCode = ExitCode.FAILED
+    undone: bool = False
+    """A change of the host was begun, and taken back."""
 
     def __init__(self, message: str, hint: str = "", exit_code: ExitCode | None = None) -> None:
         super().__init__(message)

@@ -241,7 +241,7 @@ def main(arguments: list[str]) -> None:
         return pending()
 
     began = time.monotonic()
-    reason = ""
+    seen = reason = ""
     while not reason:
         if wait(interval if interval > 0 else -1.0, listener, ready, answers):
             reason = "signal"
@@ -253,9 +253,11 @@ def main(arguments: list[str]) -> None:
             # Before anything else: a probe must not believe in what may be gone.
             ready = False
             remove(ready_file)
+        # What was seen counts though it has gone by: the ready file is the daemon's to make again.
+        seen = found or seen
         now = time.monotonic()
-        if found and now >= began + rest:
-            reason = found
+        if seen and now >= began + rest:
+            reason = seen
         elif retry >= 0 and now >= began + retry:
             reason = "an earlier repair that failed"
     remove(ready_file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from dataclasses import replace
 
+from toolkit.engine.answers import LackKind
 from toolkit.journal import BlobMetadata, FileRecord, Record, State, digest_of
 from toolkit.node import Node
 from toolkit.plan import FileChange, Plan, served
@@ -42,7 +43,7 @@ def intent_of(
             directories += [each for each in missing if each not in directories]
     facts = plan.facts
     process = None if facts is None else facts.process
-    in_force = None if facts is None else facts.in_force
+    effective = None if facts is None else facts.in_force
     payload = node.installer.intent(plan.payload).to_json()
     intent = Record(
         state=State.WRITING,
@@ -58,14 +59,21 @@ def intent_of(
         default=plan.expected.default,
         previous_handlers=plan.previous_handlers,
         previous_default=plan.previous_default,
-        start_handlers=None if in_force is None else served(in_force),
-        start_default=None if in_force is None else in_force.default,
+        start_handlers=None if effective is None else served(effective),
+        start_default=None if effective is None else effective.default,
+        start_lack=_lack(plan),
         reloads=plan.reload.mode is not RestartMode.NONE,
         payload=payload,
         replaced_payload=None if record is None else record.payload,
         extra={} if record is None else record.extra,
     )
     return intent, tuple(contents)
+
+
+def _lack(plan: Plan) -> str | None:
+    """Return why the engine can serve nothing before the change, if it can't."""
+    lack = None if plan.facts is None else plan.facts.served.lack
+    return None if lack is None or lack.kind is LackKind.PENDING else lack.reason
 
 
 def _metadata_before(node: Node, change: FileChange, old: FileRecord | None) -> BlobMetadata | None:
@@ -94,4 +102,22 @@ def committed(intent: Record) -> Record:
         replaced_payload=None,
         start_handlers=None,
         start_default=None,
+        start_lack=None,
+    )
+
+
+def in_force(plan: Plan, record: Record) -> Record:
+    """Return a record in force as a plan that changes nothing would have written it."""
+    facts = plan.facts
+    if facts is None:
+        return record.with_state(State.COMMITTED)
+    return replace(
+        record,
+        state=State.COMMITTED,
+        engine=facts.engine,
+        socket=facts.socket,
+        unit=record.unit if facts.process is None else facts.process.unit,
+        handlers=plan.expected.served,
+        default=plan.expected.default,
+        reloads=plan.reload.mode is not RestartMode.NONE,
     )

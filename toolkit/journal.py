@@ -82,7 +82,10 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One change of the host, begun or in force. A field that a reader lacks has its default."""
+    """One change of the host, begun or in force.
+
+    A field that came with a later minor schema has its default in an earlier record.
+    """
 
     state: State
     version: str
@@ -110,6 +113,8 @@ class Record:
     start_handlers: tuple[tuple[str, str], ...] | None = None
     """With an intent: what the engine served when it began; None where it was not asked."""
     start_default: str | None = None
+    start_lack: str | None = None
+    """With an intent: why the engine could serve nothing when it began; None where it could."""
     reloads: bool = True
     """False with restart mode ``none``: the engine is never told."""
     payload: Mapping[str, object] | None = None
@@ -221,6 +226,7 @@ def _decode_record(document: Mapping[str, object]) -> Record:
             None if document.get("start_handlers") is None else _pairs(document, "start_handlers")
         ),
         start_default=_optional_text(document, "start_default"),
+        start_lack=_optional_text(document, "start_lack"),
         reloads=bool(document["reloads"]),
         payload=_mapping(document, "payload"),
         replaced_payload=_mapping(document, "replaced_payload"),

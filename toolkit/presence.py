@@ -6,6 +6,8 @@ them is often another one: ``revert`` after ``--no-daemon``, or the next start a
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import replace
 
 from toolkit import logs
@@ -47,6 +49,8 @@ class Presence:
             lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
         except ToolkitError as error:
             log.warning("lock.lost", "the pid file is made anew", reason=error.message)
+            with contextlib.suppress(OSError):
+                os.close(resident.lock_fd)
             lock = Lock.acquire(resident.lock_path)
             lock.made = (*resident.lock_made, *lock.made)
         return cls(node, lock)

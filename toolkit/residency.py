@@ -87,10 +87,13 @@ class Resident:
             counters=counters,
         )
 
-    def after_failure(self, moment: float, interval: float) -> Resident:
-        """Try again, each time later; whatever changes meanwhile is looked at at once."""
+    def after_failure(self, moment: float, interval: float, *, undone: bool) -> Resident:
+        """Try again, each time later; whatever changes meanwhile is looked at at once.
+
+        ``undone``: the repair had begun to change the host, and was taken back.
+        """
         failures = self.failures + 1
-        counters = replace(self.counters, rollbacks=self.counters.rollbacks + 1)
+        counters = replace(self.counters, rollbacks=self.counters.rollbacks + undone)
         retry_at = moment + _rest(failures, interval)
         return replace(self, failures=failures, retry_at=retry_at, counters=counters)
 

@@ -14,10 +14,12 @@ from toolkit.engine.facts import HostFacts
 from toolkit.errors import ConcurrentEditError, EngineConfigError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.host.journal_files import JournalStore
+from toolkit.intent import in_force
 from toolkit.journal import Record
 from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
 from toolkit.plan import Plan, build, files_only
+from toolkit.recovery import recover
 from toolkit.revert import Revert
 from toolkit.settings import RestartMode, Settings
 from toolkit.transaction import Outcome, Transaction
@@ -54,11 +56,11 @@ def make_plan(
         return Planned(plan=files_only(node.installer.plan(low_level)), control=None)
     engine = choose_engine(node)
     control = node.control(engine)
-    if record is not None and record.engine not in (None, engine):
-        raise EngineConfigError(
-            f"{record.engine} is still set up by an earlier run, and {engine} is to be set up now",
-            "let `nvidia-toolkit revert` take the earlier set-up back first",
-        )
+    others = record.engine if record is not None and record.engine is not engine else None
+    if others is not None:
+        # A set-up has it reverted by now; what remains to be told is what a plan would do then.
+        log.step("setup.engine-changed", f"{others} was set up before and is reverted first")
+        record = None
     if patience is None:
         facts = control.facts(clock.now() + LOOK_SECONDS)
     else:
@@ -155,7 +157,7 @@ def set_up(
     if plan.nothing_to_do and record is not None and record.payload is not None:
         log.step("plan.empty", "nothing differs", reason=plan.reload.reason)
         process = None if plan.facts is None else plan.facts.process
-        outcome = Outcome(record=record, reload=None, process=process)
+        outcome = Outcome(record=_refreshed(node, plan, record), reload=None, process=process)
         # A spec is gone after a reboot, and a newer driver makes it stale.
         node.installer.write_cdi(clock)
         settle_payload(node, record)
@@ -179,11 +181,23 @@ def set_up(
     return outcome
 
 
+def _refreshed(node: Node, plan: Plan, record: Record) -> Record:
+    """Let the journal say what is in force by other settings than those that it was written with.
+
+    Set up with restart mode ``none`` and started again without it, an engine would never be
+    watched; one that was configured by hand would not be known.
+    """
+    found = in_force(plan, record)
+    if found != record:
+        node.store.commit(found)
+    return found
+
+
 def _without_other_engine(node: Node, record: Record | None) -> Record | None:
-    """Revert what an earlier run set up on another engine than the one declared now."""
-    if record is None or record.engine is None or touches_no_engine(node.settings):
+    """Revert what an earlier run set up on another engine than the one declared now, if any."""
+    if record is None or record.engine is None:
         return record
-    if choose_engine(node) is record.engine:
+    if not touches_no_engine(node.settings) and choose_engine(node) is record.engine:
         return record
     log.step("setup.engine-changed", f"{record.engine} was set up before and is reverted first")
     Revert(node).run(record)
@@ -201,7 +215,8 @@ def _other_install(node: Node, plan: Plan) -> str | None:
             continue
         if install_dir in ("", node.store.install_dir):
             continue
-        if _store(node, install_dir).load() is not None:
+        store = _store(node, install_dir)
+        if store.load() is not None or store.load_intent() is not None:
             return install_dir
     return None
 
@@ -214,10 +229,14 @@ def _revert_other(node: Node, install_dir: str) -> None:
         store=_store(node, install_dir),
         installer=PayloadInstaller(settings=settings, root=node.root, writer=node.writer),
     )
-    record = other.store.load()
-    if record is not None:
-        log.step("setup.moved", "an install in another directory is reverted", path=install_dir)
-        Revert(other).run(record)
+    log.step("setup.moved", "an install in another directory is reverted", path=install_dir)
+    record = recover(other)
+    if record is not None and Revert(other).run(record).payload == "kept":
+        log.warning(
+            "payload.elsewhere",
+            f"`revert --toolkit-install-dir={install_dir}` removes the files there once nobody "
+            "needs them",
+        )
 
 
 def _store(node: Node, install_dir: str) -> JournalStore:

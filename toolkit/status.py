@@ -115,11 +115,13 @@ def _holder(node: Node) -> dict[str, str] | None:
     content = node.view.read(node.root.host_path(node.settings.lifecycle.ready_file))
     if content is None:
         return None
-    found = dict(line.split("=", 1) for line in content.decode().splitlines() if "=" in line)
-    if found.get("boot_id") != ready.boot_id():
+    text = content.decode(errors="replace")
+    found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    pid = found.get("pid", "")
+    if not pid.isascii() or not pid.isdigit() or found.get("boot_id") != ready.boot_id():
         return None
     try:
-        same = ready.start_time_of(found.get("pid", "")) == found.get("start_time")
+        same = ready.start_time_of(pid) == found.get("start_time")
     except OSError:
         return None
     return found if same else None

@@ -173,6 +173,8 @@ class Transaction:
                 f"{_text(cause)}; and undoing it failed: {failure.message}",
                 failure.hint or f"what was there before lies in {self._node.store.directory}",
             ) from cause
+        if isinstance(cause, ToolkitError):
+            cause.undone = True
         log.step("setup.undone", "the host is as it was before")
 
 

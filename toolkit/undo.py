@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from toolkit import logs
 from toolkit.bring_back import bring_back, process_of, state_before
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess
+from toolkit.errors import EngineRejectedError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal import Record, State
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.restore import Target, put_back, way_back
 from toolkit.without_us import without_ours
+
+log = logs.get(__name__)
 
 
 def undo(
@@ -41,11 +45,16 @@ def undo(
     if told is not None and intent.engine is not None:
         mode = node.settings.engines[intent.engine].restart_mode
         expected = state_before(record, intent)
-        if way.staged:
-            told.verify(expected, clock, deadline)
-        else:
-            known = process or process_of(intent)
-            bring_back(told, mode, known, expected=expected, clock=clock, deadline=deadline)
+        try:
+            if way.staged:
+                told.verify(expected, clock, deadline)
+            else:
+                known = process or process_of(intent)
+                bring_back(told, mode, known, expected=expected, clock=clock, deadline=deadline)
+        except EngineRejectedError as error:
+            if intent.start_lack is None:
+                raise
+            log.warning("engine.as-before", "it serves no pods, as before", reason=error.message)
     if intent.payload is not None:
         node.installer.undo(PayloadRecord.from_json(intent.payload))
     node.store.abandon(intent, record)

@@ -144,3 +144,14 @@ def test_a_watched_file_that_differs_becomes_the_daemon(resident: Resident) -> N
         resident.engine.read()
     resident.engine.drop()
     assert resident.came_back() == ["file", str(resident.watched), "False"]
+
+
+def test_a_ready_file_that_somebody_removed_comes_back_while_the_plugin_is_registered(
+    resident: Resident,
+) -> None:
+    resident.engine.take_up()
+    wait_for(resident.ready.exists, "the ready file")
+    resident.ready.unlink()
+    wait_for(resident.ready.exists, "the ready file again")
+    resident.engine.drop()
+    wait_for(lambda: not resident.ready.exists(), "the ready file to go")

@@ -313,3 +313,65 @@ def test_the_files_are_back_though_nobody_can_look_at_the_engine_any_more(
     host.recover()
     assert difference(host.tree(), before) == []
     assert host.engine.up_to_date()
+
+
+@pytest.mark.parametrize("until", ["signalled", "verify"])
+def test_a_start_for_another_directory_settles_what_a_kill_left_in_the_first_one(
+    host: FaultHost, until: str
+) -> None:
+    before = host.tree()
+    counting = Steps()
+    host.set_up(counting)
+    host.revert()
+    with pytest.raises(CrashPoint):
+        host.set_up(Steps(at=counting.done.index(until)))
+    host.engine.boot()
+    host.arguments = ("--toolkit-install-dir=/opt/other",)
+    host.set_up()
+    assert host.engine.up_to_date()
+    assert not host.install_dir.exists()
+    assert b"/usr/local/nvidia" not in (host.read(CONFIG) or b"")
+    host.revert()
+    assert difference(host.tree(), before) == []
+
+
+def test_another_restart_mode_is_noted_though_nothing_has_to_be_done(host: FaultHost) -> None:
+    host.arguments = ("--restart-mode=none",)
+    assert not host.set_up().record.reloads
+    host.engine.boot()
+    host.arguments = ()
+    found = host.set_up()
+    assert not found.changed
+    assert found.record.reloads
+    assert host.recover() == found.record
+
+
+def test_a_node_that_served_no_pods_before_is_as_before_after_a_set_up_that_fails(
+    host: FaultHost,
+) -> None:
+    host.engine.refuses = lambda _handlers: "its snapshotter is gone"
+    host.engine.boot()
+    before = host.tree()
+    with pytest.raises(EngineRejectedError, match="snapshotter") as caught:
+        host.set_up()
+    assert caught.value.undone
+    assert difference(host.tree(), before) == []
+
+
+FILES_ALONE = ("--no-runtime-config",)
+NRI = ("--enable-nri-plugin", "--nri-namespace=x", "--cdi-output-dir=")
+
+
+@pytest.mark.parametrize("more", [FILES_ALONE, NRI], ids=["files alone", "NRI"])
+def test_a_set_up_without_an_engine_takes_an_earlier_one_with_it_back(
+    host: FaultHost, more: tuple[str, ...]
+) -> None:
+    before = host.read(CONFIG)
+    host.set_up()
+    host.arguments, host.release = more, "2.0.0"
+    host.set_up()
+    assert host.read(CONFIG) == before
+    assert host.engine.up_to_date()
+    assert (host.install_dir / "toolkit").exists()
+    host.revert()
+    assert not host.install_dir.exists()

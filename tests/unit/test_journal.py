@@ -48,6 +48,7 @@ RECORD = Record(
     previous_default="runc",
     start_handlers=(("runc", ""),),
     start_default="runc",
+    start_lack="its plugin failed",
     reloads=False,
     payload={"digest": "e" * 64},
     replaced_payload={"digest": "f" * 64},
@@ -80,9 +81,12 @@ def test_fields_of_a_later_minor_schema_are_kept_at_every_level() -> None:
 
 def test_a_record_of_an_earlier_minor_schema_is_read() -> None:
     document = json.loads(encode(RECORD))
-    del document["start_handlers"], document["start_default"], document["run_directories"]
+    for name in ("start_handlers", "start_default", "start_lack", "run_directories"):
+        del document[name]
     found = decode(json.dumps(document).encode(), PATH)
-    assert found == replace(RECORD, start_handlers=None, start_default=None, run_directories=())
+    assert found == replace(
+        RECORD, start_handlers=None, start_default=None, start_lack=None, run_directories=()
+    )
 
 
 def test_a_newer_major_schema_is_refused_in_one_line_with_a_mend() -> None:

@@ -49,6 +49,10 @@ class ReadyMark:
     def __init__(self, path: str) -> None:
         self._path = path
 
+    def is_missing(self, status: NriStatus) -> bool:
+        """Tell whether it should be there and is not: somebody removed it."""
+        return status.ready and not os.path.exists(self._path)
+
     def follow(self, status: NriStatus) -> None:
         """Make or remove it. Raises OSError where the disk refuses."""
         if status.ready:
@@ -95,7 +99,7 @@ def main(arguments: list[str]) -> None:
     )
     plugin.start()
     watch = Watched(interval=float(interval), rest=float(rest), retry=float(retry), files=files)
-    reason = watch.until_something_happens(plugin, int(listener), answers)
+    reason = watch.until_something_happens(plugin, mark, int(listener), answers)
     plugin.stop()
     mark.remove()
     idle.become(command, reason, int(listener), answers)
@@ -114,7 +118,9 @@ class Watched:
         self._retry = retry
         self._files = files
 
-    def until_something_happens(self, plugin: Plugin, listener: int, answers: list[str]) -> str:
+    def until_something_happens(
+        self, plugin: Plugin, mark: ReadyMark, listener: int, answers: list[str]
+    ) -> str:
         """Wait until a signal is pending or a file differs, answering probes; return which."""
         import time
 
@@ -131,6 +137,12 @@ class Watched:
             now = time.monotonic()
             if self._interval > 0 and now >= next_look:
                 next_look = now + self._interval
+                if mark.is_missing(plugin.status):
+                    mark.follow(plugin.status)
+                    if (
+                        not plugin.status.ready
+                    ):  # the connection went meanwhile, and so did the file
+                        mark.remove()
                 found = idle.difference("", "", self._files)
                 if found and now >= began + self._rest:
                     return found
