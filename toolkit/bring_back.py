@@ -9,6 +9,7 @@ from toolkit.errors import EngineRejectedError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.journal import Record
 from toolkit.settings import RestartMode
+from toolkit.without_us import can_be_lost
 
 log = logs.get(__name__)
 
@@ -102,8 +103,12 @@ def process_of(record: Record) -> EngineProcess | None:
 
 
 def state_before(record: Record | None, intent: Record) -> Expectation:
-    """Return what the engine served when the intent's change began."""
-    if record is None or not record.files:
+    """Return what the engine served when the intent's change began.
+
+    One whose config was lost served what it had loaded before: its files don't give that back.
+    """
+    lost = any(each.start is None and can_be_lost(each) for each in intent.files)
+    if record is None or not record.files or lost:
         return without_us(intent)
     if intent.start_handlers is None:
         return Expectation(served=record.handlers, default=record.default)

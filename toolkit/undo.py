@@ -12,7 +12,7 @@ from toolkit.journal import Record, State
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.restore import Target, put_back, way_back
-from toolkit.without_us import without_ours
+from toolkit.without_us import can_be_lost, without_ours
 
 log = logs.get(__name__)
 
@@ -69,6 +69,8 @@ def settle_payload(node: Node, record: Record) -> None:
 def undo_targets(node: Node, intent: Record) -> tuple[Target, ...]:
     """Return what each file of an intent held when it began, with others' edits since then.
 
+    A file that somebody had deleted is one that a repair brings back, and so does its undoing.
+
     A content that an undoing writes on its way is no edit of others.
     """
     adapter = None if intent.engine is None else node.adapter(intent.engine)
@@ -84,6 +86,9 @@ def undo_targets(node: Node, intent: Record) -> tuple[Target, ...]:
                 *adapter.revert_stages(ours, start, intent.previous_default),
                 *adapter.revert_stages(start, ours, default),
             )
+        if start is None and can_be_lost(each):
+            # It was lost when a repair began: the engine has to start with something.
+            start = node.store.blob(each.before)
         content = start if now in known else without_ours(each, start, ours, now, adapter)
         targets.append(Target(record=each, now=now, content=content))
     return tuple(targets)

@@ -375,3 +375,17 @@ def test_a_set_up_without_an_engine_takes_an_earlier_one_with_it_back(
     assert (host.install_dir / "toolkit").exists()
     host.revert()
     assert not host.install_dir.exists()
+
+
+def test_a_repair_that_fails_leaves_the_engine_with_the_config_that_somebody_deleted(
+    host: FaultHost,
+) -> None:
+    host.set_up()
+    (host.root / CONFIG[1:]).unlink()
+    host.engine.refuses = lambda handlers: "not any more" if "nvidia" in handlers else None
+    with pytest.raises(ToolkitError, match="not any more"):
+        host.set_up(repair=True)
+    assert host.read(CONFIG) == b"# by hand\nversion = 2\n"
+    assert host.engine.up_to_date()
+    host.revert()
+    assert host.read(CONFIG) == b"# by hand\nversion = 2\n"
