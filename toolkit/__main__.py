@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     # Before the slow imports: a signal that comes during them is taken at the first safe point.
     block_termination_signals()
+    _open_standard_streams()
     # A start makes thousands of objects that stay: searching them for cycles takes a tenth of it.
     gc.set_threshold(_SELDOM)
     from toolkit import cli
@@ -31,6 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands=ProgramCommands(),
         program=cli.PROGRAM if name.startswith("__main__") else name,
     )
+
+
+def _open_standard_streams() -> None:
+    """See to it that descriptors 0 to 2 are open: the next file would else be taken for one."""
+    for number, mode in enumerate(("r", "w", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            os.set_inheritable(number, True)  # noqa: FBT003 - takes no keyword
+            name = ("stdin", "stdout", "stderr")[number]
+            setattr(sys, name, open(number, mode, encoding="utf-8"))  # noqa: SIM115 - stays open
 
 
 def program() -> NoReturn:

@@ -120,8 +120,13 @@ def _configure_logs(sources: Sources, *, debug: bool) -> None:
 
 
 def _flushed(code: ExitCode) -> ExitCode:
-    """Write out what was printed while a reader that went away can still be noticed."""
-    sys.stdout.flush()
+    """Write out what was printed while it can still be told that this failed."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ToolkitError(f"the result can't be printed: {error.strerror}") from error
     return code
 
 

@@ -198,6 +198,14 @@ def remove(path: str) -> None:
         pass
 
 
+def tell(text: str) -> None:
+    """Say something, if anybody can still hear it."""
+    try:  # noqa: SIM105 - contextlib is not imported here
+        posix.write(2, text.encode(errors="surrogateescape"))
+    except OSError:
+        pass
+
+
 def become(command: list[str], reason: str, listener: int, answers: list[str]) -> None:
     """Exec back into the daemon, saying why; does not return.
 
@@ -214,11 +222,11 @@ def become(command: list[str], reason: str, listener: int, answers: list[str]) -
             posix.execve(command[0], command, environment)
         except OSError as error:
             if reason == "signal" and time.monotonic() >= end:
-                posix.write(2, STUCK.format(error).encode(errors="surrogateescape"))
+                tell(STUCK.format(error))
                 posix._exit(3)  # noqa: SLF001 - the module's name for it
             if not told:
                 told = True
-                posix.write(2, AWAY.format(error).encode(errors="surrogateescape"))
+                tell(AWAY.format(error))
         if reason == "signal":
             time.sleep(0.1)
         elif wait(1.0, listener, False, answers):  # noqa: FBT003 - takes no keywords

@@ -6,6 +6,7 @@ rest is one environment variable, which the idle process passes on unread.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -179,8 +180,10 @@ def become_idle(
     ]
     environment = {**os.environ, STATE_VARIABLE: resident.text()}
     environment.pop(WOKEN_VARIABLE, None)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # A log that nobody reads any more, or a full disk behind it, must not end us here.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
     os.execve(sys.executable, arguments, environment)  # noqa: S606 - no shell is wanted
 
 

@@ -16,6 +16,7 @@ import pytest
 from tests.engine.containerd import RELEASES, RealContainerd
 from tests.engine.program import PROGRAM, Installer, snapshot
 from tests.engine.resident import installer_of, wait_idle
+from tests.engine.supervised import wait_for
 
 pytestmark = [
     pytest.mark.engine,
@@ -266,3 +267,39 @@ def test_a_start_after_a_kill_knows_what_was_made_for_the_pid_file(
     assert installer.stop() == 0, installer.log()
     containerd.wait_ready()
     assert host(installer, containerd) == before
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-", ">/dev/full"])
+@pytest.mark.parametrize(("command", "code"), [("plan", 0), ("verify", 1), ("--bogus", 2)])
+def test_a_stream_that_is_closed_changes_no_exit_code_and_breaks_nothing(
+    installer: Installer, closed: str, command: str, code: int
+) -> None:
+    done = subprocess.run(
+        ("/bin/bash", "-c", f'"$@" {closed}', "bash", *PROGRAM, command),
+        env=installer.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    if closed == ">/dev/full" and command != "--bogus":
+        assert done.returncode == 1
+        assert "the result can't be printed: No space left on device" in done.stderr
+    else:
+        assert done.returncode == code, done.stderr
+
+
+def test_a_log_that_nobody_reads_any_more_ends_no_daemon(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    reader, writer = os.pipe()
+    with open(writer, "wb") as pipe:
+        installer.process = subprocess.Popen(PROGRAM, env=installer.environment, stderr=pipe)
+    wait_idle(installer)
+    os.close(reader)
+    drop_in = containerd.config.parent / "conf.d/99-nvidia.toml"
+    drop_in.unlink()
+    wait_for(drop_in.exists, "the drop-in to come back")
+    wait_idle(installer)
+    assert installer.stop() == 0
+    assert not drop_in.exists()

@@ -54,6 +54,9 @@ class FaultyWriter:
         self._step("remove_link", path)
         self.real.remove_link(path)
 
+    def real_path(self, path: str) -> str:
+        return self.real.real_path(path)
+
     def missing_directories(self, path: str) -> tuple[str, ...]:
         return self.real.missing_directories(path)
 

@@ -100,6 +100,9 @@ class MemoryFiles:
             raise HostPathError(f"cannot remove {path}: it is not a symbolic link")
         self._drop(path, place)
 
+    def real_path(self, path: str) -> str:
+        return self._resolve(path)
+
     def missing_directories(self, path: str) -> tuple[str, ...]:
         return self._missing(self._resolve(path))
 

@@ -389,3 +389,40 @@ def test_a_repair_that_fails_leaves_the_engine_with_the_config_that_somebody_del
     assert host.engine.up_to_date()
     host.revert()
     assert host.read(CONFIG) == b"# by hand\nversion = 2\n"
+
+
+LINKED = {
+    "to a directory": ("usr/local", "../var/usrlocal", "var/usrlocal"),
+    "to one that is missing": ("usr/local", "../var/usrlocal", "var"),
+    "to one far away": ("usr/local", "/mnt/x/usrlocal", None),
+    "to the install directory": ("usr/local/nvidia", "/opt/nvidia", "opt/nvidia"),
+    "to an install directory that is missing": ("usr/local/nvidia", "/opt/nvidia", None),
+}
+
+
+@pytest.mark.parametrize(("link", "target", "made"), LINKED.values(), ids=LINKED.keys())
+@pytest.mark.parametrize("killed_at", [None, "mkdir", "rename", "exchange", "signalled"])
+def test_an_install_directory_behind_a_link_is_used_and_nothing_of_it_stays(
+    tmp_path: Path, link: str, target: str, made: str | None, killed_at: str | None
+) -> None:
+    host = FaultHost(tmp_path)
+    if made is not None:
+        (host.root / made).mkdir(parents=True)
+    (host.root / link).parent.mkdir(parents=True, exist_ok=True)
+    (host.root / link).symlink_to(target)
+    before = host.tree()
+    counting = Steps()
+    host.set_up(counting)
+    assert host.engine.up_to_date()
+    assert host.engine.effective is not None
+    assert host.engine.effective.default == "nvidia"
+    host.revert()
+    assert difference(host.tree(), before) == []
+    if killed_at is None:
+        return
+    for at, name in enumerate(counting.done):
+        if name == killed_at:
+            with pytest.raises(CrashPoint):
+                host.set_up(Steps(at=at))
+            host.revert()
+            assert difference(host.tree(), before) == [], f"killed before step {at}, {name}"

@@ -70,6 +70,10 @@ class HostFiles:
                 raise HostPathError(f"cannot remove {path}: it is not a symbolic link")
             self._unlink(place)
 
+    def real_path(self, path: str) -> str:
+        """Return a path with every symbolic link followed."""
+        return self._root.resolve(path)
+
     def missing_directories(self, path: str) -> tuple[str, ...]:
         """Return what ``make_directories`` would have to make, outermost first."""
         with _named_error("look at", path):

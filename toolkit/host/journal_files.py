@@ -72,7 +72,7 @@ class JournalStore:
         # The record names the directories that appear with it, so that no crash can forget them.
         intent = replace(intent, install_directories=missing[:-1])
         prepared = _beside(missing[0], "new")
-        inside = prepared + self.directory[len(missing[0]) :]
+        inside = prepared + missing[-1][len(missing[0]) :]
         self._writer.make_directories(posixpath.dirname(inside))
         self._writer.make_directories(inside, PRIVATE_DIRECTORY)
         self._put(inside, "intent.json", intent, contents)
@@ -160,7 +160,7 @@ class JournalStore:
 
     def clean(self) -> None:
         """Finish what a crash left of a journal that was appearing or disappearing."""
-        place = self.directory
+        place = self._writer.real_path(self.directory)
         while place not in ("", "/"):
             staged = posixpath.join(posixpath.dirname(place), STAGING_DIRECTORY)
             self._writer.remove_tree(staged)

@@ -80,8 +80,11 @@ class FileWriter(Protocol):
     def remove_link(self, path: str) -> None:
         """Remove a symbolic link, durably, not what it leads to; one that is gone is no error."""
 
+    def real_path(self, path: str) -> str:
+        """Return a path with every symbolic link followed; what is missing is kept as it is."""
+
     def missing_directories(self, path: str) -> tuple[str, ...]:
-        """Return what ``make_directories`` would have to make, outermost first."""
+        """Return what ``make_directories`` would have to make, outermost first, as real paths."""
 
     def make_directories(self, path: str, mode: int = 0o755) -> tuple[str, ...]:
         """Make a directory and its missing parents, durably; return those made, outermost first."""
