@@ -69,14 +69,12 @@ class StagedCheck:
     before: tuple[str, ...] | None = None
     """The same for the live files; None where there are none to compare with. Run after the others
     are staged, which may hold what stands in for a live file that is absent.
-
-    A refusal that the live files get too, for the same reason, says nothing of the staged ones: the
-    binary is not run in the daemon's own surroundings (its search path may hold a helper).
     """
-    excused: bool = True
-    """False: a refusal counts though the live files get the same one.
+    excused: str | None = None
+    """What a refusal speaks of that comes from where the binary is run, and not from the files.
 
-    The running daemon has loaded other ones, and with these a restart would be its end.
+    It does not count where the live files get the same one. Any other does: the running daemon may
+    have loaded other files than those that lie there now, and with these a restart is its end.
     """
     prints: bool = True
     """Both print a dump that ``effective`` decodes; False: only the exit status counts."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from runtime_configs.adapter import EngineAdapter
 from runtime_configs.model import EngineName, HostView
@@ -12,8 +13,16 @@ from toolkit.host.commands import Commands
 from toolkit.host.journal_files import JournalStore
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
+from toolkit.journal import Record
 from toolkit.payload.installer import PayloadInstaller
-from toolkit.settings import Settings
+from toolkit.settings import Given, Settings
+
+
+class OpenControl(Protocol):
+    """Opens the control of an engine."""
+
+    def __call__(self, name: EngineName, socket: str | None = None) -> EngineControl:
+        """Return it; ``socket`` is where it was found earlier, which a declared one overrules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +36,7 @@ class Node:
     commands: Commands
     store: JournalStore
     installer: PayloadInstaller
-    control: Callable[[EngineName], EngineControl]
+    control: OpenControl
     adapter: Callable[[EngineName], EngineAdapter]
 
 
@@ -39,6 +48,10 @@ def open_node(settings: Settings) -> Node:
     from toolkit.host.files import HostFiles, HostFilesView
 
     root = host_root(settings)
+
+    def control(name: EngineName, socket: str | None = None) -> EngineControl:
+        return open_engine(name, _found_earlier(settings, name, socket), root)
+
     writer = HostFiles(root)
     view = HostFilesView(root)
     return Node(
@@ -51,7 +64,7 @@ def open_node(settings: Settings) -> Node:
             writer=writer, view=view, install_dir=root.host_path(settings.install_dir)
         ),
         installer=PayloadInstaller(settings=settings, root=root, writer=writer),
-        control=lambda name: open_engine(name, settings, root),
+        control=control,
         adapter=adapter_for,
     )
 
@@ -63,6 +76,20 @@ def host_root(settings: Settings) -> HostRoot:
         if chosen.drop_in is not None and chosen.drop_in_host_path is not None:
             return root.placed(chosen.drop_in.path, chosen.drop_in_host_path)
     return root
+
+
+def engine_of(node: Node, record: Record) -> EngineControl | None:
+    """Return the control of the engine that a record is about; None where it is about none."""
+    return None if record.engine is None else node.control(record.engine, record.socket or None)
+
+
+def _found_earlier(settings: Settings, name: EngineName, socket: str | None) -> Settings:
+    """Return the settings with an engine's socket as the journal has it, unless told otherwise."""
+    chosen = settings.engines[name]
+    if socket is None or chosen.socket.declared:
+        return settings
+    known = replace(chosen, socket=Given(path=socket, source="journal"))
+    return replace(settings, engines={**settings.engines, name: known})
 
 
 def choose_engine(node: Node) -> EngineName:

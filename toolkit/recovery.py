@@ -17,7 +17,7 @@ from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.intent import committed
 from toolkit.journal import Record, State, digest_of
-from toolkit.node import Node
+from toolkit.node import Node, engine_of
 from toolkit.payload.installer import PayloadRecord
 from toolkit.restore import Target, facts_of, put_back, way_back
 from toolkit.undo import settle_payload, undo
@@ -55,7 +55,7 @@ def _settle(node: Node, intent: Record, record: Record | None) -> Record | None:
     for directory in {posixpath.dirname(each.path) for each in intent.files}:
         if not node.writer.missing_directories(directory):
             node.writer.clean_leftovers(directory)
-    control = None if intent.engine is None else node.control(intent.engine)
+    control = engine_of(node, intent)
     done = committed(intent)
     if record == done or _complete(node, intent, control):
         node.store.commit(done)
@@ -109,8 +109,7 @@ def finish_revert(node: Node, record: Record) -> Record | None:
         Target(record=each, now=node.view.read(each.path), content=without[each.path])
         for each in record.files
     )
-    told = record.engine is not None and record.reloads
-    control = node.control(record.engine) if told and record.engine is not None else None
+    control = engine_of(node, record) if record.reloads else None
     way = way_back(node, record, targets, control, ASKING_SECONDS)
     failure = put_back(node, way, record.directories, UninterruptedClock())
     if failure is not None:

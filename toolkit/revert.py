@@ -17,7 +17,7 @@ from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.holders import held
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.journal import Record, State, digest_of
-from toolkit.node import Node
+from toolkit.node import Node, engine_of
 from toolkit.payload.installer import PayloadRecord
 from toolkit.restore import Target, WayBack, facts_of, put_back, way_back
 from toolkit.settings import RestartMode
@@ -70,7 +70,7 @@ class Revert:
             ) from error
 
     def _run(self, record: Record, *, purge: bool) -> RevertReport:
-        control = None if record.engine is None else self._node.control(record.engine)
+        control = engine_of(self._node, record)
         mode = self._mode(record)
         told = None if mode is RestartMode.NONE else control
         targets = self._targets(record)
@@ -176,9 +176,10 @@ class Revert:
         One that does not run at this moment may be waiting for just that file. Any other file
         that somebody deleted stays deleted.
         """
-        if record.engine is None or not record.reloads:
+        control = engine_of(self._node, record)
+        if control is None or not record.reloads:
             return False
-        facts = facts_of(self._node.control(record.engine), self._asking_seconds)
+        facts = facts_of(control, self._asking_seconds)
         process = None if facts is None else facts.process
         return process is None or any(path in each for each in process.arguments)
 

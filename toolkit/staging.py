@@ -43,7 +43,8 @@ def check_staged(node: Node, plan: Plan, record: Record | None) -> None:
             before = _run(node, facts.executable, check.before)
     if after.status != 0:
         refusal = after.reason.replace(directory, "")
-        excused = check.excused and before is not None and _same_complaint(before, after)
+        told = check.excused is not None and check.excused in refusal
+        excused = told and before is not None and _same_complaint(before, after)
         if after.status in CANNOT_BE_RUN or excused:
             log.warning("config.unchecked", "the engine's binary can't judge", reason=refusal)
             return
@@ -51,9 +52,13 @@ def check_staged(node: Node, plan: Plan, record: Record | None) -> None:
             f"{facts.executable} refuses the config that would result: {refusal}",
             "nothing was written",
         )
+    log.step("config.checked", "the engine's own binary loads the result", by=facts.executable)
     if not check.prints or before is None or before.status != 0:
         return
     decode = adapter.effective
+    if any(each.now is None and each.base is not None for each in plan.differing):
+        # A file that was lost comes back: what the engine makes of none says nothing of it.
+        return
     surprises = adapter.unintended(
         decode(before.output),
         decode(after.output),
@@ -64,7 +69,6 @@ def check_staged(node: Node, plan: Plan, record: Record | None) -> None:
             f"the change would also alter {'; '.join(surprises)}",
             "nothing was written; name the file to edit with --config or --drop-in-config",
         )
-    log.step("config.checked", "the engine's own binary loads the result", by=facts.executable)
 
 
 def _run(node: Node, executable: str, arguments: tuple[str, ...]) -> CommandResult:

@@ -14,7 +14,7 @@ from toolkit.engine.verify import shortcomings
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal import Record, State
-from toolkit.node import Node, choose_engine
+from toolkit.node import Node, choose_engine, engine_of
 from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import expectation
 from toolkit.setup import LOOK_SECONDS
@@ -82,10 +82,11 @@ def status_of(node: Node) -> dict[str, object]:
 
 
 def _served(node: Node, record: Record) -> object:
-    if record.engine is None:
+    control = engine_of(node, record)
+    if control is None:
         return None
     try:
-        facts = node.control(record.engine).facts(UninterruptedClock().now() + LOOK_SECONDS)
+        facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
     except ToolkitError as error:
         return str(error)
     served = facts.served

@@ -40,20 +40,19 @@ def undo(
     targets = undo_targets(node, intent)
     way = way_back(node, intent, targets, told, patience)
     failure = put_back(node, way, made, clock)
-    if failure is not None:
-        raise failure
     if told is not None and intent.engine is not None:
         mode = node.settings.engines[intent.engine].restart_mode
         expected = state_before(record, intent)
         try:
             if way.staged:
+                # One that took nothing up on the way forth takes nothing up on the way back either.
                 told.verify(expected, clock, deadline)
             else:
                 known = process or process_of(intent)
                 bring_back(told, mode, known, expected=expected, clock=clock, deadline=deadline)
         except EngineRejectedError as error:
             if intent.start_lack is None:
-                raise
+                raise failure or error from error
             log.warning("engine.as-before", "it serves no pods, as before", reason=error.message)
     if intent.payload is not None:
         node.installer.undo(PayloadRecord.from_json(intent.payload))

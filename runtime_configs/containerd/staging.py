@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 
 from runtime_configs.adapter import ConfigRequest, Placement, StagedCheck
-from runtime_configs.containerd.imports import Overlay, import_patterns, load_order
+from runtime_configs.containerd.imports import (
+    LoadedFile,
+    Overlay,
+    import_patterns,
+    load_order,
+    resolve,
+)
 from runtime_configs.documents import REMOVE, Change, apply_changes
 from runtime_configs.model import EditSet, Format, HostView
 
@@ -25,11 +32,12 @@ def staged_check(
     loaded = load_order(overlay, request.top_level)
     if not loaded:
         return None
+    absent = _absent(loaded, request, overlay)
     names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
     files = []
     for name, each in zip(names, loaded, strict=True):
         content = overlay.read(each.path) or b""
-        imports = names[1:] if name == names[0] else []
+        imports = [*names[1:], *absent] if name == names[0] else []
         if imports:
             changes = (Change(path=("imports",), value=imports),)
             content = apply_changes(content, changes, Format.TOML, path=each.path)
@@ -45,3 +53,16 @@ def staged_check(
         ),
         after=("--config", names[0], "config", "dump"),
     )
+
+
+def _absent(
+    loaded: Sequence[LoadedFile], request: ConfigRequest, view: HostView
+) -> tuple[str, ...]:
+    """Return the imports of files that are not there: what the engine makes of them is its own."""
+    named = [
+        path
+        for each in loaded
+        for pattern in import_patterns(each.document, each.path)
+        for path in resolve(pattern, each.path, view, request.version)
+    ]
+    return tuple(path for path in dict.fromkeys(named) if view.read(path) is None)

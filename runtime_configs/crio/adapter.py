@@ -118,7 +118,6 @@ class CrioAdapter:
             files=tuple(copies.items()),
             after=("--config", top, "--config-dir", drop_ins, "config"),
             before=("--config", top_before, "--config-dir", inside, "config"),
-            excused=False,
         )
 
     def without_remains(

@@ -88,8 +88,8 @@ def node_of(dockerd: RealDockerd, at: int | None = None) -> tuple[Node, FaultyWr
     real = open_node(settings)
     writer = FaultyWriter(real=real.writer, at=at, fault=CrashPoint)
 
-    def control(name: EngineName) -> EngineControl:
-        return Ends(real.control(name), lambda what: writer._step("reload", what))
+    def control(name: EngineName, socket: str | None = None) -> EngineControl:
+        return Ends(real.control(name, socket), lambda what: writer._step("reload", what))
 
     directory = real.root.host_path(settings.install_dir)
     store = JournalStore(writer=writer, view=real.view, install_dir=directory)
@@ -197,7 +197,7 @@ def test_a_dockerd_that_is_mute_during_the_revert_is_freed_by_the_next_one(
 
     mute = Mute(real, lambda _: None)
     with pytest.raises(NotRestoredError):
-        revert(replace(node, control=lambda _name: mute))
+        revert(replace(node, control=lambda _name, _socket=None: mute))
     assert running.config.read_bytes() == CONFIG
     assert (running.directory / "nvidia/toolkit").exists()
     revert(node_of(running)[0])

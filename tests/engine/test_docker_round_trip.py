@@ -273,6 +273,24 @@ def test_a_file_that_can_not_be_edited_is_one_line_and_changes_nothing(
     assert not installer.install_dir.exists()
 
 
+def test_a_file_that_dockerd_does_not_take_up_is_put_back_with_exit_code_1(
+    dockerd: RealDockerd, installer: Installer
+) -> None:
+    dockerd.start()
+    dockerd.config.write_bytes(b'{"no-such-key": 1}')
+    before, process = dockerd.info(), dockerd.process.pid
+    done = installer.run("--no-daemon")
+    assert done.returncode == 1, done.stderr
+    assert dockerd.config.read_bytes() == b'{"no-such-key": 1}'
+    assert dockerd.process.pid == process
+    found = dockerd.info()
+    assert (found["Runtimes"], found["DefaultRuntime"]) == (
+        before["Runtimes"],
+        before["DefaultRuntime"],
+    )
+    assert not installer.install_dir.exists()
+
+
 def test_a_change_by_others_is_repaired_and_theirs_is_kept(
     dockerd: RealDockerd, installer: Installer
 ) -> None:

@@ -303,3 +303,22 @@ def test_a_log_that_nobody_reads_any_more_ends_no_daemon(
     wait_idle(installer)
     assert installer.stop() == 0
     assert not drop_in.exists()
+
+
+def test_a_revert_finds_the_engine_where_the_set_up_found_it(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    assert installer.run("--no-daemon").returncode == 0
+    installer.variables = {
+        name: value
+        for name, value in installer.variables.items()
+        if name not in ("CONTAINERD_SOCKET", "CONTAINERD_CONFIG", "RUNTIME_DROP_IN_CONFIG")
+    }
+    state = json.loads(installer.run("status", "--output=json").stdout)
+    assert state["served"]["nvidia"] == installer.binary("nvidia")
+    done = installer.run("revert", "--purge")
+    assert done.returncode == 0, done.stderr
+    assert "engine reloaded: yes" in done.stdout
+    containerd.wait_ready()
+    assert containerd.cri.served().default == "runc"
+    assert not installer.install_dir.exists()

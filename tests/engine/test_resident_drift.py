@@ -98,6 +98,36 @@ def test_a_config_that_somebody_rewrote_is_repaired(
         assert containerd.config.read_bytes() == expected
 
 
+SITE = """version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "registry.example/pause:3.9" # mirrored
+max_container_log_line_size = 32768
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+SystemdCgroup = true
+"""
+
+
+def test_a_lost_config_comes_back_with_all_that_the_site_had_set(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    containerd.config.write_text(SITE)
+    containerd.start()
+    installer.start()
+    wait_idle(installer)
+    ours = containerd.config.read_bytes()
+    containerd.config.unlink()
+    wait_said(installer, REPAIRED)
+    wait_idle(installer)
+    assert containerd.config.read_bytes() == ours
+    assert served(containerd, installer)
+    handlers = containerd.cri.served().config["containerd"]["runtimes"]
+    assert handlers["nvidia"]["options"]["SystemdCgroup"] is True
+    assert installer.stop() == 0, installer.log()
+    assert containerd.config.read_text() == SITE
+
+
 @one(BY_DROP_IN)
 def test_a_drop_in_that_was_deleted_comes_back(
     containerd: RealContainerd, installer: Installer

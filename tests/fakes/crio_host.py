@@ -110,7 +110,7 @@ class CrioHost:
         return replace(
             node,
             commands=self,
-            control=lambda name: CrioControl(settings.engines[name], host, decode),
+            control=lambda name, _socket=None: CrioControl(settings.engines[name], host, decode),
         )
 
     def run(self, arguments: tuple[str, ...], seconds: float) -> CommandResult:

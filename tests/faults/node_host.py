@@ -119,7 +119,7 @@ class FaultHost:
                 writer=writer, view=view, install_dir=root.host_path(settings.install_dir)
             ),
             installer=PayloadInstaller(settings=settings, root=root, writer=writer),
-            control=lambda _name: engine,
+            control=lambda _name, _socket=None: engine,
             adapter=adapter_for,
         )
 

@@ -107,6 +107,27 @@ def test_a_handler_option_that_the_engine_refuses_is_rolled_back_within_the_time
     assert engine.cri.served() == served
 
 
+UNLOADABLE = {
+    "1.6": b'version = 2\nimports = ["/nonexistent/x.toml"]\n',
+    "1.7": b'version = 2\nimports = ["/nonexistent/x.toml"]\n',
+    "2.1": b"version = 7\n",
+}
+"""A start with such a file is its end, whatever it serves with the one that it has loaded."""
+
+
+def test_an_engine_whose_file_nobody_could_load_any_more_is_left_alone(
+    engine: RealContainerd, installer: Installer
+) -> None:
+    engine.config.write_bytes(UNLOADABLE[engine.release.series])
+    before, process = host_tree(engine, installer), engine.process.pid
+    done = installer.run("--no-daemon")
+    assert done.returncode == ExitCode.FAILED, done.stderr
+    assert "refuses the config that would result" in done.stderr
+    assert engine.process.pid == process
+    assert engine.cri.ready()
+    assert difference(host_tree(engine, installer), before) == []
+
+
 def test_an_engine_that_comes_back_without_cri_gets_its_old_files_back(
     engine: RealContainerd, installer: Installer
 ) -> None:
