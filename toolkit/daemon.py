@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from toolkit import idle, logs, residency
-from toolkit.drift import greeting_of, signatures, watched
+from toolkit import handover, idle, logs, residency
+from toolkit.drift import signatures
 from toolkit.errors import (
     ExitCode,
     InterruptedBySignalError,
@@ -24,7 +24,7 @@ from toolkit.journal import Record
 from toolkit.node import Node, open_node
 from toolkit.presence import Presence
 from toolkit.recovery import recover
-from toolkit.residency import Resident, Watch
+from toolkit.residency import Resident
 from toolkit.revert import Revert, RevertReport
 from toolkit.settings import OnExit, Settings
 from toolkit.setup import set_up
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
     from toolkit.health import Responder
 
 log = logs.get(__name__)
-
-SYSTEMD_PEER = "1"
-"""Who listens on a socket that systemd opened for the engine."""
-UNVERIFIED = "unverified"
-"""A peer that no process is: the idle process comes back as soon as its rest is over."""
 
 
 def run(settings: Settings) -> ExitCode:
@@ -142,7 +137,9 @@ class Daemon:
             self._presence.unlock()
             return ExitCode.DONE
         log.step("daemon.ready", "ready", seconds=seconds)
-        self._become_idle(outcome.record, self._verified_peer(outcome), responder, earlier)
+        self._become_idle(
+            outcome.record, handover.verified_peer(self._node, outcome), responder, earlier
+        )
         return ExitCode.DONE
 
     def go_on(self) -> ExitCode:
@@ -181,7 +178,9 @@ class Daemon:
         else:
             self._resident = self._resident.settled()
             log.step("drift.none", "all is as it should be", seconds=seconds)
-        self._become_idle(outcome.record, self._verified_peer(outcome), responder, earlier)
+        self._become_idle(
+            outcome.record, handover.verified_peer(self._node, outcome), responder, earlier
+        )
 
     def _give_up_for_now(
         self, error: Exception, responder: Responder | None, earlier: Mapping[str, str]
@@ -194,8 +193,8 @@ class Daemon:
             record = self._node.store.load()
         except ToolkitError:
             record = None
-        peer = self._peer(record)
-        if self._socket(record) and peer in (idle.DOWN, idle.MUTE):
+        peer = handover.peer(self._node, record)
+        if handover.socket(self._node, record) and peer in (idle.DOWN, idle.MUTE):
             # The idle process sees when it answers again; there is nothing to be tried till then.
             self._resident = self._resident.settled()
             log.error("drift.unrepaired", message, again="when the engine answers")
@@ -266,26 +265,6 @@ class Daemon:
             )
         self._resident = replace(self._resident, counters=counters)
 
-    def _verified_peer(self, outcome: Outcome) -> str:
-        """Return who listens, if that is who was verified."""
-        peer = self._peer(outcome.record)
-        known = outcome.process
-        if known is not None and peer not in (str(known.pid), SYSTEMD_PEER):
-            return UNVERIFIED
-        return peer
-
-    def _peer(self, record: Record | None) -> str:
-        socket = self._socket(record)
-        return idle.peer_of(socket, greeting_of(record)) if socket else idle.DOWN
-
-    def _socket(self, record: Record | None) -> str:
-        """Return the engine's socket as this process opens it; empty where none is watched."""
-        if record is None or record.engine is None or not record.socket:
-            return ""
-        if not record.reloads:
-            return ""
-        return self._node.root.access(record.socket)
-
     def _respond(self) -> Responder | None:
         if self._resident.listener_fd < 0:
             return None
@@ -310,32 +289,12 @@ class Daemon:
 
             responder.stop()
             texts = answers(self._resident.counters, "ready")
-        now, retry_at = time.monotonic(), self._resident.retry_at
-        lock_path = self._resident.lock_path
-        watch = Watch(
-            interval=self._life.reconcile_interval,
-            rest=max(0.0, self._resident.not_before - now),
-            retry=-1.0 if retry_at is None else max(0.0, retry_at - now),
-            ready_file=self._presence.ready_file,
-            socket=self._socket(record),
-            greeting=greeting_of(record),
-            files=(
-                (lock_path, idle.signature(lock_path)),
-                *watched(self._node, record, earlier),
-            ),
-            answers=texts,
-        )
         resident = replace(self._resident, peer=peer)
-        command = residency.own_command()
-        residency.become_idle(resident, self._presence.lock, watch, command, self._program())
-
-    def _program(self) -> tuple[str, ...]:
-        """Return what stays resident: the idle process, or in NRI mode the plugin."""
-        settings = self._node.settings
-        if not settings.nri.enabled:
-            return (idle.__file__,)
-        from toolkit.nri import resident
-
-        root = self._node.root
-        socket = root.access(root.host_path(settings.nri.socket))
-        return resident.program(settings, socket_path=socket)
+        watch = handover.watch(self._node, self._presence, resident, record, earlier)
+        residency.become_idle(
+            resident,
+            self._presence.lock,
+            replace(watch, answers=texts),
+            residency.own_command(),
+            handover.program(self._node),
+        )
