@@ -9,7 +9,6 @@ from toolkit.errors import EngineRejectedError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.journal import Record
 from toolkit.settings import RestartMode
-from toolkit.without_us import can_be_lost
 
 log = logs.get(__name__)
 
@@ -103,21 +102,28 @@ def process_of(record: Record) -> EngineProcess | None:
 
 
 def state_before(record: Record | None, intent: Record) -> Expectation:
-    """Return what the engine served when the intent's change began.
+    """Return what the engine served when the intent's change began, and serves again.
 
-    One whose config was lost served what it had loaded before: its files don't give that back.
+    Where somebody had edited a file of ours by then, it served what it had loaded before, which its
+    files don't give back.
     """
-    lost = any(each.start is None and can_be_lost(each) for each in intent.files)
-    if record is None or not record.files or lost:
+    if record is None or not record.files:
         return without_us(intent)
-    if intent.start_handlers is None:
-        return Expectation(served=record.handlers, default=record.default)
-    start = set(intent.start_handlers)
+    start = set(intent.start_handlers or record.handlers)
+    absent = tuple(pair for pair in intent.handlers if pair not in start)
+    if _edited_by_others(record, intent):
+        return Expectation(absent=absent)
     return Expectation(
         served=tuple(pair for pair in record.handlers if pair in start),
-        absent=tuple(pair for pair in intent.handlers if pair not in start),
-        default=intent.start_default,
+        absent=absent,
+        default=record.default if intent.start_handlers is None else intent.start_default,
     )
+
+
+def _edited_by_others(record: Record, intent: Record) -> bool:
+    """Tell whether a file did not hold what we had left there when an intent's change began."""
+    known = {each.path: each.ours for each in record.files}
+    return any(known.get(each.path, each.start) != each.start for each in intent.files)
 
 
 def without_us(record: Record) -> Expectation:

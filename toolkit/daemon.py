@@ -58,7 +58,7 @@ def revert(settings: Settings, *, purge: bool) -> RevertReport | None:
     presence = Presence.begun(node)
     try:
         presence.unready()
-        record = recover(node)
+        record = recover(node, reverts=True)
         presence.know(record)
         return None if record is None else Revert(node).run(record, purge=purge)
     finally:
@@ -227,12 +227,11 @@ class Daemon:
         return record
 
     def _revert(self) -> None:
-        record = recover(self._node)
-        self._presence.know(record)
-        if record is None:
-            return
         try:
-            Revert(self._node).run(record)
+            record = recover(self._node, reverts=True)
+            self._presence.know(record)
+            if record is not None:
+                Revert(self._node).run(record)
         except NotRestoredError:
             raise
         except ToolkitError as error:

@@ -29,17 +29,18 @@ ASKING_SECONDS = 5.0
 """How long the engine may take to say what it serves while an intent is judged."""
 
 
-def recover(node: Node) -> Record | None:
+def recover(node: Node, *, reverts: bool = False) -> Record | None:
     """Return the journal in force after anything unfinished was settled.
 
-    Raises JournalError for a journal that must not be touched, NotRestoredError where an
-    unfinished change could not be undone.
+    With ``reverts`` it is reverted next, which tells the engine once more. Raises JournalError for
+    a journal that must not be touched, NotRestoredError where an unfinished change could not be
+    undone.
     """
     node.store.clean()
     record = node.store.load()
     intent = node.store.load_intent()
     if intent is not None:
-        return _settle(node, intent, record)
+        return _settle(node, intent, record, reverts=reverts)
     if record is not None and record.state is State.REVERTING:
         return finish_revert(node, record)
     if record is not None:
@@ -50,7 +51,7 @@ def recover(node: Node) -> Record | None:
     return record
 
 
-def _settle(node: Node, intent: Record, record: Record | None) -> Record | None:
+def _settle(node: Node, intent: Record, record: Record | None, *, reverts: bool) -> Record | None:
     log.warning("recovery.begun", "an earlier run ended in the middle of a set-up")
     for directory in {posixpath.dirname(each.path) for each in intent.files}:
         if not node.writer.missing_directories(directory):
@@ -63,7 +64,7 @@ def _settle(node: Node, intent: Record, record: Record | None) -> Record | None:
         log.step("recovery.finished", "it had come to its end; the engine serves the handlers")
         return done
     try:
-        undo(node, intent, record, _running(control), None)
+        undo(node, intent, record, _running(control), None, reverts=reverts)
     except ToolkitError as failure:
         raise NotRestoredError(
             f"an interrupted set-up could not be undone: {failure.message}",

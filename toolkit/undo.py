@@ -6,7 +6,7 @@ from toolkit import logs
 from toolkit.bring_back import bring_back, process_of, state_before
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess
-from toolkit.errors import EngineRejectedError
+from toolkit.errors import EngineRejectedError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal import Record, State
 from toolkit.node import Node
@@ -23,12 +23,15 @@ def undo(
     record: Record | None,
     control: EngineControl | None,
     process: EngineProcess | None,
+    *,
+    reverts: bool = False,
 ) -> None:
     """Take an intent's change back, from any point at which it stopped; signals wait.
 
     ``control`` is None where no engine has to take the files up. The files are back whatever the
     engine does. Raises ToolkitError where one can't be written or the engine does not serve what
-    it did.
+    it did; with ``reverts`` the latter is left to the revert of ``record`` that follows, which
+    tells the engine once more.
     """
     clock = UninterruptedClock()
     patience = node.settings.lifecycle.verify_timeout
@@ -50,10 +53,13 @@ def undo(
             else:
                 known = process or process_of(intent)
                 bring_back(told, mode, known, expected=expected, clock=clock, deadline=deadline)
-        except EngineRejectedError as error:
-            if intent.start_lack is None:
+        except ToolkitError as error:
+            as_before = intent.start_lack is not None and isinstance(error, EngineRejectedError)
+            if not as_before and (record is None or not reverts):
                 raise failure or error from error
-            log.warning("engine.as-before", "it serves no pods, as before", reason=error.message)
+            log.warning(
+                "engine.unsettled", "it serves no pods, or something else", reason=str(error)
+            )
     if intent.payload is not None:
         node.installer.undo(PayloadRecord.from_json(intent.payload))
     node.store.abandon(intent, record)

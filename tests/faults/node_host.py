@@ -138,7 +138,7 @@ class FaultHost:
     def revert(self, steps: Steps | None = None, *, purge: bool = False) -> RevertReport | None:
         """Do what the command does: recover, then revert."""
         node = self.node(steps)
-        record = recover(node)
+        record = recover(node, reverts=True)
         return None if record is None else Revert(node).run(record, purge=purge)
 
     def recover(self, steps: Steps | None = None) -> Record | None:

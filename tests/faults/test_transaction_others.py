@@ -426,3 +426,51 @@ def test_an_install_directory_behind_a_link_is_used_and_nothing_of_it_stays(
                 host.set_up(Steps(at=at))
             host.revert()
             assert difference(host.tree(), before) == [], f"killed before step {at}, {name}"
+
+
+class Verifying(Steps):
+    """Something happens in the first verification."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._error = error
+
+    def take(self, name: str, path: str = "") -> None:
+        """Count one step."""
+        if name == "verify" and name not in self.done:
+            self.done.append(name)
+            self.dead = isinstance(self._error, CrashPoint)
+            raise self._error
+        super().take(name, path)
+
+
+def test_a_repair_that_is_interrupted_in_the_reload_leaves_their_edit_and_can_be_reverted(
+    host: FaultHost,
+) -> None:
+    host.set_up()
+    theirs = b"# theirs\nversion = 2\noom_score = 1\n"
+    host.place(CONFIG, theirs)
+
+    with pytest.raises(InterruptedBySignalError):
+        host.set_up(Verifying(InterruptedBySignalError("SIGTERM")), repair=True)
+    assert host.read(CONFIG) == theirs
+    host.revert()
+    assert host.read(CONFIG) == theirs
+    assert host.engine.up_to_date()
+    assert not host.install_dir.exists()
+
+
+def test_a_revert_goes_on_where_an_interrupted_change_can_not_be_settled(host: FaultHost) -> None:
+    host.set_up()
+    host.release = "2.0.0"
+    host.arguments = ("--nvidia-runtime-name=gpu",)
+    with pytest.raises(CrashPoint):
+        host.set_up(Verifying(CrashPoint()))
+    host.engine.refuses = lambda handlers: "ours are broken" if "nvidia-cdi" in handlers else None
+    host.engine.boot()
+    with pytest.raises(NotRestoredError):
+        host.recover()
+    host.revert()
+    assert host.read(CONFIG) == b"# by hand\nversion = 2\n"
+    assert host.engine.up_to_date()
+    assert not host.install_dir.exists()
