@@ -1,4 +1,4 @@
-"""The CDI spec for management containers, made by the installed ``nvidia-ctk``; device nodes.
+"""The CDI spec for management containers, described by the installed ``nvidia-ctk``; device nodes.
 
 The program runs here, not in the host's root: it looks at the driver as this container sees it, and
 the paths in its spec are then moved to where the host has the driver. A driver that is not there
@@ -7,21 +7,18 @@ yet is waited for.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import json
 import posixpath
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from toolkit import logs
 from toolkit.errors import PayloadError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import Commands
+from toolkit.host.journal_files import PRIVATE_DIRECTORY
 from toolkit.host.paths import HostRoot
-from toolkit.host.writer import FileMetadata, FileWriter
+from toolkit.host.writer import FileWriter
 from toolkit.payload.source import CDI_HOOK, CTK
+from toolkit.payload.spec_file import SpecFile
 from toolkit.settings import CdiSettings, DriverSettings, Settings
 
 log = logs.get(__name__)
@@ -40,56 +37,19 @@ _LIBRARIES = (
     "usr/lib*/libcuda.so.*",
     "usr/lib/*/libcuda.so.*",
 )
-_PRIVATE = FileMetadata(mode=0o600)
-_SPEC = FileMetadata(mode=0o644)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecRecord:
-    """A spec that we wrote: what was there before us, before the last start, and our own sum."""
-
-    path: str
-    sha256: str
-    before: bytes | None
-    start: bytes | None
-    directories: tuple[str, ...] = ()
-    pending: bool = False
-    """Written by a set-up that may still be undone."""
-
-    def encode(self) -> bytes:
-        """Return the text form."""
-        document = {
-            "path": self.path,
-            "sha256": self.sha256,
-            "before": _encoded(self.before),
-            "start": _encoded(self.start),
-            "directories": list(self.directories),
-            "pending": self.pending,
-        }
-        return json.dumps(document).encode() + b"\n"
-
-    @classmethod
-    def decode(cls, content: bytes) -> SpecRecord | None:
-        """Read it back; None for one that is damaged: its spec is then nobody's."""
-        try:
-            document = json.loads(content)
-            return cls(
-                path=document["path"],
-                sha256=document["sha256"],
-                before=_decoded(document["before"]),
-                start=_decoded(document["start"]),
-                directories=tuple(document["directories"]),
-                pending=bool(document["pending"]),
-            )
-        except (ValueError, KeyError, TypeError, binascii.Error):
-            return None
 
 
 class ManagementSpec:
     """The spec and the control device nodes of one install directory."""
 
     def __init__(
-        self, *, settings: Settings, root: HostRoot, writer: FileWriter, commands: Commands
+        self,
+        *,
+        settings: Settings,
+        root: HostRoot,
+        writer: FileWriter,
+        commands: Commands,
+        file: SpecFile,
     ) -> None:
         """Name the places. ``commands`` runs programs in this process's own root."""
         self._cdi: CdiSettings = settings.cdi
@@ -97,10 +57,8 @@ class ManagementSpec:
         self._root = root
         self._writer = writer
         self._commands = commands
-        install_dir = root.host_path(settings.install_dir)
-        self._toolkit = posixpath.join(install_dir, "toolkit")
-        self._directory = posixpath.join(install_dir, ".toolkit-journal")
-        self._record = posixpath.join(self._directory, "cdi.json")
+        self._file = file
+        self._toolkit = posixpath.join(root.host_path(settings.install_dir), "toolkit")
 
     def apply(self, clock: Clock) -> str | None:
         """Make the nodes and write the spec; return its path, None where none is wanted.
@@ -113,47 +71,9 @@ class ManagementSpec:
             if self._cdi.enabled:
                 log.warning("cdi.skipped", "no CDI spec: --cdi-output-dir is empty")
             return None
-        record = self._load()
-        if record is not None and record.path != path:
-            self.remove()
-        self._write(path, self._described(clock))
+        self._file.make_way(path)
+        self._file.write(path, self._described(clock))
         return path
-
-    def undo(self) -> None:
-        """Bring back the spec that was there when this set-up began."""
-        record = self._load()
-        if record is None or not record.pending:
-            return
-        if self._holds_ours(record):
-            self._put(record, record.start)
-        if record.start is None or record.start == record.before:
-            self._forget(record)
-        else:
-            earlier = replace(record, sha256=_sum(record.start), pending=False)
-            self._writer.write(self._record, earlier.encode(), _PRIVATE)
-
-    def commit(self) -> None:
-        """Make the spec final; one of an earlier start that is not wanted any more goes."""
-        record = self._load()
-        if record is None:
-            return
-        if self.path() != record.path:
-            self.remove()
-        elif record.pending:
-            self._writer.write(self._record, replace(record, pending=False).encode(), _PRIVATE)
-
-    def remove(self) -> None:
-        """Remove the spec if it still is what we wrote; bring back what was there before us."""
-        record = self._load()
-        if record is None:
-            return
-        if self._holds_ours(record):
-            self._put(record, record.before)
-        else:
-            log.warning(
-                "cdi.foreign", "the CDI spec was changed by somebody and stays", path=record.path
-            )
-        self._forget(record)
 
     def path(self) -> str | None:
         """Return the spec's path on the host; None where none is wanted."""
@@ -201,11 +121,11 @@ class ManagementSpec:
         vendor, _, name = self._cdi.kind.partition("/")
         if self._cdi.create_device_nodes:
             self._run("system", "create-device-nodes", "--control-devices", f"--dev-root={dev}")
-        self._writer.make_directories(self._directory, 0o700)
+        self._writer.make_directories(self._file.directory, PRIVATE_DIRECTORY)
         import tempfile  # a start counts milliseconds, and specs are made where they are wanted
 
         with tempfile.TemporaryDirectory(
-            prefix="cdi-", dir=self._root.access(self._directory)
+            prefix="cdi-", dir=self._root.access(self._file.directory)
         ) as work:
             spec = Path(work, "generated.yaml")
             self._run(
@@ -267,60 +187,6 @@ class ManagementSpec:
         if result.status != 0:
             words = " ".join(each for each in arguments if not each.startswith("-"))
             raise PayloadError(f"{CTK} {words}: {result.reason}")
-
-    def _write(self, path: str, content: bytes) -> None:
-        record = self._load()
-        now = self._writer.read(path)
-        found = now.content if now is not None else None
-        ours = record is not None and self._holds_ours(record)
-        if ours and found == content:
-            return
-        parent = posixpath.dirname(path)
-        missing = self._writer.missing_directories(parent)
-        wanted = SpecRecord(
-            path=path,
-            sha256=_sum(content),
-            before=record.before if ours and record is not None else found,
-            start=found,
-            directories=record.directories if ours and record is not None else missing,
-            pending=True,
-        )
-        self._writer.make_directories(self._directory, 0o700)
-        self._writer.write(self._record, wanted.encode(), _PRIVATE)
-        self._writer.make_directories(parent)
-        self._writer.write(path, content, _SPEC)
-        log.step("cdi.written", "the CDI spec for management containers is written", path=path)
-
-    def _holds_ours(self, record: SpecRecord) -> bool:
-        now = self._writer.read(record.path)
-        return now is not None and _sum(now.content) == record.sha256
-
-    def _put(self, record: SpecRecord, content: bytes | None) -> None:
-        if content is None:
-            self._writer.remove(record.path)
-        else:
-            self._writer.write(record.path, content)
-
-    def _forget(self, record: SpecRecord) -> None:
-        for directory in reversed(record.directories):
-            self._writer.remove_directory(directory)
-        self._writer.remove(self._record)
-
-    def _load(self) -> SpecRecord | None:
-        state = self._writer.read(self._record)
-        return SpecRecord.decode(state.content) if state is not None else None
-
-
-def _sum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _encoded(content: bytes | None) -> str | None:
-    return None if content is None else base64.b64encode(content).decode()
-
-
-def _decoded(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text, validate=True)
 
 
 def _has_libraries(driver: Path) -> bool:

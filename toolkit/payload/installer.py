@@ -13,6 +13,7 @@ from runtime_configs.model import ConfigError
 from toolkit.errors import PayloadError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import Commands, HostCommands
+from toolkit.host.journal_files import JOURNAL_DIRECTORY
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.payload.cdi import ManagementSpec
@@ -29,6 +30,7 @@ from toolkit.payload.source import (
     PayloadSource,
     find_payload,
 )
+from toolkit.payload.spec_file import SpecFile
 from toolkit.payload.wrappers import CONFIG_PATH, wrapper
 from toolkit.settings import PackageType, Settings
 
@@ -88,12 +90,18 @@ class PayloadInstaller:
         commands: Commands | None = None,
     ) -> None:
         """Name the places; nothing is read yet. ``commands`` runs programs outside of the host."""
-        self._cdi = ManagementSpec(
-            settings=settings, root=root, writer=writer, commands=commands or HostCommands("/")
-        )
         self._settings = settings
         self._root = root
         self._install_dir = root.host_path(settings.install_dir)
+        journal = posixpath.join(self._install_dir, JOURNAL_DIRECTORY)
+        self._spec = SpecFile(directory=journal, writer=writer)
+        self._cdi = ManagementSpec(
+            settings=settings,
+            root=root,
+            writer=writer,
+            commands=commands or HostCommands("/"),
+            file=self._spec,
+        )
         self._generations = Generations(install_dir=self._install_dir, root=root, writer=writer)
         self._writer = writer
 
@@ -168,20 +176,20 @@ class PayloadInstaller:
 
     def undo(self, record: PayloadRecord) -> None:
         """Bring back what was there, from wherever a crash left it; can be repeated."""
-        self._cdi.undo()
+        self._spec.undo()
         if record.changes:
             self._generations.undo(record)
             self.remove_directories(record)
 
     def commit(self, record: PayloadRecord) -> None:
         """Make the installation final; can be repeated. The journal has it as done before this."""
-        self._cdi.commit()
+        self._spec.commit(self._cdi.path())
         if record.changes:
             self._generations.commit(record)
 
     def remove_cdi(self) -> None:
         """Remove the CDI spec, if it is still ours: nothing that runs needs it any more."""
-        self._cdi.remove()
+        self._spec.remove()
 
     def remove(self, record: PayloadRecord) -> None:
         """Remove the payload, if it is still ours, and put back what another installer had."""
