@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from toolkit import logs
@@ -17,6 +16,7 @@ from toolkit.errors import ExchangeUnsupportedError, HostPathError, PayloadError
 from toolkit.host.clock import Clock
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileMetadata, FileWriter
+from toolkit.payload.contents import Contents
 from toolkit.payload.manifest import Kind, Manifest, stamp
 from toolkit.payload.records import FOREIGN, GenerationState, PayloadRecord
 from toolkit.payload.source import WRAPPED
@@ -94,31 +94,24 @@ class Generations:
 
     # Forward
 
-    def stage(
-        self,
-        state: GenerationState,
-        contents: Mapping[str, bytes | Path],
-        written: Manifest,
-        clock: Clock,
-    ) -> None:
+    def stage(self, state: GenerationState, written: Contents, clock: Clock) -> None:
         """Make a generation beside the installed one, durably, and check every byte of it.
 
-        ``written`` is the manifest of what is really written: its ``config.toml`` may hold an
-        administrator's settings. Raises PayloadError where the copy differs from it.
+        ``written`` differs from the state in ``config.toml``, where an administrator's settings
+        are kept. Raises PayloadError where the copy differs from it.
         """
         self._settle()
         self._writer.make_directories(self._install_dir)
         self._writer.make_directories(self._state_directory, 0o700)
         staged = self.staged_path(state.digest)
-        wrong = self._trees.make_checked(staged, written, contents, clock)
+        wrong = self._trees.make_checked(staged, written.manifest, written.files, clock)
         if wrong or any(stamp(Path(path)) != was for path, (was, _) in state.sources.items()):
             raise PayloadError(
                 f"{staged}: {', '.join(wrong) or 'a file'} is not what the payload was",
                 "check the disk, and whether something else changes the payload",
             )
         clock.check()
-        inode = self._trees.inode(staged) or 0
-        self._save(self._staged, _with_inode(state, inode))
+        self._save(self._staged, state.staged_as(self._trees.inode(staged) or 0))
 
     def swap(self, record: PayloadRecord) -> None:
         """Put the staged generation in place."""
@@ -289,17 +282,6 @@ class Generations:
 
     def _save(self, path: str, state: GenerationState) -> None:
         self._writer.write(path, state.encode(), _PRIVATE)
-
-
-def _with_inode(state: GenerationState, inode: int) -> GenerationState:
-    return GenerationState(
-        digest=state.digest,
-        manifest=state.manifest,
-        config=state.config,
-        previous=state.previous,
-        inode=inode,
-        sources=state.sources,
-    )
 
 
 def _old(staged: str) -> str:

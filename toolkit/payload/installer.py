@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from runtime_configs.model import ConfigError
@@ -17,21 +16,14 @@ from toolkit.host.journal_files import JOURNAL_DIRECTORY
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.payload.cdi import ManagementSpec
+from toolkit.payload.contents import Contents, contents_of, source_sums
 from toolkit.payload.generation import Generations
 from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
-from toolkit.payload.manifest import Entry, Kind, Manifest, stamp, sums_of
-from toolkit.payload.records import GenerationState, PayloadRecord, Stamp
+from toolkit.payload.records import GenerationState, PayloadRecord
 from toolkit.payload.runtime_config import config_toml, keep_edits
-from toolkit.payload.source import (
-    HOOK,
-    HOOK_LINK,
-    LIBRARIES,
-    WRAPPED,
-    PayloadSource,
-    find_payload,
-)
+from toolkit.payload.source import find_payload
 from toolkit.payload.spec_file import SpecFile
-from toolkit.payload.wrappers import CONFIG_PATH, wrapper
+from toolkit.payload.wrappers import CONFIG_PATH
 from toolkit.settings import PackageType, Settings
 
 __all__ = [
@@ -68,9 +60,8 @@ class PayloadPlan:
     notes: tuple[str, ...] = ()
     state: GenerationState
     """What would be remembered."""
-    written: Manifest
+    written: Contents
     """What would be written; its ``config.toml`` may hold an administrator's settings."""
-    contents: Mapping[str, bytes | Path] = field(repr=False)
 
     @property
     def changes(self) -> bool:
@@ -113,17 +104,37 @@ class PayloadInstaller:
         """
         source = find_payload(self._settings.payload, self._root)
         before = self._generations.state()
-        sums = _sums(source, before)
-        state, contents = self._generation(source, low_level, sums)
-        config, notes = self._config(state, before)
-        contents[CONFIG_PATH] = config
-        written = _with_config(state.manifest, config)
+        sums = source_sums(source, before)
+        ours = config_toml(
+            source.config,
+            settings=self._settings,
+            toolkit_dir=self._generations.directory,
+            runtimes=low_level.paths,
+            exists=lambda path: Path(self._root.access(path)).exists(),
+        )
+        config, notes = self._config(ours, before)
+        lay_out = partial(
+            contents_of,
+            source,
+            sums,
+            toolkit_dir=self._generations.directory,
+            engine_runtime=low_level.engine_runtime,
+        )
+        clean, written = lay_out(config=ours), lay_out(config=config)
+        state = GenerationState(
+            digest=clean.manifest.digest,
+            manifest=clean.manifest,
+            config=ours.decode(),
+            previous=self._generations.previous(),
+            inode=0,
+            sources=sums,
+        )
         action = self._action(state, before, config)
         if action is not PayloadAction.UNCHANGED:
             from toolkit.payload.preflight import MisfitError, problems_of
 
             problems = problems_of(
-                source, self._root, install_dir=self._install_dir, size=written.size
+                source, self._root, install_dir=self._install_dir, size=written.manifest.size
             )
             if problems:
                 raise MisfitError(problems)
@@ -134,11 +145,10 @@ class PayloadInstaller:
             toolkit_dir=self._generations.directory,
             source=str(source.root),
             package_type=source.package_type,
-            size=written.size,
+            size=written.manifest.size,
             notes=(*left_out, *notes),
             state=state,
             written=written,
-            contents=contents,
         )
 
     def intent(self, plan: PayloadPlan) -> PayloadRecord:
@@ -155,7 +165,7 @@ class PayloadInstaller:
     def stage(self, plan: PayloadPlan, clock: Clock) -> None:
         """Copy the payload beside the installed one, durably, and check it; can be interrupted."""
         if plan.changes:
-            self._generations.stage(plan.state, plan.contents, plan.written, clock)
+            self._generations.stage(plan.state, plan.written, clock)
 
     def swap(self, record: PayloadRecord) -> None:
         """Put the staged generation in place."""
@@ -216,53 +226,8 @@ class PayloadInstaller:
         """Tell whether ``remove`` brings another installer's tree back in the same step."""
         return self._generations.puts_back()
 
-    def _generation(
-        self, source: PayloadSource, low_level: LowLevelRuntimes, sums: Mapping[str, _Sum]
-    ) -> tuple[GenerationState, dict[str, bytes | Path]]:
-        """Compute the whole generation as it would be on a clean host."""
-        directory = self._generations.directory
-        tree = _Tree(sums=sums)
-        for name in WRAPPED:
-            file = source.file(name)
-            if file is None:
-                continue
-            tree.copy(f"{name}.real", file.path, file.mode | 0o555)
-            tree.write(name, wrapper(name, directory, low_level.engine_runtime), 0o755)
-        if source.file(HOOK) is not None:
-            tree.link(HOOK_LINK, HOOK)
-        for file in source.files:
-            if file.name in LIBRARIES:
-                tree.copy(file.real_name, file.path, file.mode | 0o444)
-                if file.real_name != file.name:
-                    tree.link(file.name, file.real_name)
-            elif file.name not in WRAPPED:
-                tree.copy(file.name, file.path, file.mode | 0o555)
-        config = config_toml(
-            source.config,
-            settings=self._settings,
-            toolkit_dir=directory,
-            runtimes=low_level.paths,
-            exists=lambda path: Path(self._root.access(path)).exists(),
-        )
-        tree.directory(posixpath.dirname(posixpath.dirname(CONFIG_PATH)))
-        tree.directory(posixpath.dirname(CONFIG_PATH))
-        tree.write(CONFIG_PATH, config, 0o644)
-        manifest = Manifest(entries=tuple(tree.entries))
-        state = GenerationState(
-            digest=manifest.digest,
-            manifest=manifest,
-            config=config.decode(),
-            previous=self._generations.previous(),
-            inode=0,
-            sources={path: (each.stamp, each.sha256) for path, each in sums.items()},
-        )
-        return state, tree.contents
-
-    def _config(
-        self, state: GenerationState, before: GenerationState | None
-    ) -> tuple[bytes, tuple[str, ...]]:
+    def _config(self, ours: bytes, before: GenerationState | None) -> tuple[bytes, tuple[str, ...]]:
         """Return the file to be written: ours, with what an administrator changed by hand."""
-        ours = state.config.encode()
         path = posixpath.join(self._generations.directory, CONFIG_PATH)
         now = self._writer.read(path) if before is not None else None
         if before is None or now is None or now.content == before.config.encode():
@@ -285,66 +250,3 @@ class PayloadInstaller:
         now = self._writer.read(posixpath.join(self._generations.directory, CONFIG_PATH))
         same = now is not None and now.content == config and self._generations.intact(before)
         return PayloadAction.UNCHANGED if same else PayloadAction.REPLACE
-
-
-@dataclass(frozen=True, slots=True)
-class _Sum:
-    stamp: Stamp
-    sha256: str
-
-
-def _sums(source: PayloadSource, before: GenerationState | None) -> dict[str, _Sum]:
-    """Return each file's sum; one that nobody touched since it was summed is not read again."""
-    known = before.sources if before is not None else {}
-    stamps = {each.path: stamp(each.path) for each in source.files}
-    fresh = sums_of(
-        path for path, each in stamps.items() if known.get(str(path), (None, ""))[0] != each
-    )
-    return {
-        str(path): _Sum(each, fresh[path] if path in fresh else known[str(path)][1])
-        for path, each in stamps.items()
-    }
-
-
-@dataclass(slots=True)
-class _Tree:
-    """Collects a generation's entries with their contents."""
-
-    sums: Mapping[str, _Sum]
-    entries: list[Entry] = field(default_factory=list)
-    contents: dict[str, bytes | Path] = field(default_factory=dict)
-
-    def copy(self, name: str, source: Path, mode: int) -> None:
-        """Add a file of the payload; only permission bits of its mode are taken."""
-        self.contents[name] = source
-        known = self.sums[str(source)]
-        self._file(name, mode & 0o777, known.sha256, known.stamp[0])
-
-    def write(self, name: str, content: bytes, mode: int) -> None:
-        """Add a file that is made here."""
-        self.contents[name] = content
-        self._file(name, mode, hashlib.sha256(content).hexdigest(), len(content))
-
-    def link(self, name: str, target: str) -> None:
-        """Add a symbolic link."""
-        self.entries.append(Entry(path=name, kind=Kind.LINK, target=target))
-
-    def directory(self, name: str) -> None:
-        """Add a directory."""
-        self.entries.append(Entry(path=name, kind=Kind.DIRECTORY, mode=0o755))
-
-    def _file(self, name: str, mode: int, sha256: str, size: int) -> None:
-        self.entries.append(Entry(path=name, kind=Kind.FILE, mode=mode, sha256=sha256, size=size))
-
-
-def _with_config(manifest: Manifest, config: bytes) -> Manifest:
-    """Return the manifest of what is written, where ``config.toml`` has other bytes than ours."""
-    sha256 = hashlib.sha256(config).hexdigest()
-    return Manifest(
-        entries=tuple(
-            Entry(path=each.path, kind=each.kind, mode=each.mode, sha256=sha256, size=len(config))
-            if each.path == CONFIG_PATH
-            else each
-            for each in manifest.entries
-        )
-    )

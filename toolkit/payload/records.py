@@ -13,6 +13,8 @@ FOREIGN = "foreign"
 """In place of a digest: a tree that another installer left."""
 _SCHEMA = 1
 Stamp = tuple[int, ...]
+Sum = tuple[Stamp, str]
+"""A file's stamp and the SHA-256 that it had then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,8 @@ class GenerationState:
     """Of the staged directory: by it an exchange is known to have happened."""
     in_place: bool = False
     """Files are being replaced one by one, and a whole copy of what comes back lies beside."""
-    sources: Mapping[str, tuple[Stamp, str]] = field(default_factory=dict)
-    """Path of each file of the payload: its stamp and its SHA-256."""
+    sources: Mapping[str, Sum] = field(default_factory=dict)
+    """Path of each file of the payload: its sum."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """Path of each installed file: its stamp."""
 
@@ -123,6 +125,10 @@ class GenerationState:
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
+
+    def staged_as(self, inode: int) -> GenerationState:
+        """Return the same state once its directory is made."""
+        return replace(self, inode=inode)
 
     def replacing_in_place(self) -> GenerationState:
         """Return the same state while files are replaced or removed one by one."""

@@ -1,0 +1,104 @@
+"""What a generation consists of: each entry, with its bytes or the file that has them.
+
+Computed from the payload, its sums and the text of ``config.toml``; nothing is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from toolkit.payload.manifest import Entry, Kind, Manifest, stamp, sums_of
+from toolkit.payload.records import GenerationState, Sum
+from toolkit.payload.source import HOOK, HOOK_LINK, LIBRARIES, WRAPPED, PayloadSource
+from toolkit.payload.wrappers import CONFIG_PATH, wrapper
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """A generation's entries, and what is in each of its files."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes | Path] = field(repr=False)
+
+
+def source_sums(source: PayloadSource, before: GenerationState | None) -> dict[str, Sum]:
+    """Return each file's sum; one that nobody touched since it was summed is not read again."""
+    known = before.sources if before is not None else {}
+    stamps = {each.path: stamp(each.path) for each in source.files}
+    fresh = sums_of(
+        path for path, each in stamps.items() if known.get(str(path), (None, ""))[0] != each
+    )
+    return {
+        str(path): (each, fresh[path] if path in fresh else known[str(path)][1])
+        for path, each in stamps.items()
+    }
+
+
+def contents_of(
+    source: PayloadSource,
+    sums: Mapping[str, Sum],
+    *,
+    toolkit_dir: str,
+    engine_runtime: str,
+    config: bytes,
+) -> Contents:
+    """Lay the generation out.
+
+    ``toolkit_dir`` and ``engine_runtime`` (the low-level runtime that containers get while there
+    is no driver) are absolute paths on the host.
+    """
+    tree = _Tree(sums=sums)
+    for name in WRAPPED:
+        file = source.file(name)
+        if file is None:
+            continue
+        tree.copy(f"{name}.real", file.path, file.mode | 0o555)
+        tree.write(name, wrapper(name, toolkit_dir, engine_runtime), 0o755)
+    if source.file(HOOK) is not None:
+        tree.link(HOOK_LINK, HOOK)
+    for file in source.files:
+        if file.name in LIBRARIES:
+            tree.copy(file.real_name, file.path, file.mode | 0o444)
+            if file.real_name != file.name:
+                tree.link(file.name, file.real_name)
+        elif file.name not in WRAPPED:
+            tree.copy(file.name, file.path, file.mode | 0o555)
+    tree.directory(posixpath.dirname(posixpath.dirname(CONFIG_PATH)))
+    tree.directory(posixpath.dirname(CONFIG_PATH))
+    tree.write(CONFIG_PATH, config, 0o644)
+    return Contents(manifest=Manifest(entries=tuple(tree.entries)), files=tree.files)
+
+
+@dataclass(slots=True)
+class _Tree:
+    """Collects a generation's entries with their contents."""
+
+    sums: Mapping[str, Sum]
+    entries: list[Entry] = field(default_factory=list)
+    files: dict[str, bytes | Path] = field(default_factory=dict)
+
+    def copy(self, name: str, source: Path, mode: int) -> None:
+        """Add a file of the payload; only permission bits of its mode are taken."""
+        self.files[name] = source
+        (size, *_), sha256 = self.sums[str(source)]
+        self._file(name, mode & 0o777, sha256, size)
+
+    def write(self, name: str, content: bytes, mode: int) -> None:
+        """Add a file that is made here."""
+        self.files[name] = content
+        self._file(name, mode, hashlib.sha256(content).hexdigest(), len(content))
+
+    def link(self, name: str, target: str) -> None:
+        """Add a symbolic link."""
+        self.entries.append(Entry(path=name, kind=Kind.LINK, target=target))
+
+    def directory(self, name: str) -> None:
+        """Add a directory."""
+        self.entries.append(Entry(path=name, kind=Kind.DIRECTORY, mode=0o755))
+
+    def _file(self, name: str, mode: int, sha256: str, size: int) -> None:
+        self.entries.append(Entry(path=name, kind=Kind.FILE, mode=mode, sha256=sha256, size=size))
