@@ -14,8 +14,9 @@ from pathlib import Path
 from toolkit import logs
 from toolkit.errors import ExchangeUnsupportedError, HostPathError, PayloadError
 from toolkit.host.clock import Clock
+from toolkit.host.journal_files import JOURNAL_DIRECTORY, PRIVATE_DIRECTORY, PRIVATE_FILE
 from toolkit.host.paths import HostRoot
-from toolkit.host.writer import FileMetadata, FileWriter
+from toolkit.host.writer import FileWriter
 from toolkit.payload.contents import Contents
 from toolkit.payload.manifest import Kind, Manifest, stamp
 from toolkit.payload.records import FOREIGN, GenerationState, PayloadRecord
@@ -24,11 +25,9 @@ from toolkit.payload.tree import Trees
 from toolkit.payload.wrappers import CONFIG_PATH, MARK
 
 log = logs.get(__name__)
-_STATE_DIRECTORY = ".toolkit-journal"
 _KEPT = ".toolkit-before"
 """The tree of another installer that was there before us; it is put back at the end."""
 _LEFTOVER = re.compile(r"\.toolkit-[0-9a-f]{64}(\.old)?")
-_PRIVATE = FileMetadata(mode=0o600)
 _UNRECORDED = "unrecorded"
 """In place of a digest: a tree of ours whose state was lost."""
 
@@ -43,7 +42,7 @@ class Generations:
         self._install_dir = install_dir
         self.directory = posixpath.join(install_dir, "toolkit")
         self._kept = posixpath.join(install_dir, _KEPT)
-        self._state_directory = posixpath.join(install_dir, _STATE_DIRECTORY)
+        self._state_directory = posixpath.join(install_dir, JOURNAL_DIRECTORY)
         self._installed = posixpath.join(self._state_directory, "payload.json")
         self._staged = posixpath.join(self._state_directory, "payload-staged.json")
 
@@ -102,7 +101,7 @@ class Generations:
         """
         self._settle()
         self._writer.make_directories(self._install_dir)
-        self._writer.make_directories(self._state_directory, 0o700)
+        self._writer.make_directories(self._state_directory, PRIVATE_DIRECTORY)
         staged = self.staged_path(state.digest)
         wrong = self._trees.make_checked(staged, written.manifest, written.files, clock)
         if wrong or any(stamp(Path(path)) != was for path, (was, _) in state.sources.items()):
@@ -281,7 +280,7 @@ class Generations:
         return GenerationState.decode(state.content) if state is not None else None
 
     def _save(self, path: str, state: GenerationState) -> None:
-        self._writer.write(path, state.encode(), _PRIVATE)
+        self._writer.write(path, state.encode(), PRIVATE_FILE)
 
 
 def _old(staged: str) -> str:
