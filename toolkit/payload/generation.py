@@ -18,6 +18,7 @@ from toolkit.host.journal_files import JOURNAL_DIRECTORY, PRIVATE_DIRECTORY, PRI
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.payload.contents import Contents
+from toolkit.payload.in_place import InPlace, old_of
 from toolkit.payload.manifest import Kind, Manifest, stamp
 from toolkit.payload.records import FOREIGN, GenerationState, PayloadRecord
 from toolkit.payload.source import WRAPPED
@@ -41,6 +42,7 @@ class Generations:
         self._writer = writer
         self._install_dir = install_dir
         self.directory = posixpath.join(install_dir, "toolkit")
+        self._in_place = InPlace(trees=self._trees, directory=self.directory)
         self._kept = posixpath.join(install_dir, _KEPT)
         self._state_directory = posixpath.join(install_dir, JOURNAL_DIRECTORY)
         self._installed = posixpath.join(self._state_directory, "payload.json")
@@ -133,7 +135,12 @@ class Generations:
             path=self.directory,
             reason=reason,
         )
-        self._swap_in_place(record)
+        state = self._load(self._staged)
+        if state is None:
+            raise PayloadError(f"{self._staged} is gone: another program removed it")
+        self._in_place.keep_old(staged)
+        self._save(self._staged, state.replacing_in_place())
+        self._in_place.replace(staged, record.digest)
 
     def commit(self, record: PayloadRecord) -> None:
         """Make the swap final: keep what another installer had, remove what is left over."""
@@ -149,7 +156,7 @@ class Generations:
         state = self._load(self._staged)
         if state is not None and state.digest == record.digest:
             if state.in_place:
-                self._restore_in_place(record)
+                self._in_place.restore(record.staged, record.digest)
             elif self._trees.inode(self.directory) == state.inode:
                 self._exchange_back(record)
             # Last: without it a repeated undo would take the rest for a stage that never ended.
@@ -176,20 +183,6 @@ class Generations:
 
     # Steps
 
-    def _swap_in_place(self, record: PayloadRecord) -> None:
-        state = self._load(self._staged)
-        if state is None:
-            raise PayloadError(f"{self._staged} is gone: another program removed it")
-        self._trees.copy(self.directory, _old(record.staged))
-        self._save(self._staged, state.replacing_in_place())
-        self._trees.replace_files(self.directory, record.staged, _work(record.digest))
-
-    def _restore_in_place(self, record: PayloadRecord) -> None:
-        old = _old(record.staged)
-        if self._trees.there(old):
-            self._writer.remove_tree(posixpath.join(self.directory, _work(record.digest)))
-            self._trees.replace_files(self.directory, old, _work(record.digest))
-
     def _exchange_back(self, record: PayloadRecord) -> None:
         if self._trees.there(record.staged):
             self._writer.exchange(record.staged, self.directory)
@@ -201,7 +194,7 @@ class Generations:
 
     def _commit(self, state: GenerationState) -> None:
         staged = self.staged_path(state.digest)
-        replaced = _old(staged) if state.in_place else staged
+        replaced = old_of(staged) if state.in_place else staged
         if (
             state.previous == FOREIGN
             and self._trees.there(replaced)
@@ -242,10 +235,9 @@ class Generations:
         if state is not None and not state.in_place:
             self._save(self._installed, state.replacing_in_place())
         if self.puts_back():
-            self._trees.replace_files(self.directory, self._kept, _work("before"))
+            self._in_place.replace(self._kept, "before")
         elif self.present():
-            names = self._trees.describe(self.directory).names
-            self._trees.remove_entries(self.directory, names)
+            self._in_place.empty()
             if not self._trees.entry(self.directory).is_symlink():
                 # It could not be renamed for another reason than being a mount: it must not stay.
                 self._writer.remove_directory(self.directory)
@@ -281,14 +273,6 @@ class Generations:
 
     def _save(self, path: str, state: GenerationState) -> None:
         self._writer.write(path, state.encode(), PRIVATE_FILE)
-
-
-def _old(staged: str) -> str:
-    return f"{staged}.old"
-
-
-def _work(digest: str) -> str:
-    return f".toolkit-{digest}.new"
 
 
 def _has_mark(path: Path) -> bool:

@@ -1,11 +1,11 @@
-"""Whole trees below the install directory: made, copied and replaced file by file."""
+"""Whole trees below the install directory: made, copied, checked and described."""
 
 from __future__ import annotations
 
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from toolkit.host.clock import Clock
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileMetadata, FileWriter, NewEntry, NewLink
 from toolkit.payload.manifest import Entry, Kind, Manifest, listing
-from toolkit.payload.source import WRAPPED
 
 _PIECE = 1 << 18
 _PARALLEL = 2
@@ -126,49 +125,6 @@ class Trees:
                 found.append(Entry(path=name, kind=Kind.FILE, mode=mode, size=status.st_size))
         return Manifest(entries=tuple(found))
 
-    def replace_files(self, directory: str, source: str, work: str) -> None:
-        """Give a directory the content of another one, each file by a rename of its own.
-
-        No file is missing for a moment; libraries come first and wrappers last, and what the
-        source does not have goes at the end. ``work`` is a name that is free inside the directory.
-        """
-        wanted = self.describe(source)
-        fresh = posixpath.join(directory, work)
-        self.copy(source, fresh)
-        for each in _in_order(wanted.entries):
-            path = posixpath.join(directory, each.path)
-            self._make_way(path, each.kind)
-            if each.kind is Kind.DIRECTORY:
-                self.writer.make_directories(path, each.mode)
-            else:
-                self.writer.rename(posixpath.join(fresh, each.path), path)
-        self.writer.remove_tree(fresh)
-        self.remove_entries(directory, listing(self.at(directory)) - wanted.names)
-
-    def remove_entries(self, directory: str, names: Iterable[str]) -> None:
-        """Remove entries below a directory, the deepest first."""
-        for name in sorted(names, key=len, reverse=True):
-            path = posixpath.join(directory, name)
-            if self.entry(path).is_dir() and not self.entry(path).is_symlink():
-                self.writer.remove_tree(path)
-            else:
-                self._remove_entry(path)
-
-    def _make_way(self, path: str, kind: Kind) -> None:
-        """Remove an entry that a rename can't replace: a directory for a file, or the reverse."""
-        entry = self.entry(path)
-        is_directory = entry.is_dir() and not entry.is_symlink()
-        if is_directory and kind is not Kind.DIRECTORY:
-            self.writer.remove_tree(path)
-        elif os.path.lexists(entry) and not is_directory and kind is Kind.DIRECTORY:
-            self._remove_entry(path)
-
-    def _remove_entry(self, path: str) -> None:
-        if self.entry(path).is_symlink():
-            self.writer.remove_link(path)
-        else:
-            self.writer.remove(path)
-
 
 def _same(path: Path, content: bytes | Path) -> bool:
     """Tell whether a file has these bytes, or those of another one. Raises OSError."""
@@ -179,16 +135,3 @@ def _same(path: Path, content: bytes | Path) -> bool:
             if copy.read(_PIECE) != piece:
                 return False
         return not copy.read(1)
-
-
-def _in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """Put what others load or start before them: directories, libraries, binaries, wrappers."""
-    return sorted(entries, key=lambda each: (_rank(each), each.path))
-
-
-def _rank(entry: Entry) -> int:
-    if entry.kind is Kind.DIRECTORY:
-        return 0
-    if ".so" in entry.path:
-        return 1 if entry.kind is Kind.FILE else 2
-    return 4 if entry.path in WRAPPED else 3
