@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from runtime_configs.model import EngineName
 
+HANDLERS_BESIDE = ("nvidia-cdi", "nvidia-legacy")
+"""The handlers that are always added beside the main one, which can't have their names."""
+
 
 class PackageType(StrEnum):
     """How the payload is laid out below the source root."""
@@ -88,6 +91,11 @@ class EngineSettings:
     runtime_type: str
     config_override: Mapping[str, object]
     annotation_prefixes: tuple[str, ...]
+
+    @property
+    def handler_names(self) -> tuple[str, ...]:
+        """The main handler, and those beside it."""
+        return (self.handler_name, *HANDLERS_BESIDE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,13 +18,13 @@ from toolkit.intent import in_force
 from toolkit.journal import Record
 from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
+from toolkit.payload.source import RUNTIME
 from toolkit.plan import Plan, build, files_only
 from toolkit.recovery import recover
 from toolkit.revert import Revert
 from toolkit.settings import RestartMode, Settings
 from toolkit.transaction import Outcome, Transaction
 from toolkit.undo import settle_payload
-from toolkit.wanted import BINARY
 from toolkit.without_us import bases
 
 log = logs.get(__name__)
@@ -211,7 +211,7 @@ def _other_install(node: Node, plan: Plan) -> str | None:
     for handler in plan.facts.effective.handlers.values():
         directory, _, name = (handler.binary_path or "").rpartition("/")
         install_dir, _, last = directory.rpartition("/")
-        if last != "toolkit" or not name.startswith(BINARY):
+        if last != "toolkit" or not name.startswith(RUNTIME):
             continue
         if install_dir in ("", node.store.install_dir):
             continue

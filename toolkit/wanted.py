@@ -7,21 +7,17 @@ import posixpath
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.model import DesiredHandlers, EngineName, RuntimeHandler
 from toolkit.engine.facts import HostFacts
+from toolkit.payload.source import HOOK, RUNTIMES
 from toolkit.settings import CrioMode, EngineSettings, Settings
-
-BINARY = "nvidia-container-runtime"
-ALWAYS_ADDED = (("nvidia-cdi", f"{BINARY}.cdi"), ("nvidia-legacy", f"{BINARY}.legacy"))
-"""Handlers beside the main one, with the name of their wrapper."""
 
 
 def desired_handlers(engine: EngineName, chosen: EngineSettings, directory: str) -> DesiredHandlers:
     """Return what the engine should serve, with wrappers in ``directory`` on the host."""
-    names = ((chosen.handler_name, BINARY), *ALWAYS_ADDED)
     annotations = chosen.annotation_prefixes if engine is EngineName.CONTAINERD else ()
     return DesiredHandlers(
         handlers=tuple(
             RuntimeHandler(name=name, binary_path=posixpath.join(directory, binary))
-            for name, binary in names
+            for name, binary in zip(chosen.handler_names, RUNTIMES, strict=True)
         ),
         default=chosen.handler_name if chosen.set_as_default else None,
         runtime_type=chosen.runtime_type,
@@ -53,6 +49,6 @@ def config_request(
         crio_hook_path=(
             posixpath.join(settings.crio.hooks_dir, settings.crio.hook_filename) if hook else None
         ),
-        hook_binary=posixpath.join(directory, f"{BINARY}-hook") if hook else None,
+        hook_binary=posixpath.join(directory, HOOK) if hook else None,
         engine_arguments=() if process is None else process.arguments,
     )

@@ -53,7 +53,7 @@ class CrioControl(CriControl):
 
     def _ours(self, config: EffectiveConfig, prefixes: tuple[str, ...]) -> frozenset[str]:
         """Return the handlers that need our files; one that is not known any more, by its name."""
-        named = {self._settings.handler_name, "nvidia-cdi", "nvidia-legacy"}
+        named = frozenset(self._settings.handler_names)
         known = {
             name
             for name, handler in config.handlers.items()

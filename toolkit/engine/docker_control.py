@@ -78,7 +78,7 @@ class DockerControl(BaseControl):
                 containers = client.containers()
         except ToolkitError as error:
             return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
-        ours = {self._settings.handler_name, "nvidia-cdi", "nvidia-legacy"}
+        ours = self._settings.handler_names
 
         def is_ours(name: str) -> bool:
             path = info.paths.get(name) or self._seen.get(name)

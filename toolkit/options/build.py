@@ -10,9 +10,9 @@ from runtime_configs.model import EngineName
 from toolkit.errors import UsageError
 from toolkit.options import engine as rows
 from toolkit.options import general, payload
-from toolkit.options.names import NAMES_BESIDE
 from toolkit.options.sources import Reading, Sources
 from toolkit.settings import (
+    HANDLERS_BESIDE,
     CdiSettings,
     CrioSettings,
     DriverSettings,
@@ -111,7 +111,7 @@ def _engine(sources: Sources, name: EngineName) -> EngineSettings:
         restart_mode=sources.read(rows.RESTART_MODE, name).value,
         config_sources=sources.read(rows.CONFIG_SOURCES).value,
         enable_cdi=sources.read(payload.CDI_ENABLED).value if enable_cdi is None else enable_cdi,
-        handler_name=rows.HANDLER_NAME.default if handler_name in NAMES_BESIDE else handler_name,
+        handler_name=rows.HANDLER_NAME.default if handler_name in HANDLERS_BESIDE else handler_name,
         set_as_default=sources.read(rows.SET_AS_DEFAULT, name).value,
         use_legacy_config=sources.read(rows.USE_LEGACY_CONFIG).value,
         runtime_type=sources.read(rows.RUNTIME_TYPE).value,
@@ -195,7 +195,7 @@ def _warnings(sources: Sources, runtime: EngineName | None) -> tuple[str, ...]:
     """Name what is taken differently from what was said, each by its flag or variable."""
     found = []
     handler = sources.read(rows.HANDLER_NAME, runtime)
-    if handler.value in NAMES_BESIDE:
+    if handler.value in HANDLERS_BESIDE:
         found.append(
             f"{handler.source}: {handler.value} is added anyway and can't be chosen;"
             f" the handler is named {rows.HANDLER_NAME.default}"

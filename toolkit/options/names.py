@@ -6,8 +6,6 @@ import posixpath
 
 from toolkit.options.values import BadValueError, absolute_path, items, matching, shown
 
-NAMES_BESIDE = ("nvidia-cdi", "nvidia-legacy")
-"""The handlers that are always added beside the main one, which can't have their names."""
 _ENGINES_OWN = ("runc", "crun")
 
 _handler = matching(

@@ -14,6 +14,7 @@ from pathlib import Path
 from runtime_configs.model import EffectiveConfig, EngineName, ServedHandler
 from toolkit.errors import HostPathError
 from toolkit.host.paths import HostRoot
+from toolkit.payload.source import RUNTIME
 from toolkit.payload.wrappers import CONFIG_PATH
 from toolkit.settings import Settings
 
@@ -36,7 +37,6 @@ _DIRECTORIES = (
 """The search path of a service, then where distributions keep a runtime of their own."""
 _FALLBACK = "/usr/bin/runc"
 _ETC_CONFIG = "/etc/nvidia-container-runtime/config.toml"
-_NVIDIA = "nvidia-container-runtime"
 _SCRIPT_LIMIT = 1 << 16
 _NESTING = 8
 """An NVIDIA runtime that names another one that names another one."""
@@ -82,7 +82,7 @@ def low_level_runtimes(
 
 def _installed(root: HostRoot, settings: Settings) -> str:
     """Return the runtime of an earlier install: what its config names is taken over."""
-    return posixpath.join(root.host_path(settings.install_dir), "toolkit", _NVIDIA)
+    return posixpath.join(root.host_path(settings.install_dir), "toolkit", RUNTIME)
 
 
 def _candidates(effective: EffectiveConfig) -> tuple[str, ...]:
@@ -133,12 +133,12 @@ class _Finder:
 
     def _is_nvidia(self, path: str) -> bool:
         """Judge by the name, by what a link leads to and by what a script starts."""
-        if posixpath.basename(path).startswith(_NVIDIA):
+        if posixpath.basename(path).startswith(RUNTIME):
             return True
         access = self._access(path)
         if access is None:
             return False
-        return access.name.startswith(_NVIDIA) or _NVIDIA in _script(access)
+        return access.name.startswith(RUNTIME) or RUNTIME in _script(access)
 
     def _named_by(self, path: str) -> Iterator[str]:
         """Yield the runtimes in the ``config.toml`` of an NVIDIA runtime."""
@@ -147,7 +147,7 @@ class _Finder:
             if access is None or not access.is_file():
                 continue
             try:
-                table = tomllib.loads(access.read_text()).get("nvidia-container-runtime", {})
+                table = tomllib.loads(access.read_text()).get(RUNTIME, {})
                 yield from (str(each) for each in table.get("runtimes", ()))
             except (ValueError, AttributeError, TypeError, OSError):
                 continue

@@ -9,7 +9,7 @@ from runtime_configs.documents import Change, apply_changes, load
 from runtime_configs.merge import merge3
 from runtime_configs.model import ConfigError, Format
 from toolkit.errors import PayloadError
-from toolkit.payload.source import CLI, CTK, HOOK
+from toolkit.payload.source import CLI, CTK, HOOK, RUNTIME
 from toolkit.settings import Settings
 
 DEFAULT = """\
@@ -80,7 +80,6 @@ def _values(
 ) -> dict[KeyPath, object]:
     """Return each key that is ours to say."""
     said = settings.runtime_config
-    runtime = "nvidia-container-runtime"
     values: dict[KeyPath, object] = {
         (
             "accept-nvidia-visible-devices-envvar-when-unprivileged",
@@ -91,14 +90,14 @@ def _values(
         ("nvidia-ctk", "path"): posixpath.join(toolkit_dir, CTK),
         (HOOK, "path"): posixpath.join(toolkit_dir, HOOK),
         (HOOK, "skip-mode-detection"): said.skip_mode_detection,
-        (runtime, "runtimes"): list(runtimes),
+        (RUNTIME, "runtimes"): list(runtimes),
     }
     optional: dict[KeyPath, object] = {
-        (runtime, "debug"): said.debug,
-        (runtime, "log-level"): said.log_level,
-        (runtime, "mode"): said.mode,
-        (runtime, "modes", "cdi", "default-kind"): said.default_kind,
-        (runtime, "modes", "cdi", "annotation-prefixes"): list(said.annotation_prefixes),
+        (RUNTIME, "debug"): said.debug,
+        (RUNTIME, "log-level"): said.log_level,
+        (RUNTIME, "mode"): said.mode,
+        (RUNTIME, "modes", "cdi", "default-kind"): said.default_kind,
+        (RUNTIME, "modes", "cdi", "annotation-prefixes"): list(said.annotation_prefixes),
         ("nvidia-container-cli", "debug"): said.cli_debug,
     }
     values.update({path: value for path, value in optional.items() if value})

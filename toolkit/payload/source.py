@@ -12,13 +12,11 @@ from toolkit.errors import PayloadError
 from toolkit.host.paths import HostRoot
 from toolkit.settings import PackageType, PayloadSettings
 
-RUNTIMES = (
-    "nvidia-container-runtime",
-    "nvidia-container-runtime.cdi",
-    "nvidia-container-runtime.legacy",
-)
-"""What an engine names as a handler's binary."""
-HOOK = "nvidia-container-runtime-hook"
+RUNTIME = "nvidia-container-runtime"
+"""NVIDIA's runtime; every program that stands for it has a name that begins with this one."""
+RUNTIMES = (RUNTIME, f"{RUNTIME}.cdi", f"{RUNTIME}.legacy")
+"""What an engine names as the binary of each handler, in the order of the handlers' names."""
+HOOK = f"{RUNTIME}-hook"
 HOOK_LINK = "nvidia-container-toolkit"
 """The hook's older name; a link."""
 CLI = "nvidia-container-cli"
