@@ -1,78 +1,34 @@
-"""The management CDI spec, made by the sample payload's ``nvidia-ctk``."""
+"""The management CDI spec as the sample payload's ``nvidia-ctk`` describes the driver."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.payload_host import FIRST, SECOND, PayloadHost, snapshot
+from tests.cdi_host import (
+    ON,
+    SPEC,
+    WaitingClock,
+    host_without_driver,
+    install,
+    load_driver,
+    spec_of,
+)
+from tests.payload_host import PayloadHost
 from toolkit.errors import InterruptedBySignalError, PayloadError
-from toolkit.host.clock import UninterruptedClock
-from toolkit.host.paths import HostRoot
-from toolkit.payload.installer import PayloadRecord
-
-ON = "--cdi-enabled=true"
-SPEC = "management.nvidia.com-gpu.yaml"
-
-
-@dataclass(slots=True)
-class WaitingClock:
-    """Does not wait; does something at each wait, and ends at the tenth."""
-
-    at_wait: Callable[[], None] = lambda: None
-    waits: list[float] = field(default_factory=list)
-
-    def now(self) -> float:
-        return sum(self.waits)
-
-    def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        if len(self.waits) >= 10:
-            raise InterruptedBySignalError("SIGTERM")
-        self.at_wait()
-
-    def check(self) -> None:
-        """No signal."""
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> PayloadHost:
-    made = PayloadHost(tmp_path)
-    (tmp_path / "proc").mkdir()
-    made.root = HostRoot(root=made.root.root, proc=str(tmp_path / "proc"))
-    return made
+    return host_without_driver(tmp_path)
 
 
 @pytest.fixture
 def host_with_driver(host: PayloadHost) -> PayloadHost:
     load_driver(host)
     return host
-
-
-def load_driver(host: PayloadHost, root: str = "run/nvidia/driver") -> None:
-    library = host.tree / root / "usr/lib64/libcuda.so.1"
-    library.parent.mkdir(parents=True, exist_ok=True)
-    library.touch()
-    Path(host.root.proc, "driver/nvidia").mkdir(parents=True, exist_ok=True)
-
-
-def spec_of(host: PayloadHost, directory: str = "var/run/cdi", name: str = SPEC) -> Path:
-    return host.tree / directory / name
-
-
-def install(host: PayloadHost, *flags: str, release: str = FIRST) -> PayloadRecord:
-    installer = host.installer(*flags, release=release)
-    plan = installer.plan(host.low_level)
-    record = installer.intent(plan)
-    installer.stage(plan, UninterruptedClock())
-    installer.swap(record)
-    installer.write_cdi(WaitingClock())
-    installer.commit(record)
-    return record
 
 
 def test_the_spec_names_paths_as_the_host_has_them(host_with_driver: PayloadHost) -> None:
@@ -141,76 +97,3 @@ def test_waiting_for_a_driver_ends_with_a_signal(host: PayloadHost) -> None:
     host.install()
     with pytest.raises(InterruptedBySignalError):
         host.installer(ON).write_cdi(WaitingClock())
-
-
-def test_removal_takes_the_spec_and_the_directories_that_were_made(
-    host_with_driver: PayloadHost,
-) -> None:
-    record = install(host_with_driver, ON)
-    host_with_driver.installer(ON).remove(record)
-    assert not (host_with_driver.tree / "var").exists()
-
-
-def test_a_spec_that_was_there_before_comes_back(host_with_driver: PayloadHost) -> None:
-    spec = spec_of(host_with_driver)
-    spec.parent.mkdir(parents=True)
-    spec.write_text("kind: of somebody else\n")
-    record = install(host_with_driver, ON)
-    install(host_with_driver, ON, "--driver-root=/other", release=SECOND)
-    assert "of somebody else" not in spec.read_text()
-    host_with_driver.installer(ON).remove(record)
-    assert spec.read_text() == "kind: of somebody else\n"
-
-
-def test_a_spec_that_somebody_changed_stays(host_with_driver: PayloadHost) -> None:
-    record = install(host_with_driver, ON)
-    spec_of(host_with_driver).write_text("kind: mine now\n")
-    host_with_driver.installer(ON).remove(record)
-    assert spec_of(host_with_driver).read_text() == "kind: mine now\n"
-
-
-def test_an_undone_set_up_leaves_the_spec_of_the_one_before(host_with_driver: PayloadHost) -> None:
-    host = host_with_driver
-    install(host, ON)
-    before = snapshot(host.tree)
-    flags = (ON, "--driver-root=/other")
-    installer = host.installer(*flags, release=SECOND)
-    plan = installer.plan(host.low_level)
-    record = installer.intent(plan)
-    installer.stage(plan, UninterruptedClock())
-    installer.swap(record)
-    installer.write_cdi(WaitingClock())
-    assert "/other/" in spec_of(host).read_text()
-    for _ in range(2):
-        host.installer(*flags, release=SECOND).undo(record)
-        state = "usr/local/nvidia/.toolkit-journal/cdi.json"
-        assert before.keys() == snapshot(host.tree).keys()
-        assert {**before, state: ()} == {**snapshot(host.tree), state: ()}
-
-
-def test_an_undone_first_set_up_leaves_no_spec(host_with_driver: PayloadHost) -> None:
-    host = host_with_driver
-    installer = host.installer(ON)
-    plan = installer.plan(host.low_level)
-    record = installer.intent(plan)
-    installer.stage(plan, UninterruptedClock())
-    installer.swap(record)
-    installer.write_cdi(WaitingClock())
-    host.installer(ON).undo(record)
-    assert not (host.tree / "var").exists()
-    assert not host.toolkit.exists()
-
-
-def test_a_spec_that_is_not_wanted_any_more_goes_at_the_commit(
-    host_with_driver: PayloadHost,
-) -> None:
-    install(host_with_driver, ON)
-    install(host_with_driver)
-    assert not spec_of(host_with_driver).exists()
-
-
-def test_the_same_spec_is_not_written_twice(host_with_driver: PayloadHost) -> None:
-    install(host_with_driver, ON)
-    before = spec_of(host_with_driver).lstat()
-    install(host_with_driver, ON)
-    assert before == spec_of(host_with_driver).lstat()

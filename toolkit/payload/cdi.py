@@ -63,6 +63,7 @@ class ManagementSpec:
     def apply(self, clock: Clock) -> str | None:
         """Make the nodes and write the spec; return its path, None where none is wanted.
 
+        The spec of an earlier start that is not wanted any more stays until the commit.
         Raises PayloadError where the driver is there and ``nvidia-ctk`` can't describe it,
         InterruptedBySignalError while waiting for a driver.
         """
@@ -70,8 +71,8 @@ class ManagementSpec:
         if path is None:
             if self._cdi.enabled:
                 log.warning("cdi.skipped", "no CDI spec: --cdi-output-dir is empty")
+            self._file.leave()
             return None
-        self._file.make_way(path)
         self._file.write(path, self._described(clock))
         return path
 

@@ -193,7 +193,7 @@ class PayloadInstaller:
 
     def commit(self, record: PayloadRecord) -> None:
         """Make the installation final; can be repeated. The journal has it as done before this."""
-        self._spec.commit(self._cdi.path())
+        self._spec.commit()
         if record.changes:
             self._generations.commit(record)
 

@@ -7,7 +7,9 @@ import binascii
 import hashlib
 import json
 import posixpath
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from toolkit import logs
 from toolkit.host.journal_files import PRIVATE_DIRECTORY, PRIVATE_FILE
@@ -29,34 +31,58 @@ class SpecRecord:
     directories: tuple[str, ...] = ()
     pending: bool = False
     """Written by a set-up that may still be undone."""
+    going: bool = False
+    """Not wanted by a set-up that may still be undone."""
+    earlier: SpecRecord | None = None
+    """The one at another path that this one takes the place of, until the set-up counts."""
+
+    @property
+    def chain(self) -> Iterator[SpecRecord]:
+        """The record itself, then those of earlier starts."""
+        each: SpecRecord | None = self
+        while each is not None:
+            yield each
+            each = each.earlier
 
     def encode(self) -> bytes:
         """Return the text form."""
-        document = {
+        return json.dumps(self.to_json()).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, content: bytes) -> SpecRecord | None:
+        """Read it back; None for one that is damaged: its spec is then nobody's."""
+        try:
+            return cls.from_json(json.loads(content))
+        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+            return None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the text form's document."""
+        return {
             "path": self.path,
             "sha256": self.sha256,
             "before": _encoded(self.before),
             "start": _encoded(self.start),
             "directories": list(self.directories),
             "pending": self.pending,
+            "going": self.going,
+            "earlier": None if self.earlier is None else self.earlier.to_json(),
         }
-        return json.dumps(document).encode() + b"\n"
 
     @classmethod
-    def decode(cls, content: bytes) -> SpecRecord | None:
-        """Read it back; None for one that is damaged: its spec is then nobody's."""
-        try:
-            document = json.loads(content)
-            return cls(
-                path=document["path"],
-                sha256=document["sha256"],
-                before=_decoded(document["before"]),
-                start=_decoded(document["start"]),
-                directories=tuple(document["directories"]),
-                pending=bool(document["pending"]),
-            )
-        except (ValueError, KeyError, TypeError, binascii.Error):
-            return None
+    def from_json(cls, document: Mapping[str, Any]) -> SpecRecord:
+        """Read it back. Raises ValueError, KeyError, TypeError or AttributeError otherwise."""
+        earlier = document.get("earlier")
+        return cls(
+            path=document["path"],
+            sha256=document["sha256"],
+            before=_decoded(document["before"]),
+            start=_decoded(document["start"]),
+            directories=tuple(document["directories"]),
+            pending=bool(document["pending"]),
+            going=bool(document.get("going")),
+            earlier=None if earlier is None else cls.from_json(earlier),
+        )
 
 
 class SpecFile:
@@ -68,29 +94,25 @@ class SpecFile:
         self._record = posixpath.join(directory, "cdi.json")
         self._writer = writer
 
-    def make_way(self, path: str) -> None:
-        """Remove the spec of an earlier start where it has another path than the one wanted now."""
-        record = self._load()
-        if record is not None and record.path != path:
-            self.remove()
-
     def write(self, path: str, content: bytes) -> None:
         """Put the spec in place; nothing is written where it is there already."""
         record = self._load()
         now = self._writer.read(path)
         found = now.content if now is not None else None
-        ours = record is not None and self._holds_ours(record)
-        if ours and found == content:
+        same = record if record is not None and record.path == path else None
+        ours = same if same is not None and self._holds_ours(same) else None
+        if ours is not None and found == content and not ours.going:
             return
         parent = posixpath.dirname(path)
         missing = self._writer.missing_directories(parent)
         wanted = SpecRecord(
             path=path,
             sha256=_sum(content),
-            before=record.before if ours and record is not None else found,
+            before=found if ours is None else ours.before,
             start=found,
-            directories=record.directories if ours and record is not None else missing,
+            directories=missing if ours is None else ours.directories,
             pending=True,
+            earlier=record if same is None else same.earlier,
         )
         self._writer.make_directories(self.directory, PRIVATE_DIRECTORY)
         self._save(wanted)
@@ -98,43 +120,64 @@ class SpecFile:
         self._writer.write(path, content, _SPEC)
         log.step("cdi.written", "the CDI spec for management containers is written", path=path)
 
+    def leave(self) -> None:
+        """Note that none is wanted any more: the commit removes the one that is there."""
+        record = self._load()
+        if record is not None:
+            self._save(replace(record, going=True))
+
     def undo(self) -> None:
         """Bring back the spec that was there when this set-up began; can be repeated."""
         record = self._load()
-        if record is None or not record.pending:
+        if record is None:
+            return
+        if record.going:
+            self._save(replace(record, going=False))
+        if not record.pending:
             return
         if self._holds_ours(record):
             self._put(record, record.start)
-        if record.start is None or record.start == record.before:
-            self._forget(record)
-        else:
+        if record.start is not None and record.start != record.before:
             self._save(replace(record, sha256=_sum(record.start), pending=False))
+            return
+        self._remove_directories(record)
+        if record.earlier is None:
+            self._writer.remove(self._record)
+        else:
+            self._save(record.earlier)
 
-    def commit(self, path: str | None) -> None:
-        """Make the spec final; one of an earlier start that is not wanted any more goes.
-
-        ``path`` is where one is wanted now; None: nowhere.
-        """
+    def commit(self) -> None:
+        """Make the spec final; one that is not wanted any more goes. Can be repeated."""
         record = self._load()
         if record is None:
             return
-        if path != record.path:
+        if record.going:
             self.remove()
         elif record.pending:
-            self._save(replace(record, pending=False))
+            left = [] if record.earlier is None else self._take_back(record.earlier)
+            directories = (*left, *record.directories)
+            self._save(replace(record, pending=False, earlier=None, directories=directories))
 
     def remove(self) -> None:
         """Remove the spec if it still is what we wrote; bring back what was there before us."""
         record = self._load()
-        if record is None:
-            return
-        if self._holds_ours(record):
-            self._put(record, record.before)
-        else:
-            log.warning(
-                "cdi.foreign", "the CDI spec was changed by somebody and stays", path=record.path
-            )
-        self._forget(record)
+        if record is not None:
+            self._take_back(record)
+            self._writer.remove(self._record)
+
+    def _take_back(self, record: SpecRecord) -> list[str]:
+        """Put back what was there before each; return the directories that can't go yet."""
+        left = []
+        for each in record.chain:
+            now = self._writer.read(each.path)
+            if self._holds_ours(each):
+                self._put(each, each.before)
+            elif (None if now is None else now.content) != each.before:
+                log.warning(
+                    "cdi.foreign", "the CDI spec was changed by somebody and stays", path=each.path
+                )
+            left += self._remove_directories(each)
+        return left
 
     def _holds_ours(self, record: SpecRecord) -> bool:
         now = self._writer.read(record.path)
@@ -146,10 +189,10 @@ class SpecFile:
         else:
             self._writer.write(record.path, content)
 
-    def _forget(self, record: SpecRecord) -> None:
-        for directory in reversed(record.directories):
-            self._writer.remove_directory(directory)
-        self._writer.remove(self._record)
+    def _remove_directories(self, record: SpecRecord) -> list[str]:
+        """Remove the directories that were made for a spec; return those in use by others."""
+        gone = {each: self._writer.remove_directory(each) for each in reversed(record.directories)}
+        return [each for each in record.directories if not gone[each]]
 
     def _load(self) -> SpecRecord | None:
         state = self._writer.read(self._record)
