@@ -20,6 +20,7 @@ from tests.sample_payload import make_sample_payload
 from toolkit.errors import ExchangeUnsupportedError, PayloadError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.payload.installer import PayloadAction, PayloadRecord
+from toolkit.payload.manifest import stamp
 from toolkit.payload.wrappers import CONFIG_PATH
 
 GOLDEN = Path(__file__).parent.parent / "golden/payload/manifest.txt"
@@ -58,12 +59,12 @@ def test_nothing_but_the_toolkit_and_the_journal_is_left_in_the_install_director
 
 def test_an_unchanged_payload_writes_nothing_at_all(host: PayloadHost) -> None:
     host.install()
-    before = {path: path.lstat() for path in host.tree.rglob("*")}
+    before = {path: stamp(path) for path in host.tree.rglob("*")}
     writer = FaultyWriter(real=host.writer())
     record = host.install(writer=writer)
     assert not record.changes
     assert writer.done == []
-    assert before == {path: path.lstat() for path in host.tree.rglob("*")}
+    assert before == {path: stamp(path) for path in host.tree.rglob("*")}
 
 
 def test_a_new_release_replaces_the_old_one(host: PayloadHost) -> None:
