@@ -11,6 +11,7 @@ makes it look loaded, for that process alone: ``WITH_DRIVER`` is the command's f
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -26,6 +27,24 @@ WITH_DRIVER: Final = (
 """Runs the rest of the command where /proc/driver/nvidia is there; needs root."""
 
 VERSION: Final = "1.99.0"
+RELEASED: Final = {
+    "libnvidia-container1": ("libnvidia-container.so", "libnvidia-container-go.so"),
+    "libnvidia-container-tools": ("nvidia-container-cli",),
+    "nvidia-container-toolkit-base": ("nvidia-container-runtime", "nvidia-ctk", "nvidia-cdi-hook"),
+    "nvidia-container-toolkit": ("nvidia-container-runtime-hook",),
+}
+"""Which of NVIDIA's packages has which of the files.
+
+By ``packaging/debian/*.install`` and ``packaging/rpm/SPECS`` of nvidia-container-toolkit 1.20.0, by
+the Makefile and ``pkg/rpm/SPECS`` of libnvidia-container, which is released with it.
+"""
+UNRELEASED: Final = {
+    "nvidia-container-toolkit-operator-extensions": (
+        "nvidia-container-runtime.cdi",
+        "nvidia-container-runtime.legacy",
+    ),
+}
+"""Built with the others and held back: ``scripts/release-packages.sh`` of 1.20.0 leaves it out."""
 LIBRARY_DIRECTORIES: Final = {"deb": "usr/lib/x86_64-linux-gnu", "rpm": "usr/lib64"}
 
 _RUNTIME = """\
@@ -151,33 +170,31 @@ def make_sample_payload(
     *,
     release: str = VERSION,
     ship_config: bool = False,
+    packages: Iterable[str] = (*RELEASED, *UNRELEASED),
 ) -> Path:
-    """Make the payload and return its root.
+    """Make the payload, as these packages unpack, and return its root.
 
     ``size`` is in bytes: the files are padded to about so many together (the real payload has
     52 MB). ``release`` is in every file, so that two payloads differ in all of them.
     """
     binaries = directory / "usr/bin"
     libraries = directory / LIBRARY_DIRECTORIES[package_type]
-    for path in (binaries, libraries):
-        path.mkdir(parents=True, exist_ok=True)
-    runtimes = ("", ".cdi", ".legacy")
-    scripts = {f"nvidia-container-runtime{suffix}": _RUNTIME for suffix in runtimes}
-    scripts |= dict.fromkeys(
-        ("nvidia-container-runtime-hook", "nvidia-container-cli", "nvidia-cdi-hook"), _PROGRAM
-    )
-    scripts["nvidia-ctk"] = _CTK
-    files = {
-        binaries / name: text.format(name=name, release=release) for name, text in scripts.items()
-    }
-    for name in ("libnvidia-container.so", "libnvidia-container-go.so"):
+    contents = RELEASED | UNRELEASED
+    names = [name for package in packages for name in contents[package]]
+    files = {}
+    for name in names:
+        if not name.endswith(".so"):
+            files[binaries / name] = _script(name).format(name=name, release=release)
+            continue
         files[libraries / f"{name}.{release}"] = f"Sample of {name}, release {release}.\n"
-        for link in (f"{name}.1", name):
-            (libraries / link).unlink(missing_ok=True)
-            (libraries / link).symlink_to(f"{name}.{release}")
+        libraries.mkdir(parents=True, exist_ok=True)
+        link = libraries / f"{name}.1"
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"{name}.{release}")
     share = size // len(files)
     for path, text in files.items():
         content = text.encode()
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content + _padding(content, share - len(content)))
         path.chmod(0o755 if path.parent == binaries else 0o644)
     if ship_config:
@@ -185,6 +202,12 @@ def make_sample_payload(
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(_CONFIG)
     return directory
+
+
+def _script(name: str) -> str:
+    if name in ("nvidia-container-runtime-hook", "nvidia-container-cli", "nvidia-cdi-hook"):
+        return _PROGRAM
+    return _CTK if name == "nvidia-ctk" else _RUNTIME
 
 
 def _padding(content: bytes, size: int) -> bytes:

@@ -14,7 +14,7 @@ from tests.engine.dockerd import DockerRelease
 from tests.engine.packages import REPOSITORY
 from tests.engine.supervised import wait_for
 from tests.node.nspawn import Node, booted_node
-from tests.sample_payload import make_sample_payload
+from tests.sample_payload import RELEASED, make_sample_payload
 
 BASE = "toolkit.test/base:1"
 IMAGE = "nvidia-toolkit-installer"
@@ -108,8 +108,8 @@ def make_context(directory: Path) -> Path:
             shutil.copy2(source, target)
     for name in CONTEXT_FILES:
         shutil.copy2(REPOSITORY / name, directory / name)
-    make_sample_payload(directory / "vendor/deb", "deb")
-    make_sample_payload(directory / "vendor/rpm", "rpm")
+    make_sample_payload(directory / "vendor/deb", "deb", packages=RELEASED)
+    make_sample_payload(directory / "vendor/rpm", "rpm", packages=RELEASED)
     shutil.copytree(wheels(), directory / "vendor/wheels")
     return directory
 

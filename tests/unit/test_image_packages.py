@@ -8,19 +8,21 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from tests.payload_host import PayloadHost
+from tests.sample_payload import LIBRARY_DIRECTORIES, RELEASED, make_sample_payload
+from toolkit.payload.source import RUNTIMES
+
 PROGRAM = Path(__file__).parents[2] / "deploy/image/fetch_packages.py"
-NAMES = (
-    "libnvidia-container1",
-    "libnvidia-container-tools",
-    "nvidia-container-toolkit-base",
-    "nvidia-container-toolkit",
-)
+DEVELOPMENT = {"deb": "libnvidia-container-dev", "rpm": "libnvidia-container-devel"}
+"""Released beside the others; no host needs it."""
 TOOLS = ("gpg", "gpgconf", "gpgv", "dpkg-deb")
 VERSION = "1.20.0-1"
 pytestmark = pytest.mark.skipif(
@@ -62,11 +64,9 @@ def mirror(tmp_path: Path, signer: Signer) -> Path:
     deb.mkdir(parents=True)
     (root / "gpgkey").write_bytes(signer.gpg("--armor", "--export"))
     paragraphs = []
-    for name in NAMES:
-        tree = tmp_path / name
-        (tree / "DEBIAN").mkdir(parents=True)
-        (tree / "usr/bin").mkdir(parents=True)
-        (tree / "usr/bin" / name).write_text(f"{name}\n")
+    for name in (*RELEASED, DEVELOPMENT["deb"]):
+        tree = unpacked(tmp_path, name, "deb")
+        (tree / "DEBIAN").mkdir()
         control = f"Package: {name}\nVersion: {VERSION}\nArchitecture: amd64\nMaintainer: nobody\n"
         (tree / "DEBIAN/control").write_text(f"{control}Description: of a test\n")
         package = deb / f"{name}.deb"
@@ -83,17 +83,28 @@ def mirror(tmp_path: Path, signer: Signer) -> Path:
     release = tmp_path / "Release"
     release.write_text(f"Origin: test\nSHA256:\n {digest} {len(packages)} Packages\n")
     signer.gpg("--clearsign", "--output", str(deb / "InRelease"), str(release))
-    rpm_side(root / "stable/rpm/x86_64", signer)
+    rpm_side(root / "stable/rpm/x86_64", signer, tmp_path)
     return root
 
 
-def rpm_side(directory: Path, signer: Signer) -> None:
+def unpacked(directory: Path, name: str, kind: Literal["deb", "rpm"]) -> Path:
+    """Return what is in a package of NVIDIA's, as it unpacks."""
+    tree = directory / kind / name
+    if name in RELEASED:
+        return make_sample_payload(tree, kind, release="1.20.0", packages=(name,))
+    (tree / "usr/include").mkdir(parents=True)
+    (tree / "usr/include/nvc.h").touch()
+    return tree
+
+
+def rpm_side(directory: Path, signer: Signer, work: Path) -> None:
     (directory / "repodata").mkdir(parents=True)
     common = "http://linux.duke.edu/metadata/common"
     entries = []
-    for name in NAMES:
+    for name in (*RELEASED, DEVELOPMENT["rpm"]):
         package = directory / f"{name}.rpm"
-        package.write_bytes(name.encode())
+        with tarfile.open(package, "w") as archive:
+            archive.add(unpacked(work, name, "rpm"), arcname=".")
         digest = hashlib.sha256(package.read_bytes()).hexdigest()
         entries.append(
             f"<package><name>{name}</name><version ver='1.20.0' rel='1'/>"
@@ -111,11 +122,11 @@ def rpm_side(directory: Path, signer: Signer) -> None:
 
 
 def fetch(mirror: Path, fingerprint: str, target: Path) -> subprocess.CompletedProcess[str]:
-    """Run the program with the rpm side's unpacking left out: no rpm can be made here."""
+    """Run the program with tar in place of rpm's unpacking: no rpm can be made here."""
     line = (
         "import sys; sys.path.insert(0, sys.argv.pop(1)); import fetch_packages as f; "
-        "f.unpack_rpm = lambda package, target: "
-        "(target / package.read_text()).write_text('unpacked'); sys.exit(f.main())"
+        "import tarfile; f.unpack_rpm = lambda package, target: "
+        "tarfile.open(package).extractall(target, filter='tar'); sys.exit(f.main())"
     )
     return subprocess.run(
         (
@@ -129,11 +140,29 @@ def fetch(mirror: Path, fingerprint: str, target: Path) -> subprocess.CompletedP
     )
 
 
-def test_what_is_signed_is_unpacked(mirror: Path, signer: Signer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["deb", "rpm"])
+def test_what_is_signed_is_unpacked(
+    mirror: Path, signer: Signer, tmp_path: Path, kind: Literal["deb", "rpm"]
+) -> None:
     done = fetch(mirror, signer.fingerprint, tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert set(os.listdir(tmp_path / "out/deb/usr/bin")) == set(NAMES)
-    assert set(os.listdir(tmp_path / "out/rpm")) == set(NAMES)
+    unpacked = tmp_path / "out" / kind
+    programs = [name for names in RELEASED.values() for name in names if ".so" not in name]
+    assert sorted(programs) == sorted(os.listdir(unpacked / "usr/bin"))
+    assert (unpacked / LIBRARY_DIRECTORIES[kind] / "libnvidia-container.so.1").is_symlink()
+    assert not (unpacked / "usr/include").exists(), "nothing more than the payload needs"
+
+
+@pytest.mark.parametrize("kind", ["deb", "rpm"])
+def test_what_is_unpacked_can_be_installed(
+    mirror: Path, signer: Signer, tmp_path: Path, kind: str
+) -> None:
+    assert fetch(mirror, signer.fingerprint, tmp_path / "out").returncode == 0
+    host = PayloadHost(tmp_path / "node")
+    flags = (f"--toolkit-source-root={tmp_path / 'out' / kind}", f"--toolkit-package-type={kind}")
+    host.install(*flags)
+    for name in RUNTIMES:
+        assert (host.toolkit / name).stat().st_mode & 0o777 == 0o755
 
 
 def test_another_key_than_the_pinned_one_is_refused(mirror: Path, tmp_path: Path) -> None:

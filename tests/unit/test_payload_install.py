@@ -182,11 +182,11 @@ def test_removal_leaves_no_trace(host: PayloadHost) -> None:
 def test_everything_missing_is_named_at_once(host: PayloadHost) -> None:
     source = host.payload()
     (source / "usr/bin/nvidia-ctk").unlink()
-    (source / "usr/bin/nvidia-container-runtime.cdi").unlink()
+    (source / "usr/bin/nvidia-container-runtime").unlink()
     (source / f"usr/lib/x86_64-linux-gnu/libnvidia-container-go.so.{FIRST}").unlink()
     with pytest.raises(PayloadError) as error:
         host.plan()
-    for name in ("nvidia-ctk", "nvidia-container-runtime.cdi", "libnvidia-container-go.so.1"):
+    for name in ("nvidia-ctk", "usr/bin/nvidia-container-runtime", "libnvidia-container-go.so.1"):
         assert name in str(error.value)
     assert "nvidia-cdi-hook" not in str(error.value)
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toolkit.payload.source import CLI, CTK, HOOK, RUNTIMES, WRAPPED
+from tests.payload_host import real_root, settings_of
+from tests.sample_payload import RELEASED, WITH_DRIVER, make_sample_payload
+from toolkit.host.clock import UninterruptedClock
+from toolkit.payload.installer import LowLevelRuntimes, PayloadInstaller
+from toolkit.payload.source import CLI, CTK, HOOK, MODES, RUNTIME, RUNTIMES, WRAPPED
 from toolkit.payload.wrappers import wrapper
 
 SHELLS = [
@@ -48,6 +53,9 @@ class Directory:
             self._program(path / f"{name}.real", f"{name}.real")
             (path / name).write_bytes(wrapper(name, str(path), str(self.runc)))
             (path / name).chmod(0o755)
+        for name, mode in MODES.items():
+            (path / mode).write_bytes(wrapper(name, str(path), str(self.runc), mode))
+            (path / mode).chmod(0o755)
 
     def _program(self, path: Path, name: str) -> None:
         path.write_text(
@@ -108,7 +116,7 @@ def test_no_program_of_the_search_path_is_needed(directory: Directory, name: str
 
 
 @pytest.mark.skipif(LOADED, reason="a driver is loaded on this machine")
-@pytest.mark.parametrize("name", RUNTIMES)
+@pytest.mark.parametrize("name", [*RUNTIMES, *MODES.values()])
 def test_without_a_driver_the_low_level_runtime_runs_with_an_untouched_environment(
     directory: Directory, name: str
 ) -> None:
@@ -141,9 +149,7 @@ def test_the_hook_reads_the_installed_config(directory: Directory) -> None:
 
 def with_driver(*command: str) -> list[str]:
     """Return a command that runs where a driver looks loaded, in a mount namespace of its own."""
-    script = 'mount -t tmpfs none /proc/driver && mkdir /proc/driver/nvidia && exec "$@"'
-    start = ["unshare", "--mount", "--propagation=private", "/bin/sh", "-c", script, "sh"]
-    return [*start, *command]
+    return [*WITH_DRIVER, *command]
 
 
 needs_mounts = pytest.mark.skipif(
@@ -169,6 +175,53 @@ def test_with_a_driver_the_real_runtime_runs_with_its_config(
 
 
 @needs_mounts
+@pytest.mark.parametrize("mode", MODES.values())
+def test_with_a_driver_the_main_runtime_runs_for_one_of_a_mode_with_that_mode_s_config(
+    directory: Directory, mode: str
+) -> None:
+    report = directory.run(mode, "a b", "", shell=with_driver(), PATH="/usr/bin:/bin")
+    assert report["name"] == f"{RUNTIME}.real"
+    assert report["argv"] == ["a b", ""]
+    found = environment(report)
+    home = directory.path / ".config" / mode
+    assert found["XDG_CONFIG_HOME"] == str(home)
+    config = home / "nvidia-container-runtime/config.toml"
+    assert found["NVIDIA_CTK_CONFIG_FILE_PATH"] == str(config)
+
+
+@needs_mounts
+def test_of_a_payload_without_them_the_runtimes_of_a_mode_are_the_main_one_in_that_mode(
+    tmp_path: Path,
+) -> None:
+    host = real_root(tmp_path)
+    settings = settings_of(
+        f"--toolkit-source-root={make_sample_payload(tmp_path / 'payload', packages=RELEASED)}",
+        f"--toolkit-install-dir={tmp_path / 'nvidia'}",
+    )
+    installer = PayloadInstaller(settings=settings, root=host.root, writer=host.writer())
+    plan = installer.plan(LowLevelRuntimes(paths=("/bin/true",), engine_runtime="/bin/false"))
+    record = installer.intent(plan)
+    installer.stage(plan, UninterruptedClock())
+    installer.swap(record)
+    installer.commit(record)
+    trace = tmp_path / "trace"
+    ran = {}
+    for name in RUNTIMES:
+        trace.unlink(missing_ok=True)
+        command = with_driver(str(tmp_path / "nvidia/toolkit" / name), "--version")
+        variables = {"PATH": "/usr/bin:/bin", "SAMPLE_TRACE": str(trace)}
+        subprocess.run(command, env=variables, check=True)
+        program, _, config, _ = trace.read_text().split()
+        mode = tomllib.loads(Path(config).read_text())["nvidia-container-runtime"]["mode"]
+        ran[name] = (program, mode)
+    assert ran == {
+        "nvidia-container-runtime": ("nvidia-container-runtime", "auto"),
+        "nvidia-container-runtime.cdi": ("nvidia-container-runtime", "cdi"),
+        "nvidia-container-runtime.legacy": ("nvidia-container-runtime", "legacy"),
+    }
+
+
+@needs_mounts
 def test_with_a_driver_but_without_the_real_file_the_low_level_runtime_runs(
     tmp_path: Path,
 ) -> None:
@@ -177,12 +230,12 @@ def test_with_a_driver_but_without_the_real_file_the_low_level_runtime_runs(
     assert directory.run(RUNTIMES[0], shell=with_driver(), PATH="/usr/bin:/bin")["name"] == "runc"
 
 
-@pytest.mark.parametrize("name", WRAPPED)
-def test_every_wrapper_passes_shellcheck(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "mode"), [*((name, "") for name in WRAPPED), *MODES.items()])
+def test_every_wrapper_passes_shellcheck(tmp_path: Path, name: str, mode: str) -> None:
     program = shutil.which("shellcheck")
     if program is None:
         pytest.skip("no shellcheck here")
     script = tmp_path / name
-    script.write_bytes(wrapper(name, "/usr/local/nvidia/toolkit", "/usr/bin/runc"))
+    script.write_bytes(wrapper(name, "/usr/local/nvidia/toolkit", "/usr/bin/runc", mode))
     # SC2123: the search path is meant.
     subprocess.run([program, "-s", "sh", "--exclude=SC2123", os.fspath(script)], check=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from toolkit.payload.manifest import Entry, Kind, Manifest, stamp, sums_of
 from toolkit.payload.records import GenerationState, Sum
-from toolkit.payload.source import HOOK, HOOK_LINK, LIBRARIES, WRAPPED, PayloadSource
-from toolkit.payload.wrappers import CONFIG_PATH, wrapper
+from toolkit.payload.runtime_config import with_mode
+from toolkit.payload.source import HOOK, HOOK_LINK, LIBRARIES, MODES, WRAPPED, PayloadSource
+from toolkit.payload.wrappers import CONFIG_PATH, config_path, wrapper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +50,18 @@ def contents_of(
     """Lay the generation out.
 
     ``toolkit_dir`` and ``engine_runtime`` (the low-level runtime that containers get while there
-    is no driver) are absolute paths on the host.
+    is no driver) are absolute paths on the host. Raises PayloadError where configs of other modes
+    have to be made of ``config`` and it does not parse.
     """
     tree = _Tree(sums=sums)
+    modes = {name: MODES[name] for name in source.substituted}
     for name in WRAPPED:
         file = source.file(name)
-        if file is None:
-            continue
-        tree.copy(f"{name}.real", file.path, file.mode | 0o555)
-        tree.write(name, wrapper(name, toolkit_dir, engine_runtime), 0o755)
+        if file is not None:
+            tree.copy(f"{name}.real", file.path, file.mode | 0o555)
+        if file is not None or name in modes:
+            text = wrapper(name, toolkit_dir, engine_runtime, modes.get(name, ""))
+            tree.write(name, text, 0o755)
     if source.file(HOOK) is not None:
         tree.link(HOOK_LINK, HOOK)
     for file in source.files:
@@ -67,9 +71,10 @@ def contents_of(
                 tree.link(file.name, file.real_name)
         elif file.name not in WRAPPED:
             tree.copy(file.name, file.path, file.mode | 0o555)
-    tree.directory(posixpath.dirname(posixpath.dirname(CONFIG_PATH)))
-    tree.directory(posixpath.dirname(CONFIG_PATH))
-    tree.write(CONFIG_PATH, config, 0o644)
+    tree.config(CONFIG_PATH, config)
+    for mode in modes.values():
+        text = with_mode(config, mode, path=f"{toolkit_dir}/{CONFIG_PATH}")
+        tree.config(config_path(mode), text)
     return Contents(manifest=Manifest(entries=tuple(tree.entries)), files=tree.files)
 
 
@@ -91,6 +96,13 @@ class _Tree:
         """Add a file that is made here."""
         self.files[name] = content
         self._file(name, mode, hashlib.sha256(content).hexdigest(), len(content))
+
+    def config(self, name: str, content: bytes) -> None:
+        """Add a config with the two directories that it has for itself."""
+        directory = posixpath.dirname(name)
+        self.directory(posixpath.dirname(directory))
+        self.directory(directory)
+        self.write(name, content, 0o644)
 
     def link(self, name: str, target: str) -> None:
         """Add a symbolic link."""

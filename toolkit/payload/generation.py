@@ -23,7 +23,7 @@ from toolkit.payload.manifest import Kind, Manifest, stamp
 from toolkit.payload.records import FOREIGN, GenerationState, PayloadRecord
 from toolkit.payload.source import WRAPPED
 from toolkit.payload.tree import Trees
-from toolkit.payload.wrappers import CONFIG_PATH, MARK
+from toolkit.payload.wrappers import CONFIG_PATHS, MARK
 
 log = logs.get(__name__)
 _KEPT = ".toolkit-before"
@@ -79,11 +79,11 @@ class Generations:
         return self._trees.there(self._kept) and not self._is_ours(self._kept)
 
     def intact(self, state: GenerationState) -> bool:
-        """Tell whether the installed files are those of a state; ``config.toml`` may be edited."""
+        """Tell whether the installed files are those of a state; configs may hold an edit."""
         directory = self._trees.at(self.directory)
         if self._stamps(directory, state.manifest) == dict(state.stamps):
             return state.manifest.names == self._trees.describe(self.directory).names
-        return not state.manifest.differences(directory, exempt=(CONFIG_PATH,))
+        return not state.manifest.differences(directory, exempt=CONFIG_PATHS)
 
     def staged_path(self, digest: str) -> str:
         """Return where a generation is staged."""
@@ -260,7 +260,7 @@ class Generations:
         """Return the stamps of files whose content is ours alone."""
         found = {}
         for each in manifest.entries:
-            if each.kind is not Kind.DIRECTORY and each.path != CONFIG_PATH:
+            if each.kind is not Kind.DIRECTORY and each.path not in CONFIG_PATHS:
                 try:
                     found[each.path] = stamp(directory / each.path)
                 except OSError:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from runtime_configs.model import ConfigError
-from toolkit.errors import PayloadError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import Commands, HostCommands
 from toolkit.host.journal_files import JOURNAL_DIRECTORY
@@ -21,9 +20,9 @@ from toolkit.payload.generation import Generations
 from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
 from toolkit.payload.records import GenerationState, PayloadRecord
 from toolkit.payload.runtime_config import config_toml, keep_edits
-from toolkit.payload.source import find_payload
+from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
 from toolkit.payload.spec_file import SpecFile
-from toolkit.payload.wrappers import CONFIG_PATH
+from toolkit.payload.wrappers import CONFIG_PATH, CONFIG_PATHS
 from toolkit.settings import PackageType, Settings
 
 __all__ = [
@@ -129,7 +128,7 @@ class PayloadInstaller:
             inode=0,
             sources=sums,
         )
-        action = self._action(state, before, config)
+        action = self._action(state, before, written)
         if action is not PayloadAction.UNCHANGED:
             from toolkit.payload.preflight import MisfitError, problems_of
 
@@ -138,7 +137,6 @@ class PayloadInstaller:
             )
             if problems:
                 raise MisfitError(problems)
-        left_out = tuple(f"left out, since it is missing: {name}" for name in source.missing)
         return PayloadPlan(
             action=action,
             digest=state.digest,
@@ -146,7 +144,7 @@ class PayloadInstaller:
             source=str(source.root),
             package_type=source.package_type,
             size=written.manifest.size,
-            notes=(*left_out, *notes),
+            notes=(*_lacking(source), *notes),
             state=state,
             written=written,
         )
@@ -232,21 +230,33 @@ class PayloadInstaller:
         now = self._writer.read(path) if before is not None else None
         if before is None or now is None or now.content == before.config.encode():
             return ours, ()
-        try:
-            kept = keep_edits(before.config.encode(), now.content, ours, path)
-        except ConfigError as error:
-            raise PayloadError(
-                f"{path} was edited and does not parse: {error.message}", "mend or remove it"
-            ) from error
+        kept = keep_edits(before.config.encode(), now.content, ours, path)
         return kept, (f"{path} was edited by hand; the edit is kept",)
 
     def _action(
-        self, state: GenerationState, before: GenerationState | None, config: bytes
+        self, state: GenerationState, before: GenerationState | None, written: Contents
     ) -> PayloadAction:
         if not self._generations.present():
             return PayloadAction.INSTALL
         if before is None or before.digest != state.digest:
             return PayloadAction.REPLACE
-        now = self._writer.read(posixpath.join(self._generations.directory, CONFIG_PATH))
-        same = now is not None and now.content == config and self._generations.intact(before)
+        same = self._has_configs(written) and self._generations.intact(before)
         return PayloadAction.UNCHANGED if same else PayloadAction.REPLACE
+
+    def _has_configs(self, written: Contents) -> bool:
+        for path in CONFIG_PATHS:
+            now = self._writer.read(posixpath.join(self._generations.directory, path))
+            if written.files.get(path) != (None if now is None else now.content):
+                return False
+        return True
+
+
+def _lacking(source: PayloadSource) -> Iterator[str]:
+    """Say what the payload does not have, and what is done about it."""
+    for name in source.missing:
+        yield f"left out, since it is missing: {name}"
+    if source.substituted:
+        yield (
+            f"not in the payload: {', '.join(source.substituted)}; {RUNTIME} runs in their place,"
+            " for each with a config of that mode"
+        )

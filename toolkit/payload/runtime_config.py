@@ -128,6 +128,29 @@ def _get(document: Mapping[str, object], path: KeyPath) -> object:
 def keep_edits(ours_before: bytes, now: bytes, ours: bytes, path: str) -> bytes:
     """Return the file as somebody edited it, with what changed between our two versions.
 
-    A key that both changed keeps the edit. Raises ConfigError where the edited file does not parse.
+    A key that both changed keeps the edit. Raises PayloadError where the edited file does not
+    parse.
     """
-    return merge3(ours, ours_before, now, Format.TOML, path=path) or ours
+    try:
+        return merge3(ours, ours_before, now, Format.TOML, path=path) or ours
+    except ConfigError as error:
+        raise _unusable(path, error) from error
+
+
+def with_mode(config: bytes, mode: str, path: str) -> bytes:
+    """Return the config of a runtime that has this mode whatever ``config`` says.
+
+    ``path`` is where ``config`` is on the host. Raises PayloadError where it does not parse.
+    """
+    change = Change(path=(RUNTIME, "mode"), value=mode)
+    try:
+        text = apply_changes(config, [change], Format.TOML, path=path)
+    except ConfigError as error:
+        raise _unusable(path, error) from error
+    origin = f"# Made by nvidia-toolkit from {path}, with this mode: edit that file.\n"
+    return origin.encode() + text
+
+
+def _unusable(path: str, error: ConfigError) -> PayloadError:
+    message = f"{path} was edited and does not parse: {error.message}"
+    return PayloadError(message, "mend or remove it")

@@ -14,7 +14,13 @@ from toolkit.settings import PackageType, PayloadSettings
 
 RUNTIME = "nvidia-container-runtime"
 """NVIDIA's runtime; every program that stands for it has a name that begins with this one."""
-RUNTIMES = (RUNTIME, f"{RUNTIME}.cdi", f"{RUNTIME}.legacy")
+MODES = {f"{RUNTIME}.cdi": "cdi", f"{RUNTIME}.legacy": "legacy"}
+"""The same runtime with its mode fixed: whatever ``config.toml`` says, it takes this one.
+
+(``WithModeOverride`` in ``internal/runtime`` of the toolkit 1.20.) NVIDIA builds both into a
+package that it does not release (``scripts/release-packages.sh``), so a payload may lack them.
+"""
+RUNTIMES = (RUNTIME, *MODES)
 """What an engine names as the binary of each handler, in the order of the handlers' names."""
 HOOK = f"{RUNTIME}-hook"
 HOOK_LINK = "nvidia-container-toolkit"
@@ -69,6 +75,13 @@ class PayloadSource:
     missing: tuple[str, ...] = ()
     """With ``--ignore-errors``: what is left out."""
 
+    @property
+    def substituted(self) -> tuple[str, ...]:
+        """The runtimes of one mode that are not here; the main one runs in their place."""
+        if self.file(RUNTIME) is None:
+            return ()
+        return tuple(name for name in MODES if self.file(name) is None)
+
     def file(self, name: str) -> SourceFile | None:
         """Return a file by the name in the list, or None where it is left out."""
         return next((each for each in self.files if each.name == name), None)
@@ -93,16 +106,15 @@ def find_payload(settings: PayloadSettings, root: HostRoot) -> PayloadSource:
     ]
     for name, directories in wanted:
         file = _find(source, name, directories)
-        if file is None:
-            missing.append(f"{directories[0]}/{name}")
-        else:
+        if file is not None:
             found.append(file)
+        elif name not in MODES:
+            missing.append(f"{directories[0]}/{name}")
     if missing and not settings.ignore_errors:
         raise PayloadError(
             f"the payload in {source} is incomplete: {', '.join(missing)} missing or not readable",
             "unpack the packages nvidia-container-toolkit, nvidia-container-toolkit-base, "
-            "nvidia-container-toolkit-operator-extensions, libnvidia-container-tools and "
-            "libnvidia-container1 there",
+            "libnvidia-container-tools and libnvidia-container1 there",
         )
     config = source / _CONFIG
     return PayloadSource(

@@ -9,10 +9,25 @@ from __future__ import annotations
 
 import shlex
 
-from toolkit.payload.source import CLI, HOOK, RUNTIMES
+from toolkit.payload.source import CLI, HOOK, MODES, RUNTIME, RUNTIMES
 
-CONFIG_PATH = ".config/nvidia-container-runtime/config.toml"
-"""Below the toolkit directory; where ``XDG_CONFIG_HOME`` is ``.config``, also by the older rule."""
+
+def config_home(mode: str = "") -> str:
+    """Return the directory of a runtime's config: what ``XDG_CONFIG_HOME`` is to be for it.
+
+    Below the toolkit directory. A runtime that is told its ``mode`` by its config has its own.
+    """
+    return f".config/{mode}" if mode else ".config"
+
+
+def config_path(mode: str = "") -> str:
+    """Return the config itself: below its directory, the one of the runtime's older rule."""
+    return f"{config_home(mode)}/nvidia-container-runtime/config.toml"
+
+
+CONFIG_PATH = config_path()
+CONFIG_PATHS = (CONFIG_PATH, *map(config_path, MODES.values()))
+"""The files that hold what an administrator wrote into the first of them."""
 MARK = "# Written by nvidia-toolkit"
 """First words of the second line of every wrapper: how a tree of ours is told from another's."""
 
@@ -21,14 +36,15 @@ _DRIVER = ("/sys/module/nvidia", "/proc/driver/nvidia", "/sys/module/nvgpu", "/d
 the paravirtual GPU of WSL. One ``stat`` each; a shell reads /proc/modules a byte at a time."""
 
 
-def wrapper(name: str, toolkit_dir: str, engine_runtime: str) -> bytes:
+def wrapper(name: str, toolkit_dir: str, engine_runtime: str, mode: str = "") -> bytes:
     """Return the wrapper's text.
 
     ``toolkit_dir`` and ``engine_runtime`` (the low-level runtime that containers get while there
-    is no driver) are absolute paths on the host.
+    is no driver) are absolute paths on the host. With a ``mode`` there is no program of the
+    wrapper's name: the main runtime runs in its place, with the config of that mode.
     """
-    real = shlex.quote(f"{toolkit_dir}/{name}.real")
-    start = [f"{key}={value}" for key, value in _environment(name, toolkit_dir)]
+    real = shlex.quote(f"{toolkit_dir}/{RUNTIME if mode else name}.real")
+    start = [f"{key}={value}" for key, value in _environment(name, toolkit_dir, mode)]
     lines = ["#!/bin/sh", f"{MARK}; replaced at its next start, so edits are lost."]
     if name not in RUNTIMES:
         return _text([*lines, *_assignments(start), f'exec {real} "$@"'])
@@ -45,7 +61,7 @@ def wrapper(name: str, toolkit_dir: str, engine_runtime: str) -> bytes:
     )
 
 
-def _environment(name: str, toolkit_dir: str) -> list[tuple[str, str]]:
+def _environment(name: str, toolkit_dir: str, mode: str) -> list[tuple[str, str]]:
     """Return what the binary needs: its companions, its libraries, its own config file.
 
     An empty element in either search path would mean the current directory.
@@ -53,9 +69,10 @@ def _environment(name: str, toolkit_dir: str) -> list[tuple[str, str]]:
     quoted = shlex.quote(toolkit_dir)
     values = [("PATH", f'{quoted}"${{PATH:+:$PATH}}"')]
     if name in RUNTIMES or name == HOOK:
-        values.append(("NVIDIA_CTK_CONFIG_FILE_PATH", shlex.quote(f"{toolkit_dir}/{CONFIG_PATH}")))
+        config = shlex.quote(f"{toolkit_dir}/{config_path(mode)}")
+        values.append(("NVIDIA_CTK_CONFIG_FILE_PATH", config))
         # Releases before the variable above look for their file by this one.
-        values.append(("XDG_CONFIG_HOME", shlex.quote(f"{toolkit_dir}/.config")))
+        values.append(("XDG_CONFIG_HOME", shlex.quote(f"{toolkit_dir}/{config_home(mode)}")))
     if name == CLI:
         values.append(("LD_LIBRARY_PATH", f'{quoted}"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"'))
     return values
