@@ -14,6 +14,7 @@ from tests.payload_host import (
     SECOND,
     PayloadHost,
     leave_foreign_tree,
+    settings_of,
     snapshot,
 )
 from tests.sample_payload import make_sample_payload
@@ -21,6 +22,7 @@ from toolkit.errors import ExchangeUnsupportedError, PayloadError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.payload.installer import PayloadAction, PayloadRecord
 from toolkit.payload.manifest import stamp
+from toolkit.payload.source import find_payload
 from toolkit.payload.wrappers import CONFIG_PATH
 
 GOLDEN = Path(__file__).parent.parent / "golden/payload/manifest.txt"
@@ -212,12 +214,26 @@ def test_a_payload_on_the_host_is_found_below_the_host_root(host: PayloadHost) -
 
 
 def test_the_package_type_follows_the_package_manager_of_the_host(host: PayloadHost) -> None:
-    assert host.plan().package_type == "deb"
+    def looked_for(*flags: str) -> str:
+        with pytest.raises(PayloadError) as error:
+            find_payload(settings_of(*flags).payload, host.root)
+        return error.value.message
+
+    assert looked_for() == "payload directory /artifacts/deb does not exist"
     (host.tree / "usr/bin/dpkg").touch()
-    assert host.plan().package_type == "deb"
+    assert looked_for() == "payload directory /artifacts/deb does not exist"
     (host.tree / "usr/bin/rpm").touch()
-    assert host.plan().package_type == "rpm"
-    assert host.plan("--toolkit-package-type=deb").package_type == "deb"
+    assert looked_for() == "payload directory /artifacts/rpm does not exist"
+    type_given = "--toolkit-package-type=deb"
+    assert looked_for(type_given) == "payload directory /artifacts/deb does not exist"
+
+
+def test_a_config_that_the_payload_ships_is_the_one_that_is_installed(host: PayloadHost) -> None:
+    host.payload(ship_config=True)
+    host.install()
+    text = (host.toolkit / CONFIG_PATH).read_text()
+    assert '#debug = "/var/log/nvidia-container-toolkit.log"\n' in text
+    assert 'path = "/usr/local/nvidia/toolkit/nvidia-ctk"\n' in text
 
 
 def test_a_toolkit_directory_that_is_a_link_is_kept_and_its_files_are_replaced(

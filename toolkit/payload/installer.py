@@ -23,7 +23,7 @@ from toolkit.payload.runtime_config import config_toml, keep_edits
 from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
 from toolkit.payload.spec_file import SpecFile
 from toolkit.payload.wrappers import CONFIG_PATH, CONFIG_PATHS
-from toolkit.settings import PackageType, Settings
+from toolkit.settings import Settings
 
 __all__ = [
     "LowLevelRuntimes",
@@ -53,7 +53,6 @@ class PayloadPlan:
     """On the host: ``<install dir>/toolkit``."""
     source: str
     """Where the payload lies, as this process sees it."""
-    package_type: PackageType
     size: int
     """Bytes of all files."""
     notes: tuple[str, ...] = ()
@@ -136,13 +135,12 @@ class PayloadInstaller:
                 source, self._root, install_dir=self._install_dir, size=written.manifest.size
             )
             if problems:
-                raise MisfitError(problems)
+                raise MisfitError("; ".join(problems))
         return PayloadPlan(
             action=action,
             digest=state.digest,
             toolkit_dir=self._generations.directory,
             source=str(source.root),
-            package_type=source.package_type,
             size=written.manifest.size,
             notes=(*_lacking(source), *notes),
             state=state,

@@ -63,10 +63,6 @@ class Manifest:
         """Every path."""
         return frozenset(each.path for each in self.entries)
 
-    def entry(self, path: str) -> Entry | None:
-        """Return one entry, or None."""
-        return next((each for each in self.entries if each.path == path), None)
-
     def differences(self, directory: Path, exempt: Iterable[str] = ()) -> tuple[str, ...]:
         """Compare a tree, contents included, with this; name each path that differs.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from toolkit.errors import HostPathError, PayloadError
@@ -28,21 +28,13 @@ _MIB = 1 << 20
 
 
 class MisfitError(PayloadError):
-    """The payload does not fit this host; ``problems`` has one line each."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        """Join the lines."""
-        self.problems = tuple(problems)
-        super().__init__("; ".join(self.problems))
+    """The payload does not fit this host."""
 
 
 def problems_of(
     source: PayloadSource, root: HostRoot, *, install_dir: str, size: int
 ) -> tuple[str, ...]:
-    """Return what would stop the installation; empty where nothing would.
-
-    ``size`` is in bytes and 0 where nothing will be written.
-    """
+    """Return what would stop the installation; empty where nothing would. ``size`` is in bytes."""
     return (*_binaries(source, root), *_shell(root), *_target(root, install_dir, size))
 
 
@@ -89,7 +81,7 @@ def _target(root: HostRoot, install_dir: str, size: int) -> Iterator[str]:
     if state.f_flag & os.ST_NOEXEC:
         yield f"{name} mounted noexec: choose another with --toolkit-install-dir"
     free = state.f_bavail * state.f_frsize
-    if size and free < size + _SPARE:
+    if free < size + _SPARE:
         yield (
             f"{install_dir} has {free / _MIB:.0f} MiB left, {(size + _SPARE) / _MIB:.0f} MiB "
             "are needed: make room or choose another with --toolkit-install-dir"

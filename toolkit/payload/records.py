@@ -11,7 +11,6 @@ from toolkit.payload.manifest import Manifest
 
 FOREIGN = "foreign"
 """In place of a digest: a tree that another installer left."""
-_SCHEMA = 1
 Stamp = tuple[int, ...]
 Sum = tuple[Stamp, str]
 """A file's stamp and the SHA-256 that it had then."""
@@ -93,7 +92,6 @@ class GenerationState:
     def encode(self) -> bytes:
         """Return the text form."""
         document = {
-            "schema": _SCHEMA,
             "digest": self.digest,
             "manifest": self.manifest.to_json(),
             "config": self.config,

@@ -68,7 +68,6 @@ class PayloadSource:
     """The whole payload, complete but for ``missing``."""
 
     root: Path
-    package_type: PackageType
     files: tuple[SourceFile, ...]
     config: bytes | None
     """The ``config.toml`` that the package ships; None where it ships none."""
@@ -92,7 +91,7 @@ def find_payload(settings: PayloadSettings, root: HostRoot) -> PayloadSource:
 
     Raises PayloadError that names all that is missing and where it was looked for.
     """
-    package_type, source = _source_root(settings, root)
+    source = _source_root(settings, root)
     if not source.is_dir():
         raise PayloadError(
             f"payload directory {source} does not exist",
@@ -119,25 +118,20 @@ def find_payload(settings: PayloadSettings, root: HostRoot) -> PayloadSource:
     config = source / _CONFIG
     return PayloadSource(
         root=source,
-        package_type=package_type,
         files=tuple(found),
         config=config.read_bytes() if config.is_file() else None,
         missing=tuple(missing),
     )
 
 
-def package_type_of_host(root: HostRoot) -> PackageType:
-    """Return what the host's package manager is; deb where it has neither."""
-    if _exists(root, "/usr/bin/rpm"):
-        return PackageType.RPM
-    return PackageType.DEB
+def _source_root(settings: PayloadSettings, root: HostRoot) -> Path:
+    """Return the directory; the payload lies in the image, else on the host.
 
-
-def _source_root(settings: PayloadSettings, root: HostRoot) -> tuple[PackageType, Path]:
-    """Return the layout and the directory; the payload lies in the image, else on the host."""
+    Of the image's two it is the one of the host's package manager, deb where it has neither.
+    """
     kind = settings.package_type
     if kind is PackageType.AUTO:
-        kind = package_type_of_host(root)
+        kind = PackageType.RPM if _exists(root, "/usr/bin/rpm") else PackageType.DEB
     given = settings.source_root or f"{_IMAGE_DIRECTORY}/{kind.value}"
     path = Path(given)
     if not path.is_absolute():
@@ -145,8 +139,8 @@ def _source_root(settings: PayloadSettings, root: HostRoot) -> tuple[PackageType
     if not path.is_dir():
         on_host = Path(root.access(root.host_path(given)))
         if on_host.is_dir():
-            return kind, on_host
-    return kind, path
+            return on_host
+    return path
 
 
 def _find(source: Path, name: str, directories: Iterable[str]) -> SourceFile | None:
