@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,17 @@ def test_a_commit_that_a_kill_stops_anywhere_is_finished_by_the_next_one(
         if done:
             return
     pytest.fail("the commit never ended")
+
+
+def test_a_record_of_the_first_release_is_understood(host: PayloadHost) -> None:
+    record = install(host, ON)
+    path = host.install_dir / ".toolkit-journal/cdi.json"
+    document = json.loads(path.read_text())
+    path.write_text(
+        json.dumps({key: document[key] for key in document.keys() - {"going", "earlier"}})
+    )
+    host.installer(ON).remove(record)
+    assert not (host.tree / "var").exists()
 
 
 def test_the_same_spec_is_not_written_twice(host: PayloadHost) -> None:
