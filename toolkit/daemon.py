@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from toolkit import handover, idle, logs, residency
+from toolkit import handover, idle, journal_copy, logs, residency
 from toolkit.drift import signatures
 from toolkit.errors import (
     ExitCode,
@@ -104,8 +104,9 @@ class Daemon:
 
         Raises LockedError where somebody removed the pid file and another instance took over.
         """
-        if resident.listener_fd >= 0:
-            os.set_inheritable(resident.listener_fd, False)  # noqa: FBT003 - takes no keyword
+        for descriptor in (resident.listener_fd, resident.journal_fd):
+            if descriptor >= 0:
+                os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
         presence = Presence.resumed(node, resident)
         lock = presence.lock
         resident = replace(resident, lock_fd=lock.fd, lock_made=lock.made)
@@ -116,6 +117,7 @@ class Daemon:
         began = time.monotonic()
         responder = self._respond()
         try:
+            self._presence.unready()
             record = self._recovered()
             earlier = signatures(self._node, record)
             patience = self._life.verify_timeout
@@ -156,8 +158,9 @@ class Daemon:
     def _repair(self, responder: Responder | None) -> None:
         began = time.monotonic()
         log.step("drift.seen", "something differs from what was set up", what=self._resident.woken)
-        earlier: Mapping[str, str] = {}
         try:
+            self._presence.hide()
+            journal_copy.restore(self._node.store, self._resident.journal_fd)
             record = self._recovered()
             earlier = signatures(self._node, record)
             outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
@@ -168,7 +171,7 @@ class Daemon:
             if isinstance(error.__cause__, InterruptedBySignalError):
                 # Taken, and its rollback failed: the revert is the next to try.
                 raise error.__cause__ from error
-            self._give_up_for_now(error, responder, earlier)
+            self._give_up_for_now(error, responder)
             return
         self._count(outcome, began)
         seconds = time.monotonic() - began
@@ -182,9 +185,7 @@ class Daemon:
             outcome.record, handover.verified_peer(self._node, outcome), responder, earlier
         )
 
-    def _give_up_for_now(
-        self, error: Exception, responder: Responder | None, earlier: Mapping[str, str]
-    ) -> None:
+    def _give_up_for_now(self, error: Exception, responder: Responder | None) -> None:
         """Stay, not ready, and try again later: one that ended would leave nobody to mend it."""
         known = isinstance(error, ToolkitError)
         message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
@@ -204,7 +205,7 @@ class Daemon:
             self._resident = self._resident.after_failure(time.monotonic(), interval, undone=undone)
             wait = (self._resident.retry_at or 0.0) - time.monotonic()
             log.error("drift.unrepaired", message, again_in_seconds=max(0.0, wait))
-        self._become_idle(record, peer, responder, earlier)
+        self._become_idle(record, peer, responder, earlier=None)
 
     def _stop(self) -> ExitCode:
         """Take everything back, or leave it with ``--on-exit keep``."""
@@ -219,17 +220,16 @@ class Daemon:
             self._presence.leave()
         return ExitCode.DONE
 
-    def _recovered(self) -> Record | None:
-        """Settle what a crash left, once nobody is told any more that all is served."""
-        self._presence.unready()
-        record = recover(self._node)
+    def _recovered(self, *, reverts: bool = False) -> Record | None:
+        """Settle what a crash left."""
+        record = recover(self._node, reverts=reverts)
         self._presence.know(record)
         return record
 
     def _revert(self) -> None:
         try:
-            record = recover(self._node, reverts=True)
-            self._presence.know(record)
+            journal_copy.restore(self._node.store, self._resident.journal_fd)
+            record = self._recovered(reverts=True)
             if record is not None:
                 Revert(self._node).run(record)
         except NotRestoredError:
@@ -276,11 +276,12 @@ class Daemon:
         record: Record | None,
         peer: str,
         responder: Responder | None,
-        earlier: Mapping[str, str],
+        earlier: Mapping[str, str] | None,
     ) -> None:
         """Exec into the idle process; returns never.
 
-        ``earlier`` has the signatures from before the set-up looked at the files.
+        ``earlier`` has the signatures from before the set-up looked at the files; None where it
+        failed, and nobody vouches for anything.
         """
         texts = ("", "", "", "", "")
         if responder is not None:
@@ -289,6 +290,9 @@ class Daemon:
             responder.stop()
             texts = answers(self._resident.counters, "ready")
         resident = replace(self._resident, peer=peer)
+        if earlier is not None:
+            journal_fd = journal_copy.keep(self._node.store, resident.journal_fd)
+            resident = replace(resident, journal_fd=journal_fd)
         watch = handover.watch(self._node, self._presence, resident, record, earlier)
         residency.become_idle(
             resident,

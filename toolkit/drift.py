@@ -9,8 +9,10 @@ from enum import StrEnum
 
 from runtime_configs.model import EngineName
 from toolkit import idle
+from toolkit.errors import HostPathError
 from toolkit.journal import FileRecord, Record, digest_of
 from toolkit.node import Node
+from toolkit.payload.installer import PayloadRecord
 
 UNKNOWN = "?"
 """No file has this signature."""
@@ -33,31 +35,36 @@ def drift_of(node: Node, file: FileRecord) -> Drift:
 
 
 def watched(
-    node: Node, record: Record | None, earlier: Mapping[str, str] | None = None
+    node: Node, record: Record | None, earlier: Mapping[str, str] | None
 ) -> tuple[tuple[str, str], ...]:
     """Return what the idle process has to look at, as this process opens it, with its signature.
 
     The engine's files, every file of the toolkit directory, the directory itself, whose time stamp
-    tells of any entry that comes or goes, and the CDI spec. ``earlier`` has the signatures from
-    before a set-up that found the files right as they were.
+    tells of any entry that comes or goes, the CDI spec and the journal. ``earlier`` has the
+    signatures from before a set-up that found the files right as they were; None: nothing was found
+    right, and what is there now is only to be told from what comes later.
     """
     if record is None:
         return ()
-    access = node.root.access
-    paths = [*_toolkit(access(posixpath.join(node.store.install_dir, "toolkit")))]
-    spec = node.installer.cdi_path()
-    if spec is not None:
-        paths.append(access(spec))
-    return (
-        *((access(each.path), _signature(node, each, earlier or {})) for each in record.files),
-        *((path, idle.signature(path)) for path in paths),
-    )
+    found = [(path, _signature(node, each, earlier)) for each, path in _places(node, record)]
+    toolkit = _place(node, posixpath.join(node.store.install_dir, "toolkit"))
+    if toolkit is not None:
+        # Taken before the files are compared: damage between the set-up and now is then noticed.
+        inside = [(path, idle.signature(path)) for path in _toolkit(toolkit)]
+        if earlier is not None and not _is_intact(node, record):
+            inside[0] = (toolkit, UNKNOWN)
+        found += inside
+    for path in (node.installer.cdi_path(), node.store.path):
+        place = None if path is None else _place(node, path)
+        if place is not None:
+            found.append((place, idle.signature(place)))
+    return tuple(found)
 
 
 def signatures(node: Node, record: Record | None) -> dict[str, str]:
     """Return the signature of each of the engine's files, whatever it holds."""
-    paths = [] if record is None else [node.root.access(each.path) for each in record.files]
-    return {path: idle.signature(path) for path in paths}
+    places = () if record is None else _places(node, record)
+    return {path: idle.signature(path) for _, path in places}
 
 
 def greeting_of(record: Record | None) -> bytes:
@@ -79,14 +86,40 @@ def _toolkit(directory: str) -> Iterator[str]:
                 yield path
 
 
-def _signature(node: Node, file: FileRecord, earlier: Mapping[str, str]) -> str:
+def _places(node: Node, record: Record) -> list[tuple[FileRecord, str]]:
+    """Return the engine's files with where this process opens them."""
+    pairs = [(each, _place(node, each.path)) for each in record.files]
+    return [(each, path) for each, path in pairs if path is not None]
+
+
+def _place(node: Node, path: str) -> str | None:
+    """Return where this process opens a host path, or where it stands if its links lead nowhere."""
+    for where in (node.root.access, node.root.entry):
+        try:
+            return where(path)
+        except HostPathError:
+            continue
+    return None
+
+
+def _is_intact(node: Node, record: Record) -> bool:
+    if record.payload is None:
+        return True
+    return node.installer.installed() == PayloadRecord.from_json(record.payload).digest
+
+
+def _signature(node: Node, file: FileRecord, earlier: Mapping[str, str] | None) -> str:
     """Return the signature of a file as we left it.
 
     Taken before the content is looked at: an edit between the set-up and this moment would else
     be taken for ours, and never be seen. An edit that the set-up saw and found no fault with is
     known by the signature that it has had since.
     """
-    path = node.root.access(file.path)
+    path = _place(node, file.path) or file.path
     found = idle.signature(path)
-    seen = earlier.get(path) == found
-    return found if seen or drift_of(node, file) is Drift.NONE else UNKNOWN
+    if earlier is None or earlier.get(path) == found:
+        return found
+    try:
+        return found if drift_of(node, file) is Drift.NONE else UNKNOWN
+    except HostPathError:
+        return UNKNOWN

@@ -87,6 +87,10 @@ class JournalError(ToolkitError):
     """The journal can't be read, or a newer version of this program wrote it."""
 
 
+class NewerJournalError(JournalError):
+    """A newer version of this program wrote the journal: it is not touched."""
+
+
 class NotRestoredError(ToolkitError):
     """A rollback or revert that could not be finished; the message says what is left where."""
 

@@ -24,11 +24,11 @@ def watch(
     presence: Presence,
     resident: Resident,
     record: Record | None,
-    earlier: Mapping[str, str],
+    earlier: Mapping[str, str] | None,
 ) -> Watch:
     """Return what the idle process looks at.
 
-    ``earlier`` has the signatures from before a set-up looked at the files.
+    ``earlier`` has the signatures from before a set-up looked at the files; None where it failed.
     """
     now, retry_at = time.monotonic(), resident.retry_at
     pid_file = resident.lock_path
@@ -36,6 +36,7 @@ def watch(
         interval=node.settings.lifecycle.reconcile_interval,
         rest=max(0.0, resident.not_before - now),
         retry=-1.0 if retry_at is None else max(0.0, retry_at - now),
+        ready=earlier is not None and not node.settings.nri.enabled,
         ready_file=presence.ready_file,
         socket=socket(node, record),
         greeting=greeting_of(record),

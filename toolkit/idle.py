@@ -29,19 +29,34 @@ SOCKET_SECONDS = 3.0
 """How long an engine may take for its first byte."""
 PROBE_SECONDS = 0.2
 """With ``--health-address``: the longest that a probe waits to be taken."""
-TURN_SECONDS = 0.5
+TURN_SECONDS = 0.25
 """How long probes are answered before signals and files have their turn again."""
-CLIENT_SECONDS = 0.5
+CLIENT_SECONDS = 0.25
 """How long a client may take to say what it wants."""
 REQUEST_BYTES = 4096
+"""The most of a request that is looked at: its first line says all."""
+DRAINED_BYTES = 65536
+"""The most of its rest that is read away: what lies unread at the end is an error to the client."""
 RETURN_SECONDS = 10.0
 """How long a signal to stop waits for the program to be there again."""
 PROGRAM = __file__.rpartition("/")[0] + "/__main__.py"
-STUCK = (
-    "the program that has to revert can't be started: {}; the engine's config still holds the "
-    "handlers, start the program again to take over or run its command `revert`\n"
-)
-AWAY = "the program can't be started: {}; it is tried again all the time\n"
+
+
+class Given:
+    """What ``toolkit.residency`` prepared, in the order of its arguments."""
+
+    def __init__(self, arguments: "list[str]") -> None:
+        self.interval, self.rest, self.retry = map(float, arguments[:3])
+        self.listener = int(arguments[3])
+        self.ready = arguments[4] == "ready"
+        """Whether the daemon vouches for the engine: its file may be one that can't be removed."""
+        self.ready_file, self.socket, self.peer = arguments[5:8]
+        self.greeting = bytes.fromhex(arguments[8])
+        self.away, self.stuck = arguments[9:11]
+        """The log lines that only this process can have to write, for ``tell``."""
+        self.answers = arguments[11:16]
+        count = int(arguments[16])
+        self.watched, self.command = arguments[17 : 17 + count], arguments[17 + count :]
 
 
 def signature(path: str) -> str:
@@ -64,7 +79,10 @@ def peer_of(path: str, greeting: bytes = b"", gives_up: "Callable[[], bool]" = _
     With a greeting: ``mute`` where no byte comes in answer, in its time or before ``gives_up``,
     which is asked now and then, says so.
     """
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    except OSError:  # no descriptor is left: nobody can say that it answers
+        return MUTE
     try:
         sock.settimeout(SOCKET_SECONDS)
         sock.connect(path)
@@ -121,7 +139,10 @@ def answer(listener: int, ready: bool, answers: list[str]) -> None:  # noqa: FBT
     ``answers`` holds the texts of /healthz, /readyz when ready, /readyz when not, /metrics when
     ready and /metrics when not.
     """
-    sock = _socket.socket(fileno=posix.dup(listener))
+    try:
+        sock = _socket.socket(fileno=posix.dup(listener))
+    except OSError:  # no descriptor is left: the client asks again
+        return
     end = time.monotonic() + TURN_SECONDS
     try:
         while time.monotonic() < end:
@@ -139,7 +160,7 @@ def answer(listener: int, ready: bool, answers: list[str]) -> None:  # noqa: FBT
 def _answer_one(client: "_socket.socket", ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - the same
     try:
         client.settimeout(CLIENT_SECONDS)
-        words = client.recv(REQUEST_BYTES).split(b" ", 2)
+        words = _first_line(client).split(b" ", 2)
         path = words[1].split(b"?")[0] if len(words) > 1 else b""
         status, body = "200 OK", ""
         if path == b"/healthz":
@@ -159,10 +180,33 @@ def _answer_one(client: "_socket.socket", ready: bool, answers: list[str]) -> No
             ).encode()
             + (b"" if words[0] == b"HEAD" else content)
         )
+        client.shutdown(_socket.SHUT_WR)
+        _drain(client)
     except OSError:
         return
     finally:
         client.close()
+
+
+def _first_line(client: "_socket.socket") -> bytes:
+    """Return what came until the end of the first line, however many pieces it came in."""
+    said = b""
+    while b"\n" not in said and len(said) < REQUEST_BYTES:
+        part = client.recv(REQUEST_BYTES)
+        if not part:
+            break
+        said += part
+    return said
+
+
+def _drain(client: "_socket.socket") -> None:
+    left = DRAINED_BYTES
+    client.settimeout(0.0)
+    while left > 0:
+        part = client.recv(REQUEST_BYTES)
+        if not part:
+            return
+        left -= len(part)
 
 
 def wait(seconds: float, listener: int, ready: bool, answers: list[str]) -> bool:  # noqa: FBT001 - the same
@@ -198,15 +242,20 @@ def remove(path: str) -> None:
         pass
 
 
-def tell(text: str) -> None:
-    """Say something, if anybody can still hear it."""
+def tell(template: str, reason: str) -> None:
+    """Write a log line, if anybody can still read it.
+
+    Its first letter says which time its pattern is for: L, local, or Z, UTC.
+    """
+    clock = time.localtime() if template[0] == "L" else time.gmtime()
+    text = time.strftime(template[1:], clock).replace("REASON", reason)
     try:  # noqa: SIM105 - contextlib is not imported here
-        posix.write(2, text.encode(errors="surrogateescape"))
+        posix.write(2, text.encode(errors="surrogateescape") + b"\n")
     except OSError:
         pass
 
 
-def become(command: list[str], reason: str, listener: int, answers: list[str]) -> None:
+def become(given: Given, reason: str) -> None:
     """Exec back into the daemon, saying why; does not return.
 
     A program that is away, in the middle of an upgrade or moved, is waited for. At a signal the
@@ -219,57 +268,55 @@ def become(command: list[str], reason: str, listener: int, answers: list[str]) -
         environment[b"NVIDIA_TOOLKIT_WOKEN"] = reason.encode(errors="surrogateescape")
         try:
             posix.stat(PROGRAM)
-            posix.execve(command[0], command, environment)
+            posix.execve(given.command[0], given.command, environment)
         except OSError as error:
+            why = error.strerror or ""
             if reason == "signal" and time.monotonic() >= end:
-                tell(STUCK.format(error))
+                tell(given.stuck, why)
                 posix._exit(3)  # noqa: SLF001 - the module's name for it
             if not told:
                 told = True
-                tell(AWAY.format(error))
+                tell(given.away, why)
         if reason == "signal":
             time.sleep(0.1)
-        elif wait(1.0, listener, False, answers):  # noqa: FBT003 - takes no keywords
+        elif wait(1.0, given.listener, False, given.answers):  # noqa: FBT003 - takes no keywords
             reason, end = "signal", time.monotonic() + RETURN_SECONDS
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: "list[str]") -> None:
     """Watch until something happens, then become the daemon again, saying what it was."""
-    interval, rest, listener = float(arguments[0]), float(arguments[1]), int(arguments[2])
-    ready_file, socket, peer = arguments[3], arguments[4], arguments[5]
-    answers, greeting = arguments[6:11], bytes.fromhex(arguments[11])
-    retry, count = float(arguments[12]), int(arguments[13])
-    watched, command = arguments[14 : 14 + count], arguments[14 + count :]
-    vouched = signature(ready_file)
-    ready = vouched != "-"
+    given = Given(arguments)
+    vouched = signature(given.ready_file)
+    ready = given.ready
 
     def gives_up() -> bool:
-        if listener >= 0:
-            answer(listener, ready, answers)
+        if given.listener >= 0:
+            answer(given.listener, ready, given.answers)
         return pending()
 
     began = time.monotonic()
     seen = reason = ""
     while not reason:
-        if wait(interval if interval > 0 else -1.0, listener, ready, answers):
+        seconds = given.interval if given.interval > 0 else -1.0
+        if wait(seconds, given.listener, ready, given.answers):
             reason = "signal"
             break
-        found = difference(socket, peer, watched, greeting, gives_up)
-        if not found and ready and signature(ready_file) != vouched:
-            found = "file " + ready_file
+        found = difference(given.socket, given.peer, given.watched, given.greeting, gives_up)
+        if not found and ready and signature(given.ready_file) != vouched:
+            found = "file " + given.ready_file
         if found and ready:
             # Before anything else: a probe must not believe in what may be gone.
             ready = False
-            remove(ready_file)
+            remove(given.ready_file)
         # What was seen counts though it has gone by: the ready file is the daemon's to make again.
         seen = found or seen
         now = time.monotonic()
-        if seen and now >= began + rest:
+        if seen and now >= began + given.rest:
             reason = seen
-        elif retry >= 0 and now >= began + retry:
+        elif given.retry >= 0 and now >= began + given.retry:
             reason = "an earlier repair that failed"
-    remove(ready_file)
-    become(command, reason, listener, answers)
+    remove(given.ready_file)
+    become(given, reason)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 
 from runtime_configs.model import EngineName, Format, Role
-from toolkit.errors import JournalError
+from toolkit.errors import JournalError, NewerJournalError
 
 SCHEMA_MAJOR = 1
 """A record with a higher one was made by a newer program and is not touched."""
@@ -156,7 +156,7 @@ def encode(record: Record) -> bytes:
 def decode(content: bytes, path: str) -> Record:
     """Read a record back; ``path`` is named in messages.
 
-    Raises JournalError for one that a newer program wrote or that is damaged.
+    Raises NewerJournalError for one that a newer program wrote, JournalError for a damaged one.
     """
     try:
         document = json.loads(content)
@@ -164,7 +164,7 @@ def decode(content: bytes, path: str) -> Record:
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, error) from error
     if not isinstance(major, int) or major > SCHEMA_MAJOR:
-        raise JournalError(
+        raise NewerJournalError(
             f"{path}: a newer version of this program wrote it"
             f" (schema {major}, known: {SCHEMA_MAJOR})",
             "run that version, or let it revert first; nothing was changed",

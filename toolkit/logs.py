@@ -135,6 +135,15 @@ def configure(log_format: str, *, debug: bool, stream: TextIO | None = None) -> 
     _output.stream = stream
 
 
+def template(event: str, message: str) -> str:
+    """Return an error's line for a process that has none of this: see ``toolkit.idle.tell``."""
+    form = _output.form
+    line = form(0.0, Level.ERROR, event, message, {}).replace("%", "%%")
+    clock = form(0.0, Level.ERROR, "", "", {}).partition(" " if form is text_line else ",")[0]
+    pattern = "%H:%M:%S.000" if form is text_line else '{"time": "%Y-%m-%dT%H:%M:%S.000Z"'
+    return ("L" if form is text_line else "Z") + pattern + line[len(clock) :]
+
+
 def debugging() -> bool:
     """Say whether debug lines are shown, for what costs something to find out."""
     return _output.threshold <= Level.DEBUG

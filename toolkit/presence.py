@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 
 from toolkit import logs
-from toolkit.errors import ToolkitError
+from toolkit.errors import HostPathError, ToolkitError
 from toolkit.host.lock import Lock
 from toolkit.journal import Record
 from toolkit.node import Node
@@ -49,11 +49,29 @@ class Presence:
             lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
         except ToolkitError as error:
             log.warning("lock.lost", "the pid file is made anew", reason=error.message)
-            with contextlib.suppress(OSError):
-                os.close(resident.lock_fd)
-            lock = Lock.acquire(resident.lock_path)
-            lock.made = (*resident.lock_made, *lock.made)
+            lock = cls._anew(resident)
         return cls(node, lock)
+
+    @staticmethod
+    def _anew(resident: Resident) -> Lock:
+        """Take the lock once more; where no file can be made, go on with the one that is gone.
+
+        The next look tries again: a process that ended here would leave nobody to revert.
+        """
+        try:
+            lock = Lock.acquire(resident.lock_path)
+        except HostPathError as error:
+            log.warning("lock.unmade", "the pid file can't be made anew", reason=error.message)
+            return Lock(resident.lock_fd, resident.lock_path, resident.lock_made)
+        with contextlib.suppress(OSError):
+            os.close(resident.lock_fd)
+        lock.made = (*resident.lock_made, *lock.made)
+        return lock
+
+    @property
+    def locked(self) -> bool:
+        """Whether the lock is still on the file of its name."""
+        return self.lock.holds()
 
     @property
     def ready_file(self) -> str:
@@ -72,8 +90,14 @@ class Presence:
     def vouch(self, record: Record) -> Record:
         """Say that all is served, and return the journal with what was made for it.
 
-        In NRI mode the plugin says so, once it is registered. Raises HostPathError.
+        In NRI mode the plugin says so, once it is registered. Raises HostPathError, also where the
+        pid file is gone and can't be made anew.
         """
+        if not self.locked:
+            raise HostPathError(
+                f"there is no pid file at {self.lock.path}, and none can be made",
+                "see what is in its directory's place",
+            )
         made = [self._node.root.host_of(each) for each in self.lock.made]
         made += self._ready.missing_directories()
         self._directories = tuple(dict.fromkeys((*record.run_directories, *made)))

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from toolkit import idle
+from toolkit import idle, logs
 from toolkit.host.lock import Lock
 
 QUICK_REPAIRS = 3
@@ -23,6 +23,11 @@ LONGEST_REST = 600.0
 """Seconds."""
 STATE_VARIABLE = "NVIDIA_TOOLKIT_RESIDENT"
 WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
+AWAY = "the program can't be started: REASON; it is tried again all the time"
+STUCK = (
+    "the program that has to revert can't be started: REASON; the engine's config still holds the "
+    "handlers, start the program again to take over or run its command `revert`"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,8 @@ class Resident:
     retry_at: float | None = None
     """When a repair that failed is tried again, as a reading of the same clock."""
     listener_fd: int = -1
+    journal_fd: int = -1
+    """The journal's copy in memory."""
     woken: str = ""
 
     @classmethod
@@ -89,14 +96,21 @@ class Resident:
         )
 
     def after_failure(self, moment: float, interval: float, *, undone: bool) -> Resident:
-        """Try again, each time later; whatever changes meanwhile is looked at at once.
+        """Try again, each time later; what changes meanwhile is looked at, at first at once.
 
         ``undone``: the repair had begun to change the host, and was taken back.
         """
         failures = self.failures + 1
+        not_before = moment + _rest(failures - QUICK_REPAIRS, interval)
         counters = replace(self.counters, rollbacks=self.counters.rollbacks + undone)
         retry_at = moment + _rest(failures, interval)
-        return replace(self, failures=failures, retry_at=retry_at, counters=counters)
+        return replace(
+            self,
+            failures=failures,
+            retry_at=retry_at,
+            not_before=max(self.not_before, not_before),
+            counters=counters,
+        )
 
     def settled(self) -> Resident:
         """Return the same with nothing to be tried again."""
@@ -133,6 +147,8 @@ class Watch:
     interval: float
     rest: float
     """Seconds in which a difference is told by the ready file's absence and not yet repaired."""
+    ready: bool
+    """Whether the engine is vouched for; without it the ready file means nothing."""
     ready_file: str
     socket: str
     """Empty: no engine is watched."""
@@ -143,6 +159,28 @@ class Watch:
     retry: float = -1.0
     """Seconds after which a repair that failed is tried again; negative: there is none."""
     answers: tuple[str, str, str, str, str] = ("", "", "", "", "")
+
+
+def arguments(resident: Resident, watch: Watch, command: Sequence[str]) -> list[str]:
+    """Return what ``toolkit.idle.Given`` reads; ``command`` is what is exec'd back into."""
+    watched = [part for file in watch.files for part in file]
+    return [
+        str(watch.interval),
+        str(watch.rest),
+        str(watch.retry),
+        str(resident.listener_fd),
+        "ready" if watch.ready else "",
+        watch.ready_file,
+        watch.socket,
+        resident.peer,
+        watch.greeting.hex(),
+        logs.template("program.away", AWAY),
+        logs.template("program.stuck", STUCK),
+        *watch.answers,
+        str(len(watched)),
+        *watched,
+        *command,
+    ]
 
 
 def become_idle(
@@ -156,35 +194,17 @@ def become_idle(
 
     ``program`` is what is run in its place and understands its arguments after its own ones.
     """
-    os.set_inheritable(lock.fd, True)  # noqa: FBT003 - takes no keyword
-    if resident.listener_fd >= 0:
-        os.set_inheritable(resident.listener_fd, True)  # noqa: FBT003 - the same
-    watched = [part for file in watch.files for part in file]
-    arguments = [
-        sys.executable,
-        "-I",
-        "-S",
-        *program,
-        str(watch.interval),
-        str(watch.rest),
-        str(resident.listener_fd),
-        watch.ready_file,
-        watch.socket,
-        resident.peer,
-        *watch.answers,
-        watch.greeting.hex(),
-        str(watch.retry),
-        str(len(watched)),
-        *watched,
-        *command,
-    ]
+    for descriptor in (lock.fd, resident.listener_fd, resident.journal_fd):
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, True)  # noqa: FBT003 - takes no keyword
+    words = [sys.executable, "-I", "-S", *program, *arguments(resident, watch, command)]
     environment = {**os.environ, STATE_VARIABLE: resident.text()}
     environment.pop(WOKEN_VARIABLE, None)
     for stream in (sys.stdout, sys.stderr):
         # A log that nobody reads any more, or a full disk behind it, must not end us here.
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    os.execve(sys.executable, arguments, environment)  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, words, environment)  # noqa: S606 - no shell is wanted
 
 
 def own_command() -> tuple[str, ...]:

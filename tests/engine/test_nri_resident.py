@@ -17,6 +17,7 @@ import pytest
 
 from tests.engine.supervised import wait_for
 from tests.fakes.nri_engine import FakeEngine
+from toolkit import residency
 from toolkit.idle import signature
 
 MOST_RESIDENT = 20 << 10
@@ -55,13 +56,24 @@ class Resident:
             "debug": False,
         }
         descriptor = self.listener.fileno()
+        held = residency.Resident(
+            lock_fd=-1, lock_path="", lock_made=(), peer="-", listener_fd=descriptor
+        )
+        watch = residency.Watch(
+            interval=0.2,
+            rest=0.0,
+            ready=False,
+            ready_file=str(self.ready),
+            socket="",
+            files=((str(self.watched), signature(str(self.watched))),),
+            answers=("alive", "yes", "no", "metrics 1", "metrics 0"),
+        )
+        back = (sys.executable, "-I", "-c", BACK)
         self.process = subprocess.Popen(
             (
                 *(sys.executable, "-c", BEGIN, sys.executable, "-I", "-S", str(RESIDENT)),
-                *(json.dumps(settings), "0.2", "0", str(descriptor), str(self.ready), "", "-"),
-                *("alive", "yes", "no", "metrics 1", "metrics 0"),
-                *("", "-1", "2", str(self.watched), signature(str(self.watched))),
-                *(sys.executable, "-I", "-c", BACK),
+                json.dumps(settings),
+                *residency.arguments(held, watch, back),
             ),
             pass_fds=(descriptor,),
             stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ from toolkit import logs
 from toolkit.logs import Level, json_line, one_line, text_line
 
 ROOT = Path(__file__).parents[2]
-METHODS = {"step", "warning", "error", "debug"}
+METHODS = {"step", "warning", "error", "debug", "template"}
 EVENT = r"[a-z]+\.[a-z_-]+"
 
 

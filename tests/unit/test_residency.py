@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from toolkit import idle
-from toolkit.residency import LONGEST_REST, QUICK_REPAIRS, Counters, Resident
+from toolkit.residency import (
+    LONGEST_REST,
+    QUICK_REPAIRS,
+    Counters,
+    Resident,
+    Watch,
+    arguments,
+)
 
 INTERVAL = 30.0
 RESIDENT = Resident(lock_fd=3, lock_path="/run/toolkit.pid", lock_made=(), peer="1")
@@ -65,17 +72,19 @@ class Idle:
         self.watched.write_text("ours")
         script = directory / "back.py"
         script.write_text("import os\nprint(os.environ['NVIDIA_TOOLKIT_WOKEN'])\n")
-        arguments = [
-            *(str(interval), str(rest), "-1", str(self.ready), "", "-"),
-            *("", "", "", "", ""),
-            *("", str(retry)),
-            *("2", str(self.watched), idle.signature(str(self.watched))),
-            *(sys.executable, str(script)),
-        ]
-
+        watch = Watch(
+            interval=interval,
+            rest=rest,
+            retry=retry,
+            ready=True,
+            ready_file=str(self.ready),
+            socket="",
+            files=((str(self.watched), idle.signature(str(self.watched))),),
+        )
+        words = arguments(RESIDENT, watch, (sys.executable, str(script)))
         self.began = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", idle.__file__, *arguments],
+            [sys.executable, "-I", "-S", idle.__file__, *words],
             stdout=subprocess.PIPE,
             text=True,
         )

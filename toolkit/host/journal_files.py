@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import glob
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
 from runtime_configs.model import HostView
-from toolkit.errors import HostPathError, JournalError
+from toolkit.errors import HostPathError, JournalError, NewerJournalError
 from toolkit.host.writer import FileMetadata, FileWriter
 from toolkit.journal import Record, decode, digest_of, encode
 
@@ -33,6 +33,39 @@ class JournalStore:
         self._view = view
         self.install_dir = install_dir
         self.directory = posixpath.join(install_dir, JOURNAL_DIRECTORY)
+
+    @property
+    def path(self) -> str:
+        """The record in force, on the host."""
+        return self._path("journal.json")
+
+    def export(self) -> dict[str, bytes]:
+        """Return every file of the journal by its name in it."""
+        names = [glob.escape(self._path(*below)) for below in ((), ("blobs",))]
+        paths = [path for name in names for path in self._view.glob(posixpath.join(name, "*"))]
+        found = {}
+        for path in paths:
+            if posixpath.basename(path) != "blobs":
+                content = self._view.read(path)
+                if content is not None:
+                    found[posixpath.relpath(path, self.directory)] = content
+        return found
+
+    def restore(self, files: Mapping[str, bytes]) -> bool:
+        """Write what of a journal is missing or damaged; return whether there was any.
+
+        Raises NewerJournalError for a journal that must not be touched.
+        """
+        lost = {
+            name: content
+            for name, content in files.items()
+            if self._view.read(self._path(name)) is None or self._is_damaged(name)
+        }
+        for name, content in lost.items():
+            path = self._path(name)
+            self._writer.make_directories(posixpath.dirname(path), PRIVATE_DIRECTORY)
+            self._writer.write(path, content, PRIVATE_FILE)
+        return bool(lost)
 
     def load(self) -> Record | None:
         """Return what is in force. Raises JournalError for a record that must not be touched."""
@@ -193,6 +226,18 @@ class JournalStore:
                 if self._view.read(path) != content:
                     self._writer.write(path, content, PRIVATE_FILE)
         self._writer.write(posixpath.join(directory, name), encode(record), PRIVATE_FILE)
+
+    def _is_damaged(self, name: str) -> bool:
+        try:
+            if name == "journal.json":
+                self.load()
+            elif name.startswith("blobs/"):
+                self.blob(posixpath.basename(name))
+        except NewerJournalError:
+            raise
+        except JournalError:
+            return True
+        return False
 
     def _collect(self, wanted: frozenset[str]) -> None:
         for path in self._view.glob(posixpath.join(glob.escape(self._path("blobs")), "*")):

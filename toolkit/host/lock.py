@@ -66,7 +66,18 @@ class Lock:
         if not same:
             raise HostPathError(f"the lock on {path} was lost: the file was replaced")
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
-        return cls(descriptor, path, made)
+        lock = cls(descriptor, path, made)
+        # Somebody may have emptied it; a disk that is full is no reason to give it up.
+        with contextlib.suppress(OSError):
+            lock._note_pid()
+        return lock
+
+    def holds(self) -> bool:
+        """Tell whether the file that is locked is still the one at the path."""
+        try:
+            return _is_file_at(self.fd, self.path)
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Remove the file while it is still locked, and the directories that were made for it.
@@ -88,10 +99,15 @@ class Lock:
         """Give the lock up and leave the file."""
         os.close(self.fd)
 
+    def _note_pid(self) -> None:
+        content = f"{os.getpid()}\n".encode()
+        if os.pread(self.fd, len(content) + 1, 0) != content:
+            os.ftruncate(self.fd, 0)
+            os.pwrite(self.fd, content, 0)
+
     def _write_pid(self) -> None:
         try:
-            os.ftruncate(self.fd, 0)
-            os.pwrite(self.fd, f"{os.getpid()}\n".encode(), 0)
+            self._note_pid()
         except OSError:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from toolkit.idle import Given
     from toolkit.nri.plugin import NriStatus, Plugin
     from toolkit.settings import Settings
 
@@ -80,11 +81,9 @@ def main(arguments: list[str]) -> None:
     from toolkit.nri.plugin import Plugin
     from toolkit.settings import NriSettings
 
-    document, (interval, rest, listener, ready_file) = json.loads(arguments[0]), arguments[1:5]
-    answers, retry, count = arguments[7:12], arguments[13], int(arguments[14])
-    files, command = arguments[15 : 15 + count], arguments[15 + count :]
+    document, given = json.loads(arguments[0]), idle.Given(arguments[1:])
     logs.configure(document["log_format"], debug=document["debug"])
-    mark = ReadyMark(ready_file)
+    mark = ReadyMark(given.ready_file)
     plugin = Plugin(
         NriSettings(
             enabled=True,
@@ -98,56 +97,38 @@ def main(arguments: list[str]) -> None:
         on_state=mark.follow,
     )
     plugin.start()
-    watch = Watched(interval=float(interval), rest=float(rest), retry=float(retry), files=files)
-    reason = watch.until_something_happens(plugin, mark, int(listener), answers)
+    reason = until_something_happens(given, plugin, mark)
     plugin.stop()
     mark.remove()
-    idle.become(command, reason, int(listener), answers)
+    idle.become(given, reason)
 
 
-class Watched:
-    """The files whose change makes the daemon look; times in seconds."""
+def until_something_happens(given: Given, plugin: Plugin, mark: ReadyMark) -> str:
+    """Wait until a signal is pending or a file differs, answering probes; return which."""
+    import time
 
-    def __init__(self, *, interval: float, rest: float, retry: float, files: list[str]) -> None:
-        """``files`` holds paths and their signatures in turn; an interval of 0 is never.
+    from toolkit import idle
 
-        After ``retry`` seconds a repair that failed is tried again, where that is not negative.
-        """
-        self._interval = interval
-        self._rest = rest
-        self._retry = retry
-        self._files = files
-
-    def until_something_happens(
-        self, plugin: Plugin, mark: ReadyMark, listener: int, answers: list[str]
-    ) -> str:
-        """Wait until a signal is pending or a file differs, answering probes; return which."""
-        import time
-
-        from toolkit import idle
-
+    now = time.monotonic()
+    began, next_look = now, now + given.interval
+    while True:
+        wait = max(0.0, next_look - now) if given.interval > 0 else 3600.0
+        if given.listener >= 0:
+            wait = min(wait, PROBE_SECONDS)
+        if idle.wait(wait, given.listener, plugin.status.ready, given.answers):
+            return "signal"
         now = time.monotonic()
-        began, next_look = now, now + self._interval
-        while True:
-            wait = max(0.0, next_look - now) if self._interval > 0 else 3600.0
-            if listener >= 0:
-                wait = min(wait, PROBE_SECONDS)
-            if idle.wait(wait, listener, plugin.status.ready, answers):
-                return "signal"
-            now = time.monotonic()
-            if self._interval > 0 and now >= next_look:
-                next_look = now + self._interval
-                if mark.is_missing(plugin.status):
-                    mark.follow(plugin.status)
-                    if (
-                        not plugin.status.ready
-                    ):  # the connection went meanwhile, and so did the file
-                        mark.remove()
-                found = idle.difference("", "", self._files)
-                if found and now >= began + self._rest:
-                    return found
-                if self._retry >= 0 and now >= began + self._retry:
-                    return "an earlier repair that failed"
+        if given.interval > 0 and now >= next_look:
+            next_look = now + given.interval
+            if mark.is_missing(plugin.status):
+                mark.follow(plugin.status)
+                if not plugin.status.ready:  # the connection went meanwhile, and so did the file
+                    mark.remove()
+            found = idle.difference("", "", given.watched)
+            if found and now >= began + given.rest:
+                return found
+            if given.retry >= 0 and now >= began + given.retry:
+                return "an earlier repair that failed"
 
 
 if __name__ == "__main__":
