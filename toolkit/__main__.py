@@ -1,30 +1,52 @@
-"""The program's entry point: signals first, everything else after."""
+"""The program's entry point: signals first, everything else after.
+
+At the top only what the interpreter brings: a daemon that comes back in the middle of an upgrade of
+its own files must be able to say so and wait.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import gc
 import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from toolkit.host.clock import block_termination_signals
-
 _SELDOM = 100_000
 """New objects between two searches for cycles."""
+_RESIDENT = "NVIDIA_TOOLKIT_RESIDENT"
+"""Set where the process was idle before, as ``toolkit.residency`` has it."""
+_BROKEN_SINCE = "NVIDIA_TOOLKIT_BROKEN_SINCE"
+"""When the program could not be loaded for the first time, on the monotonic clock."""
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+_GIVEN_UP = 10.0
+"""Seconds for which a signal to stop waits for a program that can be loaded."""
+_NOT_RESTORED = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
-    # Before the slow imports: a signal that comes during them is taken at the first safe point.
-    block_termination_signals()
     _open_standard_streams()
-    # A start makes thousands of objects that stay: searching them for cycles takes a tenth of it.
-    gc.set_threshold(_SELDOM)
-    from toolkit import cli
-    from toolkit.commands import ProgramCommands
+    try:
+        # Before the slow imports: a signal that comes during them is taken at the first safe point.
+        from toolkit.host.clock import block_termination_signals
 
+        block_termination_signals()
+        # A start makes thousands of objects that stay: searching them for cycles takes a tenth.
+        gc.set_threshold(_SELDOM)
+        from toolkit import cli
+        from toolkit.commands import ProgramCommands
+
+        if _RESIDENT in os.environ:
+            from toolkit import daemon  # noqa: F401 - as much as possible before anything is begun
+    except Exception as error:
+        if _RESIDENT not in os.environ:
+            raise
+        _start_again(error)
+    os.environ.pop(_BROKEN_SINCE, None)
     name = os.path.basename(sys.argv[0])
     return cli.run(
         sys.argv[1:] if arguments is None else arguments,
@@ -32,6 +54,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands=ProgramCommands(),
         program=cli.PROGRAM if name.startswith("__main__") else name,
     )
+
+
+def _start_again(error: Exception) -> NoReturn:
+    """Run the program once more, a moment later: half of an upgrade is no program.
+
+    At a signal to stop it ends after a while with exit code 3: what was set up stays.
+    """
+    since = float(os.environ.setdefault(_BROKEN_SINCE, str(time.monotonic())))
+    seconds = time.monotonic() - since
+    stopping = any(each in signal.sigpending() for each in _ENDING)
+    if stopping and seconds >= _GIVEN_UP:
+        _say(f"the program can't be loaded to revert: {error}; run its command `revert` later")
+        os._exit(_NOT_RESTORED)
+    if seconds == 0:
+        _say(f"the program can't be loaded: {error}; it is tried again all the time")
+    time.sleep(1.0)
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ)  # noqa: S606
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - the log is what can't be loaded
 
 
 def _open_standard_streams() -> None:

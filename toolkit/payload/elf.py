@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolkit.host.regular import open_regular
+
 MACHINES = {62: "x86_64", 183: "aarch64", 3: "i386", 40: "arm", 21: "ppc64le", 243: "riscv64"}
 """``e_machine`` to the kernel's name (elf.h)."""
 
@@ -38,7 +40,7 @@ class _Section:
 
 def read_elf(path: Path) -> ElfFacts | None:
     """Return the facts of a file, or None for one that is not ELF (a script). Raises OSError."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file.read(4) != b"\x7fELF":
             return None
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:

@@ -16,6 +16,7 @@ from toolkit.errors import ExchangeUnsupportedError, HostPathError, PayloadError
 from toolkit.host.clock import Clock
 from toolkit.host.journal_files import JOURNAL_DIRECTORY, PRIVATE_DIRECTORY, PRIVATE_FILE
 from toolkit.host.paths import HostRoot
+from toolkit.host.regular import open_regular
 from toolkit.host.writer import FileWriter
 from toolkit.payload.contents import Contents
 from toolkit.payload.in_place import InPlace, old_of
@@ -277,7 +278,7 @@ class Generations:
 
 def _has_mark(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return MARK.encode() in file.read(256)
     except OSError:
         return False

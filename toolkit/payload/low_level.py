@@ -14,6 +14,7 @@ from pathlib import Path
 from runtime_configs.model import EffectiveConfig, EngineName, ServedHandler
 from toolkit.errors import HostPathError
 from toolkit.host.paths import HostRoot
+from toolkit.host.regular import open_regular
 from toolkit.payload.source import RUNTIME
 from toolkit.payload.wrappers import CONFIG_PATH
 from toolkit.settings import Settings
@@ -183,7 +184,7 @@ class _Finder:
 def _script(path: Path) -> str:
     """Return the text of a script; empty for a binary or a file that can't be read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(_SCRIPT_LIMIT)
     except OSError:
         return ""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from toolkit.host.regular import open_regular
+
 _PARALLEL = max(2, os.cpu_count() or 1)
 """Sums are computed outside of the interpreter's lock."""
 
@@ -112,7 +114,7 @@ def _entry_from_json(document: Mapping[str, object]) -> Entry:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal. Raises OSError."""
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from toolkit.host.clock import Clock
 from toolkit.host.paths import HostRoot
+from toolkit.host.regular import open_regular
 from toolkit.host.writer import FileMetadata, FileWriter, NewEntry, NewLink
 from toolkit.payload.manifest import Entry, Kind, Manifest, listing
 
@@ -129,8 +130,9 @@ class Trees:
 def _same(path: Path, content: bytes | Path) -> bool:
     """Tell whether a file has these bytes, or those of another one. Raises OSError."""
     if isinstance(content, bytes):
-        return path.read_bytes() == content
-    with path.open("rb", buffering=0) as copy, content.open("rb", buffering=0) as source:
+        with open_regular(path) as copy:
+            return copy.read() == content
+    with open_regular(path) as copy, open_regular(content) as source:
         while piece := source.read(_PIECE):
             if copy.read(_PIECE) != piece:
                 return False
