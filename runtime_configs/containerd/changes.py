@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from runtime_configs.containerd.imports import Overlay
 from runtime_configs.documents import Change, KeyPath, apply_changes, load, lookup
 from runtime_configs.model import EditSet, FileEdit, Format, HostView, Role
+from runtime_configs.overlay import Overlay
 
 ORDER: Final = (Role.DROP_IN, Role.IMPORTED, Role.TEMPLATE, Role.TOP_LEVEL)
 """What is imported is written before what imports it."""

@@ -6,13 +6,13 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from runtime_configs import go_pattern
 from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd import schema, wanted
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.handlers import wanted_tables
 from runtime_configs.containerd.imports import (
     LoadedFile,
-    Overlay,
     declared_version,
     import_patterns,
     load_order,
@@ -22,6 +22,7 @@ from runtime_configs.containerd.merged import Merged, merge, table
 from runtime_configs.containerd.schema import NEWEST, Era
 from runtime_configs.documents import Change, load
 from runtime_configs.model import ConfigError, Format, HostView, Role
+from runtime_configs.overlay import Overlay
 
 HEADER: Final = b"# Written by nvidia-toolkit, which takes it away again when it stops.\n"
 
@@ -103,7 +104,7 @@ def import_candidates(drop_in: str) -> tuple[str, ...]:
 
     Patterns only: an import without ``*`` whose file is gone keeps the engine from starting.
     """
-    directory, name = posixpath.split(drop_in)
+    directory, name = posixpath.split(go_pattern.escaped(drop_in))
     stem, suffix = posixpath.splitext(name)
     names = (f"*{suffix}", f"{stem}*{suffix}", f"*{name}", f"{name}*")
     return tuple(posixpath.join(directory, each) for each in names)

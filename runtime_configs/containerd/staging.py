@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from runtime_configs.adapter import ConfigRequest, Placement, StagedCheck
 from runtime_configs.containerd.imports import (
     LoadedFile,
-    Overlay,
     import_patterns,
     load_order,
     resolve,
 )
 from runtime_configs.documents import REMOVE, Change, apply_changes
 from runtime_configs.model import EditSet, Format, HostView
+from runtime_configs.overlay import Overlay
 
 
 def staged_check(

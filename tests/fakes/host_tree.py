@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from runtime_configs import go_pattern
 
 
 @dataclass(frozen=True, slots=True)
 class HostTree:
-    """Host paths with their bytes; patterns match as in Go: ``*`` takes dotfiles, but no ``/``."""
+    """Host paths with their bytes."""
 
     files: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -17,10 +18,5 @@ class HostTree:
         return self.files.get(path)
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        parts = re.split(r"(\*|\?|\[[^\]]*\])", pattern)
-        known = {"*": "[^/]*", "?": "[^/]"}
-        expression = "".join(
-            known.get(part, part if part.startswith("[") else re.escape(part)) for part in parts
-        )
-        found = [path for path in self.files if re.fullmatch(expression, path)]
-        return tuple(sorted(found, key=str.encode))
+        found = [path for path in self.files if go_pattern.matches(pattern, path)]
+        return tuple(sorted(found, key=go_pattern.glob_order))

@@ -8,8 +8,8 @@ import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime_configs import go_pattern
 from toolkit.errors import ConcurrentEditError, HostPathError
-from toolkit.host.view import match_expression
 from toolkit.host.writer import FileMetadata, FileState, Known, NewEntry, NewLink
 
 
@@ -242,15 +242,8 @@ class MemoryView:
         return state.content if state else None
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        wanted = pattern.split("/")
-        expressions = [match_expression(part) for part in wanted]
-        found = []
-        for path in self.files.entries:
-            parts = path.split("/")
-            pairs = zip(parts, expressions, strict=False)
-            if len(parts) == len(wanted) and all(e and e.fullmatch(p) for p, e in pairs):
-                found.append(path)
-        return tuple(sorted(found, key=os.fsencode))
+        found = [path for path in self.files.entries if go_pattern.matches(pattern, path)]
+        return tuple(sorted(found, key=go_pattern.glob_order))
 
 
 def _error(what: str, path: str, number: int) -> HostPathError:

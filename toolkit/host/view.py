@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 
+from runtime_configs import go_pattern
 from toolkit.errors import HostPathError
 from toolkit.host.paths import HostRoot
 from toolkit.host.replace import read_state
-
-_MAGIC = re.compile(r"[*?\[]")
 
 
 class HostFilesView:
@@ -29,9 +27,7 @@ class HostFilesView:
     def glob(self, pattern: str) -> tuple[str, ...]:
         """Return what matches, directory by directory, names sorted bytewise.
 
-        Patterns are those of Go's filepath.Match, which the engines use: ``*`` and ``?`` match a
-        leading dot too, ``[^a-c]`` negates, a backslash takes the next character literally. A
-        pattern that Go refuses matches nothing.
+        The patterns are those of ``go_pattern``; a malformed one matches nothing.
         """
         found = ["/"]
         for part in pattern.split("/"):
@@ -40,63 +36,12 @@ class HostFilesView:
         return tuple(found) if pattern.startswith("/") else ()
 
     def _matches(self, directory: str, part: str) -> list[str]:
-        if not _MAGIC.search(part):
-            path = os.path.join(directory, re.sub(r"\\(.)", r"\1", part))
+        if not go_pattern.is_special(part):
+            path = os.path.join(directory, part)
             return [path] if os.path.lexists(self._root.entry(path)) else []
-        expression = match_expression(part)
-        if expression is None:
-            return []
         try:
             names = os.listdir(self._root.access(directory))
         except OSError:
             return []
-        chosen = [name for name in names if expression.fullmatch(name)]
+        chosen = [name for name in names if go_pattern.matches(part, name)]
         return [os.path.join(directory, name) for name in sorted(chosen, key=os.fsencode)]
-
-
-def match_expression(part: str) -> re.Pattern[str] | None:
-    """Translate one component of a Go pattern; None where Go calls it malformed."""
-    out: list[str] = []
-    position = 0
-    while position < len(part):
-        character = part[position]
-        position += 1
-        if character == "*":
-            out.append(".*")
-        elif character == "?":
-            out.append(".")
-        elif character == "[":
-            end = _class_end(part, position)
-            if end is None:
-                return None
-            out.append(_class_expression(part[position:end]))
-            position = end + 1
-        elif character == "\\":
-            if position == len(part):
-                return None
-            out.append(re.escape(part[position]))
-            position += 1
-        else:
-            out.append(re.escape(character))
-    try:
-        return re.compile("".join(out), re.DOTALL)
-    except re.error:
-        return None
-
-
-def _class_end(part: str, start: int) -> int | None:
-    """Return where the bracket closes; one that is empty or open is malformed."""
-    position = start + (part[start : start + 1] == "^")
-    first = position
-    while position < len(part):
-        if part[position] == "]":
-            return position if position > first else None
-        position += 2 if part[position] == "\\" else 1
-    return None
-
-
-def _class_expression(body: str) -> str:
-    negated = body.startswith("^")
-    characters = re.findall(r"\\.|.", body[negated:], re.DOTALL)
-    escaped = [each if each == "-" else re.escape(each[-1]) for each in characters]
-    return f"[{'^' if negated else ''}{''.join(escaped)}]"

@@ -116,6 +116,12 @@ def test_every_pattern_has_a_star_and_stands_for_the_drop_in() -> None:
     assert all("*" in each for each in import_candidates(DROP_IN))
 
 
+def test_a_drop_in_whose_path_reads_like_a_pattern_is_loaded_all_the_same() -> None:
+    path = r"/etc/containerd/conf.d/[gpu]\x/99*.toml"
+    edits = edited(request("2.1.9", drop_in=path), host(top="version = 3\n"))
+    assert list(edits) == [path, TOP]
+
+
 def test_other_imports_stay_in_front_of_ours() -> None:
     files = host(
         top='version = 3\nimports = ["/etc/a.toml"]\n', **{"/etc/a.toml": "oom_score = 1\n"}

@@ -7,6 +7,7 @@ import pytest
 from runtime_configs.containerd.imports import load_order, matches
 from runtime_configs.containerd.merged import merge
 from runtime_configs.containerd.schema import Era
+from runtime_configs.model import ConfigError
 from tests.fakes.memory_files import MemoryFiles
 from tests.unit.containerd.hosts import V2, V3
 
@@ -53,11 +54,29 @@ def test_a_file_that_is_not_there_is_left_out() -> None:
         (r"/d/\*x*", "/d/*xy", True),
         (r"/d/\*x*", "/d/axy", False),
         ("/d/x[.toml", "/d/x[.toml", True),
-        ("/d/*[.toml", "/d/x[.toml", True),
+        ("/d/*[.toml", "/d/x[.toml", False),
     ],
 )
 def test_patterns_are_go_s(pattern: str, path: str, *, expected: bool) -> None:
     assert matches(pattern, path) is expected
+
+
+@pytest.mark.parametrize("pattern", ["*[^].toml", "*[.toml", "a*[", "[]*", "*\\\\"])
+def test_a_malformed_pattern_is_refused_with_the_file_that_has_it(pattern: str) -> None:
+    files = {"/c/top.toml": f'imports = ["d/{pattern}"]\n', "/c/d/x.toml": ""}
+    with pytest.raises(ConfigError, match=r"^/c/top\.toml: imports has .* is no pattern") as caught:
+        paths(files)
+    assert caught.value.hint == "correct it"
+
+
+def test_brackets_without_a_star_are_a_path() -> None:
+    files = {"/c/top.toml": 'imports = ["/c/d/[^].toml"]\n', "/c/d/[^].toml": ""}
+    assert paths(files) == ["/c/top.toml", "/c/d/[^].toml"]
+
+
+def test_doubled_slashes_are_one() -> None:
+    files = {"/c/top.toml": 'imports = ["//c//d.toml", "//c/*.toml"]\n', "/c/d.toml": ""}
+    assert paths(files) == ["/c/top.toml", "/c/d.toml"]
 
 
 def merged_default(texts: list[str], era: Era) -> str | None:

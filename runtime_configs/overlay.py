@@ -1,0 +1,32 @@
+"""The host's files with some of them otherwise: drafted, staged, or without our change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runtime_configs import go_pattern
+from runtime_configs.model import HostView
+
+
+class Overlay:
+    """Fulfils ``HostView``. Of ``files`` those with None are not there."""
+
+    def __init__(self, view: HostView, files: Mapping[str, bytes | None]) -> None:
+        self._view = view
+        self._files = files
+
+    def read(self, path: str) -> bytes | None:
+        """Return the file's bytes as they would be."""
+        return self._files[path] if path in self._files else self._view.read(path)
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Return what would match."""
+        found = {
+            path for path in self._view.glob(pattern) if self._files.get(path, b"") is not None
+        }
+        found |= {
+            path
+            for path, content in self._files.items()
+            if content is not None and go_pattern.matches(pattern, path)
+        }
+        return tuple(sorted(found, key=go_pattern.glob_order))
