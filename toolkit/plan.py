@@ -19,6 +19,7 @@ from runtime_configs.model import (
     HostView,
     Role,
 )
+from runtime_configs.overlay import Overlay
 from toolkit.engine.answers import LackKind
 from toolkit.engine.facts import Expectation, HostFacts
 from toolkit.engine.verify import shortcomings
@@ -26,7 +27,7 @@ from toolkit.journal import Record
 from toolkit.payload.installer import PayloadPlan
 from toolkit.settings import RestartMode, Settings
 from toolkit.wanted import config_request
-from toolkit.without_us import WithoutOurs, engine_config_error
+from toolkit.without_us import engine_config_error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +192,7 @@ def build(
     previous_handlers, previous_default = _previous(facts, record)
     request = config_request(settings, facts, payload.toolkit_dir, previous_default)
     try:
-        edit_set = adapter.edits(request, WithoutOurs(view, without))
+        edit_set = adapter.edits(request, Overlay(view, without))
     except ConfigError as error:
         raise engine_config_error(error) from error
     found = changes(record, view, without, edit_set.edits)

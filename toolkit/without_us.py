@@ -6,7 +6,7 @@ our change stays, and nothing of our own change does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from runtime_configs.adapter import EngineAdapter
 from runtime_configs.merge import merge3
@@ -16,24 +16,6 @@ from toolkit.journal import FileRecord, Record, State, digest_of
 
 MERGED_BY_KEYS = (Format.TOML, Format.JSON)
 Adapters = Callable[[EngineName], EngineAdapter]
-
-
-class WithoutOurs:
-    """The host's files as they would be without our change: what an adapter plans from."""
-
-    def __init__(self, view: HostView, bases: Mapping[str, bytes | None]) -> None:
-        self._view = view
-        self._bases = bases
-
-    def read(self, path: str) -> bytes | None:
-        """Return the file's bytes without our change."""
-        return self._bases[path] if path in self._bases else self._view.read(path)
-
-    def glob(self, pattern: str) -> tuple[str, ...]:
-        """Return the files that would match if we had made none."""
-        return tuple(
-            path for path in self._view.glob(pattern) if self._bases.get(path, b"") is not None
-        )
 
 
 def bases(
