@@ -144,4 +144,7 @@ class HostView(Protocol):
         """Return the file's bytes, or None where there is no file."""
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        """Return the files that match a shell pattern, sorted by their bytes as engines do it."""
+        """Return what matches a pattern of ``go_pattern``, directories too, in ``glob_order``."""
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether there is a directory itself, not a link to one."""

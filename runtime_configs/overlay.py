@@ -30,3 +30,7 @@ class Overlay:
             if content is not None and go_pattern.matches(pattern, path)
         }
         return tuple(sorted(found, key=go_pattern.glob_order))
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether there would be a directory itself."""
+        return path not in self._files and self._view.is_directory(path)

@@ -69,7 +69,7 @@ def option_file(name: str, view: HostView) -> str:
         )
     ours = posixpath.join(f"{config}.d", FILE_NAME)
     for path in view.glob(f"{config}.d/*"):
-        later = path > ours and path.endswith((".yaml", ".yml"))
+        later = path > ours and path.endswith((".yaml", ".yml")) and not view.is_directory(path)
         if later and _OPTION_LINE.search((view.read(path) or b"").decode("utf-8", "replace")):
             raise _overruled(path)
     return ours

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from runtime_configs.documents import load, lookup
+from runtime_configs.go_pattern import escaped, glob_order
 from runtime_configs.model import Format, HostView
-
-_DEEPEST = 8
-"""Directories below each other that are looked into: a circle of links ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ def later(files: list[ConfigFile], drop_in: str) -> list[ConfigFile]:
     return [
         file
         for file in files
-        if file.path.startswith(inside) and _reading_order(file.path) > _reading_order(drop_in)
+        if file.path.startswith(inside) and glob_order(file.path) > glob_order(drop_in)
     ]
 
 
@@ -60,17 +58,20 @@ def runtimes_of(data: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
 
 
 def _below(directory: str, top_level: str, view: HostView) -> Iterator[str]:
-    """Yield every file of the directory and of those in it, as CRI-O's walk comes to them."""
-    found: set[str] = set()
-    pattern = directory
-    for _ in range(_DEEPEST):
-        pattern += "/*"
-        # A view of plain globs may leave dotfiles out of ``*``; CRI-O reads them.
-        found |= {*view.glob(pattern), *view.glob(f"{pattern[:-1]}.*")}
-    directories = {posixpath.dirname(path) for path in found}
-    yield from sorted(found - directories - {top_level}, key=_reading_order)
+    """Yield every file of the directory and of those in it, as CRI-O's walk comes to them.
+
+    It takes a link for a file, to a directory too, which it then can't read (``UpdateFromPath`` in
+    ``pkg/config/config.go``).
+    """
+    pending = _entries(directory, view)
+    while pending:
+        path = pending.pop()
+        if view.is_directory(path):
+            pending += _entries(path, view)
+        elif path != top_level:
+            yield path
 
 
-def _reading_order(path: str) -> tuple[bytes, ...]:
-    """Go's filepath.Walk sorts each directory by itself: ``50-a/x`` comes before ``50-a.conf``."""
-    return tuple(part.encode() for part in path.split("/"))
+def _entries(directory: str, view: HostView) -> list[str]:
+    """Return what is in a directory, the first one last."""
+    return list(reversed(view.glob(f"{escaped(directory)}/*")))

@@ -15,8 +15,20 @@ class HostTree:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
     def read(self, path: str) -> bytes | None:
+        if self.is_directory(path):
+            raise IsADirectoryError(path)
         return self.files.get(path)
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        found = [path for path in self.files if go_pattern.matches(pattern, path)]
+        paths = {path: None for file in self.files for path in (file, *_above(file))}
+        found = [path for path in paths if go_pattern.matches(pattern, path)]
         return tuple(sorted(found, key=go_pattern.glob_order))
+
+    def is_directory(self, path: str) -> bool:
+        return any(path in _above(file) for file in self.files)
+
+
+def _above(path: str) -> list[str]:
+    """Return the directories that a file lies in, but for the root."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(2, len(parts))]

@@ -245,6 +245,9 @@ class MemoryView:
         found = [path for path in self.files.entries if go_pattern.matches(pattern, path)]
         return tuple(sorted(found, key=go_pattern.glob_order))
 
+    def is_directory(self, path: str) -> bool:
+        return isinstance(self.files.entries.get(path), Directory)
+
 
 def _error(what: str, path: str, number: int) -> HostPathError:
     return HostPathError(f"cannot {what} {path}: {os.strerror(number)}")

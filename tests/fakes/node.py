@@ -167,3 +167,7 @@ class FakeView:
     def glob(self, pattern: str) -> tuple[str, ...]:
         """Return the file of that very name."""
         return (pattern,) if pattern in self.files else ()
+
+    def is_directory(self, _path: str) -> bool:
+        """Know of none."""
+        return False

@@ -239,6 +239,10 @@ def test_patterns_match_as_the_engines_match_them(host: Path) -> None:
     assert view.read("/none") is None
     with pytest.raises(HostPathError, match="/etc/d1: Is a directory"):
         view.read("/etc/d1")
+    (host / "etc/link").symlink_to("d1")
+    assert view.is_directory("/etc/d1")
+    for other in ("/etc/link", "/etc/a.toml", "/none", "/etc/a.toml/x"):
+        assert not view.is_directory(other)
 
 
 def test_a_process_killed_while_writing_leaves_a_whole_file(files: HostFiles, host: Path) -> None:

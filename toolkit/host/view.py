@@ -35,6 +35,11 @@ class HostFilesView:
                 found = [path for each in found for path in self._matches(each, part)]
         return tuple(found) if pattern.startswith("/") else ()
 
+    def is_directory(self, path: str) -> bool:
+        """Tell whether there is a directory itself, not a link to one."""
+        place = self._root.entry(path)
+        return os.path.isdir(place) and not os.path.islink(place)
+
     def _matches(self, directory: str, part: str) -> list[str]:
         if not go_pattern.is_special(part):
             path = os.path.join(directory, part)

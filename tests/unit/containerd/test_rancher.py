@@ -75,6 +75,11 @@ def test_what_would_overrule_the_option_is_named(files: dict[str, str], message:
     assert "--set-as-default=false" in caught.value.hint
 
 
+def test_a_directory_beside_the_options_is_none_of_them() -> None:
+    inside = "/etc/rancher/k3s/config.yaml.d/zz.yaml/a.yaml"
+    assert rancher.option_file("k3s", host({inside: "default-runtime: crun\n"})) == OURS
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [

@@ -9,6 +9,8 @@ from runtime_configs.adapter import ConfigRequest
 from runtime_configs.crio.adapter import CrioAdapter
 from runtime_configs.model import ConfigError, DesiredHandlers, Format, RuntimeHandler
 from tests.fakes.host_tree import HostTree
+from tests.fakes.memory_files import MemoryFiles
+from toolkit.errors import HostPathError
 
 TOP = "/etc/crio/crio.conf"
 DROP_IN = "/etc/crio/crio.conf.d/99-nvidia.toml"
@@ -214,6 +216,30 @@ def test_files_in_directories_below_are_read_where_crio_comes_to_them() -> None:
     check = adapter.staged_check(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
     assert check is not None
     assert dict(check.files)["/s/crio.conf.d/50-site/zz"] == later
+
+
+def test_an_empty_directory_beside_the_drop_in_is_walked_past() -> None:
+    host = MemoryFiles.holding({TOP: LIVE})
+    host.make_directories("/etc/crio/crio.conf.d/empty/too")
+    host.put("/etc/crio/crio.conf.d/[x]/50.conf", b"[crio.image]\n")
+    adapter = CrioAdapter()
+    edits = adapter.edits(REQUEST, host.view())
+    assert [edit.path for edit in edits.edits] == [DROP_IN]
+    check = adapter.staged_check(edits, REQUEST, host.view(), "/s")
+    assert check is not None
+    assert [path for path, _ in check.files] == [
+        "/s/crio.conf.d/[x]/50.conf",
+        "/s/crio.conf.d/99-nvidia.toml",
+        "/s/crio.conf",
+    ]
+
+
+def test_a_link_to_a_directory_is_read_as_crio_reads_it() -> None:
+    host = MemoryFiles.holding({TOP: LIVE, "/srv/site/a.conf": b""})
+    host.make_directories("/etc/crio/crio.conf.d")
+    host.link("/etc/crio/crio.conf.d/site", "/srv/site")
+    with pytest.raises(HostPathError, match=r"/etc/crio/crio\.conf\.d/site: Is a directory"):
+        CrioAdapter().edits(REQUEST, host.view())
 
 
 def test_a_node_without_a_top_level_file_is_tried_without_one() -> None:
