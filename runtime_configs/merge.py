@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from runtime_configs.documents import edited_to, load, load_exact
 from runtime_configs.hunks import hunks, undone
 from runtime_configs.model import ConfigError, Format
-from runtime_configs.text_merge import directives, masked, unmasked, without_lines
+from runtime_configs.template_mask import directives, masked, unmasked
+from runtime_configs.text_merge import without_lines
 from runtime_configs.values import MISSING, Table, same, table
 
 _BOM = "\ufeff".encode()
@@ -77,7 +78,10 @@ def _document(
 
 
 def _text(before: bytes | None, ours: bytes, now: bytes, path: str) -> bytes | None:
-    """Merge a template; of one that we made its directives stay as long as anything else does."""
+    """Merge a template: key by key like any other file where it is TOML but for its directives.
+
+    Of one that we made the directives stay as long as anything else does.
+    """
     base = directives(ours) if before is None else before
     texts = [masked(each) for each in (base, ours, now)]
     try:

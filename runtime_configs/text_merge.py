@@ -1,45 +1,14 @@
-"""Files that are no document: templates with ``{{ … }}`` in them, and settings in YAML.
-
-Most templates are TOML but for their directives. Those are masked, so that a template is merged key
-by key like any other file; what does not parse even so is merged by its lines.
-"""
+"""Text merged by its lines: settings in YAML, and templates that no mask makes TOML."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final
 
 from runtime_configs.hunks import Hunk, hunks, only, place
 
-_LINE_MARK: Final = "#\ue000"
-_OPEN_MARK, _CLOSE_MARK = "'\ue001", "\ue002'"
-_DIRECTIVE = re.compile(r"^(?=[ \t]*\{\{[^\n]*\}\}[ \t\r]*$)", re.MULTILINE)
-_BARE_VALUE = re.compile(r"(=[ \t]*)(\{\{[^\n']*\}\})(?=[ \t\r]*(?:#[^\n]*)?$)", re.MULTILINE)
 _HEADER = re.compile(rb"^(?=[ \t]*\[)", re.MULTILINE)
 _SECTION_END = re.compile(rb"^[ \t]*(?:\[|\{\{)", re.MULTILINE)
-
-
-def masked(text: bytes) -> bytes:
-    """Return a template with its directives as comments, and those that are values as strings."""
-    found = _DIRECTIVE.sub(_LINE_MARK, text.decode("utf-8", "surrogateescape"))
-    found = _BARE_VALUE.sub(rf"\1{_OPEN_MARK}\2{_CLOSE_MARK}", found)
-    return found.encode("utf-8", "surrogateescape")
-
-
-def unmasked(text: bytes) -> bytes:
-    """Return the template again."""
-    found = text.decode("utf-8", "surrogateescape")
-    for mark in (_LINE_MARK, _OPEN_MARK, _CLOSE_MARK):
-        found = found.replace(mark, "")
-    return found.encode("utf-8", "surrogateescape")
-
-
-def directives(text: bytes) -> bytes:
-    """Return the lines that are directives, such as the one for the distribution's own part."""
-    return b"".join(
-        line for line in text.splitlines(keepends=True) if line.lstrip().startswith(b"{{")
-    )
 
 
 def without_lines(base: bytes, ours: bytes, now: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """Files that a distribution renders: k3s's and RKE2's Go templates, MicroK8s' template of TOML.
 
-A Go template is no TOML, so it is edited as text: what is there stays to the byte. k3s and RKE2
-name a handler ``nvidia`` themselves once they find its binary where the operator installs it
+A Go template is no TOML, so it is edited as text: what is there stays to the byte, and the result
+is read as TOML with its directives masked, as the engine can't try a template beforehand. k3s and
+RKE2 name a handler ``nvidia`` themselves once they find its binary where the operator installs it
 (``pkg/agent/containerd/runtimes.go``); a second table of that name would be an error of syntax.
 """
 
@@ -18,14 +19,22 @@ from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.handlers import binary_of, wanted_tables
 from runtime_configs.containerd.imports import read_files
 from runtime_configs.containerd.merged import Merged, merge
-from runtime_configs.documents import Change, apply_changes
+from runtime_configs.documents import MISSING, Change, KeyPath, apply_changes, load, lookup
 from runtime_configs.model import ConfigError, Format, HostView, Role
+from runtime_configs.template_mask import masked
+from runtime_configs.toml_text import quoted
 
 BASE: Final = b'{{ template "base" . }}\n'
 """The distribution's own config, whichever its version renders."""
 SEARCHED: Final = "/usr/local/nvidia/toolkit"
 """Where k3s and RKE2 look first; /usr/bin comes second."""
 FOUND_NAME: Final = "nvidia"
+_NEXT_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
+_FIRST_KEY = re.compile(r"^([ \t]*)[A-Za-z\"']", re.MULTILINE)
+_BINARY = re.compile(
+    r"""^[ \t]*["']?BinaryName["']?[ \t]*=[ \t]*("[^"\n]*"|'[^'\n]*'|\{\{[^\n]*\}\})""",
+    re.MULTILINE,
+)
 
 
 def draft(request: ConfigRequest, view: HostView, path: str) -> Draft:
@@ -52,22 +61,54 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
     result.note(f"the handlers take their options from {base.name}")
     extends = re.search(r'template\s+"base"', text) is not None
     by_distribution = extends or "ExtraRuntimes" in text
+    present = _document(path, text)
     for name, wanted in tables.items():
+        place = (*schema.runtimes(version), name)
         if by_distribution and name == FOUND_NAME:
             _check_found(request, rendered, path, str(binary_of(wanted)))
             if posixpath.dirname(str(binary_of(wanted))) == SEARCHED:
+                _check_absent(present, place, path)
                 result.note(f"{path} leaves {name} out: the distribution adds it by itself")
                 continue
-        text = _with_handler(text, name, wanted, version)
-    if request.desired.default is not None:
+        text = _with_handler(text, place, wanted)
+        _check_set(text, (*place, "options", "BinaryName"), binary_of(wanted), path)
+    default = request.desired.default
+    if default is not None:
         if extends or "DefaultRuntime" in text:
             _name_default(result, path, request)
         else:
-            text = _with_default(text, request.desired.default, version)
-    if text.encode("utf-8", "surrogateescape") != content:
-        changed = text.encode("utf-8", "surrogateescape")
+            text = _with_default(text, default, version)
+            _check_set(text, schema.default_name(version), default, path)
+    changed = text.encode("utf-8", "surrogateescape")
+    if changed != content:
         result.put(path, changed, Role.TEMPLATE, Format.TEXT)
     return result
+
+
+def _document(path: str, text: str) -> Mapping[str, object]:
+    """Return what a template says, each of its conditions taken to hold. Raises ConfigError."""
+    try:
+        return load(masked(text.encode("utf-8", "surrogateescape")), Format.TOML, path=path)
+    except ConfigError as error:
+        raise ConfigError(
+            path,
+            f"it can't be read as TOML, its directives left aside: {error.message}",
+            "give each directive a line of its own, or the place of a whole value",
+        ) from error
+
+
+def _check_set(text: str, key: KeyPath, value: object, path: str) -> None:
+    """Refuse a template that would not say what it is edited to say."""
+    try:
+        said = lookup(_document(path, text), key)
+    except ConfigError:
+        said = MISSING
+    if said != value:
+        raise ConfigError(
+            path,
+            f"the key {'.'.join(key)} can't be set in the form in which this file has it",
+            "spell the tables around it out",
+        )
 
 
 def _version(path: str, rendered: Merged, *, known: bool) -> int:
@@ -89,27 +130,53 @@ def _check_found(request: ConfigRequest, rendered: Merged, path: str, wanted: st
         )
 
 
-def _with_handler(text: str, name: str, wanted: Mapping[str, object], version: int) -> str:
-    """Return the template with a handler's table at its end, or its binary set where it stands."""
-    quoted = rf"""runtimes\s*\.\s*["']?{re.escape(name)}["']?"""
-    options = re.compile(
-        rf"(^[ \t]*\[[^\]\n]*{quoted}\s*\.\s*options\s*\][^\[]*?^[ \t]*BinaryName[ \t]*=[ \t]*)"
-        r"""("[^"\n]*"|'[^'\n]*')""",
-        re.MULTILINE,
-    )
-    if options.search(text):
-        return options.sub(lambda found: f'{found[1]}"{binary_of(wanted)}"', text, count=1)
-    if re.search(rf"^[ \t]*\[[^\]\n]*{quoted}\s*\]", text, re.MULTILINE):
-        table = {"options": wanted["options"]}
-    else:
-        table = dict(wanted)
-    change = Change(path=(*schema.runtimes(version), name), value=table)
-    block = apply_changes(b"", [change], Format.TOML, path=name).decode()
-    return _appended(text, block)
+def _check_absent(present: Mapping[str, object], place: KeyPath, path: str) -> None:
+    """Refuse a handler's table beside the one that the distribution is going to add."""
+    if lookup(present, place) is not MISSING:
+        raise ConfigError(
+            path,
+            f"it has the handler {place[-1]}, which the distribution adds by itself once it finds "
+            f"its binary in {SEARCHED}: with both the engine does not start",
+            "take the template's own out",
+        )
 
 
-def _appended(text: str, block: str) -> str:
-    return (text if text.endswith("\n") else text + "\n") + "\n" + block
+def _with_handler(text: str, place: KeyPath, wanted: Mapping[str, object]) -> str:
+    """Return the template with a handler's table at its end, or its binary set where it stands.
+
+    What is appended is outside of every condition; what stands inside one stays there.
+    """
+    name = place[-1]
+    options = _header(name, "options").search(text)
+    if options is not None:
+        return _with_binary(text, options, quoted(str(binary_of(wanted))))
+    known = _header(name).search(text) is not None
+    table = {"options": wanted["options"]} if known else dict(wanted)
+    return _appended(text, place, table)
+
+
+def _header(name: str, *below: str) -> re.Pattern[str]:
+    """Return what finds the header of a handler's table, or of one below it."""
+    parts = "".join(rf"""\.\s*["']?{re.escape(part)}["']?\s*""" for part in (name, *below))
+    return re.compile(rf"^([ \t]*)\[[^\]\n]*runtimes\s*{parts}\][^\n]*(\n|\Z)", re.MULTILINE)
+
+
+def _with_binary(text: str, header: re.Match[str], binary: str) -> str:
+    """Return the template with the binary's path set below a header: nothing else of it changes."""
+    following = _NEXT_TABLE.search(text, header.end())
+    end = len(text) if following is None else following.start()
+    found = _BINARY.search(text, header.end(), end)
+    if found is not None:
+        return text[: found.start(1)] + binary + text[found.end(1) :]
+    key = _FIRST_KEY.search(text, header.end(), end)
+    indent, newline = header[1] if key is None else key[1], "\r\n" if "\r\n" in text else "\n"
+    start = text[: header.end()] if header[2] else text + newline
+    return f"{start}{indent}BinaryName = {binary}{newline}{text[header.end() :]}"
+
+
+def _appended(text: str, path: KeyPath, value: object) -> str:
+    block = apply_changes(b"", [Change(path=path, value=value)], Format.TOML, path=path[-1])
+    return (text if text.endswith("\n") else text + "\n") + "\n" + block.decode()
 
 
 def _with_default(text: str, default: str, version: int) -> str:
@@ -127,9 +194,7 @@ def _with_default(text: str, default: str, version: int) -> str:
             text,
             count=1,
         )
-    change = Change(path=schema.default_name(version), value=default)
-    block = apply_changes(b"", [change], Format.TOML, path=default).decode()
-    return _appended(text, block)
+    return _appended(text, schema.default_name(version), default)
 
 
 def _name_default(result: Draft, path: str, request: ConfigRequest) -> None:

@@ -1,0 +1,126 @@
+"""Go templates of k3s and RKE2 that have one of our handlers already."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from runtime_configs.adapter import Placement
+from runtime_configs.merge import merge3
+from runtime_configs.model import ConfigError, Format
+from tests.fakes.memory_files import MemoryFiles
+from tests.unit.containerd.hosts import ADAPTER, BINARY, V2, request
+
+AGENT = "/var/lib/rancher/k3s/agent/etc/containerd"
+TEMPLATE = f"{AGENT}/config.toml.tmpl"
+RUNTIMES = f'plugins."{V2}".containerd.runtimes'
+BASE = '{{ template "base" . }}\n\n'
+ASKED = replace(
+    request("1.7.20", default=None),
+    top_level=f"{AGENT}/config.toml",
+    drop_in=None,
+    placement=Placement.TEMPLATE,
+    template=TEMPLATE,
+)
+
+
+def after(text: str) -> str:
+    """Return the edited template, after checking that a second time changes nothing."""
+    files = MemoryFiles.holding({TEMPLATE: text.encode()})
+    [edit] = ADAPTER.edits(ASKED, files.view()).edits
+    assert edit.path == TEMPLATE
+    assert edit.after is not None
+    files.put(TEMPLATE, edit.after)
+    assert ADAPTER.edits(ASKED, files.view()).edits == ()
+    undone = merge3(edit.before, edit.after, edit.after, Format.TEXT, path=TEMPLATE)
+    assert undone == text.encode()
+    return edit.after.decode()
+
+
+def handlers(text: str) -> dict[str, Any]:
+    """Return the tables of handlers of a template that is TOML but for its lines of directives."""
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("{{"))
+    found: dict[str, Any] = tomllib.loads("\n".join(lines))["plugins"][V2]["containerd"]["runtimes"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "",
+        "  SystemdCgroup = true\n",
+        '  # BinaryName = "x"\n  Root = "/r"\n  CriuPath = "[a]"\n',
+        '  CriuPath = "[a]"\n  "BinaryName" = \'/usr/bin/else\' # theirs\n',
+        "  {{ if .SystemdCgroup }}\n  SystemdCgroup = true\n  {{ end }}\n",
+        '  BinaryName = {{ printf "%q" .Binary }}\n',
+    ],
+)
+@pytest.mark.parametrize("name", ["nvidia-cdi", '"nvidia-cdi"', "'nvidia-cdi'"])
+def test_a_handler_gets_our_binary_in_the_options_that_it_has(name: str, options: str) -> None:
+    before = (
+        f'{BASE}[{RUNTIMES}.{name}]\n  runtime_type = "io.containerd.runc.v2"\n'
+        f"[ {RUNTIMES} . {name} . options ]\n{options}[metrics]\n"
+    )
+    text = after(before)
+    assert handlers(text)["nvidia-cdi"]["options"]["BinaryName"] == f"{BINARY}.cdi"
+    assert handlers(text)["nvidia-legacy"]["options"]["BinaryName"] == f"{BINARY}.legacy"
+    kept, others = (
+        [line for line in each.splitlines() if "BinaryName" not in line] for each in (before, text)
+    )
+    assert others[: len(kept)] == kept
+
+
+def test_a_header_at_the_very_end_gets_a_line_below_it() -> None:
+    text = after(f"{BASE}[{RUNTIMES}.nvidia-cdi]\n[{RUNTIMES}.nvidia-cdi.options]")
+    assert f'.options]\nBinaryName = "{BINARY}.cdi"\n' in text
+
+
+def test_a_handler_without_options_gets_them_at_the_end() -> None:
+    text = after(f'{BASE}[{RUNTIMES}.nvidia-cdi]\nsnapshotter = "nydus"\n[metrics]\n')
+    assert handlers(text)["nvidia-cdi"]["snapshotter"] == "nydus"
+    assert handlers(text)["nvidia-cdi"]["options"]["BinaryName"] == f"{BINARY}.cdi"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f"[{RUNTIMES}.nvidia-cdi]\noptions = {{ SystemdCgroup = true }}\n",
+        f"[{RUNTIMES}.nvidia-cdi]\noptions.SystemdCgroup = true\n",
+        f"[{RUNTIMES}]\nnvidia-cdi = {{ options = {{ SystemdCgroup = true }} }}\n",
+        f"[{RUNTIMES}]\nnvidia-cdi.options.SystemdCgroup = true\n",
+        f"[{RUNTIMES}.nvidia-cdi.options]\nBinaryName = 7\n",
+        f"{{{{/*\n[{RUNTIMES}.nvidia-cdi.options]\n*/}}}}\n",
+    ],
+)
+def test_a_form_that_cannot_be_edited_as_text_is_refused(table: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"runtimes\.nvidia-cdi\.options\.BinaryName can't be"
+    ) as e:
+        after(BASE + table)
+    assert e.value.path == TEMPLATE
+    assert e.value.hint == "spell the tables around it out"
+
+
+def test_a_template_that_no_mask_makes_toml_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"directives left aside: not valid TOML.*line 3"
+    ) as caught:
+        after(BASE + "{{ if .A }}[a]\nx = 1\n")
+    assert "a line of its own" in caught.value.hint
+
+
+@pytest.mark.parametrize("start", [BASE, "{{ range .ExtraRuntimes }}\n{{ end }}\n"])
+def test_a_handler_that_the_distribution_is_going_to_add_is_refused(start: str) -> None:
+    with pytest.raises(ConfigError, match="adds by itself once it finds its binary") as caught:
+        after(f'{start}[{RUNTIMES}.nvidia]\nruntime_type = "io.containerd.runc.v2"\n')
+    assert "the template's own" in caught.value.hint
+
+
+def test_a_default_that_cannot_be_set_as_text_is_refused() -> None:
+    asked = replace(ASKED, desired=replace(ASKED.desired, default="nvidia"))
+    text = f'# {{{{ .Program }}}}\n[plugins."{V2}"]\ncontainerd = {{ snapshotter = "x" }}\n'
+    with pytest.raises(ConfigError, match="can't be set in the form in which"):
+        ADAPTER.edits(asked, MemoryFiles.holding({TEMPLATE: text.encode()}).view())
