@@ -17,6 +17,8 @@ BASE_SINCE: Final = (1, 7, 3)
 """``template "base"``: k3s 1.25.13, 1.26.8, 1.27.5, 1.28.1 (k3s pull request 7991)."""
 OPTION_SINCE: Final = (1, 7, 11)
 """``default-runtime``: k3s 1.26.12, 1.27.9, 1.28.5, 1.29.0 (k3s pull request 8936)."""
+CDI_SINCE: Final = (1, 7, 22)
+"""A handler ``nvidia-cdi``: k3s 1.28.15, 1.29.10, 1.30.6, 1.31.2 (k3s pull request 11065)."""
 OPTION: Final = "default-runtime"
 FILE_NAME: Final = "99-nvidia.yaml"
 _UNITS: Final = {

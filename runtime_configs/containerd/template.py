@@ -2,8 +2,8 @@
 
 A Go template is no TOML, so it is edited as text: what is there stays to the byte, and the result
 is read as TOML with its directives masked, as the engine can't try a template beforehand. k3s and
-RKE2 name a handler ``nvidia`` themselves once they find its binary where the operator installs it
-(``pkg/agent/containerd/runtimes.go``); a second table of that name would be an error of syntax.
+RKE2 name handlers themselves once they find their binaries where the operator installs them
+(``pkg/agent/containerd/runtimes.go``); a second table of such a name would be an error of syntax.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ BASE: Final = b'{{ template "base" . }}\n'
 """The distribution's own config, whichever its version renders."""
 SEARCHED: Final = "/usr/local/nvidia/toolkit"
 """Where k3s and RKE2 look first; /usr/bin comes second."""
-FOUND_NAME: Final = "nvidia"
+FOUND: Final = {"nvidia": (0, 0, 0), "nvidia-cdi": rancher.CDI_SINCE}
+"""The handlers that they add for the binaries found there, and since when."""
 _NEXT_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _FIRST_KEY = re.compile(r"^([ \t]*)[A-Za-z\"']", re.MULTILINE)
 _BINARY = re.compile(
@@ -64,8 +65,8 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
     present = _document(path, text)
     for name, wanted in tables.items():
         place = (*schema.runtimes(version), name)
-        if by_distribution and name == FOUND_NAME:
-            _check_found(request, rendered, path, str(binary_of(wanted)))
+        if by_distribution and name in FOUND and rancher.knows(request.version, FOUND[name]):
+            _check_found(request, rendered, name, path, str(binary_of(wanted)))
             if posixpath.dirname(str(binary_of(wanted))) == SEARCHED:
                 _check_absent(present, place, path)
                 result.note(f"{path} leaves {name} out: the distribution adds it by itself")
@@ -118,15 +119,19 @@ def _version(path: str, rendered: Merged, *, known: bool) -> int:
     return rendered.version if known and rendered.version > 1 else 2
 
 
-def _check_found(request: ConfigRequest, rendered: Merged, path: str, wanted: str) -> None:
-    """Refuse where the distribution's own ``nvidia`` would be another binary than ours."""
-    found = binary_of(rendered.handlers.get(FOUND_NAME, {}))
+def _check_found(
+    request: ConfigRequest, rendered: Merged, name: str, path: str, wanted: str
+) -> None:
+    """Refuse where the distribution's own handler would run another binary than ours."""
+    found = binary_of(rendered.handlers.get(name, {}))
     if found not in (None, wanted) and posixpath.dirname(wanted) != SEARCHED:
+        main = name == request.desired.handlers[0].name
+        renamed = " or choose another --runtime-name" if main else ""
         raise ConfigError(
             request.top_level,
-            f"the handler {FOUND_NAME} is made by the distribution and runs {found}, "
+            f"the handler {name} is made by the distribution and runs {found}, "
             f"so {path} can't name it again",
-            f"install below {posixpath.dirname(SEARCHED)} or choose another --runtime-name",
+            f"install below {posixpath.dirname(SEARCHED)}{renamed}",
         )
 
 

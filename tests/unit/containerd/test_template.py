@@ -12,7 +12,7 @@ from runtime_configs.adapter import Placement
 from runtime_configs.merge import merge3
 from runtime_configs.model import ConfigError, Format
 from tests.fakes.memory_files import MemoryFiles
-from tests.unit.containerd.hosts import ADAPTER, BINARY, V2, request
+from tests.unit.containerd.hosts import ADAPTER, BINARY, V2, request, version
 
 AGENT = "/var/lib/rancher/k3s/agent/etc/containerd"
 TEMPLATE = f"{AGENT}/config.toml.tmpl"
@@ -117,6 +117,29 @@ def test_a_handler_that_the_distribution_is_going_to_add_is_refused(start: str) 
     with pytest.raises(ConfigError, match="adds by itself once it finds its binary") as caught:
         after(f'{start}[{RUNTIMES}.nvidia]\nruntime_type = "io.containerd.runc.v2"\n')
     assert "the template's own" in caught.value.hint
+
+
+def test_the_cdi_handler_is_left_to_releases_that_add_it() -> None:
+    text = f'{BASE}[{RUNTIMES}.nvidia-cdi]\nruntime_type = "io.containerd.runc.v2"\n'
+    asked = replace(ASKED, version=version("1.7.22"))
+    with pytest.raises(
+        ConfigError, match="has the handler nvidia-cdi, which the distribution adds"
+    ):
+        ADAPTER.edits(asked, MemoryFiles.holding({TEMPLATE: text.encode()}).view())
+    [edit] = ADAPTER.edits(asked, MemoryFiles.holding({TEMPLATE: BASE.encode()}).view()).edits
+    assert list(handlers((edit.after or b"").decode())) == ["nvidia-legacy"]
+    [edit] = ADAPTER.edits(ASKED, MemoryFiles.holding({TEMPLATE: BASE.encode()}).view()).edits
+    assert list(handlers((edit.after or b"").decode())) == ["nvidia-cdi", "nvidia-legacy"]
+
+
+def test_the_cdi_handler_of_other_packages_is_refused() -> None:
+    rendered = f'version = 2\n[{RUNTIMES}.nvidia-cdi.options]\nBinaryName = "/usr/bin/x.cdi"\n'
+    elsewhere = request("1.7.22", default=None, toolkit_dir="/opt/nvidia/toolkit")
+    asked = replace(ASKED, version=version("1.7.22"), desired=elsewhere.desired)
+    files = MemoryFiles.holding({f"{AGENT}/config.toml": rendered.encode()})
+    with pytest.raises(ConfigError, match="nvidia-cdi is made by the distribution") as caught:
+        ADAPTER.edits(asked, files.view())
+    assert caught.value.hint == "install below /usr/local/nvidia"
 
 
 def test_a_default_that_cannot_be_set_as_text_is_refused() -> None:
