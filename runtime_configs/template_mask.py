@@ -12,7 +12,8 @@ from typing import Final
 _LINE_MARK: Final = "#\ue000"
 _OPEN_MARK, _CLOSE_MARK = "'''\ue001", "\ue002'''"
 _QUOTED = r""""(?:[^"\\\n]++|\\.)*+"|`[^`]*+`|'(?:[^'\\\n]++|\\.)*+'"""
-_ACTION = rf"\{{\{{(?:-?\s*+/\*.*?\*/\s*+-?|(?:{_QUOTED}|[^\"`'}}]++|\}}(?!\}}))*+)\}}\}}"
+_COMMENT = r"/\*(?:[^*{]++|\*(?!/)|\{(?!\{-?\s*+/\*))*+\*/"
+_ACTION = rf"\{{\{{(?:-?\s*+{_COMMENT}\s*+-?|(?:{_QUOTED}|[^\"`'{{}}]++)*+)\}}\}}"
 _ACTIONS = re.compile(_ACTION, re.DOTALL)
 _ROW = re.compile(rf"(?:{_ACTION}|[^\n])*+\n?", re.DOTALL)
 """A line, or several that one ``{{ … }}`` holds together."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import re
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+
+from runtime_configs.redaction import redacted
+from toolkit.logs import REDACTED
 
 ABSENT = "/dev/null"
 CONTEXT = 3
 """Lines around a change, as `patch` expects them; any number will do."""
 _NO_NEWLINE = "\\ No newline at end of file\n"
-_SECRET = re.compile(
-    r"""(?ix)
-    ( ["']? [\w.-]* (?:password|passwd|auth|token|secret|credential) [\w.-]* ["']? \s* [=:] )
-    .* """
-)
-_IN_ADDRESS = re.compile(r"(://[^\s/@:]+:)[^\s/@]+@")
-"""The password in ``http://user:password@proxy``."""
+_SIGNS = {"replace": "-+", "delete": "-", "insert": "+", "equal": " "}
+
+_Hunk = Sequence[tuple[str, int, int, int, int]]
+"""What SequenceMatcher calls opcodes: what is done, and lines of either text."""
 
 
 def unified_diff(path: str, before: bytes | None, after: bytes | None) -> str:
@@ -23,38 +23,68 @@ def unified_diff(path: str, before: bytes | None, after: bytes | None) -> str:
 
     Lines that nobody changes are shown as context only as far as they hold no secret.
     """
-    old, new = _lines(before), _lines(after)
-    lines: list[str] = []
+    old, new = _text(before), _text(after)
+    matcher = SequenceMatcher(None, _lines(old), _lines(new))
+    kept = _secret_lines(old), _secret_lines(new)
+    hunks: list[_Hunk] = []
     for context in range(CONTEXT, -1, -1):
-        lines = list(
-            difflib.unified_diff(
-                old,
-                new,
-                fromfile=ABSENT if before is None else path,
-                tofile=ABSENT if after is None else path,
-                n=context,
-            )
-        )
-        if not any(line.startswith(" ") and _holds_secret(line) for line in lines):
+        hunks = list(matcher.get_grouped_opcodes(context))
+        if not any(_shows_any(hunk, *kept) for hunk in hunks):
             break
+    names = ABSENT if before is None else path, ABSENT if after is None else path
+    lines = _written(names, hunks, _lines(old), _lines(new))
     return "".join(line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}" for line in lines)
 
 
 def redacted_diff(path: str, before: bytes | None, after: bytes | None) -> str:
     """Return the same for a log: without context, and no value of a key that names a secret."""
-    lines = difflib.unified_diff(_lines(before), _lines(after), fromfile=path, tofile=path, n=0)
+    old, new = _text(before), _text(after)
+    hunks = list(SequenceMatcher(None, _lines(old), _lines(new)).get_grouped_opcodes(0))
     return "".join(
-        _IN_ADDRESS.sub(r"\1[redacted]@", _SECRET.sub(r"\1 [redacted]", line)) for line in lines
+        _written((path, path), hunks, *(_lines(redacted(each, REDACTED)) for each in (old, new)))
     )
 
 
-def _holds_secret(line: str) -> bool:
-    return _SECRET.search(line) is not None or _IN_ADDRESS.search(line) is not None
+def _written(
+    names: tuple[str, str], hunks: Sequence[_Hunk], old: Sequence[str], new: Sequence[str]
+) -> Iterator[str]:
+    if hunks:
+        yield f"--- {names[0]}\n"
+        yield f"+++ {names[1]}\n"
+    for hunk in hunks:
+        (_, old_start, _, new_start, _), (_, _, old_end, _, new_end) = hunk[0], hunk[-1]
+        yield f"@@ -{_range(old_start, old_end)} +{_range(new_start, new_end)} @@\n"
+        for kind, i, j, k, m in hunk:
+            for sign in _SIGNS[kind]:
+                yield from (sign + line for line in (new[k:m] if sign == "+" else old[i:j]))
 
 
-def _lines(content: bytes | None) -> list[str]:
-    # Bytes that are no UTF-8 come through unchanged, and only a newline ends a line.
-    text = (content or b"").decode(errors="surrogateescape")
+def _range(start: int, end: int) -> str:
+    """Return lines as a hunk's head names them: from 1 on, and none by the one above."""
+    count = end - start
+    return str(start + 1) if count == 1 else f"{start + (count > 0)},{count}"
+
+
+def _shows_any(hunk: _Hunk, old: set[int], new: set[int]) -> bool:
+    """Tell whether a hunk's context is among these lines of either text."""
+    return any(
+        kind == "equal" and (old.intersection(range(i, j)) or new.intersection(range(k, m)))
+        for kind, i, j, k, m in hunk
+    )
+
+
+def _secret_lines(text: str) -> set[int]:
+    pairs = zip(_lines(text), _lines(redacted(text, REDACTED)), strict=True)
+    return {index for index, (line, shown) in enumerate(pairs) if line != shown}
+
+
+def _text(content: bytes | None) -> str:
+    # Bytes that are no UTF-8 come through unchanged.
+    return (content or b"").decode(errors="surrogateescape")
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines; only a newline ends one."""
     return [line + "\n" for line in text.split("\n")[:-1]] + [
         line for line in text.split("\n")[-1:] if line
     ]

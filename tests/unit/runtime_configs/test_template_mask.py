@@ -13,6 +13,7 @@ from runtime_configs.template_mask import masked, unmasked
 FORMS = [
     ('{{ template "base" . }}\na = 1\n', {"a": 1}),
     ("{{- if .A }}\na = 1\n{{- end }}\n", {"a": 1}),
+    ('{{/* {{ template "base" . }} */}}\na = 1\n', {"a": 1}),
     ("{{- /* over\n  two lines, isn't it */ -}}\na = 1\n", {"a": 1}),
     ('{{ with\n  .A }}\na = "{{ . }}"\n{{ end }}\n', {"a": "{{ . }}"}),
     ('a = "{{ .A }}" # {{ .B }}\n', {"a": "{{ .A }}"}),
