@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from runtime_configs.values import MISSING, KeyPath, differences
-
-_SECRET = ("auth", "password", "passwd", "secret", "token", "header", "proxy")
-_NEUTRAL: tuple[object, ...] = ("", 0, False, [], {}, None, MISSING)
-"""Values that an engine treats like a key that is absent."""
+from runtime_configs.redaction import without_passwords
+from runtime_configs.secrets import names_secret
+from runtime_configs.values import MISSING, NEUTRAL, KeyPath, differences
 
 
 def unintended_changes(
@@ -28,11 +26,11 @@ def unintended_changes(
             ]
             lines = unintended_changes(old, new, inner)
             yield from (f"{'.'.join(step.path)}.{line}" for line in lines)
-        elif step.old not in _NEUTRAL or step.new not in _NEUTRAL:
-            hidden = any(word in part.lower() for part in step.path for word in _SECRET)
+        elif step.old not in NEUTRAL or step.new not in NEUTRAL:
+            hidden = any(map(names_secret, step.path))
             values = "(not shown)" if hidden else f"{_shown(step.old)} -> {_shown(step.new)}"
             yield f"{'.'.join(step.path)}: {values}"
 
 
 def _shown(value: object) -> str:
-    return "(unset)" if value is MISSING else repr(value)
+    return "(unset)" if value is MISSING else without_passwords(repr(value), "(not shown)")

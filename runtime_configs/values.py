@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 KeyPath: TypeAlias = tuple[str, ...]
 Table: TypeAlias = dict[str, object]
@@ -23,7 +23,8 @@ REMOVE: Final = _Mark.REMOVE
 """As a change's value: delete the key."""
 MISSING: Final = _Mark.MISSING
 """What a key path without a value leads to."""
-Missing: TypeAlias = Literal[_Mark.MISSING]
+NEUTRAL: Final[tuple[object, ...]] = ("", 0, False, [], {}, None, MISSING)
+"""Values that an engine treats alike: a key that is absent, and its zero value."""
 
 
 class Verbatim(str):
@@ -51,9 +52,9 @@ def lookup(data: Mapping[str, object], path: KeyPath) -> object:
     return value
 
 
-def table(data: Mapping[str, object], key: str) -> Mapping[str, object]:
-    """Return the table at a key, an empty one where there is none."""
-    value = data.get(key)
+def table(data: Mapping[str, object], *path: str) -> Mapping[str, object]:
+    """Return the table at a key path, an empty one where there is none."""
+    value = lookup(data, path)
     return value if isinstance(value, Mapping) else {}
 
 

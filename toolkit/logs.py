@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TextIO
 
+from runtime_configs.secrets import names_secret
+
 
 class Level(IntEnum):
     """How much a line matters."""
@@ -25,13 +27,12 @@ class Level(IntEnum):
 
 REDACTED = "[redacted]"
 
-_SECRET_WORDS = ("password", "passwd", "auth", "token", "secret", "credential")
 _ESCAPES = {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 
 
 def redacted(name: str, value: object) -> object:
     """Return the value, or what stands for it where its name says that it is a secret."""
-    if any(word in name.lower() for word in _SECRET_WORDS):
+    if names_secret(name):
         return REDACTED
     if isinstance(value, Mapping):
         return {str(key): redacted(str(key), inner) for key, inner in value.items()}

@@ -18,11 +18,12 @@ from runtime_configs.containerd.imports import (
     load_order,
     read_files,
 )
-from runtime_configs.containerd.merged import Merged, merge, table
+from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import NEWEST, Era
 from runtime_configs.documents import Change, load
 from runtime_configs.model import ConfigError, Format, HostView, Role
 from runtime_configs.overlay import Overlay
+from runtime_configs.values import table
 
 HEADER: Final = b"# Written by nvidia-toolkit, which takes it away again when it stops.\n"
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT, binary_of
-from runtime_configs.containerd.merged import disabled_entry, table
+from runtime_configs.containerd.merged import disabled_entry
 from runtime_configs.documents import KeyPath, load
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
-from runtime_configs.values import MISSING, differences
+from runtime_configs.redaction import without_passwords
+from runtime_configs.secrets import names_secret
+from runtime_configs.values import MISSING, NEUTRAL, differences, table
 
 SOURCE = "containerd"
 """Stands for a path in errors: what was read is no file."""
-NEUTRAL: Final[tuple[object, ...]] = ("", 0, False, [], {}, None, MISSING)
-"""Values that the engine treats alike: a key that is absent and its zero value."""
-SECRETS = ("registry", "auth", "password", "username", "identitytoken", "headers", "token")
 
 
 def decode(dump: bytes) -> EffectiveConfig:
@@ -178,6 +176,6 @@ def _meant(path: KeyPath, request: ConfigRequest) -> bool:
 def _shown(path: KeyPath, value: object) -> str:
     if value is MISSING:
         return "absent"
-    if any(part.lower() in SECRETS for part in path):
+    if any(map(names_secret, path)):
         return "(hidden)"
-    return json.dumps(value, default=str)
+    return without_passwords(json.dumps(value, default=str), "(hidden)")

@@ -10,10 +10,11 @@ from runtime_configs.containerd import schema, wanted
 from runtime_configs.containerd.changes import Draft, merging
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT, legacy_default, wanted_tables
 from runtime_configs.containerd.imports import LoadedFile, read_files
-from runtime_configs.containerd.merged import Merged, merge, table
+from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import Era
 from runtime_configs.documents import REMOVE, Change
 from runtime_configs.model import ConfigError, HostView, Role
+from runtime_configs.values import table
 
 OLDEST_COMMON: Final = 2
 """The config version that 1.3 to 2.x all read in full: what a file without any key gets."""

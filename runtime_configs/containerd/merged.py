@@ -16,6 +16,7 @@ from runtime_configs.containerd.schema import (
     Era,
     plugin,
 )
+from runtime_configs.values import table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,16 +49,6 @@ class Merged:
         """The default handler's name, where a file names it."""
         value = self.containerd.get("default_runtime_name")
         return value if isinstance(value, str) and value else None
-
-
-def table(parent: Mapping[str, object], *keys: str) -> Mapping[str, object]:
-    """Return the table below ``parent``, empty where there is none."""
-    for key in keys:
-        value = parent.get(key)
-        if not isinstance(value, Mapping):
-            return {}
-        parent = value
-    return parent
 
 
 def merge(files: Sequence[LoadedFile], era: Era) -> Merged:

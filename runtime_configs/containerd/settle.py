@@ -9,11 +9,11 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.handlers import binary_of, legacy_default
 from runtime_configs.containerd.imports import LoadedFile, read_files
-from runtime_configs.containerd.merged import Merged, merge, table
+from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import Era
 from runtime_configs.documents import Change, KeyPath, lookup
 from runtime_configs.model import ConfigError, Role
-from runtime_configs.values import MISSING
+from runtime_configs.values import MISSING, table
 
 
 def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: str) -> None:

@@ -23,6 +23,7 @@ from runtime_configs.model import (
     ServedHandler,
 )
 from runtime_configs.remains import without_remains
+from runtime_configs.values import table
 
 RUNTIME: Final[KeyPath] = ("crio", "runtime")
 NOT_INHERITED: Final = frozenset({
@@ -157,8 +158,7 @@ def _hook_edits(request: ConfigRequest, path: str, view: HostView) -> EditSet:
 def _hook_notes(request: ConfigRequest, path: str) -> Iterator[str]:
     """Warn where CRI-O reads its hooks from other directories."""
     raw = request.effective.raw if request.effective is not None else {}
-    runtime = _table(_table(raw, "crio"), "runtime")
-    directories = runtime.get("hooks_dir")
+    directories = table(raw, *RUNTIME).get("hooks_dir")
     if isinstance(directories, list) and directories:
         known = [posixpath.normpath(str(directory)) for directory in directories]
         if posixpath.normpath(posixpath.dirname(path)) not in known:
@@ -245,21 +245,16 @@ def _following(before: EffectiveConfig) -> list[KeyPath]:
 
 def _in_place(raw: Mapping[str, object]) -> Mapping[str, object]:
     """Return a dump with the misplaced keys where they belong."""
-    crio = _table(raw, "crio")
-    runtime = dict(_table(crio, "runtime"))
+    crio = table(raw, "crio")
+    runtime = dict(table(crio, "runtime"))
     for kind in ("runtimes", "workloads"):
         tables: dict[str, object] = {}
-        for name, table in _table(runtime, kind).items():
-            if not isinstance(table, Mapping):
-                tables[name] = table
+        for name, each in table(runtime, kind).items():
+            if not isinstance(each, Mapping):
+                tables[name] = each
                 continue
-            tables[name] = {key: table[key] for key in table if key not in MISPLACED}
-            runtime |= {key: table[key] for key in table if key in MISPLACED}
+            tables[name] = {key: each[key] for key in each if key not in MISPLACED}
+            runtime |= {key: each[key] for key in each if key in MISPLACED}
         if tables:
             runtime[kind] = tables
     return {**raw, "crio": {**crio, "runtime": runtime}} if runtime else raw
-
-
-def _table(data: Mapping[str, object], key: str) -> Mapping[str, object]:
-    value = data.get(key)
-    return value if isinstance(value, Mapping) else {}

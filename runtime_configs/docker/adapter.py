@@ -22,6 +22,7 @@ from runtime_configs.model import (
     ServedHandler,
 )
 from runtime_configs.remains import without_remains
+from runtime_configs.values import table
 
 STOCK = "runc"
 """The handler that dockerd always has; its name can't be given to another."""
@@ -63,12 +64,11 @@ class DockerAdapter:
         """Decode the answer of ``/info``, or a ``daemon.json`` where that is all there is."""
         raw = load(dump if dump.strip() else EMPTY, Format.JSON, path="docker info")
         live = "Runtimes" in raw or "DefaultRuntime" in raw
-        tables = raw.get("Runtimes" if live else "runtimes")
         default = raw.get("DefaultRuntime" if live else "default-runtime")
         handlers = {
-            name: _served(name, table)
-            for name, table in (tables.items() if isinstance(tables, Mapping) else ())
-            if isinstance(table, Mapping)
+            name: _served(name, handler)
+            for name, handler in table(raw, "Runtimes" if live else "runtimes").items()
+            if isinstance(handler, Mapping)
         }
         return EffectiveConfig(
             handlers=handlers, default=default if isinstance(default, str) else None, raw=raw
@@ -146,9 +146,9 @@ class DockerAdapter:
         gone = [key for key in ("runtimes", "default-runtime", "features") if _left(key, now, then)]
         if not gone:
             return ()
-        known = _table(then, "runtimes")
+        known = table(then, "runtimes")
         default = previous_default or STOCK
-        if default not in known and default in _table(now, "runtimes"):
+        if default not in known and default in table(now, "runtimes"):
             default = STOCK
         values: dict[str, object] = {"runtimes": {}, "default-runtime": default, "features": {}}
         changes = [Change(path=(key,), value=values[key]) for key in gone]
@@ -168,7 +168,7 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
                 path, f'dockerd keeps the name "{STOCK}" for its own handler',
                 "choose another --runtime-name",
             )  # fmt: skip
-        entry = _table(data, "runtimes").get(handler.name)
+        entry = table(data, "runtimes").get(handler.name)
         if isinstance(entry, Mapping) and entry.keys() <= {"path", "args", "runtimeArgs"}:
             yield Change(path=("runtimes", handler.name, "path"), value=handler.binary_path)
         else:
@@ -201,13 +201,13 @@ def _check_flags(request: ConfigRequest) -> None:
             )
 
 
-def _served(name: str, table: Mapping[str, object]) -> ServedHandler:
-    binary, kind = table.get("path"), table.get("runtimeType")
+def _served(name: str, handler: Mapping[str, object]) -> ServedHandler:
+    binary, kind = handler.get("path"), handler.get("runtimeType")
     return ServedHandler(
         name=name,
         binary_path=binary if isinstance(binary, str) and binary else None,
         runtime_type=kind if isinstance(kind, str) and kind else None,
-        table=table,
+        table=handler,
     )
 
 
@@ -228,8 +228,3 @@ def _read(content: bytes | None) -> Mapping[str, object]:
 
 def _left(key: str, now: Mapping[str, object], then: Mapping[str, object]) -> bool:
     return now.get(key) is not None and then.get(key) is None
-
-
-def _table(data: Mapping[str, object], key: str) -> Mapping[str, object]:
-    value = data.get(key)
-    return value if isinstance(value, Mapping) else {}
