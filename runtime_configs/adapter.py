@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from runtime_configs.model import (
     DesiredHandlers,
@@ -56,6 +56,12 @@ class ConfigRequest:
     """The hook's binary on the host, with ``crio_hook_path``."""
     engine_arguments: tuple[str, ...] = ()
     """The running daemon's own arguments (dockerd refuses a key that a flag sets as well)."""
+
+
+OVERRIDE_IGNORED: Final = (
+    "--runtime-config-override has no effect: its keys are those of a containerd handler"
+)
+"""A note of engines whose handlers have other keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,7 @@ class DesiredHandlers:
     container_annotations: tuple[str, ...] = ()
     """``container_annotations`` of each containerd handler."""
     override: Mapping[str, object] = field(default_factory=dict)
-    """Merged into each handler's table last (``--runtime-config-override``)."""
+    """Merged into each containerd handler's table last (``--runtime-config-override``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

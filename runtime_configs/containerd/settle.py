@@ -13,7 +13,7 @@ from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import Era
 from runtime_configs.documents import Change, KeyPath, lookup
 from runtime_configs.model import ConfigError, Role
-from runtime_configs.values import MISSING, table
+from runtime_configs.values import MISSING
 
 
 def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: str) -> None:
@@ -55,8 +55,7 @@ def _after(files: Sequence[LoadedFile], ours: str) -> Sequence[LoadedFile]:
 def _missing(found: Merged, request: ConfigRequest, era: Era) -> str | None:
     """Return what the engine would not serve as wanted, None where all is well."""
     for each in request.desired.handlers:
-        expected = table(request.desired.override, "options").get("BinaryName", each.binary_path)
-        if binary_of(found.handlers.get(each.name, {})) != expected:
+        if binary_of(found.handlers.get(each.name, {})) != each.binary_path:
             return f"the handler {each.name} with {each.binary_path}"
     default = request.desired.default
     table_counts = era is Era.REPLACES and bool(legacy_default(found))

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from runtime_configs.adapter import ConfigRequest, StagedCheck
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, StagedCheck
 from runtime_configs.comparison import unintended_changes
 from runtime_configs.crio import hook
 from runtime_configs.crio.files import ConfigFile, default_of, later, read_all, runtimes_of
@@ -64,12 +64,13 @@ class CrioAdapter:
         inherited = _inherited(request, others)
         content = before if before is not None else b""
         after = apply_changes(content, tuple(_changes(request, inherited)), Format.TOML, path=path)
+        notes = (OVERRIDE_IGNORED,) if request.desired.override else ()
         if after == before:
-            return EditSet()
+            return EditSet(notes=notes)
         edit = FileEdit(
             path=path, before=before, after=after, format=Format.TOML, role=Role.DROP_IN
         )
-        return EditSet(edits=(edit,))
+        return EditSet(edits=(edit,), notes=notes)
 
     def effective(self, dump: bytes) -> EffectiveConfig:
         """Decode the TOML of ``crio status config`` or ``crio config``."""
@@ -149,14 +150,17 @@ def _hook_edits(request: ConfigRequest, path: str, view: HostView) -> EditSet:
     if request.hook_binary is None:
         raise ConfigError(path, "the hook's binary is not known", "install the payload first")
     before, after = view.read(path), hook.document(request.hook_binary)
+    notes = tuple(_hook_notes(request, path))
     if before == after:
-        return EditSet()
+        return EditSet(notes=notes)
     edit = FileEdit(path=path, before=before, after=after, format=Format.OPAQUE, role=Role.HOOK)
-    return EditSet(edits=(edit,), notes=tuple(_hook_notes(request, path)))
+    return EditSet(edits=(edit,), notes=notes)
 
 
 def _hook_notes(request: ConfigRequest, path: str) -> Iterator[str]:
-    """Warn where CRI-O reads its hooks from other directories."""
+    """Warn where CRI-O reads its hooks from other directories, and of what is not heeded."""
+    if request.desired.override:
+        yield OVERRIDE_IGNORED
     raw = request.effective.raw if request.effective is not None else {}
     directories = table(raw, *RUNTIME).get("hooks_dir")
     if isinstance(directories, list) and directories:

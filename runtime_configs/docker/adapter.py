@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from runtime_configs.adapter import ConfigRequest, StagedCheck
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, StagedCheck
 from runtime_configs.comparison import unintended_changes
 from runtime_configs.docker.arguments import flags, without_config_file
 from runtime_configs.documents import Change, apply_changes, load
@@ -53,12 +53,13 @@ class DockerAdapter:
         _check_flags(request)
         changes = tuple(_changes(request, data))
         after = apply_changes(content, changes, Format.JSON, path=path)
+        notes = (OVERRIDE_IGNORED,) if request.desired.override else ()
         if after == content:
-            return EditSet()
+            return EditSet(notes=notes)
         edit = FileEdit(
             path=path, before=before, after=after, format=Format.JSON, role=Role.TOP_LEVEL
         )
-        return EditSet(edits=(edit,))
+        return EditSet(edits=(edit,), notes=notes)
 
     def effective(self, dump: bytes) -> EffectiveConfig:
         """Decode the answer of ``/info``, or a ``daemon.json`` where that is all there is."""

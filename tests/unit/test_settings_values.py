@@ -60,6 +60,7 @@ CONTAINERD, CRIO, DOCKER = EngineName.CONTAINERD, EngineName.CRIO, EngineName.DO
         '--runtime-config-override={"a": NaN}',
         '--runtime-config-override={"a": [9223372036854775808]}',
         "--runtime-config-override=" + "[" * 100_000,
+        '--runtime-config-override={"options": {"BinaryName": "/usr/bin/crun"}}',
         "--nvidia-container-runtime.modes.cdi.annotation-prefixes=a*",
         "--hooks-dir=hooks.d",
         "--hook-filename=a/b.json",
@@ -322,6 +323,17 @@ def test_an_override_is_any_object_that_toml_can_hold() -> None:
     value = {"options": {"SystemdCgroup": True, "n": -(2**63), "l": [1.5, "x", {}]}}
     settings = settings_of("--runtime-config-override", json.dumps(value))
     assert settings.engines[CONTAINERD].config_override == value
+
+
+@pytest.mark.parametrize("key", ["BinaryName", "Runtime", "binaryname"])
+def test_an_override_of_the_handlers_binary_is_refused_with_the_reason(key: str) -> None:
+    text = json.dumps({"snapshotter": "nydus", "options": {"SystemdCgroup": True, key: "/x"}})
+    reason = f"options.{key} would put another binary in the place of the toolkit's"
+    for name, refused in (
+        ("--runtime-config-override", refusal(f"--runtime-config-override={text}")),
+        ("RUNTIME_CONFIG_OVERRIDE", refusal(RUNTIME_CONFIG_OVERRIDE=text)),
+    ):
+        assert str(refused).startswith(f"{name}: {reason}")
 
 
 @given(st.from_regex(re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"), fullmatch=True))

@@ -123,11 +123,11 @@ _NO_OVERRIDE: Mapping[str, object] = {}
 CONFIG_OVERRIDE = Option(
     flags=("--runtime-config-override",),
     variables=("RUNTIME_CONFIG_OVERRIDE", "CONTAINERD_RUNTIME_CONFIG_OVERRIDE"),
-    parse=values.json_object,
+    parse=values.handler_override,
     default=_NO_OVERRIDE,
     default_text="{}",
     metavar="JSON",
-    help="merged into each handler's table",
+    help="merged into each handler's table, but for its binary's name; for containerd alone",
 )
 HOOKS_DIR = path(
     ("--hooks-dir",),

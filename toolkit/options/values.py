@@ -18,6 +18,8 @@ _LONGEST_SHOWN = 80
 _LONGEST_WAIT = 31_536_000.0
 """A year in seconds; beyond it the kernel's timers overflow."""
 _HIGHEST_PORT = 65535
+_NAMES_OF_BINARY = frozenset({"binaryname", "runtime"})
+"""Options of a containerd handler: what it runs, and the same before config version 2."""
 
 
 class BadValueError(ValueError):
@@ -174,6 +176,23 @@ def json_object(text: str) -> Mapping[str, object]:
         raise BadValueError(f"{shown(text)} is no JSON object", hint)
     _check_for_toml(value, "")
     return value
+
+
+def handler_override(text: str) -> Mapping[str, object]:
+    """Read what is merged into each handler's table, which can't name the handler's binary.
+
+    containerd takes a key in any case.
+    """
+    override = json_object(text)
+    options = override.get("options")
+    for key in options if isinstance(options, dict) else ():
+        if key.lower() in _NAMES_OF_BINARY:
+            raise BadValueError(
+                f"options.{key} would put another binary in the place of the toolkit's, "
+                "and no container would get a GPU",
+                "leave that key out: --nvidia-container-runtime.runtimes names what runs behind it",
+            )
+    return override
 
 
 def _check_for_toml(value: object, where: str) -> None:

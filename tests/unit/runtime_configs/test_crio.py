@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from runtime_configs.adapter import ConfigRequest
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
 from runtime_configs.crio.adapter import CrioAdapter
 from runtime_configs.model import ConfigError, DesiredHandlers, Format, RuntimeHandler
 from tests.fakes.host_tree import HostTree
@@ -133,6 +133,18 @@ def test_the_hook_is_a_file_of_its_own_and_warns_of_a_directory_that_is_not_read
     after = edits.edits[0].after or b""
     again = CrioAdapter().edits(request, HostTree({"/usr/share/hooks/oci.json": after}))
     assert again.edits == ()
+
+
+def test_an_override_is_said_to_have_no_effect_changes_or_not() -> None:
+    request = replace(REQUEST, desired=replace(REQUEST.desired, override={"snapshotter": "x"}))
+    hook = replace(request, crio_hook_path="/h.json", hook_binary="/t/hook")
+    for asked in (request, hook):
+        first = CrioAdapter().edits(asked, HostTree({}))
+        tree = HostTree({edit.path: edit.after or b"" for edit in first.edits})
+        again = CrioAdapter().edits(asked, tree)
+        assert again.edits == ()
+        assert first.notes == again.notes == (OVERRIDE_IGNORED,)
+    assert CrioAdapter().edits(REQUEST, HostTree({})).notes == ()
 
 
 def test_only_settings_that_we_did_not_mean_are_named() -> None:

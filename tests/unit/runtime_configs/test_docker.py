@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from runtime_configs.adapter import ConfigRequest
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
 from runtime_configs.docker.adapter import DockerAdapter
 from runtime_configs.model import ConfigError, DesiredHandlers, RuntimeHandler, Version
 from tests.fakes.host_tree import HostTree
@@ -85,6 +85,15 @@ def test_the_name_of_the_stock_runtime_is_refused() -> None:
     handlers = (RuntimeHandler(name="runc", binary_path=BINARY),)
     with pytest.raises(ConfigError, match="runc"):
         written(b"{}", replace(REQUEST, desired=DesiredHandlers(handlers=handlers)))
+
+
+def test_an_override_is_said_to_have_no_effect_changes_or_not() -> None:
+    request = replace(REQUEST, desired=replace(DESIRED, override={"snapshotter": "x"}))
+    first = DockerAdapter().edits(request, HostTree({}))
+    again = DockerAdapter().edits(request, HostTree({PATH: first.edits[0].after or b""}))
+    assert again.edits == ()
+    assert first.notes == again.notes == (OVERRIDE_IGNORED,)
+    assert DockerAdapter().edits(REQUEST, HostTree({})).notes == ()
 
 
 @pytest.mark.parametrize(
