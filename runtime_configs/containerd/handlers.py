@@ -132,20 +132,7 @@ def wanted_table(
             dict.fromkeys([*desired.container_annotations, *listed])
         )
     ordered["options"] = options
-    return _overridden(ordered, desired.override)
-
-
-def _overridden(found: dict[str, object], override: Mapping[str, object]) -> dict[str, object]:
-    """Merge the user's own keys last; null takes a key away."""
-    return _without_null(deep_merge(found, override))
-
-
-def _without_null(found: Mapping[str, object]) -> dict[str, object]:
-    return {
-        key: _without_null(value) if isinstance(value, Mapping) else value
-        for key, value in found.items()
-        if value is not None
-    }
+    return deep_merge(ordered, desired.override)
 
 
 def wanted_tables(

@@ -97,13 +97,6 @@ def matching(pattern: str, what: str, hint: str) -> Callable[[str], str]:
     return parse
 
 
-def printable(text: str) -> str:
-    """Read a text that is not empty and has no control characters."""
-    if text and text.isprintable():
-        return text
-    raise BadValueError(f"{shown(text)} is empty or has control characters", "write plain text")
-
-
 def absolute_path(text: str) -> str:
     """Read an absolute path; doubled and trailing slashes go."""
     if not text.startswith("/"):
