@@ -11,6 +11,7 @@ from runtime_configs.model import (
     EditSet,
     EffectiveConfig,
     EngineName,
+    Format,
     HostView,
     Version,
 )
@@ -70,20 +71,17 @@ class StagedCheck:
 
     files: tuple[tuple[str, bytes], ...]
     """Host paths below the staging directory, with what has to lie there meanwhile."""
-    after: tuple[str, ...]
-    """Arguments of the engine's binary that make it load the staged files."""
-    before: tuple[str, ...] | None = None
-    """The same for the live files; None where there are none to compare with. Run after the others
-    are staged, which may hold what stands in for a live file that is absent.
-    """
+    arguments: tuple[str, ...]
+    """Of the engine's binary, which make it load the staged files."""
     excused: str | None = None
     """What a refusal speaks of that comes from where the binary is run, and not from the files.
 
-    It does not count where the live files get the same one. Any other does: the running daemon may
-    have loaded other files than those that lie there now, and with these a restart is its end.
+    It does not count where the files get the same one without us. Any other does: the running
+    daemon may have loaded other files than those that lie there, and with these a restart is its
+    end.
     """
     prints: bool = True
-    """Both print a dump that ``effective`` decodes; False: only the exit status counts."""
+    """It prints a dump that ``effective`` decodes; False: only the exit status counts."""
 
 
 class EngineAdapter(Protocol):
@@ -115,20 +113,26 @@ class EngineAdapter(Protocol):
     def staged_check(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> StagedCheck | None:
-        """Return how the result is tried before anything live is touched; None: not possible.
+        """Return how the engine's binary loads what edits make of its files; None: not possible.
 
-        Includes of a staged file lead to the staged copies of edited files and to the live ones of
-        all others. ``directory`` is an empty one on the host that no engine reads.
+        Nothing live is touched: includes of a staged file lead to the staged copies of edited files
+        and to the live ones of all others. ``directory`` is an empty one on the host that no engine
+        reads. With edits to what would be there without us it tells what those files mean.
         """
 
-    def without_remains(
-        self, before: bytes | None, ours: bytes | None, content: bytes | None, *, path: str
+    def without_ours(
+        self,
+        before: bytes | None,
+        ours: bytes | None,
+        now: bytes | None,
+        kind: Format,
+        *,
+        path: str,
     ) -> bytes | None:
-        """Return a three-way merge's result in a form that the engine can run with.
+        """Return ``now`` without what ``ours`` added to ``before``, as the engine can run with it.
 
-        ``before`` and ``ours`` are what it was merged from. Where somebody edited inside a handler
-        of ours, the merge keeps their value alone, and half a handler may stop an engine. Raises
-        ConfigError where the content does not parse.
+        A three-way merge keeps the value alone that somebody gave inside a handler of ours, and
+        half a handler may stop an engine. Raises ConfigError where the content does not parse.
         """
 
     def revert_stages(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime_configs.documents import REMOVE, Change, KeyPath, apply_changes, load, lookup
+from runtime_configs.merge import merge3
 from runtime_configs.model import Format
 
 
@@ -31,18 +32,19 @@ def changes_of_remains(
     ]
 
 
-def without_remains(
+def without_ours(
     before: bytes | None,
     ours: bytes | None,
-    content: bytes | None,
+    now: bytes | None,
     kind: Format,
     *,
     path: str,
     table: KeyPath,
     needed: frozenset[str],
 ) -> bytes | None:
-    """Return a merge's result without them. Raises ConfigError where it does not parse."""
-    if content is None or ours is None or content == before:
+    """Return a file without our handlers and such remains. Raises ConfigError."""
+    content = merge3(before, ours, now, kind, path=path)
+    if content is None or ours is None or content == before or kind is Format.OPAQUE:
         return content
     documents = [load(each or _empty(kind), kind, path=path) for each in (before, ours, content)]
     changes = changes_of_remains(documents[0], documents[1], documents[2], table, needed)

@@ -42,6 +42,21 @@ class FileChange:
     after: bytes | None
 
     @property
+    def edit(self) -> FileEdit:
+        """From what is there now."""
+        return self._edit(self.after)
+
+    @property
+    def edit_to_base(self) -> FileEdit:
+        """To what would be there without us."""
+        return self._edit(self.base)
+
+    def _edit(self, after: bytes | None) -> FileEdit:
+        return FileEdit(
+            path=self.path, before=self.now, after=after, format=self.format, role=self.role
+        )
+
+    @property
     def differs(self) -> bool:
         """True where something has to be written."""
         return self.now != self.after

@@ -13,7 +13,7 @@ from toolkit import logs
 from toolkit.bring_back import bring_up, without_us
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import Holding, HostFacts
-from toolkit.errors import NotRestoredError, ToolkitError
+from toolkit.errors import EngineRejectedError, NotRestoredError, ToolkitError
 from toolkit.holders import held
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.journal import Record, State, digest_of
@@ -21,6 +21,8 @@ from toolkit.node import Node, engine_of
 from toolkit.payload.installer import PayloadRecord
 from toolkit.restore import Target, WayBack, facts_of, put_back, way_back
 from toolkit.settings import RestartMode
+from toolkit.staging import refusal
+from toolkit.wanted import config_request
 from toolkit.without_us import bases
 
 log = logs.get(__name__)
@@ -126,6 +128,7 @@ class Revert:
             return replace(report, warnings=(*report.warnings, warning))
         changed = bool(report.files)
         if (changed and not way.staged) or self._still_serves(facts, record):
+            self._require_loadable(facts, way)
             done = bring_up(control, mode, facts.process, self._clock, deadline)
             report = replace(report, reloaded=True)
             log.step(
@@ -138,6 +141,21 @@ class Revert:
         control.verify(without_us(record), self._clock, deadline)
         log.step("engine.verified", "the engine does not serve our handlers any more")
         return report
+
+    def _require_loadable(self, facts: HostFacts, way: WayBack) -> None:
+        """Leave an engine running whose own files, as others left them, would be its end.
+
+        Raises EngineRejectedError.
+        """
+        directory = f"{self._node.store.install_dir}/toolkit"
+        request = config_request(self._node.settings, facts, directory)
+        files = [(each.record, each.content) for each in way.targets]
+        reason = refusal(self._node, facts, request, files)
+        if reason is not None:
+            raise EngineRejectedError(
+                f"{facts.executable} would not start with them again: {reason}",
+                f"mend the config and run `revert` again; {facts.engine} goes on with our handlers",
+            )
 
     def _facts_of_one_that_comes(self, control: EngineControl) -> HostFacts | None:
         """Look once more at an engine that is not there: one that restarts may have read ours."""

@@ -1,19 +1,21 @@
-"""Let the engine's own binary try what would result, before anything live is touched."""
+"""Let the engine's own binary load files as they would be, before anything live is touched."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from runtime_configs.adapter import ConfigRequest
-from runtime_configs.model import EditSet, FileEdit, RuntimeHandler
+from runtime_configs.adapter import ConfigRequest, EngineAdapter
+from runtime_configs.model import EditSet, FileEdit
 from toolkit import logs
+from toolkit.engine.facts import HostFacts
 from toolkit.errors import EngineRejectedError
 from toolkit.host.commands import CommandResult
-from toolkit.journal import Record
+from toolkit.journal import FileRecord
 from toolkit.node import Node
-from toolkit.plan import FileChange, Plan
+from toolkit.plan import Plan
 
 log = logs.get(__name__)
 
@@ -24,80 +26,109 @@ STAGED_SECONDS = 20.0
 """How long the engine's binary may take to load a config of any size."""
 
 
-def check_staged(node: Node, plan: Plan, record: Record | None) -> None:
-    """Let the engine's own binary load the result. Raises EngineRejectedError."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What the engine's binary made of files."""
+
+    result: CommandResult
+    reason: str
+    """Why it refuses them, without the names of staged copies."""
+    excused: str | None
+    prints: bool
+
+    @property
+    def refused(self) -> bool:
+        """Whether it does."""
+        return self.result.status != 0 and self.result.status not in CANNOT_BE_RUN
+
+
+def check_staged(node: Node, plan: Plan) -> None:
+    """Let the engine's own binary load the result. Raises EngineRejectedError.
+
+    What the result means is held against what the files mean without us: only what is wanted may
+    differ.
+    """
     facts, request = plan.facts, plan.request
-    if facts is None or request is None or facts.executable is None:
+    if facts is None or request is None:
         return
     adapter = node.adapter(facts.engine)
+    after = load_staged(node, facts, request, (each.edit for each in plan.differing))
+    if after is None:
+        return
+    before = None
+    if after.prints or after.refused:
+        before = load_staged(node, facts, request, (each.edit_to_base for each in plan.changes))
+    if after.result.status != 0:
+        if after.refused and not _is_excused(after, before):
+            raise EngineRejectedError(
+                f"{facts.executable} refuses the config that would result: {after.reason}",
+                "nothing was written",
+            )
+        log.warning("config.unchecked", "the engine's binary can't judge", reason=after.reason)
+        return
+    log.step("config.checked", "the engine's own binary loads the result", by=facts.executable)
+    if after.prints and before is not None and before.result.status == 0:
+        _require_what_is_meant(adapter, request, before.result, after.result)
+
+
+def refusal(
+    node: Node,
+    facts: HostFacts,
+    request: ConfigRequest,
+    files: Iterable[tuple[FileRecord, bytes | None]],
+) -> str | None:
+    """Return why the engine's binary does not load its files with these contents; None if it does.
+
+    None also where it can't be asked.
+    """
+    edits = (
+        FileEdit(path=each.path, before=None, after=content, format=each.format, role=each.role)
+        for each, content in files
+    )
+    found = load_staged(node, facts, request, edits)
+    if found is None or not found.refused or (found.excused and found.excused in found.reason):
+        return None
+    return found.reason
+
+
+def load_staged(
+    node: Node, facts: HostFacts, request: ConfigRequest, edits: Iterable[FileEdit]
+) -> Loaded | None:
+    """Let the engine's binary load copies of its files with edits; None where that can't be."""
+    if facts.executable is None:
+        return None
     with node.store.staging() as directory:
-        edits = EditSet(edits=tuple(_edit(each) for each in plan.differing))
-        check = adapter.staged_check(edits, request, node.view, directory)
+        check = node.adapter(facts.engine).staged_check(
+            EditSet(edits=tuple(edits)), request, node.view, directory
+        )
         if check is None:
-            return
+            return None
         for path, content in check.files:
             node.writer.make_directories(posixpath.dirname(path))
             node.writer.write(path, content)
-        after, before = _run(node, facts.executable, check.after), None
-        if check.before is not None and (check.prints or after.status != 0):
-            before = _run(node, facts.executable, check.before)
-    if after.status != 0:
-        refusal = after.reason.replace(directory, "")
-        told = check.excused is not None and check.excused in refusal
-        excused = told and before is not None and _same_complaint(before, after)
-        if after.status in CANNOT_BE_RUN or excused:
-            log.warning("config.unchecked", "the engine's binary can't judge", reason=refusal)
-            return
-        raise EngineRejectedError(
-            f"{facts.executable} refuses the config that would result: {refusal}",
-            "nothing was written",
-        )
-    log.step("config.checked", "the engine's own binary loads the result", by=facts.executable)
-    if not check.prints or before is None or before.status != 0:
-        return
-    decode = adapter.effective
-    if any(each.now is None and each.base is not None for each in plan.differing):
-        # A file that was lost comes back: what the engine makes of none says nothing of it.
-        return
-    surprises = adapter.unintended(
-        decode(before.output),
-        decode(after.output),
-        _meant(request, record),
+        result = node.commands.run((facts.executable, *check.arguments), STAGED_SECONDS)
+    return Loaded(
+        result=result,
+        reason=result.reason.replace(directory, ""),
+        excused=check.excused,
+        prints=check.prints,
     )
+
+
+def _is_excused(after: Loaded, before: Loaded | None) -> bool:
+    """Tell whether a refusal comes from where the binary is run: the files get it without us."""
+    if after.excused is None or after.excused not in after.reason or before is None:
+        return False
+    return before.refused and _PATH.sub("", before.reason) == _PATH.sub("", after.reason)
+
+
+def _require_what_is_meant(
+    adapter: EngineAdapter, request: ConfigRequest, before: CommandResult, after: CommandResult
+) -> None:
+    decode = adapter.effective
+    surprises = adapter.unintended(decode(before.output), decode(after.output), request)
     if surprises:
         raise EngineRejectedError(
             f"the change would also alter {'; '.join(surprises)}",
             "nothing was written; name the file to edit with --config or --drop-in-config",
         )
-
-
-def _run(node: Node, executable: str, arguments: tuple[str, ...]) -> CommandResult:
-    return node.commands.run((executable, *arguments), STAGED_SECONDS)
-
-
-def _meant(request: ConfigRequest, record: Record | None) -> ConfigRequest:
-    """Return what may differ: with what is wanted now, also what an earlier set-up wanted."""
-    if record is None:
-        return request
-    earlier = tuple(RuntimeHandler(name=name, binary_path=path) for name, path in record.handlers)
-    desired = replace(
-        request.desired,
-        handlers=(*request.desired.handlers, *earlier),
-        default=request.desired.default or record.default,
-    )
-    return replace(request, desired=desired)
-
-
-def _same_complaint(one: CommandResult, other: CommandResult) -> bool:
-    """Tell whether two refusals say the same, whatever files they name."""
-    return one.status != 0 and _PATH.sub("", one.reason) == _PATH.sub("", other.reason)
-
-
-def _edit(change: FileChange) -> FileEdit:
-    return FileEdit(
-        path=change.path,
-        before=change.now,
-        after=change.after,
-        format=change.format,
-        role=change.role,
-    )

@@ -53,7 +53,7 @@ class Transaction:
 
         Raises NotRestoredError where something failed and the host could not be put back either.
         """
-        self._check(plan, record)
+        self._check(plan)
         self._clock.check()
         intent, contents = intent_of(self._node, plan, record)
         begun = False
@@ -76,14 +76,14 @@ class Transaction:
             record=record_in_force, reload=report, process=_serving(plan, report), changed=True
         )
 
-    def _check(self, plan: Plan, record: Record | None) -> None:
+    def _check(self, plan: Plan) -> None:
         """Find out what can be found out before anything is written."""
         if plan.facts is None or self._control is None:
             return
         if plan.reload.needed and plan.facts.process is not None:
             self._control.preflight(plan.facts.process, plan.reload.mode)
         if plan.differing:
-            check_staged(self._node, plan, record)
+            check_staged(self._node, plan)
 
     def _carry_out(self, plan: Plan, intent: Record) -> tuple[Record, ReloadReport | None]:
         installer, store = self._node.installer, self._node.store

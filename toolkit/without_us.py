@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 from runtime_configs.adapter import EngineAdapter
 from runtime_configs.merge import merge3
-from runtime_configs.model import ConfigError, EngineName, Format, HostView, Role
+from runtime_configs.model import ConfigError, EngineName, HostView, Role
 from toolkit.errors import EngineConfigError
 from toolkit.journal import FileRecord, Record, State, digest_of
 
-MERGED_BY_KEYS = (Format.TOML, Format.JSON)
 Adapters = Callable[[EngineName], EngineAdapter]
 
 
@@ -66,11 +65,9 @@ def without_ours(
     In a form that the engine can run with, where an adapter is given. Raises EngineConfigError for
     one that somebody left in a form that can't be merged.
     """
+    merge = merge3 if adapter is None else adapter.without_ours
     try:
-        content = merge3(before, ours, now, file.format, path=file.path)
-        if adapter is None or file.format not in MERGED_BY_KEYS:
-            return content
-        return adapter.without_remains(before, ours, content, path=file.path)
+        return merge(before, ours, now, file.format, path=file.path)
     except ConfigError as error:
         raise engine_config_error(error) from error
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime_configs.containerd import schema
-from runtime_configs.documents import Change, apply_changes, load
+from runtime_configs.documents import Change, apply_changes, load, lookup
+from runtime_configs.merge import merge3
 from runtime_configs.model import Format
 from runtime_configs.remains import changes_of_remains, handlers_of
 
@@ -13,26 +14,35 @@ NEEDED = frozenset({"runtime_type"})
 """Without it containerd refuses the handler's pods (``pkg/cri/config``, ValidatePluginConfig)."""
 
 
-def without_remains(
-    before: bytes | None, ours: bytes | None, content: bytes | None, *, path: str
+def without_ours(
+    before: bytes | None, ours: bytes | None, now: bytes | None, kind: Format, *, path: str
 ) -> bytes | None:
-    """Return a merge's result without halves of our handlers, and with the ``runc`` it needs.
+    """Return a file without halves of our handlers, and with the ``runc`` that it needs.
 
     1.x has its built-in ``runc`` only while no file names a handler. Where somebody added one
     while ours were there, the ``runc`` that we wrote out stays, or the engine would serve no pod.
+    Where somebody put a file of their own in the place, the ``runc`` in it is theirs.
     """
-    if content is None or ours is None or content == before:
+    content = merge3(before, ours, now, kind, path=path)
+    untouched = now in (before, ours) or content == now
+    if content is None or ours is None or untouched or kind is not Format.TOML:
         return content
-    first, written, now = (
-        load(each or b"", Format.TOML, path=path) for each in (before, ours, content)
+    first, written, found, left_over = (
+        load(each or b"", Format.TOML, path=path) for each in (before, ours, now, content)
     )
-    version = written.get("version", 1)
-    table = schema.runtimes(version if isinstance(version, int) else 1)
-    changes = changes_of_remains(first, written, now, table, NEEDED)
+    number = written.get("version", 1)
+    version = number if isinstance(number, int) else 1
+    table = schema.runtimes(version)
+    made = handlers_of(written, table).keys() - handlers_of(first, table).keys() - {schema.RUNC}
+    default = schema.default_name(version)
+    ours_is_default = lookup(found, default) in (made & {lookup(written, default)})
+    if made and not made & handlers_of(found, table).keys() and not ours_is_default:
+        return now
+    changes = changes_of_remains(first, written, left_over, table, NEEDED)
     gone = {each.path[-1] for each in changes}
     left = [
         name
-        for name, handler in handlers_of(now, table).items()
+        for name, handler in handlers_of(left_over, table).items()
         if isinstance(handler, Mapping) and name not in gone
     ]
     own = handlers_of(written, table).get(schema.RUNC)

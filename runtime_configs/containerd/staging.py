@@ -31,7 +31,7 @@ def staged_check(
     overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
     loaded = load_order(overlay, request.top_level)
     if not loaded:
-        return None
+        return StagedCheck(files=(), arguments=("config", "default"))
     absent = _absent(loaded, request, overlay)
     names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
     files = []
@@ -45,14 +45,7 @@ def staged_check(
             changes = (Change(path=("imports",), value=REMOVE),)
             content = apply_changes(content, changes, Format.TOML, path=each.path)
         files.append((name, content))
-    live = view.read(request.top_level) is not None
-    return StagedCheck(
-        files=tuple(files),
-        before=(
-            ("--config", request.top_level, "config", "dump") if live else ("config", "default")
-        ),
-        after=("--config", names[0], "config", "dump"),
-    )
+    return StagedCheck(files=tuple(files), arguments=("--config", names[0], "config", "dump"))
 
 
 def _absent(

@@ -22,7 +22,7 @@ from runtime_configs.model import (
     Role,
     ServedHandler,
 )
-from runtime_configs.remains import without_remains
+from runtime_configs.remains import without_ours
 from runtime_configs.values import table
 
 RUNTIME: Final[KeyPath] = ("crio", "runtime")
@@ -99,7 +99,7 @@ class CrioAdapter:
     ) -> StagedCheck | None:
         """Return copies of all files for ``crio config``; None for a hook, which is no config."""
         edited = {edit.path: edit.after for edit in edits.edits if edit.role is Role.DROP_IN}
-        if request.drop_in is None or not edited:
+        if request.drop_in is None or request.crio_hook_path is not None:
             return None
         inside, drop_ins = posixpath.dirname(request.drop_in), f"{directory}/crio.conf.d"
         contents = {
@@ -115,22 +115,26 @@ class CrioAdapter:
         if live is not None:
             top = f"{directory}/crio.conf"
             copies[top] = live
-        top_before = "" if live is None else request.top_level
         return StagedCheck(
             files=tuple(copies.items()),
-            after=("--config", top, "--config-dir", drop_ins, "config"),
-            before=("--config", top_before, "--config-dir", inside, "config"),
+            arguments=("--config", top, "--config-dir", drop_ins, "config"),
         )
 
-    def without_remains(
-        self, before: bytes | None, ours: bytes | None, content: bytes | None, *, path: str
+    def without_ours(
+        self,
+        before: bytes | None,
+        ours: bytes | None,
+        now: bytes | None,
+        kind: Format,
+        *,
+        path: str,
     ) -> bytes | None:
-        """Return a merge's result without halves of our handlers. Raises ConfigError."""
-        return without_remains(
+        """Return a file without our handlers and halves of them. Raises ConfigError."""
+        return without_ours(
             before,
             ours,
-            content,
-            Format.TOML,
+            now,
+            kind,
             path=path,
             table=("crio", "runtime", "runtimes"),
             needed=frozenset({"runtime_path"}),

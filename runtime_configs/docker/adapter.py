@@ -21,7 +21,8 @@ from runtime_configs.model import (
     Role,
     ServedHandler,
 )
-from runtime_configs.remains import without_remains
+from runtime_configs.overlay import Overlay
+from runtime_configs.remains import without_ours
 from runtime_configs.values import table
 
 STOCK = "runc"
@@ -98,36 +99,36 @@ class DockerAdapter:
     ) -> StagedCheck | None:
         """Return a run of ``dockerd --validate`` with the daemon's own flags.
 
-        What an absent file is compared with is an empty one: dockerd refuses to read none.
+        In the place of an absent file an empty one is loaded: dockerd refuses to read none.
         """
-        edit = next((edit for edit in edits.edits if edit.path == request.top_level), None)
-        if edit is None or edit.after is None or request.version is None:
+        if request.version is None or request.version.numbers < VALIDATES:
             return None
-        if request.version.numbers < VALIDATES:
-            return None
-        staged, live = f"{directory}/daemon.json", request.top_level
-        files = [(staged, edit.after)]
-        if view.read(live) is None:
-            live = f"{directory}/empty.json"
-            files.append((live, EMPTY))
-        validate = (*without_config_file(request.engine_arguments), "--validate", "--config-file")
+        edited = {edit.path: edit.after for edit in edits.edits}
+        content = Overlay(view, edited).read(request.top_level)
+        staged = f"{directory}/daemon.json"
+        flags = without_config_file(request.engine_arguments)
         return StagedCheck(
-            files=tuple(files),
-            after=(*validate, staged),
-            before=(*validate, live),
+            files=((staged, EMPTY if content is None else content),),
+            arguments=(*flags, "--validate", "--config-file", staged),
             excused=PROXY,
             prints=False,
         )
 
-    def without_remains(
-        self, before: bytes | None, ours: bytes | None, content: bytes | None, *, path: str
+    def without_ours(
+        self,
+        before: bytes | None,
+        ours: bytes | None,
+        now: bytes | None,
+        kind: Format,
+        *,
+        path: str,
     ) -> bytes | None:
-        """Return a merge's result without halves of our handlers. Raises ConfigError."""
-        return without_remains(
+        """Return a file without our handlers and halves of them. Raises ConfigError."""
+        return without_ours(
             before,
             ours,
-            content,
-            Format.JSON,
+            now,
+            kind,
             path=path,
             table=("runtimes",),
             needed=frozenset({"path", "runtimeType"}),

@@ -179,6 +179,8 @@ class JournalStore:
 
     def drop(self, record: Record) -> None:
         """Remove the journal and, where they are empty, the directories that were made for it."""
+        # One that could not be removed after a check is the last that stands in the way.
+        self._writer.remove_tree(posixpath.join(self.install_dir, STAGING_DIRECTORY))
         made = record.install_directories
         away = _beside(made[0] if made else self.directory, "old")
         try:

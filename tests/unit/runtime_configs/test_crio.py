@@ -7,7 +7,7 @@ import pytest
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
 from runtime_configs.crio.adapter import CrioAdapter
-from runtime_configs.model import ConfigError, DesiredHandlers, Format, RuntimeHandler
+from runtime_configs.model import ConfigError, DesiredHandlers, EditSet, Format, RuntimeHandler
 from tests.fakes.host_tree import HostTree
 from tests.fakes.memory_files import MemoryFiles
 from toolkit.errors import HostPathError
@@ -259,9 +259,13 @@ def test_a_node_without_a_top_level_file_is_tried_without_one() -> None:
     tree = HostTree({"/etc/crio/crio.conf.d/10-crio.conf": LIVE})
     check = adapter.staged_check(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
     assert check is not None
-    assert check.after == ("--config", "", "--config-dir", "/s/crio.conf.d", "config")
-    assert check.before == ("--config", "", "--config-dir", "/etc/crio/crio.conf.d", "config")
+    assert check.arguments == ("--config", "", "--config-dir", "/s/crio.conf.d", "config")
     assert set(dict(check.files)) == {
         "/s/crio.conf.d/10-crio.conf",
         "/s/crio.conf.d/99-nvidia.toml",
     }
+    (edit,) = adapter.edits(REQUEST, tree).edits
+    without = EditSet(edits=(replace(edit, after=None),))
+    check = adapter.staged_check(without, REQUEST, tree, "/s")
+    assert check is not None
+    assert set(dict(check.files)) == {"/s/crio.conf.d/10-crio.conf"}

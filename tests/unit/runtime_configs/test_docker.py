@@ -7,7 +7,7 @@ import pytest
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
 from runtime_configs.docker.adapter import DockerAdapter
-from runtime_configs.model import ConfigError, DesiredHandlers, RuntimeHandler, Version
+from runtime_configs.model import ConfigError, DesiredHandlers, EditSet, RuntimeHandler, Version
 from tests.fakes.host_tree import HostTree
 
 PATH = "/etc/docker/daemon.json"
@@ -150,6 +150,9 @@ def test_dockerd_is_asked_from_23_on_and_with_its_own_flags() -> None:
     request = replace(REQUEST, engine_arguments=arguments, version=Version(major=28, minor=5))
     check = adapter.staged_check(adapter.edits(request, tree), request, tree, "/s")
     assert check is not None
-    assert check.after == ("-H", "fd://", "--validate", "--config-file", "/s/daemon.json")
+    assert check.arguments == ("-H", "fd://", "--validate", "--config-file", "/s/daemon.json")
+    nothing = adapter.staged_check(EditSet(), request, tree, "/s")
+    assert nothing is not None
+    assert nothing.files == (("/s/daemon.json", b"{}\n"),)
     old = replace(request, version=Version(major=20, minor=10, patch=24))
     assert adapter.staged_check(adapter.edits(old, tree), old, tree, "/s") is None

@@ -6,7 +6,6 @@ import tomllib
 
 from runtime_configs.containerd.adapter import ContainerdAdapter
 from runtime_configs.docker.adapter import DockerAdapter
-from runtime_configs.merge import merge3
 from runtime_configs.model import Format
 
 BEFORE = b"version = 2\n"
@@ -32,9 +31,8 @@ runtime_type = "io.containerd.runc.v2"
 
 
 def reverted(before: bytes, ours: bytes, now: bytes) -> bytes | None:
-    merged = merge3(before, ours, now, Format.TOML, path="/etc/containerd/config.toml")
-    return ContainerdAdapter().without_remains(
-        before, ours, merged, path="/etc/containerd/config.toml"
+    return ContainerdAdapter().without_ours(
+        before, ours, now, Format.TOML, path="/etc/containerd/config.toml"
     )
 
 
@@ -53,6 +51,18 @@ def test_runc_stays_where_somebody_added_a_handler_beside_ours() -> None:
     assert "default_runtime_name" not in containerd["containerd"]
 
 
+def test_a_file_that_somebody_put_in_the_place_of_ours_is_theirs_to_the_byte() -> None:
+    theirs = f"""version = 2
+[{TABLE}.runtimes.runc]
+runtime_type = "io.containerd.runc.v2" # as everywhere here
+""".encode()
+    assert reverted(BEFORE, OURS, theirs) == theirs
+    still_default = theirs + f'[{TABLE}]\ndefault_runtime_name = "nvidia"\n'.encode()
+    content = reverted(BEFORE, OURS, still_default)
+    assert content is not None
+    assert b"nvidia" not in content
+
+
 def test_a_half_handler_that_was_there_before_us_stays_as_it_was() -> None:
     before = f"version = 2\n[{TABLE}.runtimes.runc.options]\nSystemdCgroup = true\n".encode()
     ours = before + ADDED
@@ -63,7 +73,7 @@ def test_a_docker_handler_of_ours_without_its_path_goes_whole() -> None:
     before = b'{"debug": true}'
     ours = b'{"debug": true, "runtimes": {"nvidia": {"path": "/opt/nvidia", "args": []}}}'
     now = b'{"debug": true, "runtimes": {"nvidia": {"path": "/opt/nvidia", "args": ["-x"]}}}'
-    merged = merge3(before, ours, now, Format.JSON, path="/etc/docker/daemon.json")
-    content = DockerAdapter().without_remains(before, ours, merged, path="/etc/docker/daemon.json")
+    path = "/etc/docker/daemon.json"
+    content = DockerAdapter().without_ours(before, ours, now, Format.JSON, path=path)
     assert content is not None
     assert b"nvidia" not in content
