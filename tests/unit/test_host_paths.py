@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from toolkit.errors import HostPathError
-from toolkit.host.paths import HostRoot, default_host_root
+from toolkit.host.given_mounts import default_host_root
+from toolkit.host.paths import HostRoot
 
 
 @dataclass

@@ -11,41 +11,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from toolkit.errors import HostPathError
-from toolkit.host.mounts import (
-    Mount,
-    below,
-    covering,
-    join,
-    place_on_host,
-    read_mountinfo,
-    rebased,
-)
+from toolkit.host.given_mounts import GivenMount, given_mounts
+from toolkit.host.mounts import below, join
 
-DEFAULT_HOST_ROOT = "/host"
-_NOT_GIVEN = frozenset({"/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"})  # noqa: S108 - a mount point, no file is made there
-_ENGINE_FILES = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
-_LAYERED = frozenset({"overlay", "fuse-overlayfs", "aufs"})
 _MAX_LINKS = 40
 _MAX_PATH = 4095
 _MAX_NAME = 255
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenMount:
-    """A mount that somebody gave the container."""
-
-    point: str
-    """Where this process sees it."""
-    host: str
-    """The same directory or file on the host; the mount point itself where that is unknown."""
-    known: bool
-    """Whether ``host`` is the host's name for it."""
-    writable: bool
 
 
 class Reading(Enum):
@@ -75,12 +50,7 @@ class HostRoot:
                 f"host root {host_root} is not a directory",
                 "mount the host's root file system there or name it with --host-root",
             )
-        own = read_mountinfo(os.path.join(proc, "self/mountinfo"))
-        if not _in_container(root, own, proc):
-            return cls(root=root, proc=proc)
-        tables = [rebased(own, root), *_tables_of_init(root, own, proc)]
-        given = [mount for mount in own if _is_given(mount, root)]
-        return cls(root=root, mounts=tuple(_located(mount, tables) for mount in given), proc=proc)
+        return cls(root=root, mounts=given_mounts(root, proc), proc=proc)
 
     def placed(self, given: str, host_path: str) -> HostRoot:
         """Return the same host where the user said what the host calls a file's path.
@@ -221,13 +191,6 @@ class HostRoot:
             raise HostPathError(f"{resolved}: {error.strerror}") from error
 
 
-def default_host_root(*, proc: str = "/proc") -> str:
-    """Return the host root where the user names none: /host where that is a mount, else /."""
-    own = read_mountinfo(os.path.join(proc, "self/mountinfo"))
-    mounted = any(mount.point == DEFAULT_HOST_ROOT for mount in own)
-    return DEFAULT_HOST_ROOT if mounted else "/"
-
-
 def _checked(path: str) -> str:
     """Return a path without doubled slashes; raises HostPathError for one that can't be used."""
     if not path:
@@ -252,53 +215,3 @@ def _real_parent(path: str) -> str:
     """Follow the links of all but the last component: a mounted file may itself be a link."""
     directory, name = os.path.split(path)
     return os.path.join(os.path.realpath(directory), name)
-
-
-def _in_container(root: str, own: Sequence[Mount], proc: str) -> bool:
-    """Tell whether this process sees the host through a mount, in a mount table of its own.
-
-    A host root that is no mount (a plain directory, or / itself) is not a container's; one that is
-    a mount may still be a disk that an administrator mounted on a plain machine: there the first
-    process has the same mounts.
-    """
-    if root == "/" or not any(mount.point == root for mount in own):
-        return False
-    of_init = read_mountinfo(f"{proc}/1/mountinfo")
-    if of_init and not {mount.number for mount in own} & {mount.number for mount in of_init}:
-        return True
-    top = covering("/", own)
-    layered = top is not None and top.kind in _LAYERED
-    return layered or any(mount.point in _ENGINE_FILES for mount in own)
-
-
-def _tables_of_init(root: str, own: Sequence[Mount], proc: str) -> list[tuple[Mount, ...]]:
-    """Return the mount tables of the host's first process, where it can be seen.
-
-    A table whose root is not what is mounted at the host root belongs to another host (this
-    container's own, or the machine's while the host root shows a part of it).
-    """
-    seen = covering(root, own)
-    tables = []
-    for path in (f"{proc}/1/mountinfo", f"{root}/proc/1/mountinfo"):
-        table = read_mountinfo(path)
-        top = covering("/", table)
-        if seen and top and (top.device, top.root) == (seen.device, seen.root):
-            tables.append(table)
-    return tables
-
-
-def _is_given(mount: Mount, root: str) -> bool:
-    if mount.point in _NOT_GIVEN or mount.point in _ENGINE_FILES:
-        return False
-    return below(mount.point, root) is None
-
-
-def _located(mount: Mount, tables: Sequence[Sequence[Mount]]) -> GivenMount:
-    places = (place_on_host(mount, table) for table in tables)
-    host = next((place for place in places if place is not None), None)
-    return GivenMount(
-        point=mount.point,
-        host=host or mount.point,
-        known=host is not None,
-        writable=mount.writable,
-    )
