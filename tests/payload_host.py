@@ -36,7 +36,7 @@ def settings_of(*flags: str) -> Settings:
     """Return the settings of a command line, with no variables set."""
     request = parse([*flags], {}, "nvidia-toolkit")
     assert request is not None
-    return build_settings(request.sources, lambda _: False)
+    return build_settings(request.sources)
 
 
 @dataclass(slots=True)

@@ -38,7 +38,6 @@ def run(
     environ: Mapping[str, str],
     commands: Commands,
     program: str = PROGRAM,
-    is_mount: Callable[[str], bool] = os.path.ismount,
 ) -> int:
     """Do what the command line says and return the exit code; a failure is one line on stderr."""
     said = not {"--debug", "-debug"}.isdisjoint(arguments)
@@ -50,7 +49,7 @@ def run(
         _configure_logs(request.sources, debug=said)
         from toolkit.options.build import build_settings  # help and version need none of it
 
-        settings = build_settings(request.sources, is_mount)
+        settings = build_settings(request.sources)
         logs.configure(settings.log_format, debug=settings.debug)
         for warning in settings.warnings:
             log.warning("settings.adjusted", warning)

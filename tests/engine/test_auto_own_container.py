@@ -35,6 +35,11 @@ exec RUNC "$@"
 """
 SLOWNESS = 3.0
 """Seconds; the set-up itself takes half of one."""
+PLAIN_ROOT = {
+    2: '[plugins."io.containerd.grpc.v1.cri".containerd]',
+    3: '[plugins."io.containerd.cri.v1.images"]',
+}
+"""Version of the config to where it says how a container's root is made."""
 SLOW_HANDLER = """
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
@@ -46,7 +51,7 @@ BinaryName = "BINARY"
 
 
 class InAPod:
-    """The program as a pod of an engine, with the host's root below /host."""
+    """The program as a pod of an engine; nobody tells it that the host's root is at /host."""
 
     def __init__(self, engine: RealContainerd) -> None:
         self.engine = engine
@@ -64,12 +69,13 @@ class InAPod:
 
     def start(self, handler: str = "") -> Pod:
         """Start the pod; returns once the engine says that its container was started."""
+        environment = dict(self.installer.environment)
+        del environment["HOST_ROOT_MOUNT"]
         return self.engine.cri.run_pod(
             handler,
             (sys.executable, "-m", "toolkit"),
-            environment=self.installer.environment
+            environment=environment
             | {
-                "HOST_ROOT_MOUNT": "/host",
                 "PYTHONPATH": str(REPOSITORY),
                 "TOOLKIT_SOURCE_ROOT": f"/host{self.installer.source}",
             },
@@ -100,6 +106,10 @@ def told(engine: RealContainerd, pod: Pod) -> Iterator[None]:
 def test_a_restart_of_the_engine_does_not_end_the_pod_that_asked_for_it(
     containerd: RealContainerd,
 ) -> None:
+    # The container's root is a directory of the host's own file system, as with Docker's vfs.
+    version = 3 if containerd.release.series.startswith("2") else 2
+    config = f'version = {version}\n{PLAIN_ROOT[version]}\nsnapshotter = "native"\n'
+    containerd.config.write_text(config)
     containerd.start()
     containerd.import_image()
     program = InAPod(containerd)

@@ -12,16 +12,12 @@ from toolkit.options.sources import Sources
 from toolkit.settings import Settings
 
 
-def nothing_is_a_mount(_path: str) -> bool:
-    return False
-
-
 def settings_of(*arguments: str, **environ: str) -> Settings:
     """Return what the program would run with; raises UsageError."""
     request = cli.parse(arguments, environ, cli.PROGRAM)
     if request is None:
         raise UsageError("asked for help")
-    return build_settings(request.sources, nothing_is_a_mount)
+    return build_settings(request.sources)
 
 
 def refusal(*arguments: str, **environ: str) -> str | None:
@@ -34,7 +30,7 @@ def refusal(*arguments: str, **environ: str) -> str | None:
 
 
 def settings_from(environ: Mapping[str, str]) -> Settings:
-    return build_settings(Sources(environ=environ), nothing_is_a_mount)
+    return build_settings(Sources(environ=environ))
 
 
 def call(
@@ -42,5 +38,5 @@ def call(
 ) -> tuple[int, RecordingCommands]:
     """Run the program with fake commands; return the exit code and what was called."""
     recorder = commands or RecordingCommands()
-    code = cli.run(arguments, environ=environ, commands=recorder, is_mount=nothing_is_a_mount)
+    code = cli.run(arguments, environ=environ, commands=recorder)
     return code, recorder

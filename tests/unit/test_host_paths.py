@@ -282,6 +282,10 @@ def test_the_default_host_root_is_slash_host_where_that_is_a_mount(container: Co
     container.mount("/host", "/")
     container.root()
     assert default_host_root(proc=str(container.base / "proc")) == "/host"
+    # The container's root may be a directory of the very file system that the host's root is on.
+    container.lines[0] = container.lines[0].replace("0:99 / /", "8:1 /var/lib/image /")
+    container.root()
+    assert default_host_root(proc=str(container.base / "proc")) == "/host"
 
 
 def test_of_two_equal_mounts_the_one_nearest_to_the_root_is_taken(container: Container) -> None:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from runtime_configs.model import EngineName
 from tests.unit.cli_session import refusal, settings_from, settings_of
 from toolkit.errors import ExitCode, UsageError
-from toolkit.options.build import build_settings
-from toolkit.options.sources import Sources
+from toolkit.host.given_mounts import default_host_root
 from toolkit.options.table import OPTIONS
 from toolkit.settings import CrioMode, Given, OnExit, PackageType, RestartMode
 
@@ -146,7 +145,6 @@ def test_nothing_said_gives_the_documented_defaults() -> None:
     settings = settings_from({})
     assert settings.runtime is None
     assert settings.install_dir == "/usr/local/nvidia"
-    assert settings.host_root == "/"
     assert settings.lifecycle.pid_file == "/run/nvidia/toolkit/toolkit.pid"
     assert settings.lifecycle.ready_file == "/run/nvidia/toolkit/toolkit-ready"
     assert settings.lifecycle.stop_timeout == 8
@@ -299,11 +297,9 @@ def test_docker_ignores_a_drop_in_and_says_so() -> None:
     assert settings.warnings == ("--drop-in-config: ignored, since docker has no drop-in configs",)
 
 
-def test_the_host_root_is_the_mount_where_there_is_one() -> None:
-    sources = Sources(environ={})
-    assert build_settings(sources, lambda path: path == "/host").host_root == "/host"
-    said = Sources(environ={"HOST_ROOT_MOUNT": "/node/"})
-    assert build_settings(said, lambda path: path == "/host").host_root == "/node"
+def test_the_host_root_is_where_this_machine_has_its_mount_unless_it_is_named() -> None:
+    assert settings_from({}).host_root == default_host_root()
+    assert settings_from({"HOST_ROOT_MOUNT": "/node/"}).host_root == "/node"
 
 
 def test_the_ready_file_lies_beside_the_pid_file() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from runtime_configs.model import EngineName
 from toolkit.errors import UsageError
+from toolkit.host.given_mounts import default_host_root
 from toolkit.options import engine as rows
 from toolkit.options import general, payload
 from toolkit.options.sources import Reading, Sources
@@ -53,10 +53,8 @@ ENGINE_DEFAULTS = {
     ),
 }
 
-HOST_MOUNT = "/host"
 
-
-def build_settings(sources: Sources, is_mount: Callable[[str], bool]) -> Settings:
+def build_settings(sources: Sources) -> Settings:
     """Read and check everything; raises UsageError that names the flag or variable."""
     read = sources.read
     runtime = read(general.RUNTIME).value
@@ -73,7 +71,7 @@ def build_settings(sources: Sources, is_mount: Callable[[str], bool]) -> Setting
             mode=read(rows.CONFIG_MODE).value,
         ),
         install_dir=read(general.INSTALL_DIR).value,
-        host_root=read(general.HOST_ROOT).value or (HOST_MOUNT if is_mount(HOST_MOUNT) else "/"),
+        host_root=read(general.HOST_ROOT).value or default_host_root(),
         payload=PayloadSettings(
             source_root=read(general.SOURCE_ROOT).value,
             package_type=read(general.PACKAGE_TYPE).value,
