@@ -13,6 +13,7 @@ from runtime_configs.distros.table import (
     TALOS,
     Distribution,
     owner_of,
+    plain_row,
     row_of,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "Sighting",
     "identify",
     "owner_of",
+    "plain_row",
     "row_of",
 ]

@@ -159,6 +159,11 @@ def row_of(name: str, engine: EngineName) -> Distribution:
     return next((row for row in rows if row.name == name), rows[0])
 
 
+def plain_row(engine: EngineName) -> Distribution:
+    """Return where an engine has its files where neither a distribution nor the user says so."""
+    return row_of("plain", engine)
+
+
 def owner_of(unit: str) -> Distribution | None:
     """Return the row whose service this systemd unit is; None for an engine's own."""
     return next((row for row in DISTRIBUTIONS if row.unit and unit.startswith(row.unit)), None)

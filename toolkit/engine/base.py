@@ -108,6 +108,11 @@ class BaseControl(ABC):
     def held(self, toolkit_dir: str) -> HoldReport:
         """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime."""
 
+    def _below(self, toolkit_dir: str) -> tuple[str, ...]:
+        """Return how the path of a binary in there begins, by either name of the directory."""
+        names = dict.fromkeys((toolkit_dir, self._host.root.resolve(toolkit_dir)))
+        return tuple(f"{name.rstrip('/')}/" for name in names)
+
     def own_container_running(self, deadline: float) -> bool | None:
         """Say whether the engine reports the container that this process is in as running.
 

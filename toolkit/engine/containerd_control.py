@@ -28,8 +28,7 @@ class ContainerdControl(CriControl):
         """Say which containers of any namespace have a binary below ``toolkit_dir`` as runtime."""
         from toolkit.engine import containerd_api
 
-        resolved = self._host.root.resolve(toolkit_dir)
-        prefixes = {directory.rstrip("/") + "/" for directory in (toolkit_dir, resolved)}
+        prefixes = self._below(toolkit_dir)
         try:
             containers = containerd_api.containers(self._access, time.monotonic() + _HELD_SECONDS)
         except ToolkitError as error:
@@ -37,7 +36,7 @@ class ContainerdControl(CriControl):
         names = tuple(
             container.name
             for container in containers
-            if container.binary.startswith(tuple(prefixes))
+            if container.binary.startswith(prefixes)
             or any(prefix.encode() in container.options for prefix in prefixes)
         )
         return HoldReport(holding=Holding.HELD if names else Holding.FREE, containers=names)

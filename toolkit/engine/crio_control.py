@@ -35,15 +35,13 @@ class CrioControl(CriControl):
         """
         from toolkit.engine import crio_api
 
-        resolved = self._host.root.resolve(toolkit_dir)
-        prefixes = tuple(directory.rstrip("/") + "/" for directory in (toolkit_dir, resolved))
         deadline = time.monotonic() + _HELD_SECONDS
         try:
             sandboxes = crio_api.sandboxes(self._access, deadline)
             config = self._decode(crio_api.config(self._access, self._socket, deadline))
         except (ToolkitError, ConfigError) as error:
             return HoldReport(holding=Holding.CANNOT_TELL, reason=str(error))
-        ours = self._ours(config, prefixes)
+        ours = self._ours(config, self._below(toolkit_dir))
         names = tuple(pod.name for pod in sandboxes if (pod.handler or config.default) in ours)
         if not names:
             return HoldReport(holding=Holding.FREE)

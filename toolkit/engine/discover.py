@@ -7,6 +7,7 @@ import posixpath
 import time
 from dataclasses import dataclass
 
+from runtime_configs.distros import plain_row
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine import kubelet
 from toolkit.engine.daemon_arguments import path_option
@@ -19,8 +20,6 @@ from toolkit.host.view import HostFilesView
 from toolkit.settings import Settings
 
 _SECONDS = 5.0
-_SYSTEM_CONTAINERD = "/run/containerd/containerd.sock"
-_DOCKER_CONFIG = "/etc/docker/daemon.json"
 _NAME_IT = "name the engine with --runtime"
 
 
@@ -118,7 +117,8 @@ def _uses(dockerd: EngineProcess, containerd: Located, node: Node) -> bool:
         each.parent_pid == dockerd.pid and posixpath.basename(each.executable or "") == "containerd"
         for each in node.table.all()
     )
-    return not own_child and _leads_to(_SYSTEM_CONTAINERD, containerd, node)
+    system = plain_row(EngineName.CONTAINERD).sockets[0]
+    return not own_child and _leads_to(system, containerd, node)
 
 
 def _leads_to(address: str, containerd: Located, node: Node) -> bool:
@@ -137,7 +137,8 @@ def _leads_to(address: str, containerd: Located, node: Node) -> bool:
 
 def _configured(dockerd: EngineProcess, view: HostView) -> str | None:
     """Return the address that dockerd's config file names."""
-    content = view.read(path_option(dockerd.arguments, "--config-file") or _DOCKER_CONFIG)
+    named = path_option(dockerd.arguments, "--config-file")
+    content = view.read(named or plain_row(EngineName.DOCKER).top_level)
     try:
         address = json.loads(content or b"{}").get("containerd")
     except (ValueError, AttributeError):

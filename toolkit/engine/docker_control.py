@@ -70,8 +70,7 @@ class DockerControl(BaseControl):
         A container knows its runtime's name only; a name that dockerd has dropped meanwhile is
         looked up in what this control saw before, or is ours by its name.
         """
-        resolved = self._host.root.resolve(toolkit_dir)
-        prefixes = tuple(directory.rstrip("/") + "/" for directory in (toolkit_dir, resolved))
+        prefixes = self._below(toolkit_dir)
         try:
             with self._client(time.monotonic() + _HELD_SECONDS) as client:
                 info = self._remember(client.info())

@@ -6,6 +6,7 @@ import posixpath
 import re
 from dataclasses import dataclass
 
+from runtime_configs.distros import K3S, MICROK8S
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine.daemon_arguments import option
 from toolkit.host.processes import ProcessTable
@@ -18,9 +19,7 @@ _MICROK8S = "kubelite"
 CGROUP_DRIVERS = ("systemd", "cgroupfs")
 _DEFAULT = "/run/containerd/containerd.sock"
 """The kubelet's own default since 1.24."""
-_K3S = "/run/k3s/containerd/containerd.sock"
 _K3S_DOCKER = "/run/k3s/cri-dockerd/cri-dockerd.sock"
-_MICROK8S_SOCKET = "/var/snap/microk8s/common/run/containerd.sock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +41,7 @@ def endpoint(table: ProcessTable, view: HostView) -> Endpoint | None:
         if program in _KUBELETS:
             return Endpoint(socket=_of_kubelet(arguments, view), said_by=said_by)
         if program == _MICROK8S:
-            return Endpoint(socket=_MICROK8S_SOCKET, said_by=said_by)
+            return Endpoint(socket=MICROK8S.sockets[0], said_by=said_by)
         first = program.split(" ", 1)[0]
         # k3s renames itself: its command line is one word, ``/usr/local/bin/k3s server``.
         if first in _EMBEDDED and _is_node(process.arguments):
@@ -96,7 +95,7 @@ def _of_k3s(arguments: tuple[str, ...]) -> str:
     given = option(arguments, "--container-runtime-endpoint")
     if given:
         return given.removeprefix("unix://")
-    return _K3S_DOCKER if "--docker" in arguments else _K3S
+    return _K3S_DOCKER if "--docker" in arguments else K3S.sockets[0]
 
 
 def _is_node(arguments: tuple[str, ...]) -> bool:

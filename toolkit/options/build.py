@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
 
+from runtime_configs.distros import plain_row
 from runtime_configs.model import EngineName
 from toolkit.errors import UsageError
 from toolkit.host.given_mounts import default_host_root
@@ -24,34 +24,6 @@ from toolkit.settings import (
     RuntimeConfigSettings,
     Settings,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineDefaults:
-    """Where an engine has its files when nobody says otherwise; host paths."""
-
-    config: str
-    drop_in: str | None
-    socket: str
-
-
-ENGINE_DEFAULTS = {
-    EngineName.CONTAINERD: EngineDefaults(
-        config="/etc/containerd/config.toml",
-        drop_in="/etc/containerd/conf.d/99-nvidia.toml",
-        socket="/run/containerd/containerd.sock",
-    ),
-    EngineName.CRIO: EngineDefaults(
-        config="/etc/crio/crio.conf",
-        drop_in="/etc/crio/crio.conf.d/99-nvidia.toml",
-        socket="/var/run/crio/crio.sock",
-    ),
-    EngineName.DOCKER: EngineDefaults(
-        config="/etc/docker/daemon.json",
-        drop_in=None,
-        socket="/var/run/docker.sock",
-    ),
-}
 
 
 def build_settings(sources: Sources) -> Settings:
@@ -96,16 +68,16 @@ def build_settings(sources: Sources) -> Settings:
 
 
 def _engine(sources: Sources, name: EngineName) -> EngineSettings:
-    defaults = ENGINE_DEFAULTS[name]
+    usual = plain_row(name)
     drop_in = sources.read(rows.DROP_IN)
     enable_cdi = sources.read(rows.ENABLE_CDI).value
     handler_name = sources.read(rows.HANDLER_NAME, name).value
     return EngineSettings(
-        config=_given(sources.read(rows.CONFIG, name), defaults.config),
-        drop_in=None if defaults.drop_in is None else _given(drop_in, defaults.drop_in),
+        config=_given(sources.read(rows.CONFIG, name), usual.top_level),
+        drop_in=None if usual.drop_in is None else _given(drop_in, usual.drop_in),
         drop_in_host_path=sources.read(rows.DROP_IN_HOST_PATH).value,
         executable_path=sources.read(rows.EXECUTABLE_PATH).value,
-        socket=_given(sources.read(rows.SOCKET, name), defaults.socket),
+        socket=_given(sources.read(rows.SOCKET, name), usual.sockets[0]),
         restart_mode=sources.read(rows.RESTART_MODE, name).value,
         config_sources=sources.read(rows.CONFIG_SOURCES).value,
         enable_cdi=sources.read(payload.CDI_ENABLED).value if enable_cdi is None else enable_cdi,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from toolkit.options.build import ENGINE_DEFAULTS
+from runtime_configs.distros import plain_row
+from runtime_configs.model import EngineName
 from toolkit.options.help import variables_text
 from toolkit.options.option import Option
 from toolkit.options.table import GROUPS
@@ -33,9 +34,10 @@ def document() -> str:
         )
     parts.append("\n## What an engine's own defaults are\n\n")
     parts.append("| engine | top-level config | drop-in | socket |\n|---|---|---|---|\n")
-    for engine, paths in ENGINE_DEFAULTS.items():
-        drop_in = f"`{paths.drop_in}`" if paths.drop_in else "none"
-        parts.append(f"| {engine} | `{paths.config}` | {drop_in} | `{paths.socket}` |\n")
+    for engine in EngineName:
+        usual = plain_row(engine)
+        drop_in = f"`{usual.drop_in}`" if usual.drop_in else "none"
+        parts.append(f"| {engine} | `{usual.top_level}` | {drop_in} | `{usual.sockets[0]}` |\n")
     return "".join(parts)
 
 
