@@ -14,9 +14,11 @@ from runtime_configs.registry import adapter_for
 from tests.engine.controls import engine_settings, host
 from tests.fakes.crio import FakeCrio
 from tests.fakes.node import FakeTable, FakeView, process
+from toolkit.engine.cri_client import CriClient
 from toolkit.engine.crio_control import CrioControl
 from toolkit.engine.facts import Expectation, Holding, Source
 from toolkit.engine.reload import Method, method
+from toolkit.engine.rpc import Connection, RpcError
 from toolkit.errors import EngineTimeoutError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.settings import RestartMode
@@ -111,6 +113,15 @@ def test_a_pod_holds_the_payload_by_the_binary_of_its_handler(
 
 def test_a_crio_that_is_gone_cannot_tell(path: Path) -> None:
     assert control(path).held(TOOLKIT).holding is Holding.CANNOT_TELL
+
+
+def test_the_deadline_is_for_all_that_is_asked_over_one_connection(path: Path) -> None:
+    with FakeCrio(config=BEFORE).serving(path), Connection(str(path), soon(1.0)) as connection:
+        client = CriClient(connection)
+        assert client.version() == ("cri-o", "1.36.3")
+        time.sleep(1.0)
+        with pytest.raises(RpcError, match="Deadline Exceeded"):
+            client.version()
 
 
 def test_our_own_container_is_asked_for_only_inside_one(path: Path) -> None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, cast
 from urllib.parse import quote
 
+from toolkit.engine import wait
 from toolkit.engine.http_unix import UnixConnection, get
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 
@@ -101,7 +102,7 @@ class ReloadEvents:
         """Subscribe. Raises EngineTimeoutError where dockerd does not answer."""
         self._received = bytearray()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(max(0.05, deadline - time.monotonic()))
+        self._socket.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
         request = f"GET /events?filters={_RELOADS} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         try:
             self._socket.connect(access)

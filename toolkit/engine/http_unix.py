@@ -5,25 +5,58 @@ from __future__ import annotations
 import http.client
 import socket
 import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
+from toolkit.engine import wait
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 
-_OK = 200
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+
+class _TimedSocket(socket.socket):
+    """A unix socket whose every step takes what is left until one deadline.
+
+    A timeout of the socket's own is for each step anew: many small ones would exceed it.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._deadline = deadline
+
+    def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
+        """Send all of it in what is left of the time."""
+        self.limit()
+        super().sendall(data, flags)
+
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
+        """Receive in what is left of the time."""
+        self.limit()
+        return super().recv_into(buffer, nbytes, flags)
+
+    def limit(self) -> None:
+        """Give the next step what is left of the time. Raises TimeoutError where nothing is."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        self.settimeout(left)
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection whose host is a socket's path."""
+    """An HTTP connection whose host is a socket's path, with one deadline for all over it."""
 
     def __init__(self, path: str, deadline: float) -> None:
         """Prepare it; ``deadline`` is a reading of the monotonic clock."""
-        super().__init__("localhost", timeout=max(0.05, deadline - time.monotonic()))
+        super().__init__("localhost")
         self._path = path
+        self._deadline = max(deadline, time.monotonic() + wait.AT_LEAST)
 
     def connect(self) -> None:
         """Connect to the socket."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(self.timeout)
+        connection = _TimedSocket(self._deadline)
         try:
+            connection.limit()
             connection.connect(self._path)
         except OSError:
             connection.close()
@@ -50,6 +83,6 @@ def get(connection: UnixConnection, target: str, socket_name: str) -> bytes:
             f"{socket_name} does not answer HTTP: {error!r}",
             "check --runtime and --socket",
         ) from error
-    if answer.status != _OK:
+    if answer.status != HTTPStatus.OK:
         raise EngineNotFoundError(f"{socket_name}: GET {target}: {answer.status} {answer.reason}")
     return body

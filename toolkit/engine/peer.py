@@ -13,6 +13,8 @@ import struct
 import time
 from dataclasses import dataclass
 
+from toolkit.engine import wait
+
 _UCRED = struct.Struct("3i")
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 _HTTP1_PING = b"GET /_ping HTTP/1.0\r\nHost: localhost\r\n\r\n"
@@ -41,7 +43,7 @@ def identify(path: str, greeting: bytes, deadline: float) -> Peer:
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        connection.settimeout(max(0.05, deadline - time.monotonic()))
+        connection.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
         connection.connect(path)
         listener = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         sender = _sender(connection, greeting, min(deadline, time.monotonic() + _SILENCE))
@@ -65,7 +67,7 @@ def accepts(path: str) -> bool:
 def _sender(connection: socket.socket, greeting: bytes, deadline: float) -> int | None:
     """Return the PID of whoever sends the first bytes, or None where none come."""
     try:
-        connection.settimeout(max(0.05, deadline - time.monotonic()))
+        connection.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
         connection.sendall(greeting)
         data, ancillary, _, _ = connection.recvmsg(512, socket.CMSG_SPACE(_UCRED.size))
     except OSError:  # mute, or it closed the connection at once

@@ -16,6 +16,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 from google.protobuf.message import Message
 
+from toolkit.engine import wait
 from toolkit.errors import ToolkitError
 
 Answer = TypeVar("Answer", bound=Message)
@@ -53,7 +54,7 @@ class Connection:
 
     def __init__(self, path: str, deadline: float) -> None:
         """Prepare it; ``path`` is where this process opens the socket."""
-        self._deadline = deadline
+        self._deadline = max(deadline, time.monotonic() + wait.AT_LEAST)
         self._channel = grpc.insecure_channel(
             f"unix:{path}",
             options=(
@@ -85,17 +86,16 @@ class Connection:
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> Answer:
         """Call ``/package.Service/Method``. Raises RpcError."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:  # grpc makes a call with no time left all the same, and may be answered
+            raise RpcError(method, grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         invoke = self._channel.unary_unary(
             method,
             request_serializer=type(request).SerializeToString,
             response_deserializer=answer.FromString,
         )
         try:
-            result: Answer = invoke(
-                request,
-                timeout=max(0.05, self._deadline - time.monotonic()),
-                metadata=metadata,
-            )
+            result: Answer = invoke(request, timeout=left, metadata=metadata)
         except grpc.RpcError as error:
             raise RpcError(method, error.code(), error.details() or "") from error
         return result

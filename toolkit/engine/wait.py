@@ -8,6 +8,8 @@ from typing import TypeVar
 from toolkit.host.clock import Clock
 
 Found = TypeVar("Found")
+AT_LEAST = 0.05
+"""Seconds in which an engine may answer a connection of ours, however late it is."""
 _FIRST = 0.001
 _LONGEST = 0.1
 _GROWTH = 1.15
