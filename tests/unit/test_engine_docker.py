@@ -7,15 +7,41 @@ from pathlib import Path
 
 import pytest
 
+from runtime_configs.model import EngineName
+from runtime_configs.registry import adapter_for
+from tests.engine.controls import engine_settings, host
 from tests.fakes.docker_api import FakeDocker
 from toolkit.engine.docker_client import DockerClient
+from toolkit.engine.docker_control import DockerControl
+from toolkit.engine.facts import Holding
 from toolkit.errors import EngineTimeoutError
+
+TOOLKIT = "/usr/local/nvidia/toolkit"
+RUNTIMES = {"runc": "runc", "nvidia": f"{TOOLKIT}/nvidia-container-runtime"}
 
 
 @pytest.fixture
 def path() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="docker-") as directory:
         yield Path(directory) / "docker.sock"
+
+
+@pytest.mark.parametrize(
+    ("containers", "holding"),
+    [
+        ({"a": "runc"}, Holding.FREE),
+        ({"a": "nvidia"}, Holding.HELD),
+        ({"a": None, "b": "runc"}, Holding.FREE),
+        ({"a": None, "b": "nvidia"}, Holding.HELD),
+    ],
+)
+def test_a_container_that_ends_while_it_is_asked_about_holds_nothing(
+    path: Path, containers: dict[str, str | None], holding: Holding
+) -> None:
+    settings = engine_settings("/etc/docker/daemon.json", path)
+    control = DockerControl(settings, host(), adapter_for(EngineName.DOCKER).effective)
+    with FakeDocker(runtimes=RUNTIMES, containers=containers).serving(path):
+        assert control.held(TOOLKIT).holding is holding
 
 
 def test_the_deadline_is_for_all_that_is_asked_over_one_connection(path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Self, cast
 from urllib.parse import quote
 
 from toolkit.engine import wait
-from toolkit.engine.http_unix import UnixConnection, get
+from toolkit.engine.http_unix import MissingResourceError, UnixConnection, get
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 
 _RELOADS = quote('{"type":{"daemon":true},"event":{"reload":true}}')
@@ -73,10 +73,15 @@ class DockerClient:
         """Return all containers with the runtime that each was made with."""
         body = get(self._connection, "/containers/json?all=1", self._socket_name)
         listed = cast("list[dict[str, object]]", json.loads(body))
-        return tuple(self._container(str(entry["Id"])) for entry in listed)
+        found = (self._container(str(entry["Id"])) for entry in listed)
+        return tuple(each for each in found if each is not None)
 
-    def _container(self, identifier: str) -> DockerContainer:
-        body = get(self._connection, f"/containers/{identifier}/json", self._socket_name)
+    def _container(self, identifier: str) -> DockerContainer | None:
+        """Return one container; None: it is gone since it was listed."""
+        try:
+            body = get(self._connection, f"/containers/{identifier}/json", self._socket_name)
+        except MissingResourceError:
+            return None
         answer = self._object(body)
         configured = cast("dict[str, object]", answer.get("HostConfig") or {})
         name = str(answer.get("Name", "")).removeprefix("/")

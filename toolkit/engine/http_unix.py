@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 
+class MissingResourceError(EngineNotFoundError):
+    """What answers has no such resource, or has it no more."""
+
+
 class _TimedSocket(socket.socket):
     """A unix socket whose every step takes what is left until one deadline.
 
@@ -67,8 +71,9 @@ class UnixConnection(http.client.HTTPConnection):
 def get(connection: UnixConnection, target: str, socket_name: str) -> bytes:
     """Return a resource's body.
 
-    Raises EngineTimeoutError where nothing answers in time, EngineNotFoundError where what answers
-    does not speak HTTP or has no such resource; ``socket_name`` is the socket's host path.
+    Raises EngineTimeoutError where nothing answers in time, MissingResourceError where what answers
+    has no such resource, EngineNotFoundError where it does not speak HTTP or refuses;
+    ``socket_name`` is the socket's host path.
     """
     try:
         connection.request("GET", target)
@@ -84,5 +89,7 @@ def get(connection: UnixConnection, target: str, socket_name: str) -> bytes:
             "check --runtime and --socket",
         ) from error
     if answer.status != HTTPStatus.OK:
-        raise EngineNotFoundError(f"{socket_name}: GET {target}: {answer.status} {answer.reason}")
+        missing = answer.status == HTTPStatus.NOT_FOUND
+        kind = MissingResourceError if missing else EngineNotFoundError
+        raise kind(f"{socket_name}: GET {target}: {answer.status} {answer.reason}")
     return body
