@@ -101,16 +101,19 @@ class FakeServices:
     refuses: str = ""
     on_start: Callable[[], None] = lambda: None
 
-    def prepare(self, unit: str) -> None:
+    def prepare(self, unit: str, seconds: float) -> None:
         """Record it."""
+        del seconds
         self.acts.append(f"reset-failed {unit}")
 
-    def restart(self, unit: str) -> None:
+    def restart(self, unit: str, seconds: float) -> None:
         """Record it."""
+        del seconds
         self._act("restart", unit)
 
-    def start(self, unit: str) -> None:
+    def start(self, unit: str, seconds: float) -> None:
         """Record it."""
+        del seconds
         self._act("start", unit)
 
     def _act(self, verb: str, unit: str) -> None:
@@ -126,10 +129,13 @@ class FakeCommands:
 
     answers: dict[str, CommandResult] = field(default_factory=dict)
     ran: list[tuple[str, ...]] = field(default_factory=list)
+    limits: list[float] = field(default_factory=list)
+    """The seconds that each of them was given."""
 
-    def run(self, arguments: tuple[str, ...], seconds: float) -> CommandResult:  # noqa: ARG002 - the protocol's
+    def run(self, arguments: tuple[str, ...], seconds: float) -> CommandResult:
         """Answer at once."""
         self.ran.append(arguments)
+        self.limits.append(seconds)
         missing = CommandResult(status=127, output=b"", errors="not found")
         return self.answers.get(arguments[-1], missing)
 

@@ -7,6 +7,8 @@ from tests.fakes.node import FakeClock, FakeServices, FakeSignaller
 from toolkit.engine.facts import EngineProcess, Supervisor
 from toolkit.engine.reload import Method, Restarter, method
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
+from toolkit.host.commands import CommandResult
+from toolkit.host.services import Systemctl
 from toolkit.settings import RestartMode
 
 CONTAINERD, CRIO, DOCKER = EngineName.CONTAINERD, EngineName.CRIO, EngineName.DOCKER
@@ -149,6 +151,27 @@ def test_a_unit_that_will_not_start_is_told_with_systemds_reason() -> None:
     node.services.refuses = "Unit containerd.service is masked."
     with pytest.raises(EngineTimeoutError, match="masked"):
         node.restarter().restart(engine(), Method.UNIT, node.clock, 1.0)
+
+
+@pytest.mark.parametrize("how", [Method.UNIT, Method.SIGNAL_THEN_UNIT])
+def test_a_systemd_that_hangs_is_not_waited_for_beyond_the_deadline(how: Method) -> None:
+    node = Node(supervised=False)
+
+    class Hanging:
+        def run(self, arguments: tuple[str, ...], seconds: float) -> CommandResult:
+            del arguments
+            node.clock.sleep(seconds)
+            return CommandResult(status=-9, output=b"", errors="", timed_out=True)
+
+    restarter = Restarter(
+        CONTAINERD, node.signaller, Systemctl(Hanging()), node.watch, lambda _: True
+    )
+    with pytest.raises(EngineTimeoutError, match=r"containerd\.service .*did not end in time"):
+        restarter.restart(engine(), how, node.clock, 8.0)
+    assert node.clock.now() == pytest.approx(8.0)
+    with pytest.raises(EngineTimeoutError):
+        restarter.start(engine(), node.clock, 16.0)
+    assert node.clock.now() <= 16.0 + 2.0
 
 
 def test_an_engine_that_is_gone_is_started_by_its_unit() -> None:

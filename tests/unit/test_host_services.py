@@ -21,11 +21,22 @@ def said(output: bytes, status: int = 0, errors: str = "") -> CommandResult:
 def test_a_unit_that_waits_to_be_restarted_is_restarted_at_once(state: bytes, verb: str) -> None:
     # One fake answer serves both commands: they end with the unit's name.
     commands = FakeCommands(answers={UNIT: said(state)})
-    Systemctl(commands).start(UNIT)
+    Systemctl(commands).start(UNIT, 8.0)
     assert commands.ran[-1] == ("systemctl", "--no-block", verb, UNIT)
 
 
 def test_a_refused_order_names_the_unit_and_systemds_reason() -> None:
     commands = FakeCommands(answers={UNIT: said(b"", 5, "Unit crio.service not found.")})
     with pytest.raises(EngineTimeoutError, match=r"restart crio\.service failed: .*not found"):
-        Systemctl(commands).restart(UNIT)
+        Systemctl(commands).restart(UNIT, 8.0)
+
+
+def test_systemctl_gets_what_is_left_and_a_moment_where_nothing_is() -> None:
+    commands = FakeCommands(answers={UNIT: said(b"")})
+    systemctl = Systemctl(commands)
+    systemctl.prepare(UNIT, 8.0)
+    systemctl.restart(UNIT, 5.0)
+    systemctl.start(UNIT, 7.0)
+    assert commands.limits == [8.0, 5.0, 3.5, 3.5]
+    systemctl.restart(UNIT, -20.0)
+    assert commands.limits[-1] == 2.0

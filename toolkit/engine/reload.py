@@ -85,20 +85,20 @@ class Restarter:
         """Restart the engine and wait until a new process of it answers."""
         unit = unit_of(self._engine, process)
         if how in (Method.UNIT, Method.SIGNAL_THEN_UNIT):
-            self._services.prepare(unit)
+            # At most half of the time: the restart itself needs what is left.
+            self._services.prepare(unit, (deadline - clock.now()) / 2)
         began = clock.now()
         gone: float | None = None
         if how in (Method.SIGNAL, Method.SIGNAL_THEN_UNIT):
             gone = self._end(process, clock, deadline)
         # No safe point in between: whoever interrupts here would leave the node without an engine.
         if how in (Method.UNIT, Method.SIGNAL_THEN_UNIT):
-            self._services.restart(unit)
+            self._services.restart(unit, deadline - clock.now())
         try:
             return self._report(process, how, clock, (began, gone), deadline)
         except EngineTimeoutError:
             if how is Method.SIGNAL and process.unit is not None:
-                self._services.prepare(process.unit)
-                self._services.start(process.unit)
+                self._start(process.unit, clock, deadline)
             raise
 
     def start(self, process: EngineProcess, clock: Clock, deadline: float) -> ReloadReport:
@@ -106,10 +106,13 @@ class Restarter:
         began = clock.now()
         how = Method.OWNER
         if process.supervisor is Supervisor.SYSTEMD and process.unit is not None:
-            self._services.prepare(process.unit)
-            self._services.start(process.unit)
+            self._start(process.unit, clock, deadline)
             how = Method.UNIT
         return self._report(None, how, clock, (began, began), deadline)
+
+    def _start(self, unit: str, clock: Clock, deadline: float) -> None:
+        self._services.prepare(unit, (deadline - clock.now()) / 2)
+        self._services.start(unit, deadline - clock.now())
 
     def _end(self, process: EngineProcess, clock: Clock, deadline: float) -> float | None:
         """Send SIGHUP and wait until the process has ended; return when it had."""

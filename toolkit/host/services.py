@@ -5,24 +5,26 @@ from __future__ import annotations
 from typing import Protocol
 
 from toolkit.errors import EngineTimeoutError
-from toolkit.host.commands import Commands
+from toolkit.host.commands import CommandResult, Commands
 
-_SECONDS = 20.0
+_AT_LEAST = 2.0
+"""Seconds that systemctl gets however little is left: it takes some hundredths of one, and an
+engine that is started after the deadline is better than one that never is."""
 
 
 class Services(Protocol):
-    """What is done with the host's services."""
+    """What is done with the host's services; ``seconds`` is what is left for it."""
 
-    def prepare(self, unit: str) -> None:
+    def prepare(self, unit: str, seconds: float) -> None:
         """Forget earlier starts of a unit, which its start limit would count with ours."""
 
-    def restart(self, unit: str) -> None:
+    def restart(self, unit: str, seconds: float) -> None:
         """Have a unit started anew; it may still be starting when this returns.
 
         Raises EngineTimeoutError with systemd's reason where it won't.
         """
 
-    def start(self, unit: str) -> None:
+    def start(self, unit: str, seconds: float) -> None:
         """Have a unit started unless it runs. Raises as ``restart`` does."""
 
 
@@ -32,36 +34,37 @@ class Systemctl:
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
 
-    def prepare(self, unit: str) -> None:
+    def prepare(self, unit: str, seconds: float) -> None:
         """Forget earlier starts of a unit.
 
         systemd counts manual starts against the start limit (5 in 10 s by default, docker.service
         3 in 60 s), and a unit that exceeds it stays failed whatever its ``Restart=`` says
         (tried with systemd 252). A unit without a failure to forget is no error.
         """
-        self._commands.run(("systemctl", "reset-failed", unit), _SECONDS)
+        self._run(("reset-failed", unit), seconds)
 
-    def restart(self, unit: str) -> None:
+    def restart(self, unit: str, seconds: float) -> None:
         """Have a unit started anew; it may still be starting when this returns."""
-        self._order("restart", unit)
+        self._order("restart", unit, seconds)
 
-    def start(self, unit: str) -> None:
+    def start(self, unit: str, seconds: float) -> None:
         """Have a unit started unless it runs.
 
         One that died and waits for its ``RestartSec`` is restarted: a start would wait that long as
         well (tried with systemd 252: 10 s with CRI-O's unit).
         """
-        shown = self._commands.run(
-            ("systemctl", "show", "--property=SubState", "--value", unit), _SECONDS
-        )
+        shown = self._run(("show", "--property=SubState", "--value", unit), seconds / 2)
         waits = shown.output.strip() == b"auto-restart"
-        self._order("restart" if waits else "start", unit)
+        self._order("restart" if waits else "start", unit, seconds / 2)
 
-    def _order(self, verb: str, unit: str) -> None:
+    def _order(self, verb: str, unit: str, seconds: float) -> None:
         # Not blocking: the engine's own answer is what is waited for, within our deadline.
-        result = self._commands.run(("systemctl", "--no-block", verb, unit), _SECONDS)
+        result = self._run(("--no-block", verb, unit), seconds)
         if result.status != 0:
             raise EngineTimeoutError(
                 f"systemctl {verb} {unit} failed: {result.reason}",
                 f"see `systemctl status {unit}` on the host",
             )
+
+    def _run(self, arguments: tuple[str, ...], seconds: float) -> CommandResult:
+        return self._commands.run(("systemctl", *arguments), max(_AT_LEAST, seconds))
