@@ -13,7 +13,7 @@ from runtime_configs.model import EngineName
 from runtime_configs.registry import adapter_for
 from tests.engine.controls import engine_settings, host
 from tests.fakes.crio import FakeCrio
-from tests.fakes.node import FakeTable, FakeView, process
+from tests.fakes.node import FakeCommands, FakeTable, FakeView, process
 from toolkit.engine.cri_client import CriClient
 from toolkit.engine.crio_control import CrioControl
 from toolkit.engine.facts import Expectation, Holding, Source
@@ -75,6 +75,16 @@ def test_the_facts_come_from_both_services_of_the_socket(path: Path) -> None:
     assert facts.effective.default == "crun"
     assert facts.effective_source is Source.LIVE
     assert facts.top_level == "/etc/crio/crio.conf"
+
+
+def test_what_is_run_to_look_at_an_engine_keeps_the_deadline_of_the_look(path: Path) -> None:
+    commands = FakeCommands()
+    settings = engine_settings("/etc/crio/crio.conf", path, executable="/bin/sh")
+    decode = adapter_for(EngineName.CRIO).effective
+    facts = CrioControl(settings, replace(host(), commands=commands), decode).facts(soon(5.0))
+    assert facts.unreachable is not None
+    assert [arguments[-1] for arguments in commands.ran] == ["--version", "config"]
+    assert max(commands.limits) <= 5.0
 
 
 def test_a_handler_counts_once_the_runtime_lists_it(path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,7 +10,7 @@ from runtime_configs.model import ConfigError, EffectiveConfig
 from tests.fakes.node import FakeCommands, FakeView
 from toolkit.engine.daemon_arguments import option, path_option
 from toolkit.engine.facts import Source
-from toolkit.engine.sources import SourceRequest, effective, parse_version
+from toolkit.engine.sources import SourceRequest, command_seconds, effective, parse_version
 from toolkit.host.commands import CommandResult
 
 
@@ -78,6 +80,7 @@ def read(
         live=live,
         dump=("/usr/bin/engine", "dump") if dump else None,
         file="/etc/c.toml",
+        deadline=0.0,
     )
     found = effective(request, commands, FakeView(files), decode)
     return found.source, found.config.default if found.config else None, found.failures
@@ -108,3 +111,8 @@ def test_each_source_that_did_not_work_says_why() -> None:
         "command: engine: failed to load TOML",
         "file: /etc/c.toml is not there",
     )
+
+
+def test_the_dump_command_gets_what_is_left_and_a_few_seconds_where_nothing_is() -> None:
+    assert 59.0 < command_seconds(time.monotonic() + 60.0) <= 60.0
+    assert command_seconds(time.monotonic() - 60.0) == 3.0

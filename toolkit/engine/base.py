@@ -122,7 +122,10 @@ class BaseControl(ABC):
         return None
 
     def facts(self, deadline: float) -> HostFacts:
-        """Look at the engine as it is now, once; ``deadline`` bounds the calls."""
+        """Look at the engine as it is now, once; ``deadline`` bounds the calls.
+
+        A program of the engine that has to be run for it gets a few seconds in any case.
+        """
         located = self._locator.locate(self._socket, deadline)
         quiet = self._settings.restart_mode is RestartMode.NONE
         if not quiet:
@@ -135,7 +138,7 @@ class BaseControl(ABC):
             except ToolkitError as error:
                 unreachable = f"{self.name} on {self._socket} does not answer: {error.message}"
         served = self._heard(live) if unreachable is None else Served.nothing(unreachable)
-        return self._assemble(located, live, served, unreachable)
+        return self._assemble(located, live, served, unreachable, deadline)
 
     def _heard(self, live: LiveAnswer) -> Served:
         """Return what the daemon says that it serves."""
@@ -148,11 +151,16 @@ class BaseControl(ABC):
             return Served.nothing(reason, LackKind.FAILED)
 
     def _assemble(
-        self, located: Located, live: LiveAnswer, served: Served, unreachable: str | None
+        self,
+        located: Located,
+        live: LiveAnswer,
+        served: Served,
+        unreachable: str | None,
+        deadline: float,
     ) -> HostFacts:
         process = located.process
         executable = self._executable(process)
-        version, version_source = self._version(live, executable)
+        version, version_source = self._version(live, executable, deadline)
         place = self._place(process, version)
         read = sources.effective(
             sources.SourceRequest(
@@ -160,6 +168,7 @@ class BaseControl(ABC):
                 live=live.config,
                 dump=self._dump_command(executable, place) if executable else None,
                 file=place.top_level,
+                deadline=deadline,
             ),
             self._host.commands,
             self._host.view,
@@ -223,13 +232,14 @@ class BaseControl(ABC):
         return None
 
     def _version(
-        self, live: LiveAnswer, executable: str | None
+        self, live: LiveAnswer, executable: str | None, deadline: float
     ) -> tuple[Version | None, Source | None]:
         if live.version is not None and (version := sources.parse_version(live.version)):
             return version, Source.LIVE
         if executable is None:
             return None, None
-        result = self._host.commands.run((executable, "--version"), _ONE_CALL * 5)
+        seconds = sources.command_seconds(deadline)
+        result = self._host.commands.run((executable, "--version"), seconds)
         version = sources.parse_version(result.output.decode(errors="replace"))
         return version, Source.COMMAND if version is not None else None
 

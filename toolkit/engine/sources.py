@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,10 @@ from toolkit.engine.facts import Source
 from toolkit.host.commands import Commands
 
 _NUMBERS = r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?"
-_COMMAND_SECONDS = 20.0
+_AT_LEAST = 3.0
+"""Seconds that the engine's own program gets however little is left: a dump takes less than a tenth
+of one, but its 50 MB may have to come from a slow disk first, and a file alone does not tell what
+the engine makes of it."""
 
 
 def parse_version(text: str) -> Version | None:
@@ -22,6 +26,11 @@ def parse_version(text: str) -> Version | None:
         return None
     major, minor, patch = match.groups(default="0")
     return Version(major=int(major), minor=int(minor), patch=int(patch), text=text.strip())
+
+
+def command_seconds(deadline: float) -> float:
+    """Return how long a program of the engine may take; ``deadline`` is of the monotonic clock."""
+    return max(_AT_LEAST, deadline - time.monotonic())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +45,8 @@ class SourceRequest:
     """The dump command, where there is a binary to run."""
     file: str
     """The top-level config, for a ``file`` without a path of its own."""
+    deadline: float
+    """For the dump command, a reading of the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +89,7 @@ def _readers(
     def dump() -> bytes | str:
         if request.dump is None:
             return "there is no binary of the engine to run"
-        result = commands.run(request.dump, _COMMAND_SECONDS)
+        result = commands.run(request.dump, command_seconds(request.deadline))
         return result.output if result.status == 0 else result.reason
 
     for source in request.sources:
