@@ -15,7 +15,7 @@ from toolkit.engine import kubelet
 from toolkit.engine.facts import HostFacts, Supervisor
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
-from toolkit.host.processes import ProcFs
+from toolkit.host.processes import ProcFs, has_root
 from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import low_level_runtimes
 from toolkit.settings import RestartMode
@@ -155,13 +155,9 @@ def _capable(proc: str, number: int) -> bool:
 
 def _sees_host_processes(node: Node) -> bool:
     """Tell whether this PID namespace is the host's: its PID 1 has the host root as its root."""
-    try:
-        first = os.stat(posixpath.join(node.root.proc, "1/root/."))
-        host = os.stat(node.root.root)
-    except OSError:
-        # Without ptrace rights PID 1 can't be looked at; kthreadd exists in the first one only.
-        return Path(node.root.proc, "2/comm").exists()
-    return (first.st_dev, first.st_ino) == (host.st_dev, host.st_ino)
+    found = has_root(node.root.proc, 1, node.root.root)
+    # Without ptrace rights PID 1 can't be looked at; kthreadd exists in the first one only.
+    return Path(node.root.proc, "2/comm").exists() if found is None else found
 
 
 def _paths(node: Node, row: Distribution | None) -> Iterator[Finding]:
@@ -243,7 +239,7 @@ def _engine_findings(node: Node, facts: HostFacts) -> Iterator[Finding]:
         yield _problem("CRI", lack.reason, lack.mend or "see the engine's log")
     for warning in facts.warnings:
         yield Finding(check="settings", verdict=Verdict.WARNING, message=warning)
-    driver = kubelet.cgroup_driver(ProcFs(node.root.proc), node.view)
+    driver = kubelet.cgroup_driver(ProcFs(node.root.proc, node.root.root), node.view)
     if driver is not None and effective is not None and facts.engine is EngineName.CONTAINERD:
         yield from cgroup_driver(driver, effective)
     yield from _supervisor(node, facts)

@@ -47,7 +47,7 @@ def engine_settings(
 def host(root: str = "/") -> Host:
     """Return the machine itself."""
     host_root = HostRoot(root=root)
-    table = ProcFs()
+    table = ProcFs(root=root)
     commands = HostCommands(root)
     return Host(
         root=host_root,

@@ -20,6 +20,7 @@ from tests.unit.cli_session import settings_of
 from toolkit.engine.discover import choose_runtime
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.paths import HostRoot
+from toolkit.host.processes import ProcFs
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("_root")]
 SLEEP = "import time; time.sleep(600)"
@@ -39,12 +40,12 @@ def docker(request: pytest.FixtureRequest) -> Iterator[RealDockerd]:
 
 
 @contextmanager
-def kubelet(directory: Path, endpoint: Path) -> Iterator[None]:
+def kubelet(directory: Path, endpoint: Path, code: str = SLEEP) -> Iterator[None]:
     """Run a process that has a kubelet's name and arguments."""
     program = directory / "kubelet"
     program.symlink_to(Path(sys.executable).resolve())
     flag = f"--container-runtime-endpoint=unix://{endpoint}"
-    arguments = ("kubelet", "-c", SLEEP, flag)
+    arguments = ("kubelet", "-c", code, flag)
     with subprocess.Popen(arguments, executable=program) as process:
         comm = Path(f"/proc/{process.pid}/comm")
         wait_for(lambda: comm.read_text() == "kubelet\n", "the kubelet's name")
@@ -99,6 +100,20 @@ def test_the_clusters_containerd_where_docker_runs_as_well(
     docker.start()
     with kubelet(cluster.directory, cluster.socket):
         assert chosen(cluster.socket, docker.socket) is EngineName.CONTAINERD
+
+
+def test_a_kubelet_in_a_container_does_not_tell_the_hosts_engine(
+    cluster: RealContainerd, docker: RealDockerd
+) -> None:
+    docker.arguments = ("--containerd", str(cluster.socket))
+    docker.start()
+    root = cluster.directory / "container"
+    root.mkdir()
+    inside = f"import os; os.chroot({str(root)!r}); {SLEEP}"
+    with kubelet(cluster.directory, cluster.socket, inside):
+        (found,) = ProcFs().named(("kubelet",))
+        wait_for(lambda: os.readlink(f"/proc/{found.pid}/root") == str(root), "its own root")
+        assert chosen(cluster.socket, docker.socket) is EngineName.DOCKER
 
 
 def test_two_unrelated_engines_are_an_error_that_names_both(

@@ -232,6 +232,38 @@ def test_a_socket_of_something_else_is_refused_and_never_signalled(
     assert time.monotonic() - began < 4.0
 
 
+IN_ANOTHER_ROOT = """
+set -e
+root=$1
+shift
+mount --no-mtab -t tmpfs tmpfs "$root"
+for path in /*; do
+    if [ -L "$path" ]; then
+        cp -P "$path" "$root$path"
+    elif [ -d "$path" ]; then
+        mkdir "$root$path"
+        mount --no-mtab --rbind "$path" "$root$path"
+    fi
+done
+exec chroot "$root" "$@"
+"""
+"""What an engine in a container has: the same processes around it, and a root of its own."""
+
+
+def test_an_engine_in_a_container_is_not_the_hosts(containerd: RealContainerd) -> None:
+    root = containerd.directory / "container"
+    root.mkdir()
+    inside = ("/bin/sh", "-c", IN_ANOTHER_ROOT, "sh", str(root))
+    containerd.process.command = (*inside, *containerd.process.command)
+    containerd.start()
+    with pytest.raises(EngineNotFoundError, match=r"another root than the host") as failure:
+        of(containerd).facts(soon())
+    assert f"(PID {containerd.process.pid})" in failure.value.message
+    facts = of(containerd, RestartMode.NONE).facts(soon())
+    assert facts.process is None
+    assert facts.unreachable == failure.value.message
+
+
 def test_a_mute_engine_does_not_hang(containerd: RealContainerd) -> None:
     containerd.start()
     engine = of(containerd)

@@ -19,6 +19,7 @@ def process(
     name: str = "",
     cgroup: str = "0::/\n",
     start_time: int = 0,
+    on_host: bool | None = True,
 ) -> ProcessFacts:
     """Return a process whose start time is a hundred times its PID unless it is given."""
     return ProcessFacts(
@@ -29,6 +30,7 @@ def process(
         executable=executable,
         arguments=arguments,
         cgroup=cgroup,
+        on_host=on_host,
     )
 
 

@@ -41,6 +41,21 @@ def test_no_kubelet_has_no_endpoint() -> None:
 
 
 @pytest.mark.parametrize(
+    ("on_host", "socket"),
+    [(False, None), (None, "/run/a.sock"), (True, "/run/a.sock")],
+)
+def test_a_kubelet_in_a_container_says_nothing_of_this_node(
+    *, on_host: bool | None, socket: str | None
+) -> None:
+    arguments = ("kubelet", "--container-runtime-endpoint=/run/a.sock", "--cgroup-driver=systemd")
+    kubelet = process(9, "/usr/bin/kubelet", *arguments, on_host=on_host)
+    table, view = FakeTable(SYSTEMD, kubelet), FakeView()
+    found = endpoint(table, view)
+    assert (None if found is None else found.socket) == socket
+    assert cgroup_driver(table, view) == (None if socket is None else "systemd")
+
+
+@pytest.mark.parametrize(
     ("socket", "engine"),
     [
         ("/run/containerd/containerd.sock", EngineName.CONTAINERD),

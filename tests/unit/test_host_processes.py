@@ -8,14 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.commands import HostCommands
-from toolkit.host.processes import PidfdSignaller, ProcFs
+from toolkit.host.processes import PidfdSignaller, ProcessFacts, ProcFs, has_root
 
 COMMANDS = HostCommands("/")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other roots and mounts need root")
 
 
 @pytest.fixture
@@ -132,7 +135,59 @@ def test_a_command_starts_with_an_empty_signal_mask() -> None:
     assert masks[0].split() == ["SigBlk:", "0" * 16]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="chroot needs root")
+@contextmanager
+def running(*arguments: str) -> Iterator[ProcessFacts | None]:
+    """Start a program that says when it is there, and describe it as the host's or not."""
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"there\n"
+        yield ProcFs().find(child.pid)
+        child.kill()
+
+
+ELSEWHERE = """
+import os, sys, time
+os.chroot(sys.argv[1])
+print("there", flush=True)
+time.sleep(60)
+"""
+PRIVATE = "mount -t tmpfs none /mnt && echo there && exec sleep 60"
+AS_PID_1 = """
+import os, sys
+from toolkit.host.processes import ProcFs
+print(os.getpid(), ProcFs(root=sys.argv[1]).find(1).on_host)
+"""
+
+
+@as_root
+def test_a_process_with_another_root_is_not_the_hosts(tmp_path: Path) -> None:
+    with running(sys.executable, "-c", ELSEWHERE, str(tmp_path)) as found:
+        assert found is not None
+        assert found.on_host is False
+        seen_from_there = ProcFs(root=str(tmp_path)).find(found.pid)
+        assert seen_from_there is not None
+        assert seen_from_there.on_host is True
+
+
+@as_root
+def test_a_service_with_namespaces_of_its_own_is_the_hosts() -> None:
+    with running("unshare", "--mount", "--ipc", "--uts", "sh", "-c", PRIVATE) as found:
+        assert found is not None
+        assert found.on_host is True
+
+
+@as_root
+def test_the_root_of_the_first_process_is_the_hosts_whatever_was_mounted(tmp_path: Path) -> None:
+    alone = ("unshare", "--pid", "--fork", "--mount-proc")
+    said = COMMANDS.run((*alone, sys.executable, "-c", AS_PID_1, str(tmp_path)), 20.0)
+    assert said.output == b"1 True\n", said.errors
+
+
+def test_a_root_that_may_not_be_looked_at_tells_nothing(tmp_path: Path) -> None:
+    assert has_root(str(tmp_path), os.getpid(), "/") is None
+
+
+@as_root
 def test_a_command_runs_in_the_host_root(tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("root")
     result = HostCommands(str(root)).run(("sh",), 5.0)

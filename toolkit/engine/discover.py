@@ -31,7 +31,7 @@ def choose_runtime(settings: Settings, root: HostRoot) -> EngineName:
     """
     if settings.runtime is not None:
         return settings.runtime
-    table = ProcFs(root.proc)
+    table = ProcFs(root.proc, root.root)
     view = HostFilesView(root)
     served = kubelet.endpoint(table, view)
     if served is not None:

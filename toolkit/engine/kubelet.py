@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from runtime_configs.distros import K3S, MICROK8S
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine.daemon_arguments import option
-from toolkit.host.processes import ProcessTable
+from toolkit.host.processes import ProcessFacts, ProcessTable
 
 _NAMES = ("kubelet", "kubelite", "hyperkube", "k3s", "rke2")
 _KUBELETS = ("kubelet", "hyperkube")
@@ -34,7 +35,7 @@ class Endpoint:
 
 def endpoint(table: ProcessTable, view: HostView) -> Endpoint | None:
     """Return the CRI endpoint of the kubelet that runs here, or None where none does."""
-    for process in table.named(_NAMES):
+    for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         arguments = process.arguments[1:]
         said_by = f"{program} (PID {process.pid})"
@@ -54,7 +55,7 @@ def cgroup_driver(table: ProcessTable, view: HostView) -> str | None:
 
     One that was told nothing takes the engine's word (kubelet 1.31 and later) or ``cgroupfs``.
     """
-    for process in table.named(_NAMES):
+    for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         if program in _KUBELETS:
             arguments = process.arguments[1:]
@@ -62,6 +63,14 @@ def cgroup_driver(table: ProcessTable, view: HostView) -> str | None:
             driver = given or _in_config(arguments, "cgroupDriver", view)
             return driver if driver in CGROUP_DRIVERS else None
     return None
+
+
+def _of_the_host(table: ProcessTable) -> Iterator[ProcessFacts]:
+    """Leave out the kubelets of nodes in containers (kind, minikube), which have another engine.
+
+    One of which that can't be told counts: it is only listened to, and few are in a container.
+    """
+    return (each for each in table.named(_NAMES) if each.on_host is not False)
 
 
 def engine_of(socket: str) -> EngineName | None:

@@ -82,12 +82,26 @@ class Locator:
         if process.pid == 1 or not identity.is_engine(self._engine, process):
             shown = process.executable or process.name
             return None, f"{socket} belongs to {shown} (PID {process.pid}), not to {self._engine}"
+        if not process.on_host:
+            return None, _not_the_hosts(process, socket)
         return identity.engine_process(process, self._table, self._root.root), None
 
     def _activated(self) -> ProcessFacts | None:
         """Return the engine for which PID 1 listens, where exactly one is there."""
-        engines = [each for each in self._table.all() if identity.is_engine(self._engine, each)]
+        engines = [
+            each
+            for each in self._table.all()
+            if each.on_host and identity.is_engine(self._engine, each)
+        ]
         return engines[0] if len(engines) == 1 else None
+
+
+def _not_the_hosts(process: ProcessFacts, socket: str) -> str:
+    """Say why an engine is not touched: neither it nor its containers would see what we install."""
+    shown = f"{process.executable} (PID {process.pid}) behind {socket}"
+    if process.on_host is None:
+        return f"{shown} may not be looked at; run the container privileged"
+    return f"{shown} has another root than the host: it runs in a container"
 
 
 def refuse_stranger(located: Located) -> None:

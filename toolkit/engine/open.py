@@ -16,7 +16,7 @@ from toolkit.settings import Settings
 
 def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineControl:
     """Return the control of one engine on the node below ``root``."""
-    table = ProcFs(root.proc)
+    table = ProcFs(root.proc, root.root)
     commands = HostCommands(root.root)
     host = Host(
         root=root,

@@ -34,6 +34,8 @@ class ProcessFacts:
     arguments: tuple[str, ...]
     cgroup: str
     """The text of /proc/PID/cgroup."""
+    on_host: bool | None
+    """Whether its root is the host's, and not a container's; None where that can't be told."""
     search_path: tuple[str, ...] = ()
     """The directories of its ``PATH``, in which it looks its helpers up."""
 
@@ -104,11 +106,24 @@ def _systemd_paths(cgroup: str) -> list[str]:
     return [found[key] for key in ("name=systemd", "") if key in found]
 
 
-class ProcFs:
-    """The processes of a procfs."""
+def has_root(proc: str, pid: int, directory: str) -> bool | None:
+    """Tell whether a directory is a process's root; None where that may not be looked at.
 
-    def __init__(self, proc: str = "/proc") -> None:
+    A service with mounts of its own (systemd's PrivateTmp, ProtectSystem) has the host's root all
+    the same. Looking needs the right to trace the process, as its executable does (proc(5)).
+    """
+    try:
+        return os.path.samestat(os.stat(f"{proc}/{pid}/root/."), os.stat(directory))
+    except OSError:
+        return None
+
+
+class ProcFs:
+    """The processes of a procfs; ``root`` is where this process sees the host's root."""
+
+    def __init__(self, proc: str = "/proc", root: str = "/") -> None:
         self._proc = proc
+        self._root = root
 
     def find(self, pid: int) -> ProcessFacts | None:
         """Return the process, or None where there is none (a zombie counts as gone)."""
@@ -126,6 +141,8 @@ class ProcFs:
                 return ProcessFacts(
                     pid=pid,
                     start_time=self._start_time(pid),
+                    # Before the executable, which a process that ends loses first.
+                    on_host=self._on_host(pid),
                     parent_pid=process.ppid(),
                     name=process.name(),
                     executable=self._executable(pid),
@@ -149,6 +166,16 @@ class ProcFs:
                 process = self.find(int(entry))
                 if process is not None:
                     yield process
+
+    def _on_host(self, pid: int) -> bool | None:
+        """Compare with the host's root as it is seen here, and with that of the first process.
+
+        The latter tells where a container was given single directories of the host alone.
+        """
+        found = has_root(self._proc, pid, self._root)
+        if found is False and has_root(self._proc, pid, f"{self._proc}/1/root/."):
+            return True
+        return found
 
     def _text(self, pid: int, name: str) -> str | None:
         try:
