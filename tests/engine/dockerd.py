@@ -51,7 +51,7 @@ DOCKER_RELEASES = (
 
 
 ACTIVATED = """
-import os, socket, sys
+import os, signal, socket, sys
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen(64)
@@ -63,8 +63,12 @@ if child == 0:
     os.environ["LISTEN_PID"] = str(os.getpid())
     os.execvp(sys.argv[2], sys.argv[2:])
 os.waitpid(child, 0)
+if os.getpid() == 1:
+    signal.sigwait({signal.SIGTERM})
 """
-"""Listens in place of systemd's docker.socket and hands the socket to dockerd."""
+"""Listens in place of systemd's docker.socket and hands the socket to dockerd. As PID 1 it goes on
+listening when that is dead."""
+AS_PID_1 = ("/usr/bin/unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 class RealDockerd:
@@ -80,6 +84,8 @@ class RealDockerd:
         """More arguments of dockerd; set before ``start``."""
         self.activated = False
         """Another process listens and hands the socket over; set before ``start``."""
+        self.activated_by_init = False
+        """That process is PID 1 of a PID namespace of its own; ``enter`` goes in there."""
         self.config.parent.mkdir()
         self.config.write_bytes(b"{}\n")
         (directory / "bin").mkdir()
@@ -101,6 +107,12 @@ class RealDockerd:
     def stop(self) -> None:
         """End it, its containerd, its containers and its supervisor."""
         self.process.stop()
+
+    def enter(self) -> tuple[str, ...]:
+        """Return the command that runs what follows it where PID 1 listens for dockerd."""
+        unshare = self.process.pid
+        init = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()[0]
+        return ("nsenter", "--target", init, "--mount", "--pid", "--")
 
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until its API answers; a timeout shows the end of its log."""
@@ -167,6 +179,7 @@ class RealDockerd:
         listen = "fd://" if self.activated else f"unix://{self.socket}"
         listener = ("/usr/bin/python3", "-c", ACTIVATED, str(self.socket))
         return (
+            *(AS_PID_1 if self.activated_by_init else ()),
             *(listener if self.activated else ()),
             str(self.binary),
             *("--config-file", str(self.config), "--pidfile", str(self.directory / "docker.pid")),

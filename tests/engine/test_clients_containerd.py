@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -187,6 +187,27 @@ def test_the_process_is_right_a_thousand_times(containerd: RealContainerd) -> No
     engine = of(containerd)
     found = {engine._locator.locate(str(containerd.socket), soon()).process for _ in range(1000)}
     assert [process.pid for process in found if process] == [containerd.process.pid]
+
+
+def test_an_engine_that_dies_while_it_is_looked_at_is_no_stranger(
+    containerd: RealContainerd,
+) -> None:
+    containerd.start()
+    locator, end = of(containerd)._locator, time.monotonic() + 3.0
+
+    def kill_again_and_again() -> None:
+        while time.monotonic() < end:
+            time.sleep(0.1)
+            with suppress(ProcessLookupError):
+                containerd.process.kill(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_again_and_again)
+    killer.start()
+    strangers = set()
+    while time.monotonic() < end:
+        strangers.add(locator.locate(str(containerd.socket), soon()).stranger)
+    killer.join()
+    assert strangers == {None}
 
 
 @contextmanager

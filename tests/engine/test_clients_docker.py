@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 
 from tests.engine.controls import control, engine_settings
 from tests.engine.dockerd import RealDockerd
+from tests.engine.packages import REPOSITORY
 from toolkit.engine.base import BaseControl
 from toolkit.engine.containerd_control import ContainerdControl
 from toolkit.engine.docker_control import DockerControl
@@ -91,6 +95,39 @@ def test_dockerd_behind_the_socket_of_another_listener_is_found(dockerd: RealDoc
     dockerd.write(OURS)
     engine.reload(process, RestartMode.AUTO, CLOCK, soon())
     engine.verify(SERVED, CLOCK, soon())
+
+
+PROBE = """
+import os, signal, sys, time
+from tests.engine.controls import control, engine_settings
+from toolkit.engine.docker_control import DockerControl
+
+engine = control(DockerControl, engine_settings(sys.argv[1], sys.argv[2]))
+alive = engine.facts(time.monotonic() + 20.0)
+print(os.path.basename(alive.process.executable), alive.unreachable)
+os.kill(alive.process.pid, signal.SIGKILL)
+while os.path.exists(f"/proc/{alive.process.pid}"):
+    time.sleep(0.01)
+dead = engine.facts(time.monotonic() + 20.0)
+print(dead.process, dead.unreachable)
+"""
+
+
+def test_an_init_that_listens_for_a_dead_dockerd_is_no_stranger(dockerd: RealDockerd) -> None:
+    dockerd.activated = dockerd.activated_by_init = True
+    dockerd.start()
+    said = subprocess.run(
+        (*dockerd.enter(), sys.executable, "-c", PROBE, dockerd.config, dockerd.socket),
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 0, said.stderr
+    alive, dead = said.stdout.splitlines()
+    assert alive == "dockerd None"
+    assert dead.startswith("None ")
+    assert f"(PID 1) listens on {dockerd.socket}, and no docker runs behind it" in dead
 
 
 def test_dockerds_socket_is_not_containerds(docker: RealDockerd) -> None:

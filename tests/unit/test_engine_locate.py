@@ -6,8 +6,9 @@ import pytest
 
 from runtime_configs.model import EngineName
 from tests.fakes.node import SYSTEMD, FakeTable, process
-from toolkit.engine.locate import Locator
+from toolkit.engine.locate import Located, Locator, refuse_stranger
 from toolkit.engine.peer import Peer
+from toolkit.errors import EngineNotFoundError
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessFacts
 
@@ -17,28 +18,59 @@ IN_A_CONTAINER = process(43, "/usr/local/bin/dockerd", "dockerd", on_host=False)
 NOT_TO_BE_SEEN = process(44, "/usr/bin/dockerd", "dockerd", on_host=None)
 
 
-def judged(pid: int, *processes: ProcessFacts) -> tuple[int | None, str]:
-    """Return the process behind the socket, and why it is none."""
-    table = FakeTable(SYSTEMD, *processes)
-    locator = Locator(EngineName.DOCKER, HostRoot(root="/"), table)
-    found, stranger = locator._judge(Peer(pid=pid, spoke=True), SOCKET)
-    return None if found is None else found.pid, stranger or ""
+ENDING = process(45, None, name="dockerd")
+OTHER = process(46, "/usr/bin/dockerd-dev", "dockerd-dev")
+PROXY = process(47, "/usr/bin/socat", "socat")
 
 
-@pytest.mark.parametrize("pid", [1, 42])
-def test_the_hosts_engine_is_found_also_where_systemd_listens_for_it(pid: int) -> None:
-    assert judged(pid, DOCKERD, IN_A_CONTAINER, NOT_TO_BE_SEEN) == (42, "")
+def judged(pid: int, *processes: ProcessFacts, spoke: bool = True) -> Located:
+    locator = Locator(EngineName.DOCKER, HostRoot(root="/"), FakeTable(SYSTEMD, *processes))
+    return locator.judge(Peer(pid=pid, spoke=spoke), SOCKET, SOCKET)
+
+
+@pytest.mark.parametrize(("pid", "spoke"), [(42, True), (42, False), (1, False)])
+def test_the_hosts_engine_is_found_also_where_systemd_listens_for_it(
+    pid: int, *, spoke: bool
+) -> None:
+    found = judged(pid, DOCKERD, IN_A_CONTAINER, NOT_TO_BE_SEEN, spoke=spoke)
+    assert found.process is not None
+    assert found.process.pid == 42
+    assert (found.unreachable, found.stranger) == (None, None)
 
 
 @pytest.mark.parametrize(
-    ("behind", "said"),
-    [(IN_A_CONTAINER, "runs in a container"), (NOT_TO_BE_SEEN, "run the container privileged")],
+    ("found", "said"),
+    [
+        (judged(1, spoke=False), "systemd (PID 1) listens on"),
+        (judged(1, IN_A_CONTAINER, spoke=False), "no docker runs behind it"),
+        (judged(42), "(PID 42) went away while it was looked at"),
+        (judged(45, ENDING), "(PID 45) went away while it was looked at"),
+    ],
 )
-def test_an_engine_that_is_not_known_to_be_the_hosts_is_not_touched(
-    behind: ProcessFacts, said: str
-) -> None:
-    found, stranger = judged(behind.pid, DOCKERD, behind)
-    assert found is None
-    assert said in stranger
-    assert f"(PID {behind.pid})" in stranger
-    assert SOCKET in stranger
+def test_an_engine_that_is_not_there_at_the_moment_may_come(found: Located, said: str) -> None:
+    assert found.process is None
+    assert found.stranger is None
+    assert said in (found.unreachable or "")
+    assert SOCKET in (found.unreachable or "")
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (judged(43, DOCKERD, IN_A_CONTAINER), "dockerd (PID 43)"),
+        (judged(43, DOCKERD, IN_A_CONTAINER), "it runs in a container"),
+        (judged(44, NOT_TO_BE_SEEN), "run the container privileged"),
+        (judged(47, DOCKERD, PROXY), "belongs to /usr/bin/socat (PID 47), not to docker"),
+        (judged(47, PROXY, spoke=False), "belongs to /usr/bin/socat (PID 47), not to docker"),
+        (judged(1, DOCKERD), "systemd (PID 1), not to docker"),
+        (judged(1, DOCKERD, OTHER, spoke=False), "for one of 2 docker processes that run"),
+        (judged(0, DOCKERD), "hostPID: true"),
+    ],
+)
+def test_what_will_not_be_the_hosts_engine_by_waiting_is_refused(found: Located, said: str) -> None:
+    assert found.process is None
+    assert found.unreachable is None
+    with pytest.raises(EngineNotFoundError) as failure:
+        refuse_stranger(found)
+    assert said in failure.value.message
+    assert SOCKET in failure.value.message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtime_configs.model import EngineName
 from toolkit.engine import identity, peer
@@ -28,9 +28,9 @@ class Located:
     """Where this process opens it."""
     process: EngineProcess | None
     unreachable: str | None
-    """Why nothing can be asked there; None where something accepts connections."""
+    """Why no engine can be asked there at the moment; None where something answers for it."""
     stranger: str | None = None
-    """Why the process behind the socket must not be signalled."""
+    """Why the process behind the socket must not be signalled: waiting won't change it."""
     invisible: bool = False
     """It must not be since it is in no PID namespace that is seen from here."""
 
@@ -51,15 +51,7 @@ class Locator:
         except OSError as error:
             why = f"no {self._engine} answers on {socket}: {error.strerror or error}"
             return Located(socket=socket, access=access, process=None, unreachable=why)
-        process, stranger = self._judge(found, socket)
-        return Located(
-            socket=socket,
-            access=access,
-            process=process,
-            unreachable=None,
-            stranger=stranger,
-            invisible=found.pid == 0,
-        )
+        return self.judge(found, socket, access)
 
     def current(self, socket: str, access: str, deadline: float) -> EngineProcess | None:
         """Return the engine behind the socket now, or None where there is none at the moment."""
@@ -67,41 +59,64 @@ class Locator:
             found = peer.identify(access, _GREETINGS[self._engine], deadline)
         except OSError:
             return None
-        return self._judge(found, socket)[0]
+        return self.judge(found, socket, access).process
 
-    def _judge(self, found: peer.Peer, socket: str) -> tuple[EngineProcess | None, str | None]:
-        """Return the engine's process, or why the one behind the socket is not it."""
-        process = self._table.find(found.pid) if found.pid > 0 else None
-        if process is None:
-            return None, (
+    def judge(self, found: peer.Peer, socket: str, access: str) -> Located:
+        """Return who is behind a socket, as far as that is known of the one that answers there."""
+        none = Located(socket=socket, access=access, process=None, unreachable=None)
+        if found.pid == 0:  # else the kernel names it as this PID namespace counts
+            why = (
                 f"the process behind {socket} can't be seen from this PID namespace; "
                 "run the container with hostPID: true (docker: --pid=host)"
             )
-        if process.pid == 1 and (real := self._activated()) is not None:
-            process = real
+            return replace(none, stranger=why, invisible=True)
+        process = self._table.find(found.pid)
+        if process is None or _is_ending(process):
+            why = f"the process behind {socket} (PID {found.pid}) went away while it was looked at"
+            return replace(none, unreachable=why)
+        if process.pid == 1 and not found.spoke:
+            return self._behind_init(process, none)
         if process.pid == 1 or not identity.is_engine(self._engine, process):
-            shown = process.executable or process.name
-            return None, f"{socket} belongs to {shown} (PID {process.pid}), not to {self._engine}"
+            why = f"{socket} belongs to {_shown(process)}, not to {self._engine}"
+            return replace(none, stranger=why)
         if not process.on_host:
-            return None, _not_the_hosts(process, socket)
-        return identity.engine_process(process, self._table, self._root.root), None
+            return replace(none, stranger=_not_the_hosts(process, socket))
+        return replace(none, process=self._engine_process(process))
 
-    def _activated(self) -> ProcessFacts | None:
-        """Return the engine for which PID 1 listens, where exactly one is there."""
+    def _behind_init(self, init: ProcessFacts, none: Located) -> Located:
+        """Return the engine for which PID 1 listens (systemd's socket activation)."""
         engines = [
             each
             for each in self._table.all()
             if each.on_host and identity.is_engine(self._engine, each)
         ]
-        return engines[0] if len(engines) == 1 else None
+        if len(engines) == 1:
+            return replace(none, process=self._engine_process(engines[0]))
+        listens = f"{_shown(init)} listens on {none.socket}"
+        if engines:
+            why = f"{listens}, for one of {len(engines)} {self._engine} processes that run"
+            return replace(none, stranger=why)
+        return replace(none, unreachable=f"{listens}, and no {self._engine} runs behind it")
+
+    def _engine_process(self, process: ProcessFacts) -> EngineProcess:
+        return identity.engine_process(process, self._table, self._root.root)
+
+
+def _is_ending(process: ProcessFacts) -> bool:
+    """Whether it has given its memory up already, and with it its executable and arguments."""
+    return process.executable is None and not process.arguments
+
+
+def _shown(process: ProcessFacts) -> str:
+    return f"{process.executable or process.name} (PID {process.pid})"
 
 
 def _not_the_hosts(process: ProcessFacts, socket: str) -> str:
     """Say why an engine is not touched: neither it nor its containers would see what we install."""
-    shown = f"{process.executable} (PID {process.pid}) behind {socket}"
+    behind = f"{_shown(process)} behind {socket}"
     if process.on_host is None:
-        return f"{shown} may not be looked at; run the container privileged"
-    return f"{shown} has another root than the host: it runs in a container"
+        return f"{behind} may not be looked at; run the container privileged"
+    return f"{behind} has another root than the host: it runs in a container"
 
 
 def refuse_stranger(located: Located) -> None:
