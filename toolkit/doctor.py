@@ -174,8 +174,8 @@ def _config_files(node: Node, facts: HostFacts) -> Iterator[Finding]:
     if touches_no_engine(node.settings):
         return
     row = row_of(facts.distribution, facts.engine)
-    if row.refuse is not None:
-        yield _problem("distribution", f"{row.name}: {row.refuse}", "")
+    if facts.refused is not None:
+        yield _problem("distribution", f"{row.name}: {facts.refused}", "")
     else:
         note = f"; {row.note}" if row.note else ""
         yield _ok("distribution", f"{row.name}: {facts.top_level} is kept by {row.owner}{note}")

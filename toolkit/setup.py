@@ -100,7 +100,8 @@ def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -
     while True:
         facts = control.facts(clock.now() + LOOK_SECONDS)
         lack = facts.served.lack
-        if none or lack is None or lack.kind is not LackKind.PENDING:
+        settled = none or facts.refused is not None
+        if settled or lack is None or lack.kind is not LackKind.PENDING:
             return facts
         absent = facts.unreachable is not None
         limit = patience if absent else settings.lifecycle.verify_timeout

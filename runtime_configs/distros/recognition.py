@@ -30,7 +30,7 @@ from runtime_configs.distros.table import (
     owner_of,
 )
 from runtime_configs.documents import load
-from runtime_configs.model import EngineName, Format, HostView, Version
+from runtime_configs.model import ConfigError, EngineName, Format, HostView, Version
 
 RANCHER_DROP_INS: Final = ("config-v3.toml", "config.toml")
 """k3s and RKE2 import the directory named like this, plus ``.d``."""
@@ -65,13 +65,12 @@ class Place:
     placement: Placement
     template: str | None = None
     warnings: tuple[str, ...] = field(default=())
+    refused: str | None = None
+    """Why nothing can be set up here, and what to do instead."""
 
 
 def identify(seen: Sighting, view: HostView) -> Place:
-    """Return the node's distribution and where the change goes. Reads, never writes.
-
-    Raises ConfigError where the rendered config does not parse.
-    """
+    """Return the node's distribution and where the change goes. Reads, never writes."""
     row = _recognised(seen, view)
     if seen.engine is not EngineName.CONTAINERD:
         return _plain(row, seen, seen.config or row.top_level)
@@ -131,6 +130,7 @@ def _plain(row: Distribution, seen: Sighting, config: str) -> Place:
         drop_in=seen.declared_drop_in or row.drop_in,
         placement=Placement.PLAIN,
         warnings=_contradiction(seen, top_level),
+        refused=row.refuse,
     )
 
 
@@ -149,14 +149,21 @@ def _rendered(row: Distribution, seen: Sighting, view: HostView) -> Place:
     )
     top_level = seen.config or beside or (declared or row.top_level)
     directory = posixpath.dirname(top_level)
-    content = view.read(top_level)
-    document = {} if content is None else load(content, Format.TOML, path=top_level)
+    content, refused = view.read(top_level), None
+    document: Mapping[str, object] = {}
+    patterns: tuple[str, ...] = ()
+    try:
+        document = {} if content is None else load(content, Format.TOML, path=top_level)
+        patterns = import_patterns(document, top_level)
+    except ConfigError as error:
+        # Whoever puts the engine back, which may not start with it, needs the rest all the same.
+        refused = "; ".join(filter(None, (str(error), error.hint)))
     merges = _merges(seen.version, document)
     if template is None and merges:
         own = (posixpath.join(directory, f"{name}.d", DROP_IN_NAME) for name in RANCHER_DROP_INS)
-        patterns = [absolute(each, top_level) for each in import_patterns(document, top_level)]
+        imported = [absolute(each, top_level) for each in patterns]
         for drop_in in filter(None, (seen.declared_drop_in, *own)):
-            if any(matches(pattern, drop_in) for pattern in patterns):
+            if any(matches(pattern, drop_in) for pattern in imported):
                 return Place(
                     distribution=row,
                     top_level=top_level,
@@ -170,6 +177,7 @@ def _rendered(row: Distribution, seen: Sighting, view: HostView) -> Place:
         drop_in=None,
         placement=Placement.TEMPLATE,
         template=template or _template(row, directory, view, merges=merges),
+        refused=refused,
     )
 
 

@@ -89,7 +89,7 @@ def test_a_read_only_system_is_refused_with_what_to_do_instead(
     seen = Sighting(engine=EngineName.CONTAINERD, socket=PLAIN_SOCKET, config=config)
     place = identify(seen, tree(ROOT / name / "refused"))
     assert place.distribution is row
-    assert "use" in str(place.distribution.refuse)
+    assert "use" in str(place.refused)
 
 
 def test_a_rancher_distribution_elsewhere_is_told_by_its_unit_or_its_files_first_line() -> None:
@@ -124,6 +124,21 @@ def test_k3s_takes_the_template_of_its_containerd(
         engine=EngineName.CONTAINERD, config=f"{directory}/config.toml", version=version(engine)
     )
     assert identify(seen, view).template == f"{directory}/{expected}"
+
+
+@pytest.mark.parametrize(
+    ("rendered", "said"), [(b"version = 3\n[\n", "not valid TOML"), (b"imports = 3\n", "imports")]
+)
+def test_of_k3s_with_a_rendered_file_that_it_broke_the_rest_is_told(
+    rendered: bytes, said: str
+) -> None:
+    config = "/var/lib/rancher/k3s/agent/etc/containerd/config.toml"
+    seen = Sighting(engine=EngineName.CONTAINERD, config=config, version=version("2.1.4"))
+    place = identify(seen, HostTree({config: rendered}))
+    assert (place.distribution, place.top_level) == (K3S, config)
+    assert place.template == config.replace("config.toml", "config-v3.toml.tmpl")
+    assert (place.refused or "").startswith(f"{config}: ")
+    assert said in (place.refused or "")
 
 
 def test_k3s_with_an_engine_that_replaces_gets_no_drop_in_even_if_it_is_imported() -> None:

@@ -25,7 +25,7 @@ from toolkit.engine.locate import Located, Locator, refuse_stranger
 from toolkit.engine.reload import Restarter, method
 from toolkit.engine.same_place import same_place
 from toolkit.engine.verify import shortcomings
-from toolkit.errors import EngineConfigError, EngineRejectedError, EngineTimeoutError, ToolkitError
+from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import Commands
 from toolkit.host.paths import HostRoot
@@ -191,7 +191,7 @@ class BaseControl(ABC):
             placement=place.placement,
             template=place.template,
             warnings=place.warnings,
-            refused=place.distribution.refuse,
+            refused=place.refused,
         )
 
     def _place(self, process: EngineProcess | None, version: Version | None) -> Place:
@@ -212,10 +212,7 @@ class BaseControl(ABC):
             declared_config=declared,
             declared_drop_in=root.host_path(drop_in.path) if drop_in and named else None,
         )
-        try:
-            return identify(seen, self._host.view)
-        except ConfigError as error:
-            raise EngineConfigError(str(error), error.hint) from error
+        return identify(seen, self._host.view)
 
     def _executable(self, process: EngineProcess | None) -> str | None:
         """Return the engine's binary: the declared one, the running one, or one in the PATH."""

@@ -72,7 +72,7 @@ class HostFacts:
     warnings: tuple[str, ...] = ()
     """Declared values that contradict the live daemon, each naming both."""
     refused: str | None = None
-    """Why nothing can be set up on this distribution, and what to do instead."""
+    """Why nothing can be set up on this node as it is, and what to do about it."""
 
     @property
     def in_force(self) -> EffectiveConfig | None:
