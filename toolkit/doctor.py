@@ -89,7 +89,7 @@ def _engine(node: Node) -> tuple[HostFacts | None, Finding]:
     if touches_no_engine(node.settings):
         return None, _ok("engine", "no config of it is touched")
     try:
-        name = choose_engine(node)
+        name = choose_engine(node, node.store.load())
         facts = node.control(name).facts(UninterruptedClock().now() + LOOK_SECONDS)
     except ToolkitError as error:
         return None, _problem("engine", error.message, error.hint)

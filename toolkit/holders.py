@@ -24,7 +24,7 @@ def held(node: Node, record: Record, control: EngineControl | None) -> HoldRepor
         return _without_asking(record)
     try:
         # No engine was touched, but one may have been configured by hand to use the files.
-        control = control or node.control(choose_engine(node))
+        control = control or node.control(choose_engine(node, record))
         facts = control.facts(UninterruptedClock().now() + ASKING_SECONDS)
         if facts.effective is None:
             return HoldReport(holding=Holding.CANNOT_TELL, reason=str(facts.unreachable))

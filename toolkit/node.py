@@ -13,7 +13,7 @@ from toolkit.host.commands import Commands
 from toolkit.host.journal_files import JournalStore
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
-from toolkit.journal import Record
+from toolkit.journal import Record, State
 from toolkit.payload.installer import PayloadInstaller
 from toolkit.settings import Given, Settings
 
@@ -92,10 +92,16 @@ def _found_earlier(settings: Settings, name: EngineName, socket: str | None) -> 
     return replace(settings, engines={**settings.engines, name: known})
 
 
-def choose_engine(node: Node) -> EngineName:
-    """Return the declared engine, else the one that serves this node."""
+def choose_engine(node: Node, record: Record | None) -> EngineName:
+    """Return the declared engine, else the one that serves this node.
+
+    ``record`` is the journal: what is set up already stays where nothing speaks against it.
+    """
     if node.settings.runtime is not None:
         return node.settings.runtime
-    from toolkit.engine.discover import choose_runtime
+    from toolkit.engine.discover import Earlier, choose_runtime
 
-    return choose_runtime(node.settings, node.root)
+    earlier = None
+    if record is not None and record.engine is not None and record.state is State.COMMITTED:
+        earlier = Earlier(name=record.engine, socket=record.socket)
+    return choose_runtime(node.settings, node.root, earlier)

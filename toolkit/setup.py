@@ -54,7 +54,7 @@ def make_plan(
     if touches_no_engine(node.settings):
         low_level = low_level_runtimes(None, node.root, node.settings)
         return Planned(plan=files_only(node.installer.plan(low_level)), control=None)
-    engine = choose_engine(node)
+    engine = choose_engine(node, record)
     control = node.control(engine)
     others = record.engine if record is not None and record.engine is not engine else None
     if others is not None:
@@ -198,7 +198,7 @@ def _without_other_engine(node: Node, record: Record | None) -> Record | None:
     """Revert what an earlier run set up on another engine than the one declared now, if any."""
     if record is None or record.engine is None:
         return record
-    if not touches_no_engine(node.settings) and choose_engine(node) is record.engine:
+    if not touches_no_engine(node.settings) and choose_engine(node, record) is record.engine:
         return record
     log.step("setup.engine-changed", f"{record.engine} was set up before and is reverted first")
     Revert(node).run(record)

@@ -35,7 +35,8 @@ def ask(node: Node) -> Answer:
     """Ask the engine which handlers it serves. Raises ToolkitError where none can be chosen."""
     if node.settings.nri.enabled:
         return Answer(engine=None, answer=None, missing=())
-    facts = node.control(choose_engine(node)).facts(UninterruptedClock().now() + LOOK_SECONDS)
+    engine = choose_engine(node, node.store.load())
+    facts = node.control(engine).facts(UninterruptedClock().now() + LOOK_SECONDS)
     request = config_request(
         node.settings, facts, posixpath.join(node.store.install_dir, "toolkit")
     )

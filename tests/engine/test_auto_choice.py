@@ -17,7 +17,7 @@ from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
 from tests.engine.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
 from tests.engine.supervised import wait_for
 from tests.unit.cli_session import settings_of
-from toolkit.engine.discover import choose_runtime
+from toolkit.engine.discover import Earlier, choose_runtime
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcFs
@@ -55,12 +55,14 @@ def kubelet(directory: Path, endpoint: Path, code: str = SLEEP) -> Iterator[None
             process.kill()
 
 
-def chosen(containerd: Path | str, docker: Path | str) -> EngineName:
+def chosen(
+    containerd: Path | str, docker: Path | str, earlier: Earlier | None = None
+) -> EngineName:
     """Return the choice among two sockets; no CRI-O is there."""
     settings = settings_of(
         CONTAINERD_SOCKET=str(containerd), DOCKER_SOCKET=str(docker), CRIO_SOCKET="/nowhere/crio"
     )
-    return choose_runtime(settings, HostRoot(root="/"))
+    return choose_runtime(settings, HostRoot(root="/"), earlier)
 
 
 def test_containerd_alone(cluster: RealContainerd) -> None:
@@ -100,6 +102,22 @@ def test_the_clusters_containerd_where_docker_runs_as_well(
     docker.start()
     with kubelet(cluster.directory, cluster.socket):
         assert chosen(cluster.socket, docker.socket) is EngineName.CONTAINERD
+
+
+def test_the_engine_that_was_set_up_before_stays_until_a_kubelet_names_another_one(
+    cluster: RealContainerd, docker: RealDockerd
+) -> None:
+    docker.arguments = ("--containerd", str(cluster.socket))
+    docker.start()
+    sockets = cluster.socket, docker.socket
+    on_containerd = Earlier(name=EngineName.CONTAINERD, socket=str(cluster.socket))
+    on_docker = Earlier(name=EngineName.DOCKER, socket=str(docker.socket))
+    assert chosen(*sockets, on_containerd) is EngineName.CONTAINERD
+    assert chosen(*sockets, on_docker) is EngineName.DOCKER
+    with kubelet(cluster.directory, cluster.socket):
+        assert chosen(*sockets, on_docker) is EngineName.CONTAINERD
+    gone = Earlier(name=EngineName.CONTAINERD, socket="/nowhere/containerd")
+    assert chosen(*sockets, gone) is EngineName.DOCKER
 
 
 def test_a_kubelet_in_a_container_does_not_tell_the_hosts_engine(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
 from tests.engine.dockerd import RealDockerd
 from tests.engine.program import HANDLERS, Installer, snapshot
+from tests.engine.test_auto_choice import kubelet
 
 pytestmark = pytest.mark.engine
 
@@ -55,6 +57,25 @@ def test_only_the_engine_that_is_meant_is_touched(
     finally:
         installer.end()
     assert (snapshot(cluster.config.parent), snapshot(dockerd.config.parent)) == files
+
+
+def test_a_kubelet_that_is_down_does_not_move_the_set_up_to_another_engine(
+    dockerd: RealDockerd, cluster: RealContainerd
+) -> None:
+    dockerd.arguments = ("--containerd", str(cluster.socket))
+    dockerd.start()
+    installer = installer_of(dockerd, cluster, "auto")
+    with kubelet(cluster.directory, cluster.socket):
+        assert installer.run("--no-daemon").returncode == 0
+    before = dockerd.config.read_bytes()
+    again = installer.run("--no-daemon")
+    assert again.returncode == 0, again.stderr
+    assert set(HANDLERS) <= set(cluster.cri.served().handlers)
+    assert not set(HANDLERS) & set(dockerd.info()["Runtimes"])
+    assert dockerd.config.read_bytes() == before
+    verified = installer.run("verify", "--output=json")
+    assert (verified.returncode, json.loads(verified.stdout)["engine"]) == (0, "containerd")
+    assert "engine: containerd " in installer.run("doctor").stdout
 
 
 def test_two_engines_without_a_word_are_an_error_and_nothing_is_changed(

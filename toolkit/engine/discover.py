@@ -23,11 +23,22 @@ _SECONDS = 5.0
 _NAME_IT = "name the engine with --runtime"
 
 
-def choose_runtime(settings: Settings, root: HostRoot) -> EngineName:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """The engine that was set up before, and its socket on the host."""
+
+    name: EngineName
+    socket: str
+
+
+def choose_runtime(
+    settings: Settings, root: HostRoot, earlier: Earlier | None = None
+) -> EngineName:
     """Return the engine to be set up.
 
-    Raises EngineNotFoundError where none answers or where several do that have nothing to do with
-    each other.
+    The one from before stays while it answers and no kubelet names another: a kubelet that is down
+    for the moment is no reason to turn to the next engine. Raises EngineNotFoundError where none
+    answers or where several do that have nothing to do with each other.
     """
     if settings.runtime is not None:
         return settings.runtime
@@ -39,6 +50,8 @@ def choose_runtime(settings: Settings, root: HostRoot) -> EngineName:
         if named is not None:
             return named
     deadline = time.monotonic() + _SECONDS
+    if earlier is not None and _behind(earlier.name, earlier.socket, root, table, deadline):
+        return earlier.name
     answering = {
         name: located
         for name, engine in settings.engines.items()
@@ -77,9 +90,20 @@ def choose(answering: dict[EngineName, Located], node: Node, tried: tuple[str, .
 def _answering(
     name: EngineName, given: str, root: HostRoot, table: ProcessTable, deadline: float
 ) -> Located | None:
+    """Look at the socket that the user gave for an engine, or at its usual one."""
+    try:
+        socket = root.host_path(given)
+    except HostPathError:
+        return None
+    return _behind(name, socket, root, table, deadline)
+
+
+def _behind(
+    name: EngineName, socket: str, root: HostRoot, table: ProcessTable, deadline: float
+) -> Located | None:
     """Look at a socket; one whose process can't be seen from here counts all the same."""
     try:
-        located = Locator(name, root, table).locate(root.host_path(given), deadline)
+        located = Locator(name, root, table).locate(socket, deadline)
     except HostPathError:
         return None
     if located.unreachable is not None or (located.stranger and not located.invisible):
