@@ -260,7 +260,6 @@ class FakeEngine:
         return ReloadReport(
             mode=mode,
             process=self._process(),
-            restarted=True,
             refused=0.0,
             answering_after=0.0,
         )

@@ -30,9 +30,7 @@ def test_the_kubelets_endpoint_is_read_where_it_is_set(
 ) -> None:
     name = arguments[0].rpartition("/")[2].replace(" ", "-")
     kubelet = process(9, "/usr/bin/x", *arguments, name=name)
-    found = endpoint(FakeTable(SYSTEMD, kubelet), FakeView({CONFIG: config}))
-    assert found is not None
-    assert found.socket == socket
+    assert endpoint(FakeTable(SYSTEMD, kubelet), FakeView({CONFIG: config})) == socket
 
 
 def test_no_kubelet_has_no_endpoint() -> None:
@@ -50,8 +48,7 @@ def test_a_kubelet_in_a_container_says_nothing_of_this_node(
     arguments = ("kubelet", "--container-runtime-endpoint=/run/a.sock", "--cgroup-driver=systemd")
     kubelet = process(9, "/usr/bin/kubelet", *arguments, on_host=on_host)
     table, view = FakeTable(SYSTEMD, kubelet), FakeView()
-    found = endpoint(table, view)
-    assert (None if found is None else found.socket) == socket
+    assert endpoint(table, view) == socket
     assert cgroup_driver(table, view) == (None if socket is None else "systemd")
 
 

@@ -79,8 +79,8 @@ class BaseControl(ABC):
         served = kubelet.endpoint(self._host.table, self._host.view)
         rows = [each.sockets for each in DISTRIBUTIONS if each.engine is self.name]
         candidates = [given.path, *(socket for row in rows for socket in row)]
-        if served is not None and kubelet.engine_of(served.socket) is self.name:
-            candidates.insert(0, served.socket)
+        if served is not None and kubelet.engine_of(served) is self.name:
+            candidates.insert(0, served)
         return next((each for each in candidates if peer.accepts(root.access(each))), given.path)
 
     @property
@@ -217,11 +217,10 @@ class BaseControl(ABC):
     def _executable(self, process: EngineProcess | None) -> str | None:
         """Return the engine's binary: the declared one, the running one, or one in the PATH."""
         declared = self._settings.executable_path
-        if declared is not None and declared.startswith("/"):
+        if declared is not None:
             return self._host.root.host_path(declared)
-        program = declared or self.program
-        candidates = [f"{directory}/{program}" for directory in _PROGRAM_DIRECTORIES]
-        if declared is None and process is not None:
+        candidates = [f"{directory}/{self.program}" for directory in _PROGRAM_DIRECTORIES]
+        if process is not None:
             candidates.insert(0, process.executable)
         for path in candidates:
             if os.access(self._host.root.access(path), os.X_OK):

@@ -111,19 +111,17 @@ def _behind(
     return located
 
 
-def _kubelets_engine(
-    served: kubelet.Endpoint, root: HostRoot, table: ProcessTable
-) -> EngineName | None:
+def _kubelets_engine(socket: str, root: HostRoot, table: ProcessTable) -> EngineName | None:
     """Return the engine behind the kubelet's socket: by its process, else by the socket's name."""
     deadline = time.monotonic() + _SECONDS
     for name in (EngineName.CONTAINERD, EngineName.CRIO):
         try:
-            located = Locator(name, root, table).locate(served.socket, deadline)
+            located = Locator(name, root, table).locate(socket, deadline)
         except HostPathError:
             break
         if located.process is not None:
             return name
-    return kubelet.engine_of(served.socket)
+    return kubelet.engine_of(socket)
 
 
 def _uses(dockerd: EngineProcess, containerd: Located, node: Node) -> bool:

@@ -59,7 +59,6 @@ class DockerControl(BaseControl):
         return ReloadReport(
             mode=Method.LIVE.value,
             process=process,
-            restarted=False,
             refused=0.0,
             answering_after=clock.now() - began,
         )

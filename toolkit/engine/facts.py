@@ -101,7 +101,6 @@ class ReloadReport:
     mode: str
     process: EngineProcess
     """The process that serves now."""
-    restarted: bool
     refused: float
     """How long the socket took no connection, as seen by this process; 0.0 for a live reload."""
     answering_after: float

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from runtime_configs.distros import K3S, MICROK8S
 from runtime_configs.model import EngineName, HostView
@@ -23,30 +22,19 @@ _DEFAULT = "/run/containerd/containerd.sock"
 _K3S_DOCKER = "/run/k3s/cri-dockerd/cri-dockerd.sock"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """The socket of the CRI that serves the kubelet."""
-
-    socket: str
-    """On the host."""
-    said_by: str
-    """Where it was read, for a message."""
-
-
-def endpoint(table: ProcessTable, view: HostView) -> Endpoint | None:
-    """Return the CRI endpoint of the kubelet that runs here, or None where none does."""
+def endpoint(table: ProcessTable, view: HostView) -> str | None:
+    """Return the socket, on the host, that the kubelet here is served by; None: none runs."""
     for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         arguments = process.arguments[1:]
-        said_by = f"{program} (PID {process.pid})"
         if program in _KUBELETS:
-            return Endpoint(socket=_of_kubelet(arguments, view), said_by=said_by)
+            return _of_kubelet(arguments, view)
         if program == _MICROK8S:
-            return Endpoint(socket=MICROK8S.sockets[0], said_by=said_by)
+            return MICROK8S.sockets[0]
         first = program.split(" ", 1)[0]
         # k3s renames itself: its command line is one word, ``/usr/local/bin/k3s server``.
         if first in _EMBEDDED and _is_node(process.arguments):
-            return Endpoint(socket=_of_k3s(arguments), said_by=said_by)
+            return _of_k3s(arguments)
     return None
 
 

@@ -153,7 +153,6 @@ class Restarter:
         return ReloadReport(
             mode=how.value,
             process=process,
-            restarted=True,
             refused=back - refused_from if refused_from is not None else 0.0,
             answering_after=clock.now() - began,
         )

@@ -25,13 +25,11 @@ _LARGEST: Final = 256 * 1024 * 1024
 
 
 class RpcError(ToolkitError):
-    """A call that failed; ``unimplemented`` and ``unavailable`` tell the two cases that matter."""
+    """A call that failed, with the cases that a caller treats in their own ways."""
 
     def __init__(self, method: str, code: grpc.StatusCode, details: str) -> None:
         super().__init__(f"{method.strip('/')}: {details or code.name}")
-        self.details = details
         self.unimplemented = code is grpc.StatusCode.UNIMPLEMENTED
-        self.unavailable = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         self.timed_out = code is grpc.StatusCode.DEADLINE_EXCEEDED
         self.not_found = code is grpc.StatusCode.NOT_FOUND
 

@@ -20,7 +20,7 @@ _ATTEMPTS = 100
 
 
 class Lock:
-    """A lock that is held, from ``acquire`` or ``adopt`` to ``release`` or ``close_keep``."""
+    """A lock that is held, from ``acquire`` or ``adopt`` to ``release``."""
 
     def __init__(self, descriptor: int, path: str, made: Sequence[str] = ()) -> None:
         self.fd = descriptor
@@ -94,10 +94,6 @@ class Lock:
         finally:
             os.close(self.fd)
         _remove_directories(self.made)
-
-    def close_keep(self) -> None:
-        """Give the lock up and leave the file."""
-        os.close(self.fd)
 
     def _note_pid(self) -> None:
         content = f"{os.getpid()}\n".encode()
