@@ -27,7 +27,8 @@ def held(node: Node, record: Record, control: EngineControl | None) -> HoldRepor
         control = control or node.control(choose_engine(node, record))
         facts = control.facts(UninterruptedClock().now() + ASKING_SECONDS)
         if facts.effective is None:
-            return HoldReport(holding=Holding.CANNOT_TELL, reason=str(facts.unreachable))
+            reason = facts.unreachable or "; ".join(facts.unread)
+            return HoldReport(holding=Holding.CANNOT_TELL, reason=reason)
         directory = f"{node.store.install_dir}/toolkit"
         # One that was not told of its files, which hold nothing of ours, may still serve it.
         known = [each for each in (facts.effective, facts.served.config) if each is not None]

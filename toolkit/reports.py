@@ -11,7 +11,7 @@ from dataclasses import asdict
 from runtime_configs.model import EffectiveConfig
 from toolkit.diffs import unified_diff
 from toolkit.doctor import Verdict, examine, given_paths
-from toolkit.engine.facts import HostFacts
+from toolkit.engine.facts import HostFacts, Source
 from toolkit.errors import ExitCode, JournalError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.node import Node, open_node
@@ -160,7 +160,11 @@ def _remarks(node: Node, planned: Plan) -> list[str]:
 
 def _engine_remarks(facts: HostFacts) -> list[str]:
     version = "of unknown version" if facts.version is None else facts.version.text
+    if facts.version_source is Source.COMMAND:
+        version += " (by its binary)"
     lines = [f"engine: {facts.engine.value} {version} at {facts.socket} ({facts.distribution})"]
+    source = "none" if facts.effective_source is None else facts.effective_source.value
+    lines.append(f"config source: {'; '.join((source, *facts.unread))}")
     if facts.unreachable is not None:
         lines.append(f"engine: not reachable: {facts.unreachable}; a set-up would wait and fail")
     return lines

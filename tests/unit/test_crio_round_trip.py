@@ -129,6 +129,15 @@ def test_the_hook_comes_and_goes_without_a_restart(host: CrioHost) -> None:
     assert files(host) == before
 
 
+def test_a_payload_stays_with_each_reason_why_nobody_knows_who_needs_it(host: CrioHost) -> None:
+    started(host.node(CRIO_CONFIG_MODE="hook"))
+    host.crio.config, host.refuses = "[", "crun"
+    report = reverted(host.node(CRIO_CONFIG_MODE="hook"))
+    assert report.payload == "kept"
+    (warning,) = report.warnings
+    assert "command: crun is not for this one; file: /etc/crio/crio.conf is not there" in warning
+
+
 def test_a_change_from_handlers_to_the_hook_takes_the_handlers_back(host: CrioHost) -> None:
     before, served_before = files(host), served(host)
     started(host.node())

@@ -33,6 +33,24 @@ def test_a_version_is_found_in_what_engines_print(text: str, numbers: tuple[int,
     assert version.numbers == numbers
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("1.6.20~ds1", "1.6.20~ds1"),
+        (
+            "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3",
+            "1.6.20~ds1",
+        ),
+        ("containerd github.com/k3s-io/containerd v1.7.11-k3s2 abc", "v1.7.11-k3s2"),
+        ("Docker version 28.5.2+dfsg4, build 3ef3c07c", "28.5.2+dfsg4"),
+    ],
+)
+def test_a_version_is_shown_without_what_is_printed_around_it(text: str, shown: str) -> None:
+    version = parse_version(text)
+    assert version is not None
+    assert version.text == shown
+
+
 def test_no_version_is_no_version() -> None:
     assert parse_version("unknown") is None
     assert parse_version("") is None

@@ -190,6 +190,7 @@ class BaseControl(ABC):
             distribution=place.distribution.name,
             placement=place.placement,
             template=place.template,
+            unread=read.failures,
             warnings=place.warnings,
             refused=place.refused,
         )

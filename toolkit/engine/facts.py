@@ -69,6 +69,8 @@ class HostFacts:
     """The row of the distribution table, such as ``plain`` or ``k3s``."""
     placement: Placement
     template: str | None
+    unread: tuple[str, ...] = ()
+    """Why each config source before that one does not work, or all of them."""
     warnings: tuple[str, ...] = ()
     """Declared values that contradict the live daemon, each naming both."""
     refused: str | None = None

@@ -12,7 +12,7 @@ from runtime_configs.model import ConfigError, EffectiveConfig, HostView, Versio
 from toolkit.engine.facts import Source
 from toolkit.host.commands import Commands
 
-_NUMBERS = r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?"
+_VERSION = r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?[\w.~+-]*"
 _AT_LEAST = 3.0
 """Seconds that the engine's own program gets however little is left: a dump takes less than a tenth
 of one, but its 50 MB may have to come from a slow disk first, and a file alone does not tell what
@@ -21,11 +21,11 @@ the engine makes of it."""
 
 def parse_version(text: str) -> Version | None:
     """Return the version in what an engine prints, such as ``1.6.20~ds1`` or ``v2.1.0-rc.1``."""
-    match = re.search(_NUMBERS, text)
+    match = re.search(_VERSION, text)
     if match is None:
         return None
     major, minor, patch = match.groups(default="0")
-    return Version(major=int(major), minor=int(minor), patch=int(patch), text=text.strip())
+    return Version(major=int(major), minor=int(minor), patch=int(patch), text=match[0])
 
 
 def command_seconds(deadline: float) -> float:
