@@ -10,13 +10,13 @@ import signal
 import time
 from typing import Protocol
 
+from toolkit import idle
 from toolkit.errors import InterruptedBySignalError
 
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
-TERMINATION = _ENDING[: 3 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else 4]
+TERMINATION: tuple[int, ...] = idle.TERMINATION
 """The signals that undo a set-up or begin the revert; a hang-up is not, under ``nohup``."""
-BLOCKED = (*TERMINATION, signal.SIGUSR1, signal.SIGUSR2)
-"""With those that mean nothing here, and would end any program that does not expect them."""
+BLOCKED = (*TERMINATION, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+"""With the one that ends a wait, and those that mean nothing here and would end any program."""
 
 
 class Clock(Protocol):
@@ -41,13 +41,9 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises InterruptedBySignalError when a termination signal is pending or arrives."""
-        end = self.now() + seconds
-        while True:
-            taken = signal.sigtimedwait(TERMINATION, max(0.0, end - self.now()))
-            if taken is not None:
-                raise InterruptedBySignalError(signal.Signals(taken.si_signo).name)
-            if self.now() >= end:
-                return
+        taken = idle.taken_within(seconds)
+        if taken:
+            raise InterruptedBySignalError(signal.Signals(taken).name)
 
     def check(self) -> None:
         """Be a safe point: raises InterruptedBySignalError when a termination signal is pending."""

@@ -81,6 +81,7 @@ def main(arguments: list[str]) -> None:
     from toolkit.nri.plugin import Plugin
     from toolkit.settings import NriSettings
 
+    idle.block_signals()
     document, given = json.loads(arguments[0]), idle.Given(arguments[1:])
     logs.configure(document["log_format"], debug=document["debug"])
     mark = ReadyMark(given.ready_file)
