@@ -61,13 +61,13 @@ def _start_again(error: Exception) -> NoReturn:
 
     At a signal to stop it ends after a while with exit code 3: what was set up stays.
     """
-    since = float(os.environ.setdefault(_BROKEN_SINCE, str(time.monotonic())))
-    seconds = time.monotonic() - since
+    first = _BROKEN_SINCE not in os.environ
+    seconds = time.monotonic() - float(os.environ.setdefault(_BROKEN_SINCE, str(time.monotonic())))
     stopping = any(each in signal.sigpending() for each in _ENDING)
     if stopping and seconds >= _GIVEN_UP:
         _say(f"the program can't be loaded to revert: {error}; run its command `revert` later")
         os._exit(_NOT_RESTORED)
-    if seconds == 0:
+    if first:
         _say(f"the program can't be loaded: {error}; it is tried again all the time")
     time.sleep(1.0)
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ)  # noqa: S606

@@ -104,6 +104,16 @@ class RealContainerd:
         self.process.start()
         self.wait_ready()
 
+    def switch(self, release: ContainerdRelease) -> None:
+        """Let another release take its place, with the same config, root and socket."""
+        self.stop()
+        programs, self.release = self.release.programs, release
+        self.binary = release.programs / "containerd"
+        self.process.command = (str(self.binary), *self.process.command[1:])
+        path = self.process.environment["PATH"].replace(str(programs), str(release.programs))
+        self.process.environment["PATH"] = path
+        self.start()
+
     def stop(self) -> None:
         """End it, its shims, its containers and its supervisor."""
         self.process.stop()

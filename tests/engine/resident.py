@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import sys
 import time
@@ -116,3 +117,20 @@ def free_port() -> int:
     """Return a port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+class Moved:
+    """A copy of the program that can be moved away and back."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory / "site"
+        self.directory.mkdir()
+        root = Path(__file__).parents[2]
+        for name in ("toolkit", "runtime_configs"):
+            shutil.copytree(root / name, self.directory / name)
+
+    def away(self) -> None:
+        (self.directory / "toolkit").rename(self.directory / "toolkit.old")
+
+    def back(self) -> None:
+        (self.directory / "toolkit.old").rename(self.directory / "toolkit")

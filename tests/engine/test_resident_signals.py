@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ import pytest
 
 from tests.engine.containerd import RELEASES, RealContainerd
 from tests.engine.program import HANDLERS, Installer, snapshot
-from tests.engine.resident import installer_of, served, wait_idle, wait_said
+from tests.engine.resident import Moved, installer_of, served, wait_idle, wait_said
 from tests.engine.supervised import wait_for
 
 pytestmark = [
@@ -232,20 +231,3 @@ def test_a_program_that_is_away_for_an_upgrade_is_waited_for(
         assert containerd.config.read_text() == "version = 2\n"
     finally:
         installer.end()
-
-
-class Moved:
-    """A copy of the program that can be moved away and back."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory / "site"
-        self.directory.mkdir()
-        root = Path(__file__).parents[2]
-        for name in ("toolkit", "runtime_configs"):
-            shutil.copytree(root / name, self.directory / name)
-
-    def away(self) -> None:
-        (self.directory / "toolkit").rename(self.directory / "toolkit.old")
-
-    def back(self) -> None:
-        (self.directory / "toolkit.old").rename(self.directory / "toolkit")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -109,3 +111,39 @@ def test_an_engine_that_says_nothing_is_mute_and_probes_are_answered_meanwhile(
     assert idle.peer_of(str(tmp_path / "s"), b"GET", after_a_second) == idle.MUTE
     assert len(asked) >= 3
     assert all(later - one < 0.6 for one, later in pairwise(asked))
+
+
+def test_a_request_that_comes_in_pieces_is_read_to_the_end_of_its_line() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        client.sendall(b"GET /rea")
+        later = threading.Timer(0.05, lambda: client.sendall(b"dyz HTTP/1.1\r\n\r\n"))
+        later.start()
+        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+        later.join()
+        assert client.makefile("rb").read().endswith(b"\r\n\r\nready\n")
+
+
+def test_a_request_with_much_behind_its_first_line_gets_its_answer_and_no_reset() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        client.sendall(b"GET /readyz HTTP/1.1\r\n" + b"X: y\r\n" * 4000 + b"\r\n")
+        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+        assert client.makefile("rb").read().endswith(b"\r\n\r\nready\n")
+
+
+def test_without_a_descriptor_left_it_answers_nobody_and_vouches_for_nobody(
+    listener: socket.socket, tmp_path: Path
+) -> None:
+    assert listener.fileno() >= 0
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+        assert idle.peer_of(str(tmp_path / "s")) == idle.MUTE
