@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 
-from toolkit import idle
+from toolkit import probes
 from toolkit.errors import UsageError
 from toolkit.residency import Counters
 from toolkit.version import VERSION
@@ -108,5 +108,5 @@ class Responder:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            idle.answer(self._listener, False, self._texts)  # noqa: FBT003 - takes no keywords
+            probes.answer(self._listener, False, self._texts)  # noqa: FBT003 - takes no keywords
             time.sleep(POLL_SECONDS)

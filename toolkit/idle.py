@@ -31,17 +31,10 @@ SOCKET_SECONDS = 3.0
 """How long an engine may take for its first byte."""
 PROBE_SECONDS = 0.2
 """With ``--health-address``: the longest that a probe waits to be taken."""
-TURN_SECONDS = 0.25
-"""How long probes are answered before signals and files have their turn again."""
-CLIENT_SECONDS = 0.25
-"""How long a client may take to say what it wants."""
-REQUEST_BYTES = 4096
-"""The most of a request that is looked at: its first line says all."""
-DRAINED_BYTES = 65536
-"""The most of its rest that is read away: what lies unread at the end is an error to the client."""
 RETURN_SECONDS = 10.0
 """How long a signal to stop waits for the program to be there again."""
 PROGRAM = __file__.rpartition("/")[0] + "/__main__.py"
+PACKAGES = __file__.rpartition("/")[0].rpartition("/")[0]
 
 
 class Given:
@@ -135,82 +128,6 @@ def difference(
     return ""
 
 
-def answer(listener: int, ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - no keywords: see the module
-    """Answer the HTTP requests that wait on a listening socket, for one turn at most.
-
-    ``answers`` holds the texts of /healthz, /readyz when ready, /readyz when not, /metrics when
-    ready and /metrics when not.
-    """
-    try:
-        sock = _socket.socket(fileno=posix.dup(listener))
-    except OSError:  # no descriptor is left: the client asks again
-        return
-    end = time.monotonic() + TURN_SECONDS
-    try:
-        while time.monotonic() < end:
-            sock.settimeout(0.0)
-            try:
-                # The C type has no public accept: ``socket.accept`` wraps this one.
-                descriptor, _ = sock._accept()  # type: ignore[attr-defined] # noqa: SLF001
-            except OSError:
-                return
-            _answer_one(_socket.socket(fileno=descriptor), ready, answers)
-    finally:
-        sock.close()
-
-
-def _answer_one(client: "_socket.socket", ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - the same
-    try:
-        client.settimeout(CLIENT_SECONDS)
-        words = _first_line(client).split(b" ", 2)
-        path = words[1].split(b"?")[0] if len(words) > 1 else b""
-        status, body = "200 OK", ""
-        if path == b"/healthz":
-            body = answers[0]
-        elif path == b"/readyz":
-            status = "200 OK" if ready else "503 Service Unavailable"
-            body = answers[1] if ready else answers[2]
-        elif path == b"/metrics":
-            body = answers[3] if ready else answers[4]
-        else:
-            status = "404 Not Found"
-        content = body.encode()
-        client.sendall(
-            (
-                f"HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n"
-                f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
-            ).encode()
-            + (b"" if words[0] == b"HEAD" else content)
-        )
-        client.shutdown(_socket.SHUT_WR)
-        _drain(client)
-    except OSError:
-        return
-    finally:
-        client.close()
-
-
-def _first_line(client: "_socket.socket") -> bytes:
-    """Return what came until the end of the first line, however many pieces it came in."""
-    said = b""
-    while b"\n" not in said and len(said) < REQUEST_BYTES:
-        part = client.recv(REQUEST_BYTES)
-        if not part:
-            break
-        said += part
-    return said
-
-
-def _drain(client: "_socket.socket") -> None:
-    left = DRAINED_BYTES
-    client.settimeout(0.0)
-    while left > 0:
-        part = client.recv(REQUEST_BYTES)
-        if not part:
-            return
-        left -= len(part)
-
-
 def wait(seconds: float, listener: int, ready: bool, answers: list[str]) -> bool:  # noqa: FBT001 - the same
     """Wait so long, for ever when negative; return whether a termination signal is pending.
 
@@ -228,7 +145,16 @@ def wait(seconds: float, listener: int, ready: bool, answers: list[str]) -> bool
             posix.kill(posix.getpid(), taken)
             return True
         if listener >= 0:
-            answer(listener, ready, answers)
+            _answer(listener, ready, answers)
+
+
+def _answer(listener: int, ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - the same
+    """Answer probes; what that needs is loaded only where there are any."""
+    try:
+        from toolkit.probes import answer
+    except (ImportError, SyntaxError):  # the program is being exchanged: they ask again
+        return
+    answer(listener, ready, answers)
 
 
 def block_signals() -> None:
@@ -317,12 +243,15 @@ def main(arguments: "list[str]") -> None:
     """Watch until something happens, then become the daemon again, saying what it was."""
     block_signals()
     given = Given(arguments)
+    if given.listener >= 0:
+        sys.path.insert(0, PACKAGES)
+        _answer(given.listener, given.ready, given.answers)
     vouched = signature(given.ready_file)
     ready = given.ready
 
     def gives_up() -> bool:
         if given.listener >= 0:
-            answer(given.listener, ready, given.answers)
+            _answer(given.listener, ready, given.answers)
         return pending()
 
     began = time.monotonic()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from toolkit import idle
+from toolkit import idle, probes
 
 ANSWERS = ["alive\n", "ready\n", "not ready\n", "ready 1\n", "ready 0\n"]
 
@@ -68,7 +68,7 @@ def test_a_probe_is_answered(path: str, ready: bool, status: int, body: str) -> 
         socket.create_connection(server.getsockname()) as client,
     ):
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        idle.answer(server.fileno(), ready, ANSWERS)
+        probes.answer(server.fileno(), ready, ANSWERS)
         said = client.makefile("rb").read().decode()
     head, _, content = said.partition("\r\n\r\n")
     assert head.startswith(f"HTTP/1.1 {status} ")
@@ -85,7 +85,7 @@ def test_a_broken_request_does_not_end_the_process(request_bytes: bytes) -> None
     ):
         client.sendall(request_bytes)
         client.shutdown(socket.SHUT_WR)
-        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+        probes.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
 
 
 def test_clients_that_say_nothing_do_not_hold_up_what_else_there_is_to_do() -> None:
@@ -94,8 +94,8 @@ def test_clients_that_say_nothing_do_not_hold_up_what_else_there_is_to_do() -> N
         for _ in range(32):
             stack.enter_context(socket.create_connection(server.getsockname()))
         began = time.monotonic()
-        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
-        assert time.monotonic() - began < idle.TURN_SECONDS + idle.CLIENT_SECONDS + 0.5
+        probes.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+        assert time.monotonic() - began < probes.TURN_SECONDS + probes.CLIENT_SECONDS + 0.5
 
 
 def test_an_engine_that_says_nothing_is_mute_and_probes_are_answered_meanwhile(
@@ -121,7 +121,7 @@ def test_a_request_that_comes_in_pieces_is_read_to_the_end_of_its_line() -> None
         client.sendall(b"GET /rea")
         later = threading.Timer(0.05, lambda: client.sendall(b"dyz HTTP/1.1\r\n\r\n"))
         later.start()
-        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+        probes.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
         later.join()
         assert client.makefile("rb").read().endswith(b"\r\n\r\nready\n")
 
@@ -132,7 +132,7 @@ def test_a_request_with_much_behind_its_first_line_gets_its_answer_and_no_reset(
         socket.create_connection(server.getsockname()) as client,
     ):
         client.sendall(b"GET /readyz HTTP/1.1\r\n" + b"X: y\r\n" * 4000 + b"\r\n")
-        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+        probes.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
         assert client.makefile("rb").read().endswith(b"\r\n\r\nready\n")
 
 
@@ -145,5 +145,5 @@ def test_without_a_descriptor_left_it_answers_nobody_and_vouches_for_nobody(
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-        idle.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
+        probes.answer(server.fileno(), True, ANSWERS)  # noqa: FBT003 - no keywords there
         assert idle.peer_of(str(tmp_path / "s")) == idle.MUTE
