@@ -10,15 +10,13 @@ import pytest
 from runtime_configs.model import EngineName, Format, Role
 from toolkit.errors import ExitCode, JournalError
 from toolkit.journal import (
-    SCHEMA_MAJOR,
     BlobMetadata,
     FileRecord,
     Record,
     State,
-    decode,
     digest_of,
-    encode,
 )
+from toolkit.journal_form import SCHEMA_MAJOR, decode, encode
 
 PATH = "/opt/nvidia/.toolkit-journal/journal.json"
 FILE = FileRecord(

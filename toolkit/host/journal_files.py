@@ -17,7 +17,8 @@ from dataclasses import replace
 from runtime_configs.model import HostView
 from toolkit.errors import HostPathError, JournalError, NewerJournalError
 from toolkit.host.writer import FileMetadata, FileWriter
-from toolkit.journal import Record, decode, digest_of, encode
+from toolkit.journal import Record, digest_of
+from toolkit.journal_form import decode, encode
 
 JOURNAL_DIRECTORY = ".toolkit-journal"
 STAGING_DIRECTORY = ".toolkit-staged"
