@@ -18,6 +18,7 @@ from toolkit.errors import (
     InterruptedBySignalError,
     NotRestoredError,
     ToolkitError,
+    signal_behind,
 )
 from toolkit.host.clock import Clock, SystemClock, block_termination_signals
 from toolkit.journal import Record
@@ -44,8 +45,7 @@ def run(settings: Settings) -> ExitCode:
     node = open_node(settings)
     if resident is not None:
         return Daemon.resumed(node, SystemClock(), resident).go_on()
-    daemon = Daemon.started(node, SystemClock())
-    return daemon.start()
+    return Daemon.started(node, SystemClock()).start()
 
 
 def revert(settings: Settings, *, purge: bool) -> RevertReport | None:
@@ -123,17 +123,18 @@ class Daemon:
             patience = self._life.verify_timeout
             outcome = set_up(self._node, record, self._clock, patience=patience)
             outcome = self._ready_or_reverted(outcome)
-        except InterruptedBySignalError:
+        except BaseException as error:
+            taken = signal_behind(error)
             try:
-                self._take_back_earlier()
+                if taken is not None:
+                    self._take_back_earlier()
             finally:
                 self._presence.leave()
-            raise
-        except BaseException:
-            self._presence.leave()
-            raise
-        self._count(outcome, began)
+            if taken in (None, error):
+                raise
+            raise taken from error
         seconds = time.monotonic() - began
+        self._resident = self._resident.after_set_up(seconds, outcome.refused)
         if self._life.no_daemon:
             log.step("daemon.done", "set up; not staying", seconds=seconds)
             self._presence.unlock()
@@ -165,16 +166,16 @@ class Daemon:
             earlier = signatures(self._node, record)
             outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
             outcome = replace(outcome, record=self._presence.vouch(outcome.record))
-        except InterruptedBySignalError:
-            raise
         except Exception as error:
-            if isinstance(error.__cause__, InterruptedBySignalError):
-                # Taken, and its rollback failed: the revert is the next to try.
-                raise error.__cause__ from error
+            taken = signal_behind(error)
+            if taken is error:
+                raise
+            if taken is not None:
+                raise taken from error
             self._give_up_for_now(error, responder)
             return
-        self._count(outcome, began)
         seconds = time.monotonic() - began
+        self._resident = self._resident.after_set_up(seconds, outcome.refused)
         if outcome.changed:
             self._resident = self._resident.after_repair(began, self._life.reconcile_interval)
             log.step("drift.repaired", "repaired", seconds=seconds)
@@ -253,16 +254,6 @@ class Daemon:
             log.warning("setup.undoing", "undoing the set-up", reason=str(error))
             self._revert()
             raise
-
-    def _count(self, outcome: Outcome, began: float) -> None:
-        counters = replace(self._resident.counters, setup_seconds=time.monotonic() - began)
-        if outcome.reload is not None:
-            counters = replace(
-                counters,
-                reloads=counters.reloads + 1,
-                downtime_seconds=outcome.reload.refused,
-            )
-        self._resident = replace(self._resident, counters=counters)
 
     def _respond(self) -> Responder | None:
         if self._resident.listener_fd < 0:

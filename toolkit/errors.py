@@ -103,3 +103,11 @@ class InterruptedBySignalError(ToolkitError):
     def __init__(self, signal_name: str) -> None:
         super().__init__(f"interrupted by {signal_name}")
         self.signal_name = signal_name
+
+
+def signal_behind(error: BaseException) -> InterruptedBySignalError | None:
+    """Return the signal that was taken, also where its rollback failed: a revert is next to try."""
+    for each in (error, error.__cause__):
+        if isinstance(each, InterruptedBySignalError):
+            return each
+    return None

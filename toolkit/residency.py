@@ -81,6 +81,14 @@ class Resident:
         rest = {**document, "lock_made": tuple(document["lock_made"]), "counters": counters}
         return replace(cls(**_known(cls, rest)), woken=environment.get(WOKEN_VARIABLE, ""))
 
+    def after_set_up(self, seconds: float, downtime: float | None) -> Resident:
+        """Count one that came to its end; without a downtime nothing was reloaded."""
+        counters = replace(self.counters, setup_seconds=seconds)
+        if downtime is not None:
+            reloads = counters.reloads + 1
+            counters = replace(counters, reloads=reloads, downtime_seconds=downtime)
+        return replace(self, counters=counters)
+
     def after_repair(self, moment: float, interval: float) -> Resident:
         """Wait longer after each repair in a row: somebody may be writing against us."""
         quiet = moment - max(self.last_repair, self.not_before) > LONGEST_REST

@@ -39,6 +39,11 @@ class Outcome:
     """The process that serves now, as far as it is known."""
     changed: bool = False
 
+    @property
+    def refused(self) -> float | None:
+        """For how many seconds the engine's socket refused; None where nothing was reloaded."""
+        return None if self.reload is None else self.reload.refused
+
 
 class Transaction:
     """One change of the host. Raises what failed, after it has been undone."""
