@@ -15,6 +15,8 @@ log = logs.get(__name__)
 OWN_START_SECONDS = 30.0
 """How long a reload waits for our own container to be reported running."""
 OWN_START_POLL = 0.1
+OWN_START_SETTLING = 0.5
+"""How long a reload waits on: whoever started the container is answered after it is reported."""
 SETTLING_SECONDS = 1.0
 """How long an engine that came up by itself may take to serve its handlers before it is told."""
 
@@ -58,6 +60,8 @@ def _await_own_container(control: EngineControl, clock: Clock, deadline: float) 
             waiting = True
             log.step("container.awaited", "our own container is not reported running yet")
         clock.sleep(OWN_START_POLL)
+    if waiting:
+        clock.sleep(OWN_START_SETTLING)
 
 
 def bring_back(
