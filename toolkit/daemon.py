@@ -210,13 +210,14 @@ class Daemon:
 
     def _stop(self) -> ExitCode:
         """Take everything back, or leave it with ``--on-exit keep``."""
+        took = logs.stopwatch()
         try:
             self._presence.hide()
             if self._life.on_exit is OnExit.KEEP:
                 log.step("daemon.kept", "stopped; the set-up stays")
                 return ExitCode.DONE
             self._revert()
-            log.step("daemon.stopped", "stopped; the host is as it was before")
+            log.step("daemon.stopped", "stopped; the host is as it was before", seconds=took())
         finally:
             self._presence.leave()
         return ExitCode.DONE

@@ -182,6 +182,12 @@ class Log:
         _output.write(Level.DEBUG, event, message, {"module": self.module, **fields})
 
 
+def stopwatch() -> Callable[[], float]:
+    """Return what tells how many seconds have gone by since: for a step's ``seconds``."""
+    began = time.monotonic()
+    return lambda: time.monotonic() - began
+
+
 def get(module: str) -> Log:
     """Return the log of a module, named by its ``__name__``."""
     return Log(module)

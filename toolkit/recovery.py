@@ -56,12 +56,14 @@ def _settle(node: Node, intent: Record, record: Record | None, *, reverts: bool)
     for directory in {posixpath.dirname(each.path) for each in intent.files}:
         if not node.writer.missing_directories(directory):
             node.writer.clean_leftovers(directory)
+    took = logs.stopwatch()
     control = engine_of(node, intent)
     done = committed(intent)
     if record == done or _complete(node, intent, control):
         node.store.commit(done)
         settle_payload(node, done)
-        log.step("recovery.finished", "it had come to its end; the engine serves the handlers")
+        message = "it had come to its end; the engine serves the handlers"
+        log.step("recovery.finished", message, seconds=took())
         return done
     try:
         undo(node, intent, record, _running(control), None, reverts=reverts)
@@ -70,7 +72,7 @@ def _settle(node: Node, intent: Record, record: Record | None, *, reverts: bool)
             f"an interrupted set-up could not be undone: {failure.message}",
             failure.hint or f"what was there before lies in {node.store.directory}",
         ) from failure
-    log.step("recovery.undone", "it was undone")
+    log.step("recovery.undone", "it was undone", seconds=took())
     return record
 
 

@@ -139,6 +139,7 @@ def put_back(
 
 def _put_file_back(node: Node, engine: EngineName | None, target: Target) -> None:
     path = target.record.path
+    took = logs.stopwatch()
     for attempt in range(WRITE_ATTEMPTS):
         now = node.view.read(path)
         content = _aim(node, engine, target, now)
@@ -150,7 +151,7 @@ def _put_file_back(node: Node, engine: EngineName | None, target: Target) -> Non
             if attempt == WRITE_ATTEMPTS - 1:
                 raise
         else:
-            log.step("file.restored", "put back", path=path)
+            log.step("file.restored", "put back", path=path, seconds=took())
             return
 
 

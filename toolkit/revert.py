@@ -138,8 +138,14 @@ class Revert:
                 refused_seconds=done.refused,
                 seconds=done.answering_after,
             )
+        took = logs.stopwatch()
         control.verify(without_us(record), self._clock, deadline)
-        log.step("engine.verified", "the engine does not serve our handlers any more")
+        log.step(
+            "engine.verified",
+            "the engine does not serve our handlers any more",
+            socket=facts.socket,
+            seconds=took(),
+        )
         return report
 
     def _require_loadable(self, facts: HostFacts, way: WayBack) -> None:
@@ -234,9 +240,11 @@ class Revert:
             return report
         found = held(self._node, record, control)
         if found.holding is Holding.FREE or (found.holding is Holding.CANNOT_TELL and purge):
+            took = logs.stopwatch()
             self._node.installer.remove(PayloadRecord.from_json(record.payload))
             self._node.store.drop(record)
-            log.step("payload.removed", "the toolkit's files are gone")
+            path = f"{self._node.store.install_dir}/toolkit"
+            log.step("payload.removed", "the toolkit's files are gone", path=path, seconds=took())
             return replace(report, payload="removed")
         self._node.store.commit(record)
         because = f" ({found.reason})" if found.reason else ""

@@ -52,6 +52,7 @@ def check_staged(node: Node, plan: Plan) -> None:
     if facts is None or request is None:
         return
     adapter = node.adapter(facts.engine)
+    took = logs.stopwatch()
     after = load_staged(node, facts, request, (each.edit for each in plan.differing))
     if after is None:
         return
@@ -66,7 +67,12 @@ def check_staged(node: Node, plan: Plan) -> None:
             )
         log.warning("config.unchecked", "the engine's binary can't judge", reason=after.reason)
         return
-    log.step("config.checked", "the engine's own binary loads the result", by=facts.executable)
+    log.step(
+        "config.checked",
+        "the engine's own binary loads the result",
+        by=facts.executable,
+        seconds=took(),
+    )
     if after.prints and before is not None and before.result.status == 0:
         _require_what_is_meant(adapter, request, before.result, after.result)
 

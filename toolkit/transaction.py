@@ -92,6 +92,7 @@ class Transaction:
 
     def _carry_out(self, plan: Plan, intent: Record) -> tuple[Record, ReloadReport | None]:
         installer, store = self._node.installer, self._node.store
+        took = logs.stopwatch()
         if plan.payload.changes and intent.payload is not None:
             installer.stage(plan.payload, self._clock)
             self._clock.check()
@@ -101,14 +102,22 @@ class Transaction:
                 "toolkit files are in place",
                 path=plan.payload.toolkit_dir,
                 digest=plan.payload.digest[:12],
+                seconds=took(),
             )
         installer.write_cdi(self._clock)
         intent, staged = self._run_stages(plan, intent)
         for change in plan.differing:
             self._clock.check()
+            took = logs.stopwatch()
             metadata = _metadata(intent, change.path)
             write_file(self._node, change.path, change.after, metadata, (change.now, *staged))
-            log.step("file.written", "written", path=change.path, role=change.role.value)
+            log.step(
+                "file.written",
+                "written",
+                path=change.path,
+                role=change.role.value,
+                seconds=took(),
+            )
         self._clock.check()
         deadline = self._clock.now() + self._node.settings.lifecycle.verify_timeout
         if not plan.reload.needed or self._control is None or plan.facts is None:
@@ -118,8 +127,15 @@ class Transaction:
         intent = intent.with_state(State.RELOADING)
         store.advance(intent)
         report = self._tell(plan, plan.facts.process, deadline)
+        took = logs.stopwatch()
         self._control.verify(plan.expected, self._clock, deadline)
-        log.step("engine.verified", "the engine serves the handlers", default=plan.expected.default)
+        log.step(
+            "engine.verified",
+            "the engine serves the handlers",
+            socket=plan.facts.socket,
+            default=plan.expected.default,
+            seconds=took(),
+        )
         return intent, report
 
     def _run_stages(self, plan: Plan, intent: Record) -> tuple[Record, tuple[bytes, ...]]:
@@ -165,6 +181,7 @@ class Transaction:
         self, intent: Record | None, record: Record | None, plan: Plan, cause: Exception
     ) -> None:
         log.warning("setup.undoing", "undoing the set-up", reason=str(cause))
+        took = logs.stopwatch()
         try:
             if intent is None:
                 self._node.store.forget_unfinished(record)
@@ -180,7 +197,7 @@ class Transaction:
             ) from cause
         if isinstance(cause, ToolkitError):
             cause.undone = True
-        log.step("setup.undone", "the host is as it was before")
+        log.step("setup.undone", "the host is as it was before", seconds=took())
 
 
 def _metadata(intent: Record, path: str) -> BlobMetadata | None:

@@ -114,11 +114,17 @@ class SpecFile:
             pending=True,
             earlier=record if same is None else same.earlier,
         )
+        took = logs.stopwatch()
         self._writer.make_directories(self.directory, PRIVATE_DIRECTORY)
         self._save(wanted)
         self._writer.make_directories(parent)
         self._writer.write(path, content, _SPEC)
-        log.step("cdi.written", "the CDI spec for management containers is written", path=path)
+        log.step(
+            "cdi.written",
+            "the CDI spec for management containers is written",
+            path=path,
+            seconds=took(),
+        )
 
     def leave(self) -> None:
         """Note that none is wanted any more: the commit removes the one that is there."""
