@@ -59,7 +59,7 @@ def _settle(node: Node, intent: Record, record: Record | None, *, reverts: bool)
     took = logs.stopwatch()
     control = engine_of(node, intent)
     done = committed(intent)
-    if record == done or _complete(node, intent, control):
+    if record == done or is_complete(node, intent, control):
         node.store.commit(done)
         settle_payload(node, done)
         message = "it had come to its end; the engine serves the handlers"
@@ -76,8 +76,8 @@ def _settle(node: Node, intent: Record, record: Record | None, *, reverts: bool)
     return record
 
 
-def _complete(node: Node, intent: Record, control: EngineControl | None) -> bool:
-    """Return whether all of an intent is in place and in force."""
+def is_complete(node: Node, intent: Record, control: EngineControl | None) -> bool:
+    """Tell whether all of an intent is in place and in force."""
     for each in intent.files:
         if digest_of(node.view.read(each.path)) != each.ours:
             return False

@@ -13,12 +13,11 @@ from toolkit.diffs import unified_diff
 from toolkit.doctor import Verdict, examine, given_paths
 from toolkit.engine.facts import HostFacts, Source
 from toolkit.errors import ExitCode, JournalError
-from toolkit.host.clock import UninterruptedClock
 from toolkit.node import Node, open_node
-from toolkit.plan import FileChange, Plan
+from toolkit.plan import FileChange
+from toolkit.preview import Preview, preview
 from toolkit.revert import RevertReport
 from toolkit.settings import Output, Settings
-from toolkit.setup import make_plan
 from toolkit.status import ask, binaries, status_of
 
 _COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m", "#": "\033[2m"}
@@ -27,15 +26,18 @@ _PLAIN = "\033[0m"
 
 def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
     """Show what a set-up would change. Raises ToolkitError where that can't be told."""
-    node = open_node(settings)
-    record = node.store.load()
-    planned = make_plan(node, record, UninterruptedClock(), patience=None).plan
+    return planned(open_node(settings), output, detailed_exitcode=detailed_exitcode)
+
+
+def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
+    """Show it for a host that was looked at already."""
+    found = preview(node)
     if output is Output.JSON:
-        _print_json(_plan_document(planned))
+        _print_json(_plan_document(found))
     else:
-        lines = [*_diff_lines(planned.differing), *_remarks(node, planned)]
+        lines = [*_diff_lines(found.plan.differing), *_remarks(node, found)]
         _print_lines(lines, coloured=_on_terminal())
-    changes = detailed_exitcode and not planned.nothing_to_do
+    changes = detailed_exitcode and not found.nothing_to_do
     return ExitCode.CHANGES if changes else ExitCode.DONE
 
 
@@ -109,16 +111,20 @@ def reverted(report: RevertReport | None, output: Output) -> ExitCode:
     return ExitCode.DONE
 
 
-def _plan_document(planned: Plan) -> dict[str, object]:
+def _plan_document(found: Preview) -> dict[str, object]:
+    planned = found.plan
+    changes = [
+        {
+            "path": each.path,
+            "action": _action(each),
+            "diff": unified_diff(each.path, each.now, each.after),
+        }
+        for each in planned.differing
+    ]
+    changes += [{"path": each.path, "action": each.action, "diff": ""} for each in found.specs]
+    changes += [{"path": each.path, "action": "remove", "diff": ""} for each in found.removals]
     return {
-        "changes": [
-            {
-                "path": each.path,
-                "action": _action(each),
-                "diff": unified_diff(each.path, each.now, each.after),
-            }
-            for each in planned.differing
-        ],
+        "changes": changes,
         "payload": {"action": planned.payload.action.value, "digest": planned.payload.digest},
         "reload": {
             "needed": planned.reload.needed,
@@ -139,7 +145,8 @@ def _diff_lines(changes: Iterable[FileChange]) -> list[str]:
     return text.split("\n")[:-1]
 
 
-def _remarks(node: Node, planned: Plan) -> list[str]:
+def _remarks(node: Node, found: Preview) -> list[str]:
+    planned = found.plan
     payload = planned.payload
     lines = [
         (
@@ -147,8 +154,10 @@ def _remarks(node: Node, planned: Plan) -> list[str]:
             f" (digest {payload.digest[:12]}, {payload.size} bytes, from {payload.source})"
         )
     ]
-    if node.store.load_intent() is not None:
-        lines.append("journal: an interrupted set-up is settled first")
+    lines += [f"first: {each.path}: {each.reason}" for each in found.removals]
+    lines += [f"CDI spec: {each.action} {each.path}" for each in found.specs]
+    if found.driver_lacks is not None:
+        lines.append(f"CDI spec: a set-up would wait for the driver: {found.driver_lacks}")
     lines += [f"path: {each}" for each in map(node.root.explain, given_paths(node))]
     if planned.facts is not None:
         lines += _engine_remarks(planned.facts)

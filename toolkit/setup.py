@@ -147,7 +147,7 @@ def set_up(
     """
     record = _without_other_engine(node, record)
     planned = make_plan(node, record, clock, patience=patience)
-    other = _other_install(node, planned.plan)
+    other = other_install(node, planned.plan)
     if other is not None:
         _revert_other(node, other)
         planned = make_plan(node, record, clock, patience=patience)
@@ -205,7 +205,7 @@ def _without_other_engine(node: Node, record: Record | None) -> Record | None:
     return node.store.load()
 
 
-def _other_install(node: Node, plan: Plan) -> str | None:
+def other_install(node: Node, plan: Plan) -> str | None:
     """Return another install directory with a journal that the engine's config points to."""
     if plan.facts is None or plan.facts.effective is None:
         return None
@@ -222,14 +222,19 @@ def _other_install(node: Node, plan: Plan) -> str | None:
     return None
 
 
-def _revert_other(node: Node, install_dir: str) -> None:
+def node_of_other(node: Node, install_dir: str) -> Node:
+    """Return the same node as a set-up in another install directory sees it."""
     settings = replace(node.settings, install_dir=posixpath.join(node.root.root, install_dir[1:]))
-    other = replace(
+    return replace(
         node,
         settings=settings,
         store=_store(node, install_dir),
         installer=PayloadInstaller(settings=settings, root=node.root, writer=node.writer),
     )
+
+
+def _revert_other(node: Node, install_dir: str) -> None:
+    other = node_of_other(node, install_dir)
     log.step("setup.moved", "an install in another directory is reverted", path=install_dir)
     record = recover(other)
     if record is not None and Revert(other).run(record).payload == "kept":

@@ -18,7 +18,7 @@ from toolkit.host.journal_files import PRIVATE_DIRECTORY
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.payload.source import CDI_HOOK, CTK
-from toolkit.payload.spec_file import SpecFile
+from toolkit.payload.spec_file import SpecChange, SpecFile
 from toolkit.settings import CdiSettings, DriverSettings, Settings
 
 log = logs.get(__name__)
@@ -75,6 +75,14 @@ class ManagementSpec:
             return None
         self._file.write(path, self._described(clock))
         return path
+
+    def planned(self) -> tuple[SpecChange, ...]:
+        """Return what ``apply`` and the commit would write and remove; reads only."""
+        return self._file.planned(self.path())
+
+    def lacking(self) -> str | None:
+        """Say what a set-up would wait for before it writes the spec; None: for nothing."""
+        return None if self.path() is None else self._missing_driver()
 
     def path(self) -> str | None:
         """Return the spec's path on the host; None where none is wanted."""

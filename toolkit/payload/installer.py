@@ -21,7 +21,7 @@ from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
 from toolkit.payload.records import GenerationState, PayloadRecord
 from toolkit.payload.runtime_config import config_toml, keep_edits
 from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
-from toolkit.payload.spec_file import SpecFile
+from toolkit.payload.spec_file import SpecChange, SpecFile
 from toolkit.payload.wrappers import CONFIG_PATH, CONFIG_PATHS
 from toolkit.settings import Settings
 
@@ -146,6 +146,14 @@ class PayloadInstaller:
             state=state,
             written=written,
         )
+
+    def planned_specs(self) -> tuple[SpecChange, ...]:
+        """Return the CDI specs that a set-up would write and remove; reads only."""
+        return self._cdi.planned()
+
+    def lacking_driver(self) -> str | None:
+        """Say what of the driver a set-up would wait for; None where it would not wait."""
+        return self._cdi.lacking()
 
     def intent(self, plan: PayloadPlan) -> PayloadRecord:
         """Return what will be done; it has to be on disk before ``stage`` is called."""

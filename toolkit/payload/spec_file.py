@@ -85,6 +85,15 @@ class SpecRecord:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecChange:
+    """What a set-up does to one spec; its content is only known once it has been described."""
+
+    path: str
+    action: str
+    """``create``, ``edit`` or ``remove``."""
+
+
 class SpecFile:
     """The spec of one install directory. Raises HostPathError where the disk refuses."""
 
@@ -93,6 +102,25 @@ class SpecFile:
         self.directory = directory
         self._record = posixpath.join(directory, "cdi.json")
         self._writer = writer
+
+    def planned(self, path: str | None) -> tuple[SpecChange, ...]:
+        """Return what a set-up that wants a spec at ``path`` would write and remove; reads only.
+
+        One that is there and ours is described anew, and counts for nothing here.
+        """
+        record = self._load()
+        chain = () if record is None else tuple(record.chain)
+        found = []
+        if path is not None and not any(
+            each.path == path and self._holds_ours(each) for each in chain
+        ):
+            there = self._writer.read(path) is not None
+            found.append(SpecChange(path=path, action="edit" if there else "create"))
+        for each in chain:
+            if each.path != path and self._holds_ours(each):
+                action = "remove" if each.before is None else "edit"
+                found.append(SpecChange(path=each.path, action=action))
+        return tuple(found)
 
     def write(self, path: str, content: bytes) -> None:
         """Put the spec in place; nothing is written where it is there already."""

@@ -1,0 +1,139 @@
+"""`plan` tells all that a start would do: CDI specs, other installs, and what a crash left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runtime_configs.model import Version
+from tests.cdi_host import ON, SPEC
+from tests.fakes.faulty_syscalls import CrashPoint
+from tests.faults.node_host import CONFIG, DROP_IN, FaultHost, tree_of
+from tests.faults.steps import Steps
+from toolkit.errors import ExitCode
+from toolkit.reports import planned
+from toolkit.settings import Output
+
+V2 = Version(major=2, minor=1)
+INTENT = "/usr/local/nvidia/.toolkit-journal/intent.json"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FaultHost:
+    return FaultHost(tmp_path, version=V2)
+
+
+class Shown:
+    """What `plan` said in both forms, and that it changed nothing."""
+
+    def __init__(
+        self, host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes], *flags: str
+    ) -> None:
+        before = tree_of(host.root)
+        capfdbinary.readouterr()
+        self.code = planned(host.node(None, *flags), Output.TEXT, detailed_exitcode=True)
+        self.text = capfdbinary.readouterr().out.decode()
+        code = planned(host.node(None, *flags), Output.JSON, detailed_exitcode=True)
+        self.document = json.loads(capfdbinary.readouterr().out)
+        assert code == self.code
+        assert tree_of(host.root) == before
+
+    @property
+    def actions(self) -> dict[str, str]:
+        """What is done to each path."""
+        for each in self.document["changes"]:
+            assert each.keys() == {"path", "action", "diff"}
+        return {each["path"]: each["action"] for each in self.document["changes"]}
+
+
+def test_after_a_set_up_there_is_nothing_to_do(
+    host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    host.set_up()
+    shown = Shown(host, capfdbinary)
+    assert shown.code is ExitCode.DONE
+    assert shown.document["changes"] == []
+
+
+def test_a_cdi_spec_that_would_be_written_is_a_change(
+    host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    host.set_up()
+    flags = (ON, "--enable-cdi-in-runtime=false", "--driver-root-ctr-path=/none")
+    shown = Shown(host, capfdbinary, *flags)
+    assert shown.code is ExitCode.CHANGES
+    assert shown.actions == {f"/var/run/cdi/{SPEC}": "create"}
+    assert f"# CDI spec: create /var/run/cdi/{SPEC}\n" in shown.text
+    assert "# CDI spec: a set-up would wait for the driver: there is nothing at" in shown.text
+
+
+@pytest.mark.parametrize(("version", "path"), [(V2, DROP_IN), (Version(major=1, minor=7), CONFIG)])
+def test_a_set_up_in_another_directory_is_reverted_first(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], version: Version, path: str
+) -> None:
+    host = FaultHost(tmp_path, version=version)
+    host.set_up(None, "--toolkit-install-dir=/opt/nvidia")
+    shown = Shown(host, capfdbinary)
+    assert shown.code is ExitCode.CHANGES
+    assert shown.actions == {path: "edit", "/opt/nvidia/toolkit": "remove"}
+    assert "# first: /opt/nvidia/toolkit: the engine's config points there" in shown.text
+    host.set_up()
+    wanted = [f"+{line}" for line in (host.read(path) or b"").decode().splitlines()]
+    added = [line for line in shown.text.splitlines() if line.startswith("+")]
+    assert set(added[1:]) <= set(wanted)
+    assert "/opt/nvidia/toolkit" not in "".join(added)
+
+
+def test_the_set_up_that_another_mode_reverts_is_shown(
+    host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    host.set_up()
+    shown = Shown(host, capfdbinary, "--no-runtime-config")
+    assert shown.code is ExitCode.CHANGES
+    assert shown.actions[DROP_IN] == "remove"
+    assert shown.document["reload"]["needed"] is True
+    assert "the set-up on containerd is reverted first" in shown.text
+
+
+def test_an_interrupted_set_up_is_told_and_its_undoing_is_part_of_the_diff(
+    host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    whole = Steps()
+    host.set_up(whole)
+    host.revert()
+    steps = Steps(at=whole.done.index("signal"))
+    with pytest.raises(CrashPoint):
+        host.set_up(steps)
+    shown = Shown(host, capfdbinary)
+    assert shown.code is ExitCode.CHANGES
+    assert shown.actions[INTENT] == "remove"
+    assert f"# first: {INTENT}: a set-up was interrupted; it is undone first\n" in shown.text
+    host.set_up()
+    assert Shown(host, capfdbinary).code is ExitCode.DONE
+
+
+def test_an_interrupted_set_up_that_had_come_to_its_end_is_told_too(
+    host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    whole = Steps()
+    host.set_up(whole)
+    host.revert()
+    with pytest.raises(CrashPoint):
+        host.set_up(Steps(at=len(whole.done) - 1 - whole.done[::-1].index("verify")))
+    shown = Shown(host, capfdbinary)
+    assert shown.code is ExitCode.CHANGES
+    assert shown.actions == {INTENT: "remove"}
+    assert "it came to its end, which is noted first" in shown.text
+
+
+def test_an_interrupted_revert_is_told(
+    host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    host.set_up()
+    with pytest.raises(CrashPoint):
+        host.revert(Steps(at=12))
+    shown = Shown(host, capfdbinary)
+    assert shown.code is ExitCode.CHANGES
+    assert "an interrupted revert is finished" in shown.text
