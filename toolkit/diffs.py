@@ -14,6 +14,9 @@ CONTEXT = 3
 _NO_NEWLINE = "\\ No newline at end of file\n"
 _SIGNS = {"replace": "-+", "delete": "-", "insert": "+", "equal": " "}
 
+_ESCAPED = {chr(each): f"\\{each:03o}" for each in (*range(32), 127)} | {'"': '\\"', "\\": "\\\\"}
+"""As in a C string."""
+
 _Hunk = Sequence[tuple[str, int, int, int, int]]
 """What SequenceMatcher calls opcodes: what is done, and lines of either text."""
 
@@ -31,7 +34,8 @@ def unified_diff(path: str, before: bytes | None, after: bytes | None) -> str:
         hunks = list(matcher.get_grouped_opcodes(context))
         if not any(_shows_any(hunk, *kept) for hunk in hunks):
             break
-    names = ABSENT if before is None else path, ABSENT if after is None else path
+    name = _name(path)
+    names = ABSENT if before is None else name, ABSENT if after is None else name
     lines = _written(names, hunks, _lines(old), _lines(new))
     return "".join(line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}" for line in lines)
 
@@ -43,6 +47,16 @@ def redacted_diff(path: str, before: bytes | None, after: bytes | None) -> str:
     return "".join(
         _written((path, path), hunks, *(_lines(redacted(each, REDACTED)) for each in (old, new)))
     )
+
+
+def _name(path: str) -> str:
+    """Return a path as GNU diff writes it, so that `patch` reads all of it.
+
+    Without the tab it takes a name to end at its first space.
+    """
+    if path.endswith(" ") or any(char in _ESCAPED for char in path):
+        return '"' + "".join(_ESCAPED.get(char) or char for char in path) + '"'
+    return f"{path}\t" if " " in path else path
 
 
 def _written(

@@ -13,6 +13,7 @@ from toolkit.diffs import unified_diff
 from toolkit.doctor import Verdict, examine, given_paths
 from toolkit.engine.facts import HostFacts, Source
 from toolkit.errors import ExitCode, JournalError
+from toolkit.logs import one_line
 from toolkit.node import Node, open_node
 from toolkit.plan import FileChange
 from toolkit.preview import Preview, preview
@@ -33,9 +34,9 @@ def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
     """Show it for a host that was looked at already."""
     found = preview(node)
     if output is Output.JSON:
-        _print_json(_plan_document(found))
+        _print_json(_plan_document(node, found))
     else:
-        lines = [*_diff_lines(found.plan.differing), *_remarks(node, found)]
+        lines = [*_diff_lines(node, found.plan.differing), *_remarks(node, found)]
         _print_lines(lines, coloured=_on_terminal())
     changes = detailed_exitcode and not found.nothing_to_do
     return ExitCode.CHANGES if changes else ExitCode.DONE
@@ -111,13 +112,13 @@ def reverted(report: RevertReport | None, output: Output) -> ExitCode:
     return ExitCode.DONE
 
 
-def _plan_document(found: Preview) -> dict[str, object]:
+def _plan_document(node: Node, found: Preview) -> dict[str, object]:
     planned = found.plan
     changes = [
         {
             "path": each.path,
             "action": _action(each),
-            "diff": unified_diff(each.path, each.now, each.after),
+            "diff": _diff(node, each),
         }
         for each in planned.differing
     ]
@@ -140,8 +141,13 @@ def _action(change: FileChange) -> str:
     return "remove" if change.after is None else "edit"
 
 
-def _diff_lines(changes: Iterable[FileChange]) -> list[str]:
-    text = "".join(unified_diff(each.path, each.now, each.after) for each in changes)
+def _diff(node: Node, change: FileChange) -> str:
+    """Return a diff that names the file itself: `patch` refuses to follow a symbolic link."""
+    return unified_diff(node.root.resolve(change.path), change.now, change.after)
+
+
+def _diff_lines(node: Node, changes: Iterable[FileChange]) -> list[str]:
+    text = "".join(_diff(node, each) for each in changes)
     return text.split("\n")[:-1]
 
 
@@ -164,7 +170,7 @@ def _remarks(node: Node, found: Preview) -> list[str]:
     lines += [f"note: {each}" for each in planned.notes]
     wanted = "yes" if planned.reload.needed else "no"
     lines.append(f"reload: {wanted}, {planned.reload.reason}")
-    return [f"# {each}" for each in lines]
+    return [f"# {one_line(each)}" for each in lines]
 
 
 def _engine_remarks(facts: HostFacts) -> list[str]:

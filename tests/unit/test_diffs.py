@@ -149,3 +149,38 @@ def test_a_log_shows_no_secret_though_its_line_is_changed(secret: str) -> None:
     diff = redacted_diff("/etc/config", f"a\n{secret}\n".encode(), b"a\nb\n")
     assert "hunter2" not in diff
     assert "[redacted]" in diff
+
+
+NAMES = ["etc/config", "etc/a b/the config ", 'etc/"a" \\b', "etc/tab\there", "etc/é ü"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a\nb\n", "a\nc\n"),
+        ("a\nb", "a\nc"),
+        ("a\nb", "a\nb\nc\n"),
+        ("a\nb\n", "a\nb\nc"),
+        ("a", None),
+        ("a\n", None),
+        (None, "a"),
+        (None, "a\nb\n"),
+        ("a\r\nb\r\n", "a\r\nc\r\n"),
+    ],
+)
+def test_patch_takes_any_name_a_last_line_without_an_end_and_an_absent_file(
+    tmp_path: Path, name: str, before: str | None, after: str | None
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True)
+    if before is not None:
+        path.write_text(before, newline="")
+    old, new = (None if each is None else each.encode() for each in (before, after))
+    subprocess.run(
+        ("/usr/bin/patch", "-p1", "--fuzz=0", "--directory", str(tmp_path)),
+        input=f"{unified_diff(f'/{name}', old, new)}# reload: no\n".encode(),
+        check=True,
+        capture_output=True,
+    )
+    assert (path.read_bytes() if path.exists() else None) == new

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,29 @@ def test_an_interrupted_revert_is_told(
     shown = Shown(host, capfdbinary)
     assert shown.code is ExitCode.CHANGES
     assert "an interrupted revert is finished" in shown.text
+
+
+@pytest.mark.parametrize("config", [b"# by hand\nversion = 2", b"# by hand\nversion = 2\n"])
+def test_patch_takes_the_diff_of_a_config_behind_links_and_of_one_with_a_space(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], config: bytes
+) -> None:
+    drop_in = "/etc/containerd/our files/99 nvidia.toml"
+    host = FaultHost(tmp_path, version=V2, config=None, drop_in=drop_in)
+    host.place("/srv/node config/containerd.toml", config)
+    (host.root / CONFIG[1:]).symlink_to("/srv/current/containerd.toml")
+    (host.root / "srv/current").symlink_to("node config")
+    host.engine.boot()
+    shown = Shown(host, capfdbinary)
+    assert "+++ /srv/node config/containerd.toml\t\n" in shown.text
+    assert set(shown.actions) == {CONFIG, drop_in}
+    copy = tmp_path / "copy"
+    shutil.copytree(host.root, copy, symlinks=True)
+    subprocess.run(
+        ("/usr/bin/patch", "-p1", "--fuzz=0", "--directory", str(copy)),
+        input=shown.text.encode(),
+        check=True,
+        capture_output=True,
+    )
+    host.set_up()
+    for path in ("srv/node config/containerd.toml", drop_in[1:]):
+        assert (copy / path).read_bytes() == (host.root / path).read_bytes()
