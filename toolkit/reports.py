@@ -10,11 +10,12 @@ from dataclasses import asdict
 
 from runtime_configs.model import EffectiveConfig
 from toolkit.diffs import unified_diff
-from toolkit.doctor import Verdict, examine, given_paths
+from toolkit.doctor import Verdict, examine
 from toolkit.engine.facts import HostFacts, Source
 from toolkit.errors import ExitCode, JournalError
 from toolkit.logs import one_line
 from toolkit.node import Node, open_node
+from toolkit.paths_read import paths_read
 from toolkit.plan import FileChange
 from toolkit.preview import Preview, preview
 from toolkit.revert import RevertReport
@@ -164,7 +165,7 @@ def _remarks(node: Node, found: Preview) -> list[str]:
     lines += [f"CDI spec: {each.action} {each.path}" for each in found.specs]
     if found.driver_lacks is not None:
         lines.append(f"CDI spec: a set-up would wait for the driver: {found.driver_lacks}")
-    lines += [f"path: {each}" for each in map(node.root.explain, given_paths(node))]
+    lines += [f"path: {each}" for each in paths_read(node, planned.facts)]
     if planned.facts is not None:
         lines += _engine_remarks(planned.facts)
     lines += [f"note: {each}" for each in planned.notes]
