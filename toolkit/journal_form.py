@@ -35,7 +35,7 @@ def decode(content: bytes, path: str) -> Record:
     try:
         document = json.loads(content)
         major = document["schema"]["major"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, error) from error
     if not isinstance(major, int) or major > SCHEMA_MAJOR:
         raise NewerJournalError(

@@ -12,7 +12,7 @@ from runtime_configs.model import EffectiveConfig
 from toolkit.diffs import unified_diff
 from toolkit.doctor import Verdict, examine
 from toolkit.engine.facts import HostFacts, Source
-from toolkit.errors import ExitCode, JournalError
+from toolkit.errors import ExitCode, ToolkitError
 from toolkit.logs import one_line
 from toolkit.node import Node, open_node
 from toolkit.paths_read import paths_read
@@ -63,11 +63,13 @@ def verify(settings: Settings, output: Output) -> ExitCode:
 
 
 def status(settings: Settings, output: Output) -> ExitCode:
-    """Show what is installed, what of it is as we left it, and whether GPU pods can start."""
-    node = open_node(settings)
+    """Show what is installed, what of it is as we left it, and whether GPU pods can start.
+
+    DONE also where nothing can be looked at: what it says is the answer.
+    """
     try:
-        document = status_of(node)
-    except JournalError as error:
+        document = status_of(open_node(settings))
+    except ToolkitError as error:
         document = {"state": f"unknown: {error}"}
     if output is Output.JSON:
         _print_json(document)

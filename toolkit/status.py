@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit import ready
@@ -13,12 +15,16 @@ from toolkit.drift import drift_of
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
-from toolkit.journal import Record, State
+from toolkit.journal import FileRecord, Record, State
 from toolkit.node import Node, choose_engine, engine_of
 from toolkit.payload.installer import PayloadRecord
 from toolkit.plan import expectation
 from toolkit.setup import LOOK_SECONDS
 from toolkit.wanted import config_request
+
+T = TypeVar("T")
+
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,43 +61,87 @@ def binaries(answer: EffectiveConfig | None) -> dict[str, str | None]:
 
 
 def status_of(node: Node) -> dict[str, object]:
-    """Return what is set up and whether it is as it was left. Raises JournalError."""
-    record, intent = node.store.load(), node.store.load_intent()
-    holder = _holder(node)
+    """Return what is set up and whether it is as it was left.
+
+    What can't be looked at is named with the reason, and all else is told.
+    """
+    looks = _Looks()
+    record = looks.at("journal", node.store.load, None)
+    intent = looks.at("journal's intent", node.store.load_intent, None)
+    journal = looks.first()
+    holder = looks.at("ready file", lambda: _holder(node), None)
     document: dict[str, object] = {
-        "state": _state(record, intent, holder),
+        "state": f"unknown: {journal}" if journal else _state(record, intent, holder),
         "pid": None if holder is None else int(holder["pid"]),
-        "ready": holder is not None,
+        "ready": None if "ready file" in looks.failed else holder is not None,
         "mode": _mode(node),
-        "driver": "loaded" if _driver_loaded(node) else "not loaded: wrappers run the engine's own",
+        "driver": looks.at("driver", lambda: _driver(node), None),
     }
-    if record is None:
-        return document
-    document["engine"] = None if record.engine is None else record.engine.value
-    document["handlers"] = dict(record.handlers)
-    document["default"] = record.default
-    document["files"] = {each.path: drift_of(node, each).value for each in record.files}
-    if record.payload is not None:
-        kept = PayloadRecord.from_json(record.payload)
-        document["payload"] = {
-            "directory": posixpath.join(kept.install_dir, "toolkit"),
-            "digest": kept.digest,
-            "intact": node.installer.installed() == kept.digest,
-        }
-    document["served"] = _served(node, record)
+    if record is not None:
+        document |= _set_up(node, record, looks)
+    if looks.failed:
+        document["unknown"] = dict(looks.failed)
     return document
 
 
+def _set_up(node: Node, record: Record, looks: _Looks) -> dict[str, object]:
+    """Return what a record says, held against what is there."""
+    document: dict[str, object] = {
+        "engine": None if record.engine is None else record.engine.value,
+        "handlers": dict(record.handlers),
+        "default": record.default,
+        "files": {
+            each.path: looks.at(each.path, partial(_drift, node, each), UNKNOWN)
+            for each in record.files
+        },
+    }
+    if record.payload is not None:
+        document["payload"] = looks.at("payload", lambda: _payload(node, record.payload), None)
+    document["served"] = looks.at("engine", lambda: _served(node, record), None)
+    return document
+
+
+def _drift(node: Node, file: FileRecord) -> str:
+    return drift_of(node, file).value
+
+
+def _payload(node: Node, document: Mapping[str, object] | None) -> dict[str, object]:
+    kept = PayloadRecord.from_json(document or {})
+    return {
+        "directory": posixpath.join(kept.install_dir, "toolkit"),
+        "digest": kept.digest,
+        "intact": node.installer.installed() == kept.digest,
+    }
+
+
 def _served(node: Node, record: Record) -> object:
-    control = engine_of(node, record)
-    if control is None:
-        return None
     try:
-        facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
+        control = engine_of(node, record)
+        if control is None:
+            return None
+        served = control.facts(UninterruptedClock().now() + LOOK_SECONDS).served
     except ToolkitError as error:
         return str(error)
-    served = facts.served
     return binaries(served.config) if served.lack is None else served.lack.reason
+
+
+class _Looks:
+    """Looks at one thing after the other, and keeps why one could not be looked at."""
+
+    def __init__(self) -> None:
+        self.failed: dict[str, str] = {}
+
+    def at(self, what: str, look: Callable[[], T], otherwise: T) -> T:
+        """Return what a look gives."""
+        try:
+            return look()
+        except (ToolkitError, OSError, ValueError, RecursionError) as error:
+            self.failed[what] = str(error) or type(error).__name__
+            return otherwise
+
+    def first(self) -> str | None:
+        """Return why the first of those that failed did."""
+        return next(iter(self.failed.values()), None)
 
 
 def _state(record: Record | None, intent: Record | None, holder: Mapping[str, str] | None) -> str:
@@ -129,5 +179,6 @@ def _holder(node: Node) -> dict[str, str] | None:
     return found if same else None
 
 
-def _driver_loaded(node: Node) -> bool:
-    return Path(posixpath.join(node.root.proc, "driver/nvidia")).is_dir()
+def _driver(node: Node) -> str | None:
+    loaded = Path(posixpath.join(node.root.proc, "driver/nvidia")).is_dir()
+    return "loaded" if loaded else "not loaded: wrappers run the engine's own"
