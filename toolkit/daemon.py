@@ -80,11 +80,12 @@ class Daemon:
         """Take the lock. Raises LockedError where another instance has it."""
         presence = Presence.begun(node)
         listener = -1
-        if node.settings.lifecycle.health_address is not None:
+        life = node.settings.lifecycle
+        if life.health_address is not None:
             from toolkit.health import open_listener
 
             try:
-                listener = open_listener(node.settings.lifecycle.health_address)
+                listener = open_listener(life.health_address, life.health_source)
             except ToolkitError:
                 presence.unlock()
                 raise

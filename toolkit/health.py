@@ -19,8 +19,11 @@ BACKLOG = 16
 POLL_SECONDS = 0.1
 
 
-def open_listener(address: str) -> int:
-    """Listen on ``host:port`` and return the descriptor. Raises UsageError where that is taken."""
+def open_listener(address: str, source: str) -> int:
+    """Listen on ``host:port`` and return the descriptor.
+
+    Raises UsageError that names ``source``, the flag or variable, where that is taken.
+    """
     host, _, port = address.rpartition(":")
     try:
         family = socket.AF_INET6 if ":" in host or not host else socket.AF_INET
@@ -32,21 +35,21 @@ def open_listener(address: str) -> int:
         )
     except OSError as error:
         if not host and error.errno is not None:
-            return _open_ipv4(int(port), address)
-        raise _refused(address, error) from error
+            return _open_ipv4(int(port), address, source)
+        raise _refused(address, source, error) from error
     return listener.detach()
 
 
-def _open_ipv4(port: int, address: str) -> int:
+def _open_ipv4(port: int, address: str, source: str) -> int:
     try:
         return socket.create_server(("", port), backlog=BACKLOG).detach()
     except OSError as error:
-        raise _refused(address, error) from error
+        raise _refused(address, source, error) from error
 
 
-def _refused(address: str, error: OSError) -> UsageError:
+def _refused(address: str, source: str, error: OSError) -> UsageError:
     return UsageError(
-        f"--health-address {address}: {error.strerror or error}", "choose another address or port"
+        f"{source} {address}: {error.strerror or error}", "choose another address or port"
     )
 
 

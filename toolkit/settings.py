@@ -182,6 +182,8 @@ class LifecycleSettings:
     """0: never."""
     health_address: str | None
     """``host:port`` with the host possibly empty; None: off."""
+    health_source: str
+    """The flag or variable that it came from, or ``default``."""
     pid_file: str
     ready_file: str
 

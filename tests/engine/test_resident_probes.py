@@ -219,6 +219,6 @@ def test_at_the_end_nothing_is_ready_and_nobody_listens(node: Probed) -> None:
 def test_a_port_that_is_taken_is_a_usage_error_before_anything_is_touched(node: Probed) -> None:
     other = node.installer.run(f"--pid-file={node.installer.directory}/other/toolkit.pid")
     assert other.returncode == 2
-    assert f"--health-address 127.0.0.1:{node.port}" in other.stderr
+    assert f"TOOLKIT_HEALTH_ADDRESS 127.0.0.1:{node.port}" in other.stderr
     assert not (node.installer.directory / "other").exists()
     wait_probe(node.port, "/readyz", 200)

@@ -28,6 +28,13 @@ CONTAINERD, CRIO, DOCKER = EngineName.CONTAINERD, EngineName.CRIO, EngineName.DO
         "--toolkit-install-dir=relative",
         "--root=",
         "--root=/a\nb",
+        "--root=/a\0b",
+        "--root=/a\x85b",
+        "--root=/a\u2028b",
+        "--root=/a\udcffb",
+        "--root=/" + "a" * 256,
+        "--root=/" + "é" * 128,
+        "--root=" + "/aaaaaaaaa" * 410,
         "--toolkit-source-root=x",
         "--toolkit-package-type=apk",
         "--pid-file=/run/other.pid",
@@ -59,11 +66,16 @@ CONTAINERD, CRIO, DOCKER = EngineName.CONTAINERD, EngineName.CRIO, EngineName.DO
         '--runtime-config-override={"a": NaN}',
         '--runtime-config-override={"a": [9223372036854775808]}',
         "--runtime-config-override=" + "[" * 100_000,
+        "--runtime-config-override=" + '{"a":' * 40 + "1" + "}" * 40,
+        '--runtime-config-override={"a": "\\ud800"}',
+        '--runtime-config-override={"\\udc00": 1}',
+        '--runtime-config-override={"a": ["\\u0000"]}',
         '--runtime-config-override={"options": {"BinaryName": "/usr/bin/crun"}}',
         "--nvidia-container-runtime.modes.cdi.annotation-prefixes=a*",
         "--hooks-dir=hooks.d",
         "--hook-filename=a/b.json",
         "--hook-filename=hook.conf",
+        "--hook-filename=" + "a" * 251 + ".json",
         "--config-mode=ocihook",
         "--driver-root=driver",
         "--driver-root-ctr-path=driver",
@@ -82,12 +94,24 @@ CONTAINERD, CRIO, DOCKER = EngineName.CONTAINERD, EngineName.CRIO, EngineName.DO
         "--cdi-kind=vendor./gpu",
         "--cdi-kind=vendor/gpu=0",
         "--cdi-kind=vendor/a/b",
+        "--cdi-kind=vendor/a\n",
+        "--cdi-kind=vendor/" + "a" * 200,
+        "--runtime-name=a\n",
+        "--runtime-name=a\0",
+        "--nvidia-container-runtime.modes.cdi.annotation-prefixes=a\x1b[0m",
+        "--nvidia-container-runtime.modes.cdi.annotation-prefixes=a\0",
         "--create-device-nodes=all",
         "--opt-in-features=a.b",
         "--nri-plugin-index=100",
         "--nri-plugin-index=-1",
         "--nri-plugin-index=1_0",
         "--nri-plugin-index=",
+        "--nri-plugin-index=٣",
+        "--nri-plugin-index= 3",
+        "--nri-plugin-index=+3",
+        "--nri-plugin-index=1e1",
+        "--nri-plugin-index=" + "0" * 30 + "100",
+        "--nri-plugin-index=" + "9" * 5000,
         "--nri-socket=nri.sock",
         "--nri-namespace=GPU",
         "--nri-management-cdi-device-namespaces=a,b_c",
@@ -99,6 +123,15 @@ CONTAINERD, CRIO, DOCKER = EngineName.CONTAINERD, EngineName.CRIO, EngineName.DO
         "--verify-timeout=1e3",
         "--reconcile-interval=inf",
         "--reconcile-interval=.",
+        "--reconcile-interval=1.2.3",
+        "--reconcile-interval=٣",
+        "--stop-timeout= 8",
+        "--stop-timeout=8 ",
+        "--stop-timeout=+8",
+        "--stop-timeout=1_0",
+        "--stop-timeout=-0",
+        "--stop-timeout=Infinity",
+        "--stop-timeout=" + "9" * 5000,
         "--reconcile-interval=99999999999",
         "--log-format=xml",
         "--health-address=8080",
@@ -106,6 +139,15 @@ CONTAINERD, CRIO, DOCKER = EngineName.CONTAINERD, EngineName.CRIO, EngineName.DO
         "--health-address=:65536",
         "--health-address=::1:80",
         "--health-address=a b:80",
+        "--health-address=:-1",
+        "--health-address=:٨٠",
+        "--health-address=: 80",
+        "--health-address=:0000065536",
+        "--health-address=a..b:80",
+        "--health-address=" + "a" * 64 + ":80",
+        "--health-address=[::1:80",
+        "--health-address=[127.0.0.1]:80",
+        "--health-address=[a::b::c]:80",
         "--ready-file=ready",
     ],
 )
@@ -116,6 +158,37 @@ def test_a_bad_value_is_one_line_that_names_the_flag(argument: str) -> None:
     assert str(caught.value).startswith(argument.partition("=")[0] + ": ")
     assert str(caught.value).isprintable()
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (":8080", ":8080"),
+        (":00080", ":80"),
+        ("[::1]:80", "[::1]:80"),
+        ("[fe80::1%eth0]:65535", "[fe80::1%eth0]:65535"),
+        ("node-1.example.:1", "node-1.example.:1"),
+        ("127.0.0.1:9", "127.0.0.1:9"),
+        ("off", None),
+    ],
+)
+def test_an_address_for_probes_is_a_host_or_none_and_a_port(given: str, taken: str | None) -> None:
+    life = settings_of(f"-health-address={given}").lifecycle
+    assert life.health_address == taken
+    assert life.health_source == "-health-address"
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"), [("0", 0.0), ("0.5", 0.5), ("007", 7.0), ("31536000", 31_536_000.0)]
+)
+def test_seconds_are_a_decimal_number(given: str, taken: float) -> None:
+    assert settings_of(f"--stop-timeout={given}").lifecycle.stop_timeout == taken
+
+
+def test_the_ready_file_can_not_be_the_lock() -> None:
+    line = refusal("--ready-file=/run/x//toolkit.pid", TOOLKIT_PID_FILE="/run/x/toolkit.pid")
+    assert line is not None
+    assert line.startswith("--ready-file: /run/x/toolkit.pid is the pid file")
 
 
 @pytest.mark.parametrize("name", VARIABLES)

@@ -148,6 +148,11 @@ def _lifecycle(sources: Sources) -> LifecycleSettings:
     read = sources.read
     pid_file = read(general.PID_FILE).value
     beside = posixpath.join(posixpath.dirname(pid_file), "toolkit-ready")
+    health, ready = read(general.HEALTH_ADDRESS), read(general.READY_FILE)
+    if ready.value == pid_file:
+        raise UsageError(
+            f"{ready.source}: {pid_file} is the pid file, which is the lock", "name another file"
+        )
     return LifecycleSettings(
         no_daemon=read(general.NO_DAEMON).value,
         no_runtime_config=read(general.NO_RUNTIME_CONFIG).value,
@@ -155,9 +160,10 @@ def _lifecycle(sources: Sources) -> LifecycleSettings:
         stop_timeout=read(general.STOP_TIMEOUT).value,
         verify_timeout=read(general.VERIFY_TIMEOUT).value,
         reconcile_interval=read(general.RECONCILE_INTERVAL).value,
-        health_address=read(general.HEALTH_ADDRESS).value,
+        health_address=health.value,
+        health_source=health.source,
         pid_file=pid_file,
-        ready_file=read(general.READY_FILE).value or beside,
+        ready_file=ready.value or beside,
     )
 
 

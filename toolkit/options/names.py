@@ -21,11 +21,15 @@ dns_label = matching(
 )
 
 cdi_kind = matching(
-    r"[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?",
+    r"(?=.{,200}$)[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?",
     "CDI kind",
-    "write VENDOR/CLASS, each from a letter on, such as management.nvidia.com/gpu",
+    "write VENDOR/CLASS, each from a letter on and 200 characters in all at most, such as"
+    " management.nvidia.com/gpu",
 )
-"""A kind by the rules for vendor and class of the CDI specification's own parser."""
+"""A kind by the rules for vendor and class of the CDI specification's own parser.
+
+It becomes the name of the spec's file, which has at most 255 bytes.
+"""
 
 annotation_prefix = matching(
     r"[A-Za-z0-9][A-Za-z0-9._/-]*",
@@ -46,7 +50,7 @@ runtime_type = matching(
 )
 
 hook_filename = matching(
-    r"[A-Za-z0-9][A-Za-z0-9._-]*\.json",
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}\.json",
     "name of an OCI hook file",
     "write a file name that ends in .json: CRI-O reads no other",
 )

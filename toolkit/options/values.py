@@ -18,6 +18,14 @@ _LONGEST_SHOWN = 80
 _LONGEST_WAIT = 31_536_000.0
 """A year in seconds; beyond it the kernel's timers overflow."""
 _HIGHEST_PORT = 65535
+_LONGEST_PATH = 4095
+_LONGEST_NAME = 255
+_DEEPEST = 32
+"""Objects and lists of an override within each other: a start must not run out of stack."""
+_NO_TEXT = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+"""Control characters, line ends, and what stands for bytes that are no UTF-8: no config file has a
+form for these, or its readers differ.
+"""
 _NAMES_OF_BINARY = frozenset({"binaryname", "runtime"})
 """Options of a containerd handler: what it runs, and the same before config version 2."""
 
@@ -101,9 +109,20 @@ def absolute_path(text: str) -> str:
     """Read an absolute path; doubled and trailing slashes go."""
     if not text.startswith("/"):
         raise BadValueError(f"{shown(text)} is no absolute path", "write a path that begins with /")
-    if any(ord(char) < ord(" ") or char == "\x7f" for char in text):
-        raise BadValueError(f"{shown(text)} has control characters", "write a plain path")
-    return "/" + posixpath.normpath(text).lstrip("/")
+    if re.search(_NO_TEXT, text):
+        raise BadValueError(
+            f"{shown(text)} has control characters, or bytes that are no UTF-8",
+            "write a plain path",
+        )
+    path = "/" + posixpath.normpath(text).lstrip("/")
+    if len(path.encode()) > _LONGEST_PATH or any(
+        len(name.encode()) > _LONGEST_NAME for name in path.split("/")
+    ):
+        raise BadValueError(
+            f"{shown(text)} is too long",
+            f"write at most {_LONGEST_PATH} bytes, and {_LONGEST_NAME} between two slashes",
+        )
+    return path
 
 
 def socket_path(text: str) -> str:
@@ -127,8 +146,9 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
     """Read a decimal number within a range."""
 
     def parse(text: str) -> int:
-        if text.isascii() and text.isdigit() and lowest <= int(text[:20]) <= highest:
-            return int(text)
+        number = _decimal(text)
+        if number is not None and lowest <= number <= highest:
+            return number
         raise BadValueError(
             f"{shown(text)} is no number from {lowest} to {highest}", f"write one, such as {lowest}"
         )
@@ -167,7 +187,7 @@ def json_object(text: str) -> Mapping[str, object]:
         raise BadValueError(f"{shown(text)} is no JSON: {error}", hint) from None
     if not isinstance(value, dict):
         raise BadValueError(f"{shown(text)} is no JSON object", hint)
-    _check_for_toml(value, "")
+    _check_for_toml(value, "", 0)
     return value
 
 
@@ -188,16 +208,23 @@ def handler_override(text: str) -> Mapping[str, object]:
     return override
 
 
-def _check_for_toml(value: object, where: str) -> None:
+def _check_for_toml(value: object, where: str, depth: int) -> None:
     """Refuse what JSON has and TOML has not; raises BadValueError that names the key."""
+    if depth > _DEEPEST:
+        raise BadValueError(
+            f"{shown(where)} is nested too deeply", f"write at most {_DEEPEST} levels"
+        )
     if isinstance(value, dict):
         for key, inner in value.items():
-            _check_for_toml(inner, f"{where}.{key}".lstrip("."))
+            path = f"{where}.{key}".lstrip(".")
+            _check_for_toml(key, path, depth)
+            _check_for_toml(inner, path, depth + 1)
     elif isinstance(value, list):
         for inner in value:
-            _check_for_toml(inner, where)
+            _check_for_toml(inner, where, depth + 1)
     elif (
         value is None
+        or (isinstance(value, str) and re.search(r"[\x00\ud800-\udfff]", value))
         or (isinstance(value, float) and not math.isfinite(value))
         or (isinstance(value, int) and not -(2**63) <= value < 2**63)
     ):
@@ -207,18 +234,33 @@ def _check_for_toml(value: object, where: str) -> None:
 
 
 def health_address(text: str) -> str | None:
-    """Read ``host:port`` or ``:port``; empty and ``off`` stand for none."""
+    """Read ``host:port``, ``:port`` or ``[v6]:port``; empty and ``off`` stand for none."""
     if text in {"", "off"}:
         return None
     host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if (
-        colon
-        and (bracketed or ":" not in host)
-        and (re.fullmatch(r"[A-Za-z0-9._:%-]*", host.strip("[]")))
-        and port.isascii()
-        and port.isdigit()
-        and 1 <= int(port[:6]) <= _HIGHEST_PORT
-    ):
-        return text
-    raise BadValueError(f"{shown(text)} is no address", "write HOST:PORT or :PORT, such as :8080")
+    number = _decimal(port)
+    if colon and _is_host(host) and number is not None and 1 <= number <= _HIGHEST_PORT:
+        return f"{host}:{number}"
+    raise BadValueError(
+        f"{shown(text)} is no address",
+        f"write HOST:PORT, [IPV6]:PORT or :PORT with a port up to {_HIGHEST_PORT}, such as :8080",
+    )
+
+
+def _is_host(text: str) -> bool:
+    """Tell whether it is a host's name, an address of version 4, one of 6 in brackets, or empty."""
+    if text.startswith("[") and text.endswith("]"):
+        import ipaddress  # rarely given, and a start counts milliseconds
+
+        try:
+            return bool(ipaddress.IPv6Address(text[1:-1]))
+        except ValueError:
+            return False
+    # What a resolver takes: it raises something else for an empty part or a long one.
+    return re.fullmatch(r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)?", text) is not None
+
+
+def _decimal(text: str) -> int | None:
+    """Return the number that ASCII digits alone write, of any length; None for anything else."""
+    match = re.fullmatch(r"0*([0-9]{1,18})", text)
+    return None if match is None else int(match[1])
