@@ -18,13 +18,24 @@ stop() {
 # Until the exec: a PID 1 without a trap never sees the signal at all.
 trap stop TERM INT
 
+# As the program reads it: the flag wins over the variable.
+log_format="${TOOLKIT_LOG_FORMAT:-text}"
+before=
+for argument in "$@"; do
+	case "$before $argument" in
+	*" --log-format="* | *" -log-format="*) log_format="${argument#*=}" ;;
+	"--log-format "* | "-log-format "*) log_format="$argument" ;;
+	esac
+	before="$argument"
+done
+
 say() {
-	case "${TOOLKIT_LOG_FORMAT:-text}" in
+	case "$log_format" in
 	json)
 		printf '{"time": "%s", "level": "info", "event": "driver.awaited", "message": "%s"}\n' \
-			"$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$1" >&2
+			"$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)" "$1" >&2
 		;;
-	*) printf '%s INFO    %s\n' "$(date +%H:%M:%S)" "$1" >&2 ;;
+	*) printf '%s INFO    %s\n' "$(date +%H:%M:%S.%3N)" "$1" >&2 ;;
 	esac
 }
 

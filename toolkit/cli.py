@@ -13,7 +13,7 @@ from toolkit import logs
 from toolkit.commands import Commands
 from toolkit.errors import ExitCode, ToolkitError, UsageError
 from toolkit.options import general
-from toolkit.options.sources import Sources
+from toolkit.options.sources import GivenFlag, Sources
 from toolkit.settings import Settings
 
 log = logs.get(__name__)
@@ -40,13 +40,12 @@ def run(
     program: str = PROGRAM,
 ) -> int:
     """Do what the command line says and return the exit code; a failure is one line on stderr."""
-    said = not {"--debug", "-debug"}.isdisjoint(arguments)
-    _configure_logs(Sources(environ=environ), debug=said)
+    _configure_logs(_at_a_glance(arguments, environ))
     try:
         request = parse(arguments, environ, program)
         if request is None:
             return _flushed(ExitCode.DONE)
-        _configure_logs(request.sources, debug=said)
+        _configure_logs(request.sources)
         from toolkit.options.build import build_settings  # help and version need none of it
 
         settings = build_settings(request.sources)
@@ -104,17 +103,31 @@ def _call(commands: Commands, request: Request, settings: Settings) -> ExitCode:
     return calls[request.command]()
 
 
-def _configure_logs(sources: Sources, *, debug: bool) -> None:
-    """Choose the log's form before everything else is checked, so that errors have it too.
+def _at_a_glance(arguments: Sequence[str], environ: Mapping[str, str]) -> Sources:
+    """Return what is said of the log, also by a command line that can't be read as a whole."""
+    flags: dict[str, tuple[GivenFlag, ...]] = {}
+    for position, argument in enumerate(arguments):
+        if argument == "--":
+            break
+        spelling, equals, value = argument.partition("=")
+        for option in (general.LOG_FORMAT, general.DEBUG):
+            if spelling.startswith("-") and spelling.lstrip("-") == option.name:
+                if not equals:
+                    following = arguments[position + 1 : position + 2]
+                    value = "true" if option.boolean else "".join(following)
+                flags[option.identifier] = (GivenFlag(spelling=spelling, value=value),)
+    return Sources(flags=flags, environ=environ)
 
-    ``debug`` is what the command line says at a glance, for where it can't be read as a whole.
-    """
+
+def _configure_logs(sources: Sources) -> None:
+    """Choose the log's form before everything else is checked, so that errors have it too."""
     try:
         log_format = sources.read(general.LOG_FORMAT).value
     except UsageError:
         log_format = general.LOG_FORMAT.default
+    debug = False
     with contextlib.suppress(UsageError):
-        debug = bool(sources.read(general.DEBUG).value) or debug
+        debug = sources.read(general.DEBUG).value
     logs.configure(log_format, debug=debug)
 
 

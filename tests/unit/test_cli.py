@@ -81,6 +81,20 @@ def test_a_usage_error_has_the_form_of_the_log(capsys: pytest.CaptureFixture[str
     assert " ERROR   --log-format: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("said", [["--log-format=json"], ["-log-format", "json"]])
+@pytest.mark.parametrize("wrong", [["--bogus"], ["nonsense"], ["--root"], ["--root=x"]])
+def test_a_command_line_that_can_not_be_read_is_refused_in_the_form_that_it_asks_for(
+    said: list[str], wrong: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*said, "--debug", *wrong)[0] == ExitCode.USAGE
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["usage.refused", "program.traceback"]
+    call(*said, *wrong, TOOLKIT_DEBUG="yes")
+    assert "program.traceback" in capsys.readouterr().err
+    call(*said, "--debug=no", *wrong, TOOLKIT_DEBUG="yes")
+    assert "program.traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("code", list(ExitCode))
 def test_the_commands_answer_is_the_exit_code(code: ExitCode) -> None:
     assert call("status", commands=RecordingCommands(answer=code))[0] == code

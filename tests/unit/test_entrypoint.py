@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -105,7 +107,24 @@ def test_a_command_that_needs_no_driver_does_not_wait_for_one(node: Node, word: 
     assert f"arg={word}" in node.called.read_text().splitlines()
 
 
-def test_the_line_about_waiting_follows_the_log_format(node: Node) -> None:
+@pytest.mark.parametrize(
+    ("variable", "arguments", "form"),
+    [
+        ("json", [], "json"),
+        ("text", [], "text"),
+        ("text", ["--log-format=json"], "json"),
+        ("text", ["-log-format", "json"], "json"),
+        ("json", ["--log-format=text", "-n"], "text"),
+    ],
+)
+def test_the_line_about_waiting_has_the_form_and_the_time_of_the_programs_own(
+    node: Node, variable: str, arguments: list[str], form: str
+) -> None:
     node.validations.mkdir()
-    line = first_line(node.start(TOOLKIT_LOG_FORMAT="json"))
-    assert '"event": "driver.awaited"' in line
+    line = first_line(node.start(*arguments, TOOLKIT_LOG_FORMAT=variable))
+    if form == "json":
+        record = json.loads(line)
+        assert record["event"] == "driver.awaited"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record["time"])
+    else:
+        assert re.match(r"\d\d:\d\d:\d\d\.\d{3} INFO    waiting for the driver: ", line)
