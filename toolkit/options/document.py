@@ -22,6 +22,15 @@ its flag may be repeated. Every value is checked before anything runs; a bad one
 with exit code 2 and one line that names the flag or variable.
 """
 
+_ENTRY_POINT = """
+## Read by the container's entry point alone
+
+| variable | default | meaning |
+|---|---|---|
+| TOOLKIT_VALIDATIONS_DIR | /run/nvidia/validations | where this directory is, `entrypoint.sh` \
+waits for its file driver-ready before a set-up, and takes over the variables that it sets |
+"""
+
 
 def document() -> str:
     """Return the whole page."""
@@ -38,6 +47,7 @@ def document() -> str:
         usual = plain_row(engine)
         drop_in = f"`{usual.drop_in}`" if usual.drop_in else "none"
         parts.append(f"| {engine} | `{usual.top_level}` | {drop_in} | `{usual.sockets[0]}` |\n")
+    parts.append(_ENTRY_POINT)
     return "".join(parts)
 
 
