@@ -101,7 +101,15 @@ class FakeServices:
 
     acts: list[str] = field(default_factory=list)
     refuses: str = ""
+    lacks: str = ""
+    """Why the unit would not be started."""
     on_start: Callable[[], None] = lambda: None
+
+    def require(self, unit: str, seconds: float) -> None:
+        """Raise where it was told to."""
+        del seconds
+        if self.lacks:
+            raise EngineNotFoundError(f"{unit} {self.lacks}")
 
     def prepare(self, unit: str, seconds: float) -> None:
         """Record it."""

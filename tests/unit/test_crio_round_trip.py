@@ -212,6 +212,17 @@ def test_a_restart_by_signal_is_refused_since_crio_would_only_list_the_handlers(
     assert files(host) == before
 
 
+def test_a_unit_that_would_not_start_again_is_found_before_anything_is_written(
+    host: CrioHost,
+) -> None:
+    before = files(host)
+    host.services.lacks = "is masked"
+    with pytest.raises(EngineNotFoundError, match=r"crio\.service is masked"):
+        started(host.node())
+    assert files(host) == before
+    assert host.services.acts == []
+
+
 def test_the_drop_in_goes_where_the_running_crio_reads_its_drop_ins() -> None:
     with tempfile.TemporaryDirectory(prefix="crio-") as directory:
         made = CrioHost(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.fakes.node import FakeCommands
-from toolkit.errors import EngineTimeoutError
+from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 from toolkit.host.commands import CommandResult
 from toolkit.host.services import Systemctl
 
@@ -40,3 +42,32 @@ def test_systemctl_gets_what_is_left_and_a_moment_where_nothing_is() -> None:
     assert commands.limits == [8.0, 5.0, 3.5, 3.5]
     systemctl.restart(UNIT, -20.0)
     assert commands.limits[-1] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (said(b"LoadState=masked\nRefuseManualStart=no\n"), r"masked.*systemctl unmask crio"),
+        (said(b"LoadState=not-found\nRefuseManualStart=no\n"), r"crio\.service is not-found: "),
+        (said(b"LoadState=loaded\nRefuseManualStart=yes\n"), "may not be started by hand"),
+        (
+            said(b"", 1, "Failed to connect to bus: no such file"),
+            "reached for crio.*connect to bus",
+        ),
+        # As systemctl does in a root that is not the first process's.
+        (said(b"", 0, "Running in chroot, ignoring command 'show'"), "can't be reached.*chroot"),
+    ],
+)
+def test_a_unit_that_systemd_would_not_start_is_refused_with_its_mend(
+    answer: CommandResult, reason: str
+) -> None:
+    commands = FakeCommands(answers={UNIT: answer})
+    with pytest.raises(EngineNotFoundError) as caught:
+        Systemctl(commands).require(UNIT, 5.0)
+    assert re.search(reason, str(caught.value))
+    assert commands.ran[0][:2] == ("systemctl", "show")
+
+
+def test_a_unit_that_is_loaded_will_do() -> None:
+    answer = said(b"LoadState=loaded\nRefuseManualStart=no\n")
+    Systemctl(FakeCommands(answers={UNIT: answer})).require(UNIT, 5.0)

@@ -22,7 +22,7 @@ from toolkit.engine.facts import (
     Source,
 )
 from toolkit.engine.locate import Located, Locator, refuse_stranger
-from toolkit.engine.reload import Restarter, method
+from toolkit.engine.reload import BY_UNIT, Restarter, method, unit_of
 from toolkit.engine.same_place import same_place
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
@@ -37,6 +37,8 @@ _ONE_LOOK = 0.5
 """Seconds that one look at a socket may take while it is waited for."""
 _ONE_CALL = 2.0
 """Seconds that one call may take while an engine is waited for: safe points come between calls."""
+_ONE_UNIT = 5.0
+"""Seconds that systemd may take to say whether it would start a unit."""
 _PROGRAM_DIRECTORIES = ("/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin", "/bin")
 
 
@@ -242,7 +244,8 @@ class BaseControl(ABC):
 
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
         """Raise EngineNotFoundError where a reload would leave the node without its engine."""
-        method(self.name, process, mode)
+        if method(self.name, process, mode) in BY_UNIT:
+            self._host.services.require(unit_of(self.name, process), _ONE_UNIT)
 
     def reload(
         self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float

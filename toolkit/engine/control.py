@@ -30,7 +30,8 @@ class EngineControl(Protocol):
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
         """Raise EngineNotFoundError where a reload would leave the node without its engine.
 
-        To be asked before anything is written: nobody supervises the process.
+        To be asked before anything is written: nobody supervises the process, or systemd can't be
+        reached or would not start its unit.
         """
 
     def reload(

@@ -29,6 +29,10 @@ class Method(StrEnum):
     LIVE = "SIGHUP, a live reload"
 
 
+BY_UNIT = (Method.UNIT, Method.SIGNAL_THEN_UNIT)
+"""Those that systemd is needed for."""
+
+
 def method(engine: EngineName, process: EngineProcess, mode: RestartMode) -> Method:
     """Choose what to do; raises EngineNotFoundError where nothing would bring the engine back."""
     if mode is RestartMode.SYSTEMD:
@@ -84,7 +88,7 @@ class Restarter:
     ) -> ReloadReport:
         """Restart the engine and wait until a new process of it answers."""
         unit = unit_of(self._engine, process)
-        if how in (Method.UNIT, Method.SIGNAL_THEN_UNIT):
+        if how in BY_UNIT:
             # At most half of the time: the restart itself needs what is left.
             self._services.prepare(unit, (deadline - clock.now()) / 2)
         began = clock.now()
@@ -92,7 +96,7 @@ class Restarter:
         if how in (Method.SIGNAL, Method.SIGNAL_THEN_UNIT):
             gone = self._end(process, clock, deadline)
         # No safe point in between: whoever interrupts here would leave the node without an engine.
-        if how in (Method.UNIT, Method.SIGNAL_THEN_UNIT):
+        if how in BY_UNIT:
             self._services.restart(unit, deadline - clock.now())
         try:
             return self._report(process, how, clock, (began, gone), deadline)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from toolkit.errors import EngineTimeoutError
+from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 from toolkit.host.commands import CommandResult, Commands
 
 _AT_LEAST = 2.0
 """Seconds that systemctl gets however little is left: it takes some hundredths of one, and an
 engine that is started after the deadline is better than one that never is."""
+_STATES = ("LoadState", "RefuseManualStart")
+_STARTABLE = ("loaded", "merged")
 
 
 class Services(Protocol):
     """What is done with the host's services; ``seconds`` is what is left for it."""
+
+    def require(self, unit: str, seconds: float) -> None:
+        """Raise EngineNotFoundError where systemd can't be asked or would not start a unit."""
 
     def prepare(self, unit: str, seconds: float) -> None:
         """Forget earlier starts of a unit, which its start limit would count with ours."""
@@ -33,6 +38,32 @@ class Systemctl:
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
+
+    def require(self, unit: str, seconds: float) -> None:
+        """Raise EngineNotFoundError where systemd can't be asked or would not start a unit.
+
+        One that is masked, or whose file is gone, runs on until it is stopped.
+        """
+        result = self._run(("show", f"--property={','.join(_STATES)}", unit), seconds)
+        lines = result.output.decode(errors="replace").splitlines()
+        states = dict(line.partition("=")[::2] for line in lines)
+        loaded = states.get("LoadState")
+        if result.status != 0 or not loaded:
+            raise EngineNotFoundError(
+                f"systemd can't be reached for {unit}: {result.reason}",
+                "set hostPID: true and run privileged; without systemd use --restart-mode=signal",
+            )
+        if loaded == "masked":
+            raise EngineNotFoundError(
+                f"{unit} is masked: systemd would not start it again",
+                f"run `systemctl unmask {unit}` on the host, or use --restart-mode=none",
+            )
+        if loaded not in _STARTABLE or states.get("RefuseManualStart") == "yes":
+            why = "may not be started by hand" if loaded in _STARTABLE else f"is {loaded}"
+            raise EngineNotFoundError(
+                f"{unit} {why}: systemd would not start it again",
+                f"see `systemctl status {unit}` on the host, or use --restart-mode=none",
+            )
 
     def prepare(self, unit: str, seconds: float) -> None:
         """Forget earlier starts of a unit.
