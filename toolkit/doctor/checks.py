@@ -1,0 +1,49 @@
+"""The checks in their order; each looks at one subject and yields what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from toolkit.doctor import engine, places, restart, rights, set_up, system
+from toolkit.doctor.findings import Finding, not_looked_at
+from toolkit.doctor.sight import Sight, look
+from toolkit.errors import ToolkitError
+from toolkit.node import Node
+
+Check = Callable[[Sight], Iterator[Finding]]
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("versions", system.versions),
+    ("path", places.as_read),
+    ("privileges", rights.privileges),
+    ("hostPID", rights.host_processes),
+    ("SELinux", rights.selinux),
+    ("install directory", places.of_the_toolkit),
+    ("driver", system.driver),
+    ("journal", set_up.journal),
+    ("lock", set_up.lock),
+    ("engine", engine.reached),
+    ("distribution", engine.distribution),
+    ("config file", places.of_the_engine),
+    ("CRI", engine.cri),
+    ("settings", engine.contradictions),
+    ("cgroup driver", engine.cgroup_driver),
+    ("restart", restart.restart),
+    ("payload", set_up.payload),
+    ("plan", set_up.plan),
+)
+"""Those of the host come first. The name is for a check that itself fails."""
+
+
+def examine(node: Node) -> tuple[Finding, ...]:
+    """Return what each check found. A check that fails is one more thing that can't be told."""
+    sight = look(node)
+    return tuple(finding for name, check in CHECKS for finding in _guarded(name, check, sight))
+
+
+def _guarded(name: str, check: Check, sight: Sight) -> Iterator[Finding]:
+    try:
+        yield from check(sight)
+    except ToolkitError as error:
+        yield not_looked_at(name, str(error))
+    except OSError as error:
+        yield not_looked_at(name, f"{error.filename}: {error.strerror}")

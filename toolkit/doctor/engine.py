@@ -1,0 +1,109 @@
+"""The engine: whether it answers, serves pods, and agrees with the kubelet and the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from runtime_configs.distros import row_of
+from runtime_configs.model import EffectiveConfig, EngineName
+from toolkit.doctor.findings import Finding, not_looked_at, ok, problem, refused, warning
+from toolkit.doctor.sight import Sight
+from toolkit.engine import kubelet
+from toolkit.setup import touches_no_engine
+
+
+def reached(sight: Sight) -> Iterator[Finding]:
+    """Look whether the engine answers."""
+    settings, root, facts = sight.node.settings, sight.node.root, sight.facts
+    if settings.nri.enabled and not os.path.exists(
+        root.access(root.host_path(settings.nri.socket))
+    ):
+        mend = "enable NRI in the engine (containerd 1.7 and later), or name it with --nri-socket"
+        yield problem("engine", f"no NRI socket at {settings.nri.socket}", mend)
+    elif touches_no_engine(settings):
+        yield ok("engine", "no config of it is touched")
+    elif sight.engine_error is not None:
+        yield refused("engine", sight.engine_error)
+    elif facts is not None and facts.unreachable is not None:
+        mend = f"start {facts.engine}, or name its socket with --socket"
+        yield problem("engine", f"{facts.engine} can't be reached: {facts.unreachable}", mend)
+    elif facts is not None:
+        version = "of unknown version" if facts.version is None else facts.version.text
+        yield ok(
+            "engine",
+            f"{facts.engine} {version} at {facts.socket}, config {facts.top_level} "
+            f"({facts.distribution})",
+        )
+
+
+def distribution(sight: Sight) -> Iterator[Finding]:
+    """Name who keeps the engine's config."""
+    facts = sight.facts
+    if facts is None:
+        return
+    row = row_of(facts.distribution, facts.engine)
+    if facts.refused is not None:
+        yield problem("distribution", f"{row.name}: {facts.refused}", "")
+    else:
+        note = f"; {row.note}" if row.note else ""
+        yield ok("distribution", f"{row.name}: {facts.top_level} is kept by {row.owner}{note}")
+
+
+def cri(sight: Sight) -> Iterator[Finding]:
+    """Look whether the engine serves pods, and by which handlers."""
+    facts = sight.facts
+    if facts is None:
+        return
+    effective = facts.effective
+    if effective is not None and effective.disabled is not None:
+        yield problem(
+            "CRI", effective.disabled, f"remove it from disabled_plugins in {facts.top_level}"
+        )
+    elif facts.served.config is not None:
+        served = facts.served.config
+        yield ok("CRI", f"handlers {', '.join(sorted(served.handlers))}; default {served.default}")
+    elif facts.unreachable is not None:
+        yield not_looked_at("CRI", f"{facts.engine} can't be reached")
+    elif facts.served.lack is not None:
+        lack = facts.served.lack
+        yield problem("CRI", lack.reason, lack.mend or "see the engine's log")
+
+
+def contradictions(sight: Sight) -> Iterator[Finding]:
+    """Name what was declared and the running engine contradicts."""
+    for each in () if sight.facts is None else sight.facts.warnings:
+        yield warning("settings", each)
+
+
+def cgroup_driver(sight: Sight) -> Iterator[Finding]:
+    """Compare the kubelet's cgroup driver with the engine's."""
+    facts = sight.facts
+    driver = kubelet.cgroup_driver(sight.processes, sight.node.view)
+    if facts is None or driver is None or facts.engine is not EngineName.CONTAINERD:
+        return
+    if facts.effective is not None:
+        yield from same_cgroup_driver(driver, facts.effective)
+
+
+def same_cgroup_driver(told: str, effective: EffectiveConfig) -> Iterator[Finding]:
+    """Compare the kubelet's cgroup driver with containerd's default handler's.
+
+    Where they differ, pods get cgroups that nobody cleans up or that systemd takes away. CRI-O and
+    dockerd have one driver for all handlers, which their handlers don't name.
+    """
+    handler = effective.handlers.get(effective.default or "")
+    if handler is None:
+        return
+    options = handler.table.get("options")
+    systemd = isinstance(options, Mapping) and options.get("SystemdCgroup") is True
+    engine = "systemd" if systemd else "cgroupfs"
+    if engine == told:
+        yield ok("cgroup driver", f"the kubelet and handler {handler.name} use {told}")
+    else:
+        yield warning(
+            "cgroup driver",
+            f"the kubelet uses {told}, handler {handler.name} {engine}",
+            f"set SystemdCgroup = {str(told == 'systemd').lower()} in the options of the "
+            "engine's own handler (ours take it over), or change the kubelet's cgroupDriver",
+        )

@@ -1,0 +1,55 @@
+"""What a check of `doctor` says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from toolkit.errors import ToolkitError
+
+
+class Verdict(StrEnum):
+    """What a check found; three values where it can't be told."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """Worth a look, and no hindrance."""
+    PROBLEM = "problem"
+    """A set-up would fail, or its result would not serve."""
+    UNKNOWN = "unknown"
+    """It was not looked at; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One check's result."""
+
+    check: str
+    verdict: Verdict
+    message: str
+    mend: str = ""
+
+
+def ok(check: str, message: str) -> Finding:
+    """Return that all is as it should be."""
+    return Finding(check=check, verdict=Verdict.OK, message=message)
+
+
+def warning(check: str, message: str, mend: str = "") -> Finding:
+    """Return what is worth a look."""
+    return Finding(check=check, verdict=Verdict.WARNING, message=message, mend=mend)
+
+
+def problem(check: str, message: str, mend: str) -> Finding:
+    """Return what would stop a set-up."""
+    return Finding(check=check, verdict=Verdict.PROBLEM, message=message, mend=mend)
+
+
+def refused(check: str, error: ToolkitError) -> Finding:
+    """Return the problem that a set-up would end with."""
+    return problem(check, error.message, error.hint)
+
+
+def not_looked_at(check: str, why: str) -> Finding:
+    """Return that nothing can be said; ``why`` names what was in the way."""
+    return Finding(check=check, verdict=Verdict.UNKNOWN, message=f"not looked at: {why}")

@@ -1,0 +1,65 @@
+"""The directories that a set-up writes to."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+
+from runtime_configs.distros import row_of
+from toolkit.doctor.findings import Finding, not_looked_at, ok, problem
+from toolkit.doctor.sight import Sight
+from toolkit.node import Node
+from toolkit.setup import touches_no_engine
+
+_LITTLE_MIB = 2
+"""Too little for any config file and its journal; the payload's own check knows its size."""
+
+
+def as_read(sight: Sight) -> Iterator[Finding]:
+    """Tell how each path was read."""
+    for each in sight.given_paths():
+        yield ok("path", sight.node.root.explain(each))
+
+
+def of_the_toolkit(sight: Sight) -> Iterator[Finding]:
+    """Look at the install directory and the pid file's."""
+    node, facts = sight.node, sight.facts
+    elsewhere = "choose another directory with --toolkit-install-dir"
+    row = None if facts is None else row_of(facts.distribution, facts.engine)
+    if row is not None and row.install_dir is not None:
+        elsewhere += f", on {row.name} {row.install_dir}"
+    yield _writable(node, "install directory", node.store.install_dir, elsewhere)
+    pid_file = node.root.host_path(node.settings.lifecycle.pid_file)
+    yield _writable(node, "pid file", posixpath.dirname(pid_file))
+
+
+def of_the_engine(sight: Sight) -> Iterator[Finding]:
+    """Look whether the places of the engine's config files can be written."""
+    if touches_no_engine(sight.node.settings):
+        return
+    if sight.facts is None:
+        yield not_looked_at("config file", "no engine was found whose it is")
+        return
+    for path in (sight.facts.top_level, sight.facts.drop_in):
+        if path is not None:
+            yield _writable(sight.node, "config file", posixpath.dirname(path))
+
+
+def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding:
+    """Look at a directory of ours; ``elsewhere`` tells where else programs may go."""
+    missing = node.writer.missing_directories(path)
+    existing = posixpath.dirname(missing[0]) if missing else path
+    try:
+        state = os.statvfs(node.root.access(existing))
+    except OSError as error:
+        return problem(check, f"{existing}: {error.strerror}", "mount it into the container")
+    if state.f_flag & os.ST_RDONLY:
+        mend = "mount it writable" + (f", or {elsewhere}" if elsewhere else "")
+        return problem(check, f"{existing} is read-only", mend)
+    if elsewhere and state.f_flag & os.ST_NOEXEC:
+        return problem(check, f"{existing} is mounted noexec", elsewhere)
+    free = state.f_bavail * state.f_frsize >> 20
+    if free < _LITTLE_MIB:
+        return problem(check, f"{existing} has only {free} MiB free", "make room there")
+    return ok(check, f"{path} ({free} MiB free)")
