@@ -14,6 +14,7 @@ Check = Callable[[Sight], Iterator[Finding]]
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("versions", system.versions),
     ("path", places.as_read),
+    ("host root", rights.host_root),
     ("privileges", rights.privileges),
     ("hostPID", rights.host_processes),
     ("SELinux", rights.selinux),

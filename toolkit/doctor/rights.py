@@ -4,25 +4,99 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from toolkit.doctor.findings import Finding, ok, problem
+from toolkit.doctor.findings import Finding, not_looked_at, ok, problem, warning
 from toolkit.doctor.sight import Sight
 from toolkit.doctor.system import own_proc
+from toolkit.host.given_mounts import own_root_is_a_containers
 from toolkit.host.processes import has_root
 from toolkit.node import Node
 
-_CAP_SYS_ADMIN = 21
+_PRIVILEGED = "run the container with privileged: true (docker run --privileged)"
+_CONFINED = (":container_t:", ":container_init_t:", ":container_kvm_t:", ":svirt_lxc_net_t:")
+_ALL_USERS = ["0", "0", "4294967295"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """One of capabilities(7), and what a set-up does with it."""
+
+    number: int
+    name: str
+    use: str
+
+
+_KILL = Capability(number=5, name="CAP_KILL", use="an engine of another user can't be signalled")
+_SYS_CHROOT = Capability(
+    number=18, name="CAP_SYS_CHROOT", use="the host's own programs can't be run"
+)
+_SYS_PTRACE = Capability(
+    number=19, name="CAP_SYS_PTRACE", use="/proc/PID/root and exe of the engine can't be read"
+)
+_SYS_ADMIN = Capability(
+    number=21, name="CAP_SYS_ADMIN", use="labels of replaced files can't be kept"
+)
+
+
+def host_root(sight: Sight) -> Iterator[Finding]:
+    """Look whether what is taken for the host's root is one."""
+    root = sight.node.root
+    if root.root == "/" and own_root_is_a_containers(root.proc):
+        yield problem(
+            "host root",
+            "this is a container, and the host's root is not mounted in it",
+            "mount it at /host (docker run -v /:/host, a hostPath volume of /), "
+            "or name it with --host-root",
+        )
+    elif not any(os.path.isdir(os.path.join(root.root, each)) for each in ("etc", "usr")):
+        yield problem(
+            "host root",
+            f"{root.root} has neither etc nor usr: it is no host's root",
+            "mount the host's root there, or name it with --host-root",
+        )
+    else:
+        yield ok("host root", root.root)
 
 
 def privileges(sight: Sight) -> Iterator[Finding]:
-    """Look at the user and the capabilities."""
+    """Look at the user, its namespace and the capabilities."""
+    users = (own_proc(sight.node, "self/uid_map") or b"").decode().split()
+    effective = _effective(sight.node)
     if os.geteuid() != 0:
-        yield problem("privileges", "not root", "run the container privileged, as user 0")
-    elif not _capable(sight.node.root.proc, _CAP_SYS_ADMIN):
-        yield problem("privileges", "CAP_SYS_ADMIN is missing", "run the container privileged")
+        yield problem("privileges", "not root", f"{_PRIVILEGED}, as user 0")
+    elif users and users[:3] != _ALL_USERS:
+        yield problem(
+            "privileges",
+            "root of a user namespace alone, with no rights on the host",
+            "run the container without one (hostUsers: true, docker run --userns=host)",
+        )
+    elif effective is None:
+        yield not_looked_at("privileges", f"{sight.node.root.proc}/self/status has no CapEff")
+    elif lacking := [each for each in _needed(sight) if not effective >> each.number & 1]:
+        names = "; ".join(f"{each.name} is missing: {each.use}" for each in lacking)
+        yield problem("privileges", names, _PRIVILEGED)
+    elif sight.signals and not effective >> _KILL.number & 1:
+        yield warning("privileges", f"{_KILL.name} is missing: {_KILL.use}", _PRIVILEGED)
     else:
-        yield ok("privileges", "root with CAP_SYS_ADMIN")
+        names = ", ".join(each.name for each in _needed(sight))
+        yield ok("privileges", f"root with {names}")
+
+
+def _needed(sight: Sight) -> tuple[Capability, ...]:
+    """Return what this set-up can't do without."""
+    chroots = (_SYS_CHROOT,) if sight.engines and sight.node.root.root != "/" else ()
+    traces = (_SYS_PTRACE,) if sight.signals else ()
+    return (_SYS_ADMIN, *traces, *chroots)
+
+
+def _effective(node: Node) -> int | None:
+    for line in (own_proc(node, "self/status") or b"").decode(errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            return int(value, 16)
+    return None
 
 
 def host_processes(sight: Sight) -> Iterator[Finding]:
@@ -39,37 +113,35 @@ def host_processes(sight: Sight) -> Iterator[Finding]:
         )
 
 
+def _sees_host_processes(node: Node) -> bool:
+    """Tell whether this PID namespace is the host's: its PID 1 has the host root as its root."""
+    found = None
+    if node.root.root != "/" or not own_root_is_a_containers(node.root.proc):
+        found = has_root(node.root.proc, 1, node.root.root)
+    # Without ptrace rights PID 1 can't be looked at; kthreadd exists in the first one only.
+    return Path(node.root.proc, "2/comm").exists() if found is None else found
+
+
 def selinux(sight: Sight) -> Iterator[Finding]:
     """Look whether this container is confined."""
     enforcing = sight.node.view.read("/sys/fs/selinux/enforce")
-    if enforcing is None:
+    kinds = own_proc(sight.node, "filesystems")
+    label = (own_proc(sight.node, "self/attr/current") or b"").rstrip(b"\0\n")
+    name = label.decode(errors="replace") or "unknown"
+    if enforcing is None and kinds is not None and b"selinuxfs" not in kinds:
         yield ok("SELinux", "not in use")
-    elif enforcing.strip() == b"1":
-        yield _confined(own_proc(sight.node, "self/attr/current") or b"")
-    else:
-        yield ok("SELinux", "permissive")
-
-
-def _confined(label: bytes) -> Finding:
-    text = label.rstrip(b"\0\n").decode(errors="replace")
-    if ":container_t:" in text:
-        return problem(
+    elif enforcing is None:
+        yield not_looked_at(
             "SELinux",
-            f"enforcing, and this container runs confined as {text}: the host's files are denied",
+            f"the host's /sys/fs/selinux/enforce can't be seen from here; we run as {name}",
+        )
+    elif enforcing.strip() != b"1":
+        yield ok("SELinux", "permissive")
+    elif any(each in name for each in _CONFINED):
+        yield problem(
+            "SELinux",
+            f"enforcing, and this container runs confined as {name}: the host's files are denied",
             "run it privileged, or with seLinuxOptions type spc_t",
         )
-    return ok("SELinux", f"enforcing, as {text or 'unknown'}; labels of replaced files are kept")
-
-
-def _capable(proc: str, number: int) -> bool:
-    for line in Path(proc, "self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> number & 1)
-    return False
-
-
-def _sees_host_processes(node: Node) -> bool:
-    """Tell whether this PID namespace is the host's: its PID 1 has the host root as its root."""
-    found = has_root(node.root.proc, 1, node.root.root)
-    # Without ptrace rights PID 1 can't be looked at; kthreadd exists in the first one only.
-    return Path(node.root.proc, "2/comm").exists() if found is None else found
+    else:
+        yield ok("SELinux", f"enforcing, as {name}; labels of replaced files are kept")

@@ -12,6 +12,7 @@ _HOST_MOUNT = "/host"
 _NOT_GIVEN = frozenset({"/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"})  # noqa: S108 - a mount point, no file is made there
 _ENGINE_FILES = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 _LAYERED = frozenset({"overlay", "fuse-overlayfs", "aufs"})
+_MANAGERS = (b"systemd\n", b"init\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,26 @@ def given_mounts(root: str, proc: str) -> tuple[GivenMount, ...]:
     return tuple(_located(mount, tables) for mount in own if _is_given(mount, root))
 
 
+def own_root_is_a_containers(proc: str) -> bool:
+    """Tell whether this process's own root is a container's image.
+
+    A node in a container (kind) has the mounts of one as well; its first process is a manager of
+    services. A live system's root is layered, too; kthreadd is beside its first process.
+    """
+    own = read_mountinfo(f"{proc}/self/mountinfo")
+    if not _has_marks_of_a_container(own):
+        return False
+    of_init = read_mountinfo(f"{proc}/1/mountinfo")
+    if not {mount.number for mount in own} & {mount.number for mount in of_init}:
+        return True
+    try:
+        with open(f"{proc}/1/comm", "rb") as file:
+            managed = file.read() in _MANAGERS
+    except OSError:
+        managed = False
+    return not managed and not os.path.exists(f"{proc}/2/comm")
+
+
 def _in_container(root: str, own: Sequence[Mount], proc: str) -> bool:
     """Tell whether this process sees the host through a mount, in a mount table of its own.
 
@@ -58,6 +79,10 @@ def _in_container(root: str, own: Sequence[Mount], proc: str) -> bool:
     of_init = read_mountinfo(f"{proc}/1/mountinfo")
     if of_init and not {mount.number for mount in own} & {mount.number for mount in of_init}:
         return True
+    return _has_marks_of_a_container(own)
+
+
+def _has_marks_of_a_container(own: Sequence[Mount]) -> bool:
     top = covering("/", own)
     layered = top is not None and top.kind in _LAYERED
     return layered or any(mount.point in _ENGINE_FILES for mount in own)

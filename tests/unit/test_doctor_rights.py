@@ -1,0 +1,157 @@
+"""`doctor` names what the container lacks, each with the mend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.faults.node_host import FaultHost
+from tests.unit.doctor_host import ALL, give_proc, node_of, only
+from toolkit.doctor import Finding, Verdict
+from toolkit.host.given_mounts import own_root_is_a_containers
+from toolkit.node import Node
+
+MakeNode = Callable[..., Node]
+DOCKER = """\
+1 0 0:9 / / rw - overlay overlay rw
+2 1 8:1 /x/hosts /etc/hosts rw - ext4 /dev/sda1 rw
+3 1 8:1 /x/resolv.conf /etc/resolv.conf rw - ext4 /dev/sda1 rw
+"""
+HOST = "31 0 8:1 / / rw - ext4 /dev/sda1 rw\n"
+SYS_PTRACE, SYS_CHROOT, SYS_ADMIN, KILL = 1 << 19, 1 << 18, 1 << 21, 1 << 5
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> MakeNode:
+    host = FaultHost(tmp_path / "node")
+
+    def make(
+        *more: str,
+        capabilities: int = ALL,
+        root: str | None = None,
+        files: Mapping[str, str] | None = None,
+        seen: Path | None = None,
+    ) -> Node:
+        seen = host.root if seen is None else seen
+        give_proc(host.directory / "proc", root=seen, capabilities=capabilities, files=files)
+        made = node_of(host, *more)
+        return made if root is None else replace(made, root=replace(made.root, root=root))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [
+        (SYS_PTRACE, "CAP_SYS_PTRACE"),
+        (SYS_CHROOT, "CAP_SYS_CHROOT"),
+        (SYS_ADMIN, "CAP_SYS_ADMIN"),
+    ],
+)
+def test_a_capability_that_is_missing_is_named_with_the_mend(
+    node: MakeNode, missing: int, name: str
+) -> None:
+    finding = only(node(capabilities=ALL & ~missing), "privileges")
+    assert finding.verdict is Verdict.PROBLEM
+    assert finding.message.startswith(f"{name} is missing: ")
+    assert "privileged: true" in finding.mend
+
+
+@pytest.mark.parametrize("options", [("--restart-mode=none",), ("--no-runtime-config",)])
+def test_what_only_a_signal_needs_is_not_asked_for_where_none_is_sent(
+    node: MakeNode, options: tuple[str, ...]
+) -> None:
+    made = node(*options, capabilities=ALL & ~SYS_PTRACE & ~KILL, seen=Path("/nowhere"))
+    assert only(made, "privileges").verdict is Verdict.OK
+    assert only(made, "hostPID").verdict is Verdict.OK
+
+
+def test_an_engine_of_another_user_is_all_that_needs_cap_kill(node: MakeNode) -> None:
+    finding = only(node(capabilities=ALL & ~KILL), "privileges")
+    assert (finding.verdict, finding.message[:8]) == (Verdict.WARNING, "CAP_KILL")
+
+
+def test_root_of_a_user_namespace_has_no_rights_on_the_host(node: MakeNode) -> None:
+    remapped = {"self/uid_map": "         0     100000      65536\n"}
+    finding = only(node(files=remapped), "privileges")
+    assert finding.verdict is Verdict.PROBLEM
+    assert "--userns=host" in finding.mend
+
+
+def test_capabilities_that_can_not_be_read_are_not_taken_for_there(node: MakeNode) -> None:
+    finding = only(node(files={"self/status": "Name:\tx\n"}), "privileges")
+    assert finding.verdict is Verdict.UNKNOWN
+
+
+def test_a_first_process_with_another_root_is_not_the_hosts(node: MakeNode, tmp_path: Path) -> None:
+    finding = only(node(seen=tmp_path), "hostPID")
+    assert finding.verdict is Verdict.PROBLEM
+    assert "hostPID: true" in finding.mend
+
+
+def test_a_container_without_the_hosts_root_is_told_to_mount_it(node: MakeNode) -> None:
+    tables = {"self/mountinfo": DOCKER, "1/mountinfo": DOCKER, "1/comm": "sh\n"}
+    made = node(root="/", files=tables, seen=Path("/"))
+    finding = only(made, "host root")
+    assert finding.verdict is Verdict.PROBLEM
+    assert "-v /:/host" in finding.mend
+    assert only(made, "hostPID").verdict is Verdict.PROBLEM
+
+
+def test_an_empty_directory_is_no_hosts_root(node: MakeNode, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    finding = only(node(root=str(tmp_path / "empty")), "host root")
+    assert finding.verdict is Verdict.PROBLEM
+    assert "neither etc nor usr" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ({"self/mountinfo": DOCKER, "1/mountinfo": DOCKER, "1/comm": "sh\n"}, True),
+        # A host's PID namespace, and nothing else of the host.
+        ({"self/mountinfo": DOCKER, "1/mountinfo": HOST, "1/comm": "systemd\n"}, True),
+        ({"self/mountinfo": DOCKER, "1/mountinfo": "", "1/comm": "sh\n"}, True),
+        # A node in a container (kind), and a live system.
+        ({"self/mountinfo": DOCKER, "1/mountinfo": DOCKER, "1/comm": "systemd\n"}, False),
+        ({"self/mountinfo": DOCKER, "1/mountinfo": DOCKER, "2/comm": "kthreadd\n"}, False),
+        ({"self/mountinfo": HOST, "1/mountinfo": HOST, "1/comm": "sh\n"}, False),
+    ],
+)
+def test_a_containers_own_root_is_told_from_a_hosts(
+    tmp_path: Path, tables: Mapping[str, str], *, expected: bool
+) -> None:
+    give_proc(tmp_path / "proc", root=tmp_path, files=tables)
+    assert own_root_is_a_containers(str(tmp_path / "proc")) is expected
+
+
+def selinux(node: MakeNode, enforce: bytes | None, label: str) -> Finding:
+    kinds = "nodev\tselinuxfs\n"
+    made = node(files={"filesystems": kinds, "self/attr/current": f"{label}\0"})
+    if enforce is not None:
+        at = Path(made.root.root, "sys/fs/selinux")
+        at.mkdir(parents=True)
+        (at / "enforce").write_bytes(enforce)
+    return only(made, "SELinux")
+
+
+@pytest.mark.parametrize(
+    ("enforce", "label", "verdict"),
+    [
+        (b"1", "system_u:system_r:container_t:s0:c1,c2", Verdict.PROBLEM),
+        (b"1", "system_u:system_r:spc_t:s0", Verdict.OK),
+        (b"0", "system_u:system_r:container_t:s0", Verdict.OK),
+        (None, "system_u:system_r:container_t:s0", Verdict.UNKNOWN),
+    ],
+)
+def test_selinux_is_told_by_the_hosts_mode_and_our_label(
+    node: MakeNode, enforce: bytes | None, label: str, verdict: Verdict
+) -> None:
+    assert selinux(node, enforce, label).verdict is verdict
+
+
+def test_a_kernel_without_selinux_has_none_in_use(node: MakeNode) -> None:
+    assert only(node(), "SELinux").message == "not in use"
