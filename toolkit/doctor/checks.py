@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from toolkit.doctor import engine, places, restart, rights, set_up, system
+from toolkit.doctor import engine, nri, places, restart, rights, set_up, system
 from toolkit.doctor.findings import Finding, not_looked_at
 from toolkit.doctor.sight import Sight, look
 from toolkit.errors import ToolkitError
@@ -23,6 +23,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("journal", set_up.journal),
     ("lock", set_up.lock),
     ("engine", engine.reached),
+    ("NRI", nri.plugin_socket),
     ("distribution", engine.distribution),
     ("config file", places.of_the_engine),
     ("CRI", engine.cri),

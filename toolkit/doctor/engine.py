@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 
 from runtime_configs.distros import row_of
@@ -10,24 +9,24 @@ from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.doctor.findings import Finding, not_looked_at, ok, problem, refused, warning
 from toolkit.doctor.sight import Sight
 from toolkit.engine import kubelet
+from toolkit.settings import RestartMode
 from toolkit.setup import touches_no_engine
 
 
 def reached(sight: Sight) -> Iterator[Finding]:
     """Look whether the engine answers."""
-    settings, root, facts = sight.node.settings, sight.node.root, sight.facts
-    if settings.nri.enabled and not os.path.exists(
-        root.access(root.host_path(settings.nri.socket))
-    ):
-        mend = "enable NRI in the engine (containerd 1.7 and later), or name it with --nri-socket"
-        yield problem("engine", f"no NRI socket at {settings.nri.socket}", mend)
-    elif touches_no_engine(settings):
+    facts = sight.facts
+    if touches_no_engine(sight.node.settings):
         yield ok("engine", "no config of it is touched")
     elif sight.engine_error is not None:
         yield refused("engine", sight.engine_error)
     elif facts is not None and facts.unreachable is not None:
-        mend = f"start {facts.engine}, or name its socket with --socket"
-        yield problem("engine", f"{facts.engine} can't be reached: {facts.unreachable}", mend)
+        yield _lack(
+            sight,
+            "engine",
+            f"{facts.engine} can't be reached: {facts.unreachable}",
+            f"start {facts.engine}, or name its socket with --socket",
+        )
     elif facts is not None:
         version = "of unknown version" if facts.version is None else facts.version.text
         yield ok(
@@ -67,7 +66,14 @@ def cri(sight: Sight) -> Iterator[Finding]:
         yield not_looked_at("CRI", f"{facts.engine} can't be reached")
     elif facts.served.lack is not None:
         lack = facts.served.lack
-        yield problem("CRI", lack.reason, lack.mend or "see the engine's log")
+        yield _lack(sight, "CRI", lack.reason, lack.mend or "see the engine's log")
+
+
+def _lack(sight: Sight, check: str, message: str, mend: str) -> Finding:
+    """Return what keeps the engine from its answer: with restart mode none nobody waits for it."""
+    facts = sight.facts
+    mode = None if facts is None else sight.node.settings.engines[facts.engine].restart_mode
+    return (warning if mode is RestartMode.NONE else problem)(check, message, mend)
 
 
 def contradictions(sight: Sight) -> Iterator[Finding]:

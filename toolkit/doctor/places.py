@@ -7,8 +7,10 @@ import posixpath
 from collections.abc import Iterator
 
 from runtime_configs.distros import row_of
+from runtime_configs.model import Role
 from toolkit.doctor.findings import Finding, not_looked_at, ok, problem
 from toolkit.doctor.sight import Sight
+from toolkit.engine.facts import HostFacts
 from toolkit.node import Node
 from toolkit.setup import touches_no_engine
 
@@ -32,6 +34,9 @@ def of_the_toolkit(sight: Sight) -> Iterator[Finding]:
     yield _writable(node, "install directory", node.store.install_dir, elsewhere)
     pid_file = node.root.host_path(node.settings.lifecycle.pid_file)
     yield _writable(node, "pid file", posixpath.dirname(pid_file))
+    spec = node.installer.cdi_path()
+    if spec is not None:
+        yield _writable(node, "CDI spec", posixpath.dirname(spec))
 
 
 def of_the_engine(sight: Sight) -> Iterator[Finding]:
@@ -41,9 +46,22 @@ def of_the_engine(sight: Sight) -> Iterator[Finding]:
     if sight.facts is None:
         yield not_looked_at("config file", "no engine was found whose it is")
         return
-    for path in (sight.facts.top_level, sight.facts.drop_in):
-        if path is not None:
-            yield _writable(sight.node, "config file", posixpath.dirname(path))
+    for check, directory in dict.fromkeys(_written(sight, sight.facts)):
+        yield _writable(sight.node, check, directory)
+
+
+def _written(sight: Sight, facts: HostFacts) -> Iterator[tuple[str, str]]:
+    """Return the directories of the files that the plan names, else of those that it would."""
+    if sight.plan is not None and sight.plan.changes:
+        for change in sight.plan.changes:
+            check = "hooks directory" if change.role is Role.HOOK else "config file"
+            yield check, posixpath.dirname(change.path)
+    elif sight.hooks_alone:
+        node = sight.node
+        yield "hooks directory", node.root.host_path(node.settings.crio.hooks_dir)
+    else:
+        paths = (facts.top_level, facts.drop_in)
+        yield from (("config file", posixpath.dirname(each)) for each in paths if each is not None)
 
 
 def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding:

@@ -45,6 +45,8 @@ class Sight:
     @property
     def signals(self) -> bool:
         """Whether a set-up has to reach the engine's process."""
+        if self.hooks_alone and not (self.plan is not None and self.plan.reload.needed):
+            return False
         modes = [self.node.settings.engines[each].restart_mode for each in self.engines]
         return any(each is not RestartMode.NONE for each in modes)
 
