@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,3 +86,24 @@ def test_a_removed_payload_file_comes_back_and_the_plugin_is_registered_again(
     wait_for(installer.ready_file.exists, "the plugin to be registered again", 20)
     assert "drift" not in containerd.process.log()
     assert installer.stop() == 0, installer.log()
+
+
+def test_doctor_connects_to_the_plugin_socket_and_keeps_no_plugin_waiting(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    (containerd.directory / "cdi").mkdir()
+    examined = [installer.run("doctor") for _ in range(3)]
+    assert [each.returncode for each in examined] == [0, 0, 0], examined[0].stdout
+    assert f"ok       NRI: {containerd.directory}/nri.sock takes connections" in examined[0].stdout
+    assert "restart:" not in examined[0].stdout
+    began = time.monotonic()
+    installer.start()
+    installer.wait_ready()
+    assert time.monotonic() - began < 5.0
+    assert installer.stop() == 0, installer.log()
+    containerd.process.kill(signal.SIGSTOP)
+    try:
+        stopped = installer.run("doctor")
+    finally:
+        containerd.process.kill(signal.SIGCONT)
+    assert "Traceback" not in stopped.stderr

@@ -16,6 +16,10 @@ from toolkit.setup import touches_no_engine
 
 _LITTLE_MIB = 2
 """Too little for any config file and its journal; the payload's own check knows its size."""
+_PAYLOAD_INODES = 128
+"""More than two generations of the payload and the journal have."""
+_CONFIG_INODES = 8
+"""A file, its directory, and the same once more while it is replaced."""
 
 
 def as_read(sight: Sight) -> Iterator[Finding]:
@@ -72,12 +76,29 @@ def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding
         state = os.statvfs(node.root.access(existing))
     except OSError as error:
         return problem(check, f"{existing}: {error.strerror}", "mount it into the container")
+    lack = lack_of_room(state, programs=bool(elsewhere))
+    if lack is None:
+        return ok(check, f"{path} ({_free(state)})")
+    message, mend = lack
+    return problem(check, f"{existing} {message}", ", or ".join(filter(None, (mend, elsewhere))))
+
+
+def lack_of_room(state: os.statvfs_result, *, programs: bool) -> tuple[str, str] | None:
+    """Return what a file system lacks, and the mend there if any; ``programs`` are run from it."""
     if state.f_flag & os.ST_RDONLY:
-        mend = "mount it writable" + (f", or {elsewhere}" if elsewhere else "")
-        return problem(check, f"{existing} is read-only", mend)
-    if elsewhere and state.f_flag & os.ST_NOEXEC:
-        return problem(check, f"{existing} is mounted noexec", elsewhere)
+        return "is read-only", "mount it writable"
+    if programs and state.f_flag & os.ST_NOEXEC:
+        return "is mounted noexec", ""
     free = state.f_bavail * state.f_frsize >> 20
     if free < _LITTLE_MIB:
-        return problem(check, f"{existing} has only {free} MiB free", "make room there")
-    return ok(check, f"{path} ({free} MiB free)")
+        return f"has only {free} MiB free", "make room there"
+    inodes = _PAYLOAD_INODES if programs else _CONFIG_INODES
+    if state.f_files and state.f_favail < inodes:
+        return f"has only {state.f_favail} inodes free, {inodes} are needed", "remove files there"
+    return None
+
+
+def _free(state: os.statvfs_result) -> str:
+    """Tell the room; a file system that makes inodes as it goes (btrfs) counts none at all."""
+    free = f"{state.f_bavail * state.f_frsize >> 20} MiB"
+    return f"{free}, {state.f_favail} inodes free" if state.f_files else f"{free} free"
