@@ -1,10 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
-from toolkit.doctor.engine import same_cgroup_driver
+from tests.fakes.node import FakeTable, process
+from tests.faults.node_host import FaultHost
+from tests.unit.doctor_host import node_of
+from toolkit.doctor.engine import cgroup_driver, same_cgroup_driver
 from toolkit.doctor.findings import Verdict
+from toolkit.doctor.sight import Sight, look
+from toolkit.host.processes import ProcessFacts
+
+CONFIG = "/var/lib/kubelet/config.yaml"
 
 
 def containerd(options: object, default: str = "runc") -> EffectiveConfig:
@@ -36,3 +46,48 @@ def test_the_kubelets_cgroup_driver_has_to_be_the_handlers(
 
 def test_a_default_handler_that_is_not_there_is_another_checks_subject() -> None:
     assert not list(same_cgroup_driver("systemd", containerd({}, default="other")))
+
+
+def sight_of(host: FaultHost, *processes: ProcessFacts) -> Sight:
+    return replace(look(node_of(host)), processes=FakeTable(*processes))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config", "verdict", "message"),
+    [
+        (
+            ("--cgroup-driver=cgroupfs",),
+            None,
+            Verdict.OK,
+            "the kubelet and handler runc use cgroupfs",
+        ),
+        (
+            ("--config", CONFIG),
+            b"cgroupDriver: systemd\n",
+            Verdict.WARNING,
+            "the kubelet uses systemd",
+        ),
+        (("--config", CONFIG), None, Verdict.UNKNOWN, f"not looked at: {CONFIG}, which"),
+        (("--config", CONFIG), b"\xff{", Verdict.UNKNOWN, "the kubelet is told none"),
+        ((), None, Verdict.UNKNOWN, "the kubelet is told none"),
+    ],
+)
+def test_doctor_says_what_the_kubelet_was_told_or_why_that_can_not_be_told(
+    tmp_path: Path, arguments: tuple[str, ...], config: bytes | None, verdict: Verdict, message: str
+) -> None:
+    host = FaultHost(tmp_path)
+    if config is not None:
+        host.place(CONFIG, config)
+    sight = sight_of(host, process(9, "/usr/bin/kubelet", "kubelet", *arguments))
+    (finding,) = cgroup_driver(sight)
+    assert (finding.verdict, finding.message[: len(message)]) == (verdict, message)
+
+
+def test_no_kubelet_is_no_finding_unless_none_could_be_seen(tmp_path: Path) -> None:
+    host = FaultHost(tmp_path)
+    assert list(cgroup_driver(sight_of(host))) == []
+    first = tmp_path / "proc/1/root"
+    first.unlink()
+    first.symlink_to(tmp_path)
+    (finding,) = cgroup_driver(sight_of(host))
+    assert finding.message == "not looked at: a kubelet can't be seen from here"

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from runtime_configs.distros import row_of
 from runtime_configs.model import EffectiveConfig, EngineName
-from toolkit.doctor.findings import Finding, not_looked_at, ok, problem, refused, warning
+from toolkit.doctor.findings import Finding, not_looked_at, ok, problem, refused, unknown, warning
+from toolkit.doctor.rights import sees_host_processes
 from toolkit.doctor.sight import Sight
 from toolkit.engine import kubelet
 from toolkit.settings import RestartMode
@@ -85,11 +86,23 @@ def contradictions(sight: Sight) -> Iterator[Finding]:
 def cgroup_driver(sight: Sight) -> Iterator[Finding]:
     """Compare the kubelet's cgroup driver with the engine's."""
     facts = sight.facts
-    driver = kubelet.cgroup_driver(sight.processes, sight.node.view)
-    if facts is None or driver is None or facts.engine is not EngineName.CONTAINERD:
+    if facts is None or facts.engine is not EngineName.CONTAINERD:
         return
-    if facts.effective is not None:
-        yield from same_cgroup_driver(driver, facts.effective)
+    told = kubelet.cgroup_driver(sight.processes, sight.node.view)
+    if told is None:
+        if not sees_host_processes(sight.node):
+            yield not_looked_at("cgroup driver", "a kubelet can't be seen from here")
+    elif told.unread:
+        yield not_looked_at("cgroup driver", told.unread)
+    elif told.value is None:
+        yield unknown(
+            "cgroup driver",
+            "the kubelet is told none: from 1.31 on it takes the engine's, before that cgroupfs",
+        )
+    elif facts.effective is None:
+        yield not_looked_at("cgroup driver", f"{facts.engine}'s handlers are not known")
+    else:
+        yield from same_cgroup_driver(told.value, facts.effective)
 
 
 def same_cgroup_driver(told: str, effective: EffectiveConfig) -> Iterator[Finding]:

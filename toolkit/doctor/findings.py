@@ -17,7 +17,7 @@ class Verdict(StrEnum):
     PROBLEM = "problem"
     """A set-up would fail, or its result would not serve."""
     UNKNOWN = "unknown"
-    """It was not looked at; the message says why."""
+    """It can't be told; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,4 +52,9 @@ def refused(check: str, error: ToolkitError) -> Finding:
 
 def not_looked_at(check: str, why: str) -> Finding:
     """Return that nothing can be said; ``why`` names what was in the way."""
-    return Finding(check=check, verdict=Verdict.UNKNOWN, message=f"not looked at: {why}")
+    return unknown(check, f"not looked at: {why}")
+
+
+def unknown(check: str, message: str) -> Finding:
+    """Return that it can't be told."""
+    return Finding(check=check, verdict=Verdict.UNKNOWN, message=message)

@@ -101,7 +101,7 @@ def _effective(node: Node) -> int | None:
 
 def host_processes(sight: Sight) -> Iterator[Finding]:
     """Look whether this PID namespace is the host's."""
-    if _sees_host_processes(sight.node):
+    if sees_host_processes(sight.node):
         yield ok("hostPID", "the host's processes can be seen")
     elif not sight.signals:
         yield ok("hostPID", "the host's processes can't be seen, and no engine is signalled")
@@ -113,7 +113,7 @@ def host_processes(sight: Sight) -> Iterator[Finding]:
         )
 
 
-def _sees_host_processes(node: Node) -> bool:
+def sees_host_processes(node: Node) -> bool:
     """Tell whether this PID namespace is the host's: its PID 1 has the host root as its root."""
     found = None
     if node.root.root != "/" or not own_root_is_a_containers(node.root.proc):

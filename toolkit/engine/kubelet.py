@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from runtime_configs.distros import K3S, MICROK8S
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine.daemon_arguments import option
+from toolkit.errors import ToolkitError
 from toolkit.host.processes import ProcessFacts, ProcessTable
 
 _NAMES = ("kubelet", "kubelite", "hyperkube", "k3s", "rke2")
@@ -22,8 +25,21 @@ _DEFAULT = "/run/containerd/containerd.sock"
 _K3S_DOCKER = "/run/k3s/cri-dockerd/cri-dockerd.sock"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A setting of the kubelet."""
+
+    value: str | None
+    """None: it was told none, as far as its config could be read."""
+    unread: str = ""
+    """Why a config of it could not be read; empty where all was."""
+
+
 def endpoint(table: ProcessTable, view: HostView) -> str | None:
-    """Return the socket, on the host, that the kubelet here is served by; None: none runs."""
+    """Return the socket, on the host, that the kubelet here is served by.
+
+    None: none runs, or its config can't be read.
+    """
     for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         arguments = process.arguments[1:]
@@ -38,18 +54,17 @@ def endpoint(table: ProcessTable, view: HostView) -> str | None:
     return None
 
 
-def cgroup_driver(table: ProcessTable, view: HostView) -> str | None:
-    """Return ``systemd`` or ``cgroupfs`` as the kubelet was told; None where it was told neither.
+def cgroup_driver(table: ProcessTable, view: HostView) -> Told | None:
+    """Return which of ``CGROUP_DRIVERS`` the kubelet was told; None: no plain kubelet runs.
 
     One that was told nothing takes the engine's word (kubelet 1.31 and later) or ``cgroupfs``.
     """
     for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         if program in _KUBELETS:
-            arguments = process.arguments[1:]
-            given = option(arguments, "--cgroup-driver", "-cgroup-driver")
-            driver = given or _in_config(arguments, "cgroupDriver", view)
-            return driver if driver in CGROUP_DRIVERS else None
+            flags = ("--cgroup-driver", "-cgroup-driver")
+            told = _told(process.arguments[1:], flags, "cgroupDriver", view)
+            return told if told.value in CGROUP_DRIVERS else replace(told, value=None)
     return None
 
 
@@ -71,21 +86,55 @@ def engine_of(socket: str) -> EngineName | None:
     return EngineName.CONTAINERD if "containerd" in name else None
 
 
-def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str:
-    given = option(arguments, "--container-runtime-endpoint", "-container-runtime-endpoint")
-    given = given or _in_config(arguments, "containerRuntimeEndpoint", view)
-    return (given or _DEFAULT).removeprefix("unix://")
-
-
-def _in_config(arguments: tuple[str, ...], key: str, view: HostView) -> str | None:
-    """Return a text of the kubelet's config file, which is YAML or JSON."""
-    path = option(arguments, "--config", "-config")
-    if not path:
+def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str | None:
+    flags = ("--container-runtime-endpoint", "-container-runtime-endpoint")
+    told = _told(arguments, flags, "containerRuntimeEndpoint", view)
+    if told.value is None and told.unread:
         return None
-    content = (view.read(path) or b"").decode(errors="replace")
-    pattern = rf"""^[ \t{{,]*["']?{key}["']?[ \t]*:[ \t]*["']?([^"'\s,}}#]+)"""
-    found = re.search(pattern, content, re.MULTILINE)
-    return found[1] if found else None
+    return (told.value or _DEFAULT).removeprefix("unix://")
+
+
+def _told(arguments: tuple[str, ...], flags: tuple[str, ...], key: str, view: HostView) -> Told:
+    """Return a setting: a flag wins over the drop-ins of ``--config-dir``, those over the config.
+
+    Of several drop-ins the last by name wins (kubelet 1.30, cmd/kubelet/app/server.go).
+    """
+    given = option(arguments, *flags)
+    if given:
+        return Told(value=given)
+    value, unread = None, ""
+    for path in _configs(arguments, view):
+        try:
+            content = view.read(path)
+        except ToolkitError as error:
+            unread = unread or error.message
+            continue
+        if content is None:
+            unread = unread or f"{path}, which the kubelet names, is not there"
+        else:
+            value = _value(content, key) or value
+    return Told(value=value, unread=unread)
+
+
+def _configs(arguments: tuple[str, ...], view: HostView) -> Iterator[str]:
+    config = option(arguments, "--config", "-config")
+    if config:
+        yield config
+    directory = option(arguments, "--config-dir", "-config-dir")
+    if directory:
+        yield from view.glob(posixpath.join(directory, "*.conf"))
+
+
+def _value(content: bytes, key: str) -> str | None:
+    """Return a text of a config, which is JSON or YAML; None also for what is neither."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        pattern = rf"""^[ \t{{,]*["']?{key}["']?[ \t]*:[ \t]*["']?([^"'\s,}}#]+)"""
+        found = re.search(pattern, content.decode(errors="replace"), re.MULTILINE)
+        return found[1] if found else None
+    value = document.get(key) if isinstance(document, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def _of_k3s(arguments: tuple[str, ...]) -> str:
