@@ -75,6 +75,10 @@ class EngineNotFoundError(ToolkitError):
     """No engine, the wrong one, or one that may not be signalled, behind the socket."""
 
 
+class EngineInvisibleError(EngineNotFoundError):
+    """The engine's process is in no PID namespace that is seen from here."""
+
+
 class EngineTimeoutError(ToolkitError):
     """The engine did not answer, come back or serve the handlers before the deadline."""
 

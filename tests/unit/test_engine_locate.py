@@ -18,6 +18,7 @@ IN_A_CONTAINER = process(43, "/usr/local/bin/dockerd", "dockerd", on_host=False)
 NOT_TO_BE_SEEN = process(44, "/usr/bin/dockerd", "dockerd", on_host=None)
 
 
+WITHOUT_PTRACE = process(48, None, "dockerd", name="dockerd", on_host=None)
 ENDING = process(45, None, name="dockerd")
 OTHER = process(46, "/usr/bin/dockerd-dev", "dockerd-dev")
 PROXY = process(47, "/usr/bin/socat", "socat")
@@ -60,6 +61,7 @@ def test_an_engine_that_is_not_there_at_the_moment_may_come(found: Located, said
         (judged(43, DOCKERD, IN_A_CONTAINER), "dockerd (PID 43)"),
         (judged(43, DOCKERD, IN_A_CONTAINER), "it runs in a container"),
         (judged(44, NOT_TO_BE_SEEN), "run the container privileged"),
+        (judged(48, WITHOUT_PTRACE), "(PID 48) behind /var/run/docker.sock may not be looked at"),
         (judged(47, DOCKERD, PROXY), "belongs to /usr/bin/socat (PID 47), not to docker"),
         (judged(47, PROXY, spoke=False), "belongs to /usr/bin/socat (PID 47), not to docker"),
         (judged(1, DOCKERD), "systemd (PID 1), not to docker"),
@@ -72,5 +74,5 @@ def test_what_will_not_be_the_hosts_engine_by_waiting_is_refused(found: Located,
     assert found.unreachable is None
     with pytest.raises(EngineNotFoundError) as failure:
         refuse_stranger(found)
-    assert said in failure.value.message
+    assert said in str(failure.value)
     assert SOCKET in failure.value.message

@@ -10,6 +10,7 @@ from pathlib import Path
 from toolkit.doctor.findings import Finding, not_looked_at, ok, problem, warning
 from toolkit.doctor.sight import Sight
 from toolkit.doctor.system import own_proc
+from toolkit.errors import EngineInvisibleError
 from toolkit.host.given_mounts import own_root_is_a_containers
 from toolkit.host.processes import has_root
 from toolkit.node import Node
@@ -101,7 +102,10 @@ def _effective(node: Node) -> int | None:
 
 def host_processes(sight: Sight) -> Iterator[Finding]:
     """Look whether this PID namespace is the host's."""
-    if sees_host_processes(sight.node):
+    mend = "set hostPID: true, or docker run --pid=host"
+    if isinstance(sight.engine_error, EngineInvisibleError):
+        yield problem("hostPID", sight.engine_error.message, mend)
+    elif sees_host_processes(sight.node):
         yield ok("hostPID", "the host's processes can be seen")
     elif not sight.signals:
         yield ok("hostPID", "the host's processes can't be seen, and no engine is signalled")
@@ -109,7 +113,7 @@ def host_processes(sight: Sight) -> Iterator[Finding]:
         yield problem(
             "hostPID",
             "the host's processes can't be seen, so the engine can't be signalled",
-            "set hostPID: true, or docker run --pid=host",
+            mend,
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from runtime_configs.model import EngineName
 from toolkit.engine import identity, peer
 from toolkit.engine.facts import EngineProcess
-from toolkit.errors import EngineNotFoundError
+from toolkit.errors import EngineInvisibleError, EngineNotFoundError
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessFacts, ProcessTable
 
@@ -65,10 +65,7 @@ class Locator:
         """Return who is behind a socket, as far as that is known of the one that answers there."""
         none = Located(socket=socket, access=access, process=None, unreachable=None)
         if found.pid == 0:  # else the kernel names it as this PID namespace counts
-            why = (
-                f"the process behind {socket} can't be seen from this PID namespace; "
-                "run the container with hostPID: true (docker: --pid=host)"
-            )
+            why = f"the process behind {socket} can't be seen from this PID namespace"
             return replace(none, stranger=why, invisible=True)
         process = self._table.find(found.pid)
         if process is None or _is_ending(process):
@@ -76,7 +73,8 @@ class Locator:
             return replace(none, unreachable=why)
         if process.pid == 1 and not found.spoke:
             return self._behind_init(process, none)
-        if process.pid == 1 or not identity.is_engine(self._engine, process):
+        hidden = process.executable is None and process.on_host is None
+        if not hidden and (process.pid == 1 or not identity.is_engine(self._engine, process)):
             why = f"{socket} belongs to {_shown(process)}, not to {self._engine}"
             return replace(none, stranger=why)
         if not process.on_host:
@@ -121,5 +119,8 @@ def _not_the_hosts(process: ProcessFacts, socket: str) -> str:
 
 def refuse_stranger(located: Located) -> None:
     """Raise EngineNotFoundError where the process behind the socket is not the engine's."""
+    if located.stranger is not None and located.invisible:
+        mend = "run the container with hostPID: true (docker run --pid=host)"
+        raise EngineInvisibleError(located.stranger, mend)
     if located.stranger is not None:
         raise EngineNotFoundError(located.stranger, "check --runtime and --socket")
