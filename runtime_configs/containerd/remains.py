@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime_configs.containerd import schema
+from runtime_configs.containerd.unless_found import without_sections
 from runtime_configs.documents import Change, apply_changes, load, lookup
 from runtime_configs.merge import merge3
 from runtime_configs.model import Format
@@ -21,8 +22,13 @@ def without_ours(
 
     1.x has its built-in ``runc`` only while no file names a handler. Where somebody added one
     while ours were there, the ``runc`` that we wrote out stays, or the engine would serve no pod.
-    Where somebody put a file of their own in the place, the ``runc`` in it is theirs.
+    Where somebody put a file of their own in the place, the ``runc`` in it is theirs. A table of a
+    template that gives way to the distribution's goes whole: its rest would not give way any more.
     """
+    if kind is Format.TEXT and ours is not None and now is not None:
+        ours_left, now_left = without_sections(ours), without_sections(now)
+        if ours_left is not None and now_left is not None:
+            ours, now = ours_left, now_left
     content = merge3(before, ours, now, kind, path=path)
     untouched = now in (before, ours) or content == now
     if content is None or ours is None or untouched or kind is not Format.TOML:

@@ -4,6 +4,7 @@ A Go template is no TOML, so it is edited as text: what is there stays to the by
 is read as TOML with its directives masked, as the engine can't try a template beforehand. k3s and
 RKE2 name handlers themselves once they find their binaries where the operator installs them
 (``pkg/agent/containerd/runtimes.go``); a second table of such a name would be an error of syntax.
+Which names those are changes with their releases, so each table of ours depends on what they found.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.containerd import in_place, rancher, schema
+from runtime_configs.containerd import in_place, rancher, schema, unless_found
 from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.handlers import binary_of, wanted_tables
 from runtime_configs.containerd.imports import read_files
@@ -62,16 +63,16 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
     result.note(f"the handlers take their options from {base.name}")
     extends = re.search(r'template\s+"base"', text) is not None
     by_distribution = extends or "ExtraRuntimes" in text
-    present = _document(path, text)
+    plain = unless_found.without_sections(text.encode("utf-8", "surrogateescape"))
+    present = _document(path, text if plain is None else plain.decode("utf-8", "surrogateescape"))
     for name, wanted in tables.items():
         place = (*schema.runtimes(version), name)
         if by_distribution and name in FOUND and rancher.knows(request.version, FOUND[name]):
             _check_found(request, rendered, name, path, str(binary_of(wanted)))
             if posixpath.dirname(str(binary_of(wanted))) == SEARCHED:
                 _check_absent(present, place, path)
-                result.note(f"{path} leaves {name} out: the distribution adds it by itself")
-                continue
-        text = _with_handler(text, place, wanted)
+                result.note(f"{path} leaves {name} to the distribution where that finds it")
+        text = _with_handler(text, place, wanted, gives_way=by_distribution)
         _check_set(text, (*place, "options", "BinaryName"), binary_of(wanted), path)
     default = request.desired.default
     if default is not None:
@@ -146,10 +147,13 @@ def _check_absent(present: Mapping[str, object], place: KeyPath, path: str) -> N
         )
 
 
-def _with_handler(text: str, place: KeyPath, wanted: Mapping[str, object]) -> str:
+def _with_handler(
+    text: str, place: KeyPath, wanted: Mapping[str, object], *, gives_way: bool
+) -> str:
     """Return the template with a handler's table at its end, or its binary set where it stands.
 
-    What is appended is outside of every condition; what stands inside one stays there.
+    What is appended depends on nothing but, with ``gives_way``, on whether the distribution adds
+    the handler by itself; what stands inside a condition stays there.
     """
     name = place[-1]
     options = _header(name, "options").search(text)
@@ -157,7 +161,7 @@ def _with_handler(text: str, place: KeyPath, wanted: Mapping[str, object]) -> st
         return _with_binary(text, options, quoted(str(binary_of(wanted))))
     known = _header(name).search(text) is not None
     table = {"options": wanted["options"]} if known else dict(wanted)
-    return _appended(text, place, table)
+    return _appended(text, place, table, gives_way=gives_way and not known)
 
 
 def _header(name: str, *below: str) -> re.Pattern[str]:
@@ -179,9 +183,12 @@ def _with_binary(text: str, header: re.Match[str], binary: str) -> str:
     return f"{start}{indent}BinaryName = {binary}{newline}{text[header.end() :]}"
 
 
-def _appended(text: str, path: KeyPath, value: object) -> str:
+def _appended(text: str, path: KeyPath, value: object, *, gives_way: bool = False) -> str:
     block = apply_changes(b"", [Change(path=path, value=value)], Format.TOML, path=path[-1])
-    return (text if text.endswith("\n") else text + "\n") + "\n" + block.decode()
+    table = block.decode()
+    if gives_way:
+        table = unless_found.section(path[-1], table)
+    return (text if text.endswith("\n") else text + "\n") + "\n" + table
 
 
 def _with_default(text: str, default: str, version: int) -> str:

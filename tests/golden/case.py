@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime_configs.adapter import ConfigRequest, EngineAdapter, Placement
-from runtime_configs.merge import merge3
 from runtime_configs.model import (
     DesiredHandlers,
     EditSet,
@@ -70,6 +69,19 @@ class GoldenCase:
         view: HostView = HostTree(tree)
         return self.adapter.edits(self.request, view)
 
+    def reverted(self, now: Tree, edits: EditSet) -> Tree:
+        """Return the tree without our changes."""
+        result = dict(now)
+        for edit in edits.edits:
+            content = self.adapter.without_ours(
+                edit.before, edit.after, now.get(edit.path), edit.format, path=edit.path
+            )
+            if content is None:
+                result.pop(edit.path, None)
+            else:
+                result[edit.path] = content
+        return result
+
 
 def applied(tree: Tree, edits: EditSet) -> Tree:
     """Return the tree with the edits made."""
@@ -80,18 +92,6 @@ def applied(tree: Tree, edits: EditSet) -> Tree:
             result.pop(edit.path, None)
         else:
             result[edit.path] = edit.after
-    return result
-
-
-def reverted(now: Tree, edits: EditSet) -> Tree:
-    """Return the tree without our changes."""
-    result = dict(now)
-    for edit in edits.edits:
-        content = merge3(edit.before, edit.after, now.get(edit.path), edit.format, path=edit.path)
-        if content is None:
-            result.pop(edit.path, None)
-        else:
-            result[edit.path] = content
     return result
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runtime_configs.model import ConfigError
-from tests.golden.case import ROOT, GoldenCase, applied, cases, load_case, reverted
+from tests.golden.case import ROOT, GoldenCase, applied, cases, load_case
 
 
 @pytest.fixture(params=cases(), ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -35,9 +35,9 @@ def test_the_host_tree_comes_out_as_recorded_and_goes_back(case: GoldenCase, upd
         case.write("after", after)
     assert case.tree("after") == after
     assert case.edits(after).edits == ()
-    assert reverted(after, edits) == before
+    assert case.reverted(after, edits) == before
     if case.has("edited"):
-        back = reverted(case.tree("edited"), edits)
+        back = case.reverted(case.tree("edited"), edits)
         if update:
             case.write("reverted", back)
         assert case.tree("reverted") == back

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import pytest
 
 from runtime_configs.adapter import Placement
-from runtime_configs.merge import merge3
 from runtime_configs.model import ConfigError, Format
 from tests.fakes.memory_files import MemoryFiles
 from tests.unit.containerd.hosts import ADAPTER, BINARY, V2, request, version
@@ -35,7 +35,7 @@ def after(text: str) -> str:
     assert edit.after is not None
     files.put(TEMPLATE, edit.after)
     assert ADAPTER.edits(ASKED, files.view()).edits == ()
-    undone = merge3(edit.before, edit.after, edit.after, Format.TEXT, path=TEMPLATE)
+    undone = ADAPTER.without_ours(edit.before, edit.after, edit.after, Format.TEXT, path=TEMPLATE)
     assert undone == text.encode()
     return edit.after.decode()
 
@@ -127,9 +127,55 @@ def test_the_cdi_handler_is_left_to_releases_that_add_it() -> None:
     ):
         ADAPTER.edits(asked, MemoryFiles.holding({TEMPLATE: text.encode()}).view())
     [edit] = ADAPTER.edits(asked, MemoryFiles.holding({TEMPLATE: BASE.encode()}).view()).edits
-    assert list(handlers((edit.after or b"").decode())) == ["nvidia-legacy"]
+    assert list(handlers((edit.after or b"").decode())) == ["nvidia", "nvidia-cdi", "nvidia-legacy"]
+
+
+def rendered(text: str, found: set[str]) -> dict[str, Any]:
+    """Return the handlers that a release renders from a template, with those that it finds."""
+    base = "\n".join(f"[{RUNTIMES}.{name}]\n[{RUNTIMES}.{name}.options]" for name in sorted(found))
+    result, left_out = [], False
+    for line in text.splitlines():
+        asked = re.fullmatch(r'{{ if not \(index \.ExtraRuntimes "(.+)"\)\.BinaryName }}', line)
+        if asked is not None:
+            left_out = asked[1] in found
+        elif line == "{{ end }}":
+            left_out = False
+        elif not left_out:
+            result.append(base if line == BASE.strip() else line)
+    tables: dict[str, Any] = tomllib.loads("\n".join(result))
+    return tables["plugins"][V2]["containerd"]["runtimes"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [set(), {"nvidia"}, {"nvidia", "nvidia-cdi"}, {"nvidia", "nvidia-cdi", "nvidia-legacy"}],
+)
+@pytest.mark.parametrize("release", ["1.7.20", "1.7.23", None])
+def test_no_release_renders_a_handler_twice_or_not_at_all(
+    found: set[str], release: str | None
+) -> None:
+    asked = replace(ASKED, version=None if release is None else version(release))
+    [edit] = ADAPTER.edits(asked, MemoryFiles.holding({TEMPLATE: BASE.encode()}).view()).edits
+    names = {"nvidia", "nvidia-cdi", "nvidia-legacy"}
+    assert rendered((edit.after or b"").decode(), found).keys() == names
+
+
+def test_a_table_that_gives_way_goes_whole_though_somebody_edited_it() -> None:
     [edit] = ADAPTER.edits(ASKED, MemoryFiles.holding({TEMPLATE: BASE.encode()}).view()).edits
-    assert list(handlers((edit.after or b"").decode())) == ["nvidia-cdi", "nvidia-legacy"]
+    ours = edit.after or b""
+    now = ours.replace(b"BinaryName = ", b"  # by hand\n  BinaryName =") + b"[metrics]\n"
+    undone = ADAPTER.without_ours(edit.before, ours, now, Format.TEXT, path=TEMPLATE)
+    assert undone == BASE.encode() + b"[metrics]\n"
+
+
+def test_a_table_of_others_between_ours_stays_when_ours_go() -> None:
+    [edit] = ADAPTER.edits(ASKED, MemoryFiles.holding({TEMPLATE: BASE.encode()}).view()).edits
+    ours = edit.after or b""
+    theirs = f'[{RUNTIMES}.runsc]\nruntime_type = "x"\n'.encode()
+    now = ours.replace(b"{{ end }}\n", theirs + b"{{ end }}\n", 1)
+    undone = ADAPTER.without_ours(edit.before, ours, now, Format.TEXT, path=TEMPLATE)
+    assert theirs in (undone or b"")
+    assert b"nvidia-container-runtime" not in (undone or b"")
 
 
 def test_the_cdi_handler_of_other_packages_is_refused() -> None:
