@@ -210,7 +210,20 @@ def _with_default(text: str, default: str, version: int) -> str:
 
 
 def _name_default(result: Draft, path: str, request: ConfigRequest) -> None:
-    """Name the default where the distribution takes it from: its base sets the key itself."""
+    """Name the default where the distribution takes it from: its base sets the key itself.
+
+    It does not start with a default that it has not found by itself
+    (``SetupContainerdConfig`` in ``pkg/agent/containerd/config_linux.go``).
+    """
+    binaries = {each.name: each.binary_path for each in request.desired.handlers}
+    default = str(request.desired.default)
+    if default not in FOUND or posixpath.dirname(binaries.get(default, "")) != SEARCHED:
+        raise ConfigError(
+            path,
+            f"it extends the distribution's base, which takes no default but nvidia in {SEARCHED}, "
+            f"and {default} would be {binaries.get(default)}",
+            "use --set-as-default=false, or leave --runtime-name and --toolkit-install-dir out",
+        )
     if not rancher.knows(request.version, rancher.OPTION_SINCE):
         raise ConfigError(
             path,
@@ -219,6 +232,6 @@ def _name_default(result: Draft, path: str, request: ConfigRequest) -> None:
         )
     name = rancher.program(path, result.view.read(request.top_level))
     where = rancher.option_file(name, result.view)
-    content = rancher.with_option(result.view.read(where), str(request.desired.default))
+    content = rancher.with_option(result.view.read(where), default)
     result.put(where, content, Role.DROP_IN, Format.TEXT)
     result.note(f"{where} names the default, as {path} can't set it beside the base")

@@ -10,7 +10,7 @@ from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd import rancher
 from runtime_configs.model import ConfigError, EditSet
 from tests.fakes.host_tree import HostTree
-from tests.unit.containerd.hosts import ADAPTER, request, version
+from tests.unit.containerd.hosts import ADAPTER, TOOLKIT, request, version
 
 UNIT = "/etc/systemd/system/k3s.service"
 OURS = "/etc/rancher/k3s/config.yaml.d/99-nvidia.yaml"
@@ -123,6 +123,32 @@ def test_a_release_that_lacks_what_is_needed_is_refused(
 @pytest.mark.parametrize("engine", ["1.7.11", "2.0.5", None])
 def test_a_newer_release_gets_the_option(engine: str | None) -> None:
     assert OURS in {each.path for each in edits(engine, None).edits}
+
+
+@pytest.mark.parametrize(
+    ("names", "directory"),
+    [(("gpu", "nvidia-cdi", "nvidia-legacy"), TOOLKIT), (None, "/opt/nvidia/toolkit")],
+)
+def test_a_default_that_the_distribution_does_not_find_by_itself_is_refused(
+    names: tuple[str, ...] | None, directory: str
+) -> None:
+    desired = request("1.7.23", toolkit_dir=directory).desired
+    handlers = desired.handlers
+    if names is not None:
+        handlers = tuple(
+            dataclasses.replace(each, name=name) for each, name in zip(handlers, names, strict=True)
+        )
+    asked = dataclasses.replace(
+        request("1.7.23"),
+        desired=dataclasses.replace(desired, handlers=handlers, default=handlers[0].name),
+        top_level=f"{AGENT}/config.toml", drop_in=None, placement=Placement.TEMPLATE,
+        template=f"{AGENT}/config.toml.tmpl",
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="takes no default but nvidia in") as caught:
+        ADAPTER.edits(asked, host({}))
+    assert "--set-as-default=false" in caught.value.hint
+    without = dataclasses.replace(asked, desired=dataclasses.replace(asked.desired, default=None))
+    assert ADAPTER.edits(without, host({})).edits
 
 
 def test_a_template_of_an_old_release_that_extends_no_base_names_the_default_itself() -> None:
