@@ -10,6 +10,7 @@ from toolkit.host.clock import UninterruptedClock
 from toolkit.journal import Record
 from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadRecord
+from toolkit.self_found import finds, needed_by_option
 
 ASKING_SECONDS = 5.0
 """How long the engine may take to say who uses the payload."""
@@ -32,7 +33,10 @@ def held(node: Node, record: Record, control: EngineControl | None) -> HoldRepor
         directory = f"{node.store.install_dir}/toolkit"
         # One that was not told of its files, which hold nothing of ours, may still serve it.
         known = [each for each in (facts.effective, facts.served.config) if each is not None]
-        named = _named(known, directory, defaults_alone=record.engine is None)
+        named = _named(known, directory, record)
+        distribution = needed_by_option(record, directory, node.view)
+        if distribution is not None:
+            named = (*named, f"(the option default-runtime of {distribution})")
         if named:
             return HoldReport(holding=Holding.HELD, containers=named)
         return control.held(directory)
@@ -40,20 +44,21 @@ def held(node: Node, record: Record, control: EngineControl | None) -> HoldRepor
         return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
 
 
-def _named(
-    known: list[EffectiveConfig], directory: str, *, defaults_alone: bool
-) -> tuple[str, ...]:
+def _named(known: list[EffectiveConfig], directory: str, record: Record) -> tuple[str, ...]:
     """Return the engine's own handlers that have a binary of ours.
 
     Of an engine that somebody else configured only a default one counts: without it no pod starts
-    on the node, while the others are missed by those alone who ask for them.
+    on the node, while the others are missed by those alone who ask for them. A handler that a
+    distribution finds by itself goes with the binary.
     """
+    defaults_alone = record.engine is None
     found = dict.fromkeys(
         f'(the engine\'s own handler "{name}")'
         for config in known
         for name, handler in config.handlers.items()
         if (handler.binary_path or "").startswith(f"{directory}/")
         and (name == config.default or not defaults_alone)
+        and not finds(record, name, handler.binary_path or "")
     )
     return tuple(found)
 

@@ -12,14 +12,16 @@ from runtime_configs.model import EngineName
 from toolkit import logs
 from toolkit.bring_back import bring_up, without_us
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import Holding, HostFacts
+from toolkit.engine.facts import Expectation, Holding, HoldReport, HostFacts
 from toolkit.errors import EngineRejectedError, NotRestoredError, ToolkitError
 from toolkit.holders import held
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.journal import Record, State, digest_of
 from toolkit.node import Node, engine_of
 from toolkit.payload.installer import PayloadRecord
+from toolkit.payload.source import RUNTIME
 from toolkit.restore import Target, WayBack, facts_of, put_back, way_back
+from toolkit.self_found import as_far_as_possible, searcher
 from toolkit.settings import RestartMode
 from toolkit.staging import refusal
 from toolkit.wanted import config_request
@@ -87,19 +89,22 @@ class Revert:
             reloaded=way.staged and failure is None,
         )
         left = replace(record, state=State.PAYLOAD_KEPT, files=(), directories=())
+        gone = False
         try:
             if failure is not None:
                 raise failure
             if told is not None and record.handlers:
-                report = self._tell(record, told, mode, way, report)
+                gone = self._leaves_first(record, told, purge=purge)
+                report = self._tell(record, told, mode, way, report, gone=gone)
         except ToolkitError as error:
             if not way.staged:  # else what was written has to be known once more
                 self._node.store.commit(left)
+            files = "" if gone else "; the toolkit's files stay until then"
             raise NotRestoredError(
                 f"the config files are back, but {error.message}",
-                error.hint or "restart the engine; the toolkit's files stay until then",
+                error.hint or f"restart the engine{files}",
             ) from error
-        return self._payload(left, control, report, purge=purge)
+        return self._payload(left, control, report, purge=purge, gone=gone)
 
     @property
     def _asking_seconds(self) -> float:
@@ -117,6 +122,8 @@ class Revert:
         mode: RestartMode,
         way: WayBack,
         report: RevertReport,
+        *,
+        gone: bool,
     ) -> RevertReport:
         """Let the engine take its files up, and ask it. Raises what reload and verification do."""
         deadline = self._clock.now() + self._node.settings.lifecycle.stop_timeout
@@ -127,7 +134,7 @@ class Revert:
             log.warning("engine.absent", warning)
             return replace(report, warnings=(*report.warnings, warning))
         changed = bool(report.files)
-        if (changed and not way.staged) or self._still_serves(facts, record):
+        if (changed and not way.staged) or gone or self._still_serves(facts, record):
             self._require_loadable(facts, way)
             done = bring_up(control, mode, facts.process, self._clock, deadline)
             report = replace(report, reloaded=True)
@@ -139,7 +146,7 @@ class Revert:
                 seconds=done.answering_after,
             )
         took = logs.stopwatch()
-        control.verify(without_us(record), self._clock, deadline)
+        control.verify(self._aim(record), self._clock, deadline)
         log.step(
             "engine.verified",
             "the engine does not serve our handlers any more",
@@ -178,7 +185,24 @@ class Revert:
         if answer is None or facts.engine is EngineName.DOCKER:
             return False
         served = {(name, handler.binary_path or "") for name, handler in answer.handlers.items()}
-        return bool(served & set(without_us(record).absent))
+        return bool(served & set(self._aim(record).absent))
+
+    def _aim(self, record: Record) -> Expectation:
+        return as_far_as_possible(without_us(record), record, self._node.view)
+
+    def _leaves_first(self, record: Record, control: EngineControl, *, purge: bool) -> bool:
+        """Remove a payload before the engine starts anew that it would find by itself.
+
+        Returns whether it did. What somebody still needs stays.
+        """
+        directory = f"{self._node.store.install_dir}/toolkit"
+        there = bool(self._node.view.glob(f"{directory}/{RUNTIME}"))
+        if record.payload is None or not there or searcher(record, directory) is None:
+            return False
+        if not _goes(held(self._node, record, control), purge=purge):
+            return False
+        self._node.installer.remove(PayloadRecord.from_json(record.payload))
+        return True
 
     def _targets(self, record: Record) -> tuple[Target, ...]:
         node = self._node
@@ -231,15 +255,22 @@ class Revert:
         self._touched = True
 
     def _payload(
-        self, record: Record, control: EngineControl | None, report: RevertReport, *, purge: bool
+        self,
+        record: Record,
+        control: EngineControl | None,
+        report: RevertReport,
+        *,
+        purge: bool,
+        gone: bool,
     ) -> RevertReport:
         """Remove the payload unless something on the node still needs it."""
         self._node.installer.remove_cdi()
         if record.payload is None:
             self._node.store.drop(record)
             return report
-        found = held(self._node, record, control)
-        if found.holding is Holding.FREE or (found.holding is Holding.CANNOT_TELL and purge):
+        free = HoldReport(holding=Holding.FREE)
+        found = free if gone else held(self._node, record, control)
+        if _goes(found, purge=purge):
             took = logs.stopwatch()
             self._node.installer.remove(PayloadRecord.from_json(record.payload))
             self._node.store.drop(record)
@@ -261,3 +292,7 @@ class Revert:
             kept_for=found.containers,
             warnings=(*report.warnings, message),
         )
+
+
+def _goes(found: HoldReport, *, purge: bool) -> bool:
+    return found.holding is Holding.FREE or (found.holding is Holding.CANNOT_TELL and purge)

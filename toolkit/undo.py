@@ -12,6 +12,7 @@ from toolkit.journal import Record, State
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.restore import Target, put_back, way_back
+from toolkit.self_found import as_far_as_possible, searcher
 from toolkit.without_us import can_be_lost, without_ours
 
 log = logs.get(__name__)
@@ -43,9 +44,13 @@ def undo(
     targets = undo_targets(node, intent)
     way = way_back(node, intent, targets, told, patience)
     failure = put_back(node, way, made, clock)
+    payload = None if intent.payload is None else PayloadRecord.from_json(intent.payload)
+    directory = f"{node.store.install_dir}/toolkit"
+    if payload is not None and told is not None and searcher(intent, directory) is not None:
+        node.installer.undo(payload)
     if told is not None and intent.engine is not None:
         mode = node.settings.engines[intent.engine].restart_mode
-        expected = state_before(record, intent)
+        expected = as_far_as_possible(state_before(record, intent), intent, node.view)
         try:
             if way.staged:
                 # One that took nothing up on the way forth takes nothing up on the way back either.
@@ -60,8 +65,8 @@ def undo(
             log.warning(
                 "engine.unsettled", "it serves no pods, or something else", reason=str(error)
             )
-    if intent.payload is not None:
-        node.installer.undo(PayloadRecord.from_json(intent.payload))
+    if payload is not None:
+        node.installer.undo(payload)
     node.store.abandon(intent, record)
 
 

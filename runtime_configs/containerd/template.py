@@ -20,6 +20,7 @@ from runtime_configs.containerd.changes import Draft
 from runtime_configs.containerd.handlers import binary_of, wanted_tables
 from runtime_configs.containerd.imports import read_files
 from runtime_configs.containerd.merged import Merged, merge
+from runtime_configs.containerd.rancher import FOUND, SEARCHED
 from runtime_configs.documents import MISSING, Change, KeyPath, apply_changes, load, lookup
 from runtime_configs.model import ConfigError, Format, HostView, Role
 from runtime_configs.template_mask import masked
@@ -27,10 +28,6 @@ from runtime_configs.toml_text import quoted
 
 BASE: Final = b'{{ template "base" . }}\n'
 """The distribution's own config, whichever its version renders."""
-SEARCHED: Final = "/usr/local/nvidia/toolkit"
-"""Where k3s and RKE2 look first; /usr/bin comes second."""
-FOUND: Final = {"nvidia": (0, 0, 0), "nvidia-cdi": rancher.CDI_SINCE}
-"""The handlers that they add for the binaries found there, and since when."""
 _NEXT_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _FIRST_KEY = re.compile(r"^([ \t]*)[A-Za-z\"']", re.MULTILINE)
 _BINARY = re.compile(
