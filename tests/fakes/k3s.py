@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,12 +35,17 @@ class FakeK3s(FakeEngine):
 
     def boot(self) -> None:
         """Render the config and start; stay dead with a default that was not found."""
-        found = {name: path for name, file in self.finds.items() if (path := self._find(file))}
-        default = self._default()
         self.running, self.effective = False, None
-        if default is None or default in found:
-            (self.root / CONFIG[1:]).write_text(self._rendered(found, default))
+        rendered = self._render()
+        if rendered is not None:
+            (self.root / CONFIG[1:]).write_text(rendered)
             super().boot()
+
+    def check_startable(self) -> None:
+        """Raise where a start at this moment would be its end."""
+        rendered = self._render()
+        assert rendered is not None, "a default that is not found"
+        tomllib.loads(rendered)
 
     def facts(self, deadline: float) -> HostFacts:
         """Look at it."""
@@ -64,6 +70,12 @@ class FakeK3s(FakeEngine):
                 re.findall(r"^default-runtime: '?([a-z-]+)", text, re.MULTILINE) or [default]
             )[-1]
         return default
+
+    def _render(self) -> str | None:
+        found = {name: path for name, file in self.finds.items() if (path := self._find(file))}
+        default = self._default()
+        known = default is None or default in found
+        return self._rendered(found, default) if known else None
 
     def _rendered(self, found: dict[str, str], default: str | None) -> str:
         template = self.root / TEMPLATE[1:]

@@ -18,7 +18,7 @@ OURS = {"nvidia", "nvidia-cdi", "nvidia-legacy"}
 HELD = HoldReport(holding=Holding.HELD, containers=("pod",))
 
 
-def node(directory: Path, *arguments: str) -> tuple[FaultHost, FakeK3s]:
+def k3s_host(directory: Path, *arguments: str) -> tuple[FaultHost, FakeK3s]:
     """Return a host whose engine is k3s's."""
     release = Version(major=1, minor=7, patch=23)
     host = FaultHost(directory, version=release, config=None, arguments=arguments)
@@ -41,7 +41,7 @@ def served(engine: FakeK3s) -> set[str]:
 
 
 def test_a_node_is_set_up_and_reverted(tmp_path: Path) -> None:
-    host, engine = node(tmp_path)
+    host, engine = k3s_host(tmp_path)
     before = host.tree()
     host.set_up()
     assert served(engine) == OURS
@@ -59,7 +59,7 @@ def test_a_node_is_set_up_and_reverted(tmp_path: Path) -> None:
 def test_a_node_whose_distribution_is_upgraded_starts_with_all_handlers(
     tmp_path: Path, found: list[str]
 ) -> None:
-    host, engine = node(tmp_path, "--set-as-default=false")
+    host, engine = k3s_host(tmp_path, "--set-as-default=false")
     binaries = {name: name.replace("nvidia-", "nvidia-container-runtime.") for name in OURS}
     binaries["nvidia"] = "nvidia-container-runtime"
     host.set_up()
@@ -71,7 +71,7 @@ def test_a_node_whose_distribution_is_upgraded_starts_with_all_handlers(
 
 
 def test_handlers_that_it_found_stay_while_a_container_keeps_the_payload(tmp_path: Path) -> None:
-    host, engine = node(tmp_path)
+    host, engine = k3s_host(tmp_path)
     before = host.tree()
     host.set_up()
     engine.holding = HELD
@@ -91,7 +91,7 @@ def test_handlers_that_it_found_stay_while_a_container_keeps_the_payload(tmp_pat
 
 
 def test_a_handler_of_another_name_leaves_none_that_it_found(tmp_path: Path) -> None:
-    host, engine = node(tmp_path, "--runtime-name=gpu", "--set-as-default=false")
+    host, engine = k3s_host(tmp_path, "--runtime-name=gpu", "--set-as-default=false")
     before = host.tree()
     host.set_up()
     assert served(engine) == OURS | {"gpu"}
@@ -101,7 +101,7 @@ def test_a_handler_of_another_name_leaves_none_that_it_found(tmp_path: Path) -> 
 
 
 def test_a_default_that_somebody_named_since_keeps_the_payload(tmp_path: Path) -> None:
-    host, engine = node(tmp_path)
+    host, engine = k3s_host(tmp_path)
     host.set_up()
     host.place(OPTIONS, b"default-runtime: 'nvidia' # for all\n")
     report = host.revert()
@@ -112,7 +112,7 @@ def test_a_default_that_somebody_named_since_keeps_the_payload(tmp_path: Path) -
 
 @pytest.mark.parametrize("kept", [False, True], ids=["fresh", "over a payload that was kept"])
 def test_a_set_up_that_fails_leaves_what_was_served_before(tmp_path: Path, *, kept: bool) -> None:
-    host, engine = node(tmp_path)
+    host, engine = k3s_host(tmp_path)
     if kept:
         host.set_up()
         engine.holding = HELD
