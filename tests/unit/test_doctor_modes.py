@@ -63,7 +63,7 @@ def test_in_nri_mode_the_engines_config_is_not_looked_at(host: FaultHost) -> Non
     assert not {each.check for each in findings} & OF_THE_ENGINE
     paths = [each.message for each in findings if each.check == "path"]
     assert not [each for each in paths if "containerd" in each]
-    assert [each for each in paths if each.startswith("/run/nri.sock: ")]
+    assert [each for each in paths if each.startswith("NRI socket /run/nri.sock: ")]
     assert "CDI spec" in {each.check for each in findings}
 
 

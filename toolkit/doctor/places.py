@@ -12,6 +12,7 @@ from toolkit.doctor.findings import Finding, not_looked_at, ok, problem
 from toolkit.doctor.sight import Sight
 from toolkit.engine.facts import HostFacts
 from toolkit.node import Node
+from toolkit.paths_read import paths_read
 from toolkit.setup import touches_no_engine
 
 _LITTLE_MIB = 2
@@ -24,8 +25,8 @@ _CONFIG_INODES = 8
 
 def as_read(sight: Sight) -> Iterator[Finding]:
     """Tell how each path was read."""
-    for each in sight.given_paths():
-        yield ok("path", sight.node.root.explain(each))
+    for each in paths_read(sight.node, sight.facts):
+        yield ok("path", each)
 
 
 def of_the_toolkit(sight: Sight) -> Iterator[Finding]:

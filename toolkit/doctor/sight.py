@@ -56,25 +56,6 @@ class Sight:
         crio = self.node.settings.crio
         return self.engines == (EngineName.CRIO,) and crio.mode is CrioMode.HOOK
 
-    def given_paths(self) -> tuple[str, ...]:
-        """Return the paths that were given or are used by default."""
-        return given_paths(self.node, self.engines)
-
-
-def given_paths(node: Node, engines: tuple[EngineName, ...] | None = None) -> tuple[str, ...]:
-    """Return the paths that were given or are used by default, of the engines in question."""
-    settings = node.settings
-    given = [settings.install_dir, settings.lifecycle.pid_file]
-    if settings.nri.enabled:
-        given.append(settings.nri.socket)
-    if engines is None:
-        engines = Sight(node=node, processes=ProcFs(node.root.proc, node.root.root)).engines
-    for name in engines:
-        chosen = settings.engines[name]
-        given += [chosen.config.path, chosen.socket.path]
-        given += [] if chosen.drop_in is None else [chosen.drop_in.path]
-    return tuple(given)
-
 
 def look(node: Node) -> Sight:
     """Look at the host; what can't be looked at is told in the result."""
