@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
+from tests.engine.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
 from tests.engine.program import Installer
 from tests.engine.resident import installer_of
 
@@ -111,3 +112,24 @@ def test_a_config_that_no_plan_can_be_made_of(
     broken.write_text("version = 2\n[plugins\n")
     found = problems(installer, *mounted(f"mount --bind {broken} {containerd.config}"))
     assert str(containerd.config) in found["plan"]["message"]
+
+
+def installer_of_docker(dockerd: RealDockerd) -> Installer:
+    named = {"DOCKER_CONFIG": str(dockerd.config), "DOCKER_SOCKET": str(dockerd.socket)}
+    return Installer(dockerd.directory, {"RUNTIME": "docker", **named})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [((), set()), (("--default-runtime=runc",), {"plan"})]
+)
+def test_a_dockerd_without_a_unit_is_reloaded_live_unless_its_flags_contradict(
+    arguments: tuple[str, ...], expected: set[str]
+) -> None:
+    with real_dockerd(DOCKER_RELEASES[-1]) as dockerd:
+        dockerd.arguments = arguments
+        dockerd.start()
+        installer = installer_of_docker(dockerd)
+        found = problems(installer)
+        assert set(found) == expected
+        assert all("--default-runtime" in each["message"] for each in found.values())
+        assert "ok       restart: SIGHUP, a live reload\n" in installer.run("doctor").stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.node_host import FaultHost
-from tests.unit.doctor_host import ALL, give_proc, node_of, only
+from tests.unit.doctor_host import ALL, found, give_proc, node_of, only
 from toolkit.doctor import Finding, Verdict
 from toolkit.host.given_mounts import own_root_is_a_containers
 from toolkit.node import Node
@@ -155,3 +155,20 @@ def test_selinux_is_told_by_the_hosts_mode_and_our_label(
 
 def test_a_kernel_without_selinux_has_none_in_use(node: MakeNode) -> None:
     assert only(node(), "SELinux").message == "not in use"
+
+
+@pytest.mark.parametrize(
+    ("label", "options", "confined"),
+    [
+        ("docker-default (enforce)\n", (), True),
+        ("docker-default (enforce)\n", ("--restart-mode=none",), False),
+        ("docker-default (complain)\n", (), False),
+        ("unconfined\n", (), False),
+    ],
+)
+def test_a_profile_that_keeps_us_from_the_engine_is_named(
+    node: MakeNode, label: str, options: tuple[str, ...], *, confined: bool
+) -> None:
+    made = node(*options, files={"self/attr/current": label})
+    verdicts = [each.verdict for each in found(made, "AppArmor")]
+    assert verdicts == ([Verdict.PROBLEM] if confined else [])

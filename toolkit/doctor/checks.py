@@ -18,6 +18,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("privileges", rights.privileges),
     ("hostPID", rights.host_processes),
     ("SELinux", rights.selinux),
+    ("AppArmor", rights.app_armor),
     ("install directory", places.of_the_toolkit),
     ("driver", system.driver),
     ("journal", set_up.journal),

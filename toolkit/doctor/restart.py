@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from toolkit.doctor.findings import Finding, not_looked_at, ok, refused
 from toolkit.doctor.sight import Sight
 from toolkit.engine.facts import Supervisor
-from toolkit.engine.reload import BY_UNIT, method, unit_of
+from toolkit.engine.reload import BY_UNIT, Method, method, unit_of
 from toolkit.errors import ToolkitError
 from toolkit.settings import RestartMode
 from toolkit.setup import touches_no_engine
@@ -32,7 +32,7 @@ def restart(sight: Sight) -> Iterator[Finding]:
         return
     if how in BY_UNIT:
         yield ok("restart", f"{how.value}, {unit_of(facts.engine, process)}")
-    elif process.supervisor is Supervisor.PARENT:
+    elif how is Method.SIGNAL and process.supervisor is Supervisor.PARENT:
         yield ok("restart", f"{how.value}; supervised by parent {process.parent_pid}")
     else:
         yield ok("restart", how.value)

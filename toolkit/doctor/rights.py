@@ -126,12 +126,28 @@ def sees_host_processes(node: Node) -> bool:
     return Path(node.root.proc, "2/comm").exists() if found is None else found
 
 
+def app_armor(sight: Sight) -> Iterator[Finding]:
+    """Look whether a profile, such as ``docker-default``, keeps us from the engine's process."""
+    name = _label(sight.node)
+    if sight.signals and name.endswith(" (enforce)"):
+        yield problem(
+            "AppArmor",
+            f"this container runs confined as {name}: the engine may not be looked at or signalled",
+            f"{_PRIVILEGED}, or unconfined (docker run --security-opt apparmor=unconfined)",
+        )
+
+
+def _label(node: Node) -> str:
+    """Return what the security module in use calls this process."""
+    label = (own_proc(node, "self/attr/current") or b"").rstrip(b"\0\n")
+    return label.decode(errors="replace") or "unknown"
+
+
 def selinux(sight: Sight) -> Iterator[Finding]:
     """Look whether this container is confined."""
     enforcing = sight.node.view.read("/sys/fs/selinux/enforce")
     kinds = own_proc(sight.node, "filesystems")
-    label = (own_proc(sight.node, "self/attr/current") or b"").rstrip(b"\0\n")
-    name = label.decode(errors="replace") or "unknown"
+    name = _label(sight.node)
     if enforcing is None and kinds is not None and b"selinuxfs" not in kinds:
         yield ok("SELinux", "not in use")
     elif enforcing is None:
