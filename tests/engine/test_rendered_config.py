@@ -25,7 +25,8 @@ if [ -e config.toml.tmpl ]; then
     sed '/{{ template "base" . }}/{
         r base.toml
         d
-    }' config.toml.tmpl > config.toml
+    }
+    /^{{/d' config.toml.tmpl > config.toml
     [ ! -e broken ] || echo '[' >> config.toml
 else
     cp base.toml config.toml

@@ -18,9 +18,14 @@ OURS = {"nvidia", "nvidia-cdi", "nvidia-legacy"}
 HELD = HoldReport(holding=Holding.HELD, containers=("pod",))
 
 
-def k3s_host(directory: Path, *arguments: str) -> tuple[FaultHost, FakeK3s]:
+TEMPLATED, IMPORTING = Version(major=1, minor=7, patch=23), Version(major=2, minor=1)
+EACH = pytest.mark.parametrize("release", [TEMPLATED, IMPORTING], ids=["template", "drop-in"])
+
+
+def k3s_host(
+    directory: Path, *arguments: str, release: Version = TEMPLATED
+) -> tuple[FaultHost, FakeK3s]:
     """Return a host whose engine is k3s's."""
-    release = Version(major=1, minor=7, patch=23)
     host = FaultHost(directory, version=release, config=None, arguments=arguments)
     (host.root / AGENT[1:]).mkdir(parents=True)
     engine = FakeK3s(
@@ -40,8 +45,9 @@ def served(engine: FakeK3s) -> set[str]:
     return set(engine.effective.handlers) - {"runc"}
 
 
-def test_a_node_is_set_up_and_reverted(tmp_path: Path) -> None:
-    host, engine = k3s_host(tmp_path)
+@EACH
+def test_a_node_is_set_up_and_reverted(tmp_path: Path, release: Version) -> None:
+    host, engine = k3s_host(tmp_path, release=release)
     before = host.tree()
     host.set_up()
     assert served(engine) == OURS
@@ -70,8 +76,11 @@ def test_a_node_whose_distribution_is_upgraded_starts_with_all_handlers(
     assert served(engine) == set()
 
 
-def test_handlers_that_it_found_stay_while_a_container_keeps_the_payload(tmp_path: Path) -> None:
-    host, engine = k3s_host(tmp_path)
+@EACH
+def test_handlers_that_it_found_stay_while_a_container_keeps_the_payload(
+    tmp_path: Path, release: Version
+) -> None:
+    host, engine = k3s_host(tmp_path, release=release)
     before = host.tree()
     host.set_up()
     engine.holding = HELD
@@ -90,8 +99,13 @@ def test_handlers_that_it_found_stay_while_a_container_keeps_the_payload(tmp_pat
     assert difference(host.tree(), before) == []
 
 
-def test_a_handler_of_another_name_leaves_none_that_it_found(tmp_path: Path) -> None:
-    host, engine = k3s_host(tmp_path, "--runtime-name=gpu", "--set-as-default=false")
+@EACH
+def test_a_handler_of_another_name_leaves_none_that_it_found(
+    tmp_path: Path, release: Version
+) -> None:
+    host, engine = k3s_host(
+        tmp_path, "--runtime-name=gpu", "--set-as-default=false", release=release
+    )
     before = host.tree()
     host.set_up()
     assert served(engine) == OURS | {"gpu"}
@@ -110,9 +124,12 @@ def test_a_default_that_somebody_named_since_keeps_the_payload(tmp_path: Path) -
     assert engine.running
 
 
+@EACH
 @pytest.mark.parametrize("kept", [False, True], ids=["fresh", "over a payload that was kept"])
-def test_a_set_up_that_fails_leaves_what_was_served_before(tmp_path: Path, *, kept: bool) -> None:
-    host, engine = k3s_host(tmp_path)
+def test_a_set_up_that_fails_leaves_what_was_served_before(
+    tmp_path: Path, release: Version, *, kept: bool
+) -> None:
+    host, engine = k3s_host(tmp_path, release=release)
     if kept:
         host.set_up()
         engine.holding = HELD
