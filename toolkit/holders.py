@@ -10,14 +10,17 @@ from toolkit.host.clock import UninterruptedClock
 from toolkit.journal import Record
 from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadRecord
-from toolkit.self_found import finds, needed_by_option
+from toolkit.self_found import goes_with_payload, needed_by_option
 
 ASKING_SECONDS = 5.0
 """How long the engine may take to say who uses the payload."""
 
 
-def held(node: Node, record: Record, control: EngineControl | None) -> HoldReport:
-    """Find out whether a container, or the engine's config without us, needs the payload."""
+def held(node: Node, record: Record, control: EngineControl | None, *, told: bool) -> HoldReport:
+    """Find out whether a container, or the engine's config without us, needs the payload.
+
+    ``told``: the engine is started anew before or after this, as far as it has to be.
+    """
     if node.installer.puts_back():
         # The paths lead to another installer's binaries from the same moment on.
         return HoldReport(holding=Holding.FREE)
@@ -33,7 +36,7 @@ def held(node: Node, record: Record, control: EngineControl | None) -> HoldRepor
         directory = f"{node.store.install_dir}/toolkit"
         # One that was not told of its files, which hold nothing of ours, may still serve it.
         known = [each for each in (facts.effective, facts.served.config) if each is not None]
-        named = _named(known, directory, record)
+        named = _named(known, directory, record, told=told)
         distribution = needed_by_option(record, directory, node.view)
         if distribution is not None:
             named = (*named, f"(the option default-runtime of {distribution})")
@@ -44,7 +47,9 @@ def held(node: Node, record: Record, control: EngineControl | None) -> HoldRepor
         return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
 
 
-def _named(known: list[EffectiveConfig], directory: str, record: Record) -> tuple[str, ...]:
+def _named(
+    known: list[EffectiveConfig], directory: str, record: Record, *, told: bool
+) -> tuple[str, ...]:
     """Return the engine's own handlers that have a binary of ours.
 
     Of an engine that somebody else configured only a default one counts: without it no pod starts
@@ -58,7 +63,9 @@ def _named(known: list[EffectiveConfig], directory: str, record: Record) -> tupl
         for name, handler in config.handlers.items()
         if (handler.binary_path or "").startswith(f"{directory}/")
         and (name == config.default or not defaults_alone)
-        and not finds(record, name, handler.binary_path or "")
+        and not goes_with_payload(
+            record, name, handler.binary_path or "", config.default, told=told
+        )
     )
     return tuple(found)
 

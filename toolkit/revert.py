@@ -199,7 +199,7 @@ class Revert:
         there = bool(self._node.view.glob(f"{directory}/{RUNTIME}"))
         if record.payload is None or not there or searcher(record, directory) is None:
             return False
-        if not _goes(held(self._node, record, control), purge=purge):
+        if not _goes(held(self._node, record, control, told=True), purge=purge):
             return False
         self._node.installer.remove(PayloadRecord.from_json(record.payload))
         return True
@@ -269,7 +269,8 @@ class Revert:
             self._node.store.drop(record)
             return report
         free = HoldReport(holding=Holding.FREE)
-        found = free if gone else held(self._node, record, control)
+        told = self._mode(record) is not RestartMode.NONE
+        found = free if gone else held(self._node, record, control, told=told)
         if _goes(found, purge=purge):
             took = logs.stopwatch()
             self._node.installer.remove(PayloadRecord.from_json(record.payload))

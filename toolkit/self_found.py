@@ -22,11 +22,18 @@ def searcher(record: Record, toolkit_dir: str) -> str | None:
     return rancher.owner(record.unit, (record.socket, *(each.path for each in record.files)))
 
 
-def finds(record: Record, name: str, binary: str) -> bool:
-    """Tell whether a handler may be one that the distribution adds for a binary of ours."""
-    directory = posixpath.dirname(binary)
-    known = name in rancher.FOUND or (name, binary) in record.handlers
-    return known and searcher(record, directory) is not None
+def goes_with_payload(
+    record: Record, name: str, binary: str, default: str | None, *, told: bool
+) -> bool:
+    """Tell whether a handler that is served is no reason to keep the payload.
+
+    One that is ``told`` is started anew without it. One that is not may go on with what it has
+    loaded: then its default, and what it never finds by itself, still need the payload.
+    """
+    if searcher(record, posixpath.dirname(binary)) is None:
+        return False
+    found = name in rancher.FOUND
+    return found or (name, binary) in record.handlers if told else found and name != default
 
 
 def as_far_as_possible(expected: Expectation, record: Record, view: HostView) -> Expectation:
@@ -38,7 +45,9 @@ def as_far_as_possible(expected: Expectation, record: Record, view: HostView) ->
         (name, binary)
         for name, binary in expected.absent
         if not (
-            name in rancher.FOUND and finds(record, name, binary) and view.read(binary) is not None
+            name in rancher.FOUND
+            and searcher(record, posixpath.dirname(binary)) is not None
+            and view.read(binary) is not None
         )
     )
     needed = any(

@@ -141,3 +141,25 @@ def test_a_set_up_that_fails_leaves_what_was_served_before(
     assert caught.value.undone
     assert served(engine) == was
     assert difference(host.tree(), before) == []
+
+
+@pytest.mark.parametrize("default", ["true", "false"])
+def test_a_service_that_nobody_restarts_keeps_the_payload_until_somebody_does(
+    tmp_path: Path, default: str
+) -> None:
+    host, engine = k3s_host(tmp_path, "--restart-mode=none", f"--set-as-default={default}")
+    before = host.tree()
+    host.set_up()
+    engine.boot()
+    assert served(engine) == OURS
+    report = host.revert()
+    assert report is not None
+    assert report.payload == "kept"
+    engine.boot()
+    assert served(engine) == {"nvidia", "nvidia-cdi"}
+    report = host.revert()
+    assert report is not None
+    assert report.payload == "removed"
+    engine.boot()
+    assert served(engine) == set()
+    assert difference(host.tree(), before) == []
