@@ -114,6 +114,21 @@ def test_a_handler_of_another_name_leaves_none_that_it_found(
     assert difference(host.tree(), before) == []
 
 
+def test_a_default_of_another_name_is_refused_but_where_a_drop_in_names_it(tmp_path: Path) -> None:
+    host, engine = k3s_host(tmp_path / "template", "--runtime-name=gpu")
+    before = host.tree()
+    with pytest.raises(ToolkitError, match="takes no default but nvidia"):
+        host.set_up()
+    assert engine.restarts == 0
+    assert difference(host.tree(), before) == []
+    host, engine = k3s_host(tmp_path / "drop-in", "--runtime-name=gpu", release=IMPORTING)
+    host.set_up()
+    assert engine.effective is not None
+    assert engine.effective.default == "gpu"
+    host.revert()
+    assert engine.effective.default == "runc"
+
+
 def test_a_default_that_somebody_named_since_keeps_the_payload(tmp_path: Path) -> None:
     host, engine = k3s_host(tmp_path)
     host.set_up()
