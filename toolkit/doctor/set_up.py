@@ -95,12 +95,14 @@ def _payload(sight: Sight) -> PayloadPlan:
 
 def plan(sight: Sight) -> Iterator[Finding]:
     """Make the plan that a set-up would make, and tell where it refuses."""
-    planned, error = sight.plan, sight.plan_error
-    if planned is not None:
-        count = len(planned.differing)
+    found, error = sight.preview, sight.plan_error
+    if found is not None:
+        count = len(found.plan.differing)
         files = f"{count} file{'' if count == 1 else 's'} of the engine to change"
-        reload = "reload" if planned.reload.needed else "no reload"
-        yield ok("plan", f"{files}; {reload}: {planned.reload.reason}")
+        reload = "reload" if found.plan.reload.needed else "no reload"
+        yield ok("plan", f"{files}; {reload}: {found.plan.reload.reason}")
+        for each in found.removals:
+            yield ok("plan", f"{each.path}: {each.reason}")
     elif sight.journal_error is not None:
         yield not_looked_at("plan", "the journal can't be used")
     elif sight.engine_error is not None:

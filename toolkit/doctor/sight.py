@@ -12,8 +12,9 @@ from toolkit.host.processes import ProcessTable, ProcFs
 from toolkit.journal import Record
 from toolkit.node import Node, choose_engine
 from toolkit.plan import Plan
+from toolkit.preview import Preview, preview
 from toolkit.settings import CrioMode, RestartMode
-from toolkit.setup import LOOK_SECONDS, make_plan, touches_no_engine
+from toolkit.setup import LOOK_SECONDS, touches_no_engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +30,14 @@ class Sight:
     """None also where a set-up looks at no engine."""
     engine_error: ToolkitError | None = None
     """Why there are none."""
-    plan: Plan | None = None
+    preview: Preview | None = None
     plan_error: ToolkitError | None = None
+    """Why there is none."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """What a start would write and reload."""
+        return None if self.preview is None else self.preview.plan
 
     @property
     def engines(self) -> tuple[EngineName, ...]:
@@ -65,13 +72,13 @@ def look(node: Node) -> Sight:
     except ToolkitError as error:
         return _with_facts(replace(sight, journal_error=error))
     try:
-        plan = make_plan(node, sight.record, UninterruptedClock(), patience=None).plan
+        found = preview(node)
     except ToolkitError as error:
         return _with_facts(replace(sight, plan_error=error))
     except OSError as error:
         failure = HostPathError(f"{error.filename}: {error.strerror}")
         return _with_facts(replace(sight, plan_error=failure))
-    return replace(sight, plan=plan, facts=plan.facts)
+    return replace(sight, preview=found, facts=found.plan.facts)
 
 
 def _with_facts(sight: Sight) -> Sight:
