@@ -177,7 +177,7 @@ def reload_decision(
         return ReloadDecision(needed=False, mode=mode, reason="restart mode none")
     differing = [each.path for each in found if each.differs and each.role is not Role.HOOK]
     if differing:
-        return ReloadDecision(needed=True, mode=mode, reason=f"{', '.join(differing)} changes")
+        return ReloadDecision(needed=True, mode=mode, reason=changing(differing))
     if not expected.served:
         return ReloadDecision(
             needed=False, mode=mode, reason="the engine reads hooks without being told"
@@ -191,6 +191,11 @@ def reload_decision(
     if lacking:
         return ReloadDecision(needed=True, mode=mode, reason=lacking[0])
     return ReloadDecision(needed=False, mode=mode, reason="nothing differs and all is served")
+
+
+def changing(paths: list[str]) -> str:
+    """Return the reason for a reload where these files, one at least, are written."""
+    return f"{', '.join(paths)} {'changes' if len(paths) == 1 else 'change'}"
 
 
 def build(

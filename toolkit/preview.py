@@ -14,7 +14,7 @@ from toolkit.intent import committed
 from toolkit.journal import FileRecord, Record, State
 from toolkit.node import Node, choose_engine, engine_of
 from toolkit.payload.spec_file import SpecChange
-from toolkit.plan import FileChange, Plan, ReloadDecision, reload_decision
+from toolkit.plan import FileChange, Plan, ReloadDecision, changing, reload_decision
 from toolkit.recovery import is_complete
 from toolkit.setup import make_plan, node_of_other, other_install, touches_no_engine
 from toolkit.undo import undo_targets
@@ -118,7 +118,8 @@ def _settled(node: Node) -> _Settled:
 
 def _interrupted(node: Node, end: str) -> Removal:
     return Removal(
-        path=f"{node.store.directory}/intent.json", reason=f"a set-up was interrupted; {end}"
+        path=f"{node.store.directory}/intent.json",
+        reason=f"a set-up is under way or was interrupted; {end}",
     )
 
 
@@ -181,9 +182,9 @@ def _reload_of_earlier(
     node: Node, usual: ReloadDecision, found: tuple[FileChange, ...], reverted: list[Record]
 ) -> ReloadDecision:
     """Say whether an engine is told that what was set up on it is gone."""
-    paths = ", ".join(each.path for each in found if each.differs)
+    paths = [each.path for each in found if each.differs]
     for record in reverted:
         if paths and record.engine is not None and record.reloads:
             mode = node.settings.engines[record.engine].restart_mode
-            return ReloadDecision(needed=True, mode=mode, reason=f"{paths} changes")
+            return ReloadDecision(needed=True, mode=mode, reason=changing(paths))
     return usual
