@@ -26,6 +26,8 @@ class Level(IntEnum):
 
 
 REDACTED = "[redacted]"
+_DECIMALS = 6
+"""Of a JSON line's seconds."""
 
 _ESCAPES = {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 
@@ -79,7 +81,9 @@ def json_line(
     }
     for key, value in fields.items():
         # A field must not replace one of the four that every reader relies on.
-        record[f"{key}_" if key in record else key] = redacted(key, value)
+        told = redacted(key, value)
+        told = round(told, _DECIMALS) if isinstance(told, float) else told
+        record[f"{key}_" if key in record else key] = told
     return json.dumps(record, default=str)
 
 

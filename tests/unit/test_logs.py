@@ -37,7 +37,9 @@ def test_a_text_line_has_time_level_message_and_fields(stream: io.StringIO) -> N
 
 def test_a_json_line_has_the_event_and_the_time_in_utc(stream: io.StringIO) -> None:
     logs.configure("json", debug=False, stream=stream)
-    logs.get("x").warning("drift.found", "somebody\nedited", path="/etc/x", level="own")
+    logs.get("x").warning(
+        "drift.found", "somebody\nedited", path="/etc/x", level="own", seconds=1 / 3
+    )
     record = json.loads(stream.getvalue())
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record.pop("time"))
     assert record == {
@@ -46,6 +48,7 @@ def test_a_json_line_has_the_event_and_the_time_in_utc(stream: io.StringIO) -> N
         "message": "somebody\nedited",
         "path": "/etc/x",
         "level_": "own",
+        "seconds": 0.333333,
     }
 
 
