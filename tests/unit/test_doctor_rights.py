@@ -48,7 +48,6 @@ def node(tmp_path: Path) -> MakeNode:
     [
         (SYS_PTRACE, "CAP_SYS_PTRACE"),
         (SYS_CHROOT, "CAP_SYS_CHROOT"),
-        (SYS_ADMIN, "CAP_SYS_ADMIN"),
     ],
 )
 def test_a_capability_that_is_missing_is_named_with_the_mend(
@@ -69,9 +68,13 @@ def test_what_only_a_signal_needs_is_not_asked_for_where_none_is_sent(
     assert only(made, "hostPID").verdict is Verdict.OK
 
 
-def test_an_engine_of_another_user_is_all_that_needs_cap_kill(node: MakeNode) -> None:
-    finding = only(node(capabilities=ALL & ~KILL), "privileges")
-    assert (finding.verdict, finding.message[:8]) == (Verdict.WARNING, "CAP_KILL")
+@pytest.mark.parametrize(("missing", "name"), [(KILL, "CAP_KILL"), (SYS_ADMIN, "CAP_SYS_ADMIN")])
+def test_a_capability_that_most_set_ups_do_without_is_worth_a_look(
+    node: MakeNode, missing: int, name: str
+) -> None:
+    finding = only(node(capabilities=ALL & ~missing), "privileges")
+    assert finding.verdict is Verdict.WARNING
+    assert finding.message.startswith(f"{name} is missing: ")
 
 
 def test_root_of_a_user_namespace_has_no_rights_on_the_host(node: MakeNode) -> None:
@@ -79,6 +82,16 @@ def test_root_of_a_user_namespace_has_no_rights_on_the_host(node: MakeNode) -> N
     finding = only(node(files=remapped), "privileges")
     assert finding.verdict is Verdict.PROBLEM
     assert "--userns=host" in finding.mend
+
+
+def test_a_node_that_is_in_a_user_namespace_as_a_whole_is_set_up_from_within(
+    node: MakeNode, tmp_path: Path
+) -> None:
+    made = node(files={"self/uid_map": "         0       1000          1\n"})
+    for each in ("self", "1"):
+        (tmp_path / "node/proc" / each / "ns").mkdir()
+        (tmp_path / "node/proc" / each / "ns/user").symlink_to("user:[4026532999]")
+    assert only(made, "privileges").verdict is Verdict.OK
 
 
 def test_capabilities_that_can_not_be_read_are_not_taken_for_there(node: MakeNode) -> None:

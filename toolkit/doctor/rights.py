@@ -67,7 +67,7 @@ def privileges(sight: Sight) -> Iterator[Finding]:
     effective = _effective(sight.node)
     if os.geteuid() != 0:
         yield problem("privileges", "not root", f"{_PRIVILEGED}, as user 0")
-    elif users and users[:3] != _ALL_USERS:
+    elif users and users[:3] != _ALL_USERS and not _among_the_nodes_users(sight.node):
         yield problem(
             "privileges",
             "root of a user namespace alone, with no rights on the host",
@@ -75,21 +75,42 @@ def privileges(sight: Sight) -> Iterator[Finding]:
         )
     elif effective is None:
         yield not_looked_at("privileges", f"{sight.node.root.proc}/self/status has no CapEff")
-    elif lacking := [each for each in _needed(sight) if not effective >> each.number & 1]:
-        names = "; ".join(f"{each.name} is missing: {each.use}" for each in lacking)
-        yield problem("privileges", names, _PRIVILEGED)
-    elif sight.signals and not effective >> _KILL.number & 1:
-        yield warning("privileges", f"{_KILL.name} is missing: {_KILL.use}", _PRIVILEGED)
+    elif lacking := _lacking(_needed(sight), effective):
+        yield problem("privileges", lacking, _PRIVILEGED)
+    elif lacking := _lacking(_helpful(sight), effective):
+        yield warning("privileges", lacking, _PRIVILEGED)
     else:
-        names = ", ".join(each.name for each in _needed(sight))
+        names = ", ".join(each.name for each in (*_needed(sight), *_helpful(sight)))
         yield ok("privileges", f"root with {names}")
+
+
+def _among_the_nodes_users(node: Node) -> bool:
+    """Tell whether the whole node is in this user namespace, as a rootless one (kind) is."""
+    own, of_init = (os.path.join(node.root.proc, each, "ns/user") for each in ("self", "1"))
+    try:
+        return os.readlink(own) == os.readlink(of_init) and sees_host_processes(node)
+    except OSError:
+        return False
+
+
+def _lacking(capabilities: tuple[Capability, ...], effective: int) -> str:
+    return "; ".join(
+        f"{each.name} is missing: {each.use}"
+        for each in capabilities
+        if not effective >> each.number & 1
+    )
 
 
 def _needed(sight: Sight) -> tuple[Capability, ...]:
     """Return what this set-up can't do without."""
     chroots = (_SYS_CHROOT,) if sight.engines and sight.node.root.root != "/" else ()
     traces = (_SYS_PTRACE,) if sight.signals else ()
-    return (_SYS_ADMIN, *traces, *chroots)
+    return (*traces, *chroots)
+
+
+def _helpful(sight: Sight) -> tuple[Capability, ...]:
+    """Return what it needs on some nodes alone."""
+    return (_SYS_ADMIN, *((_KILL,) if sight.signals else ()))
 
 
 def _effective(node: Node) -> int | None:
