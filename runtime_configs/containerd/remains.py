@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime_configs.containerd import schema
-from runtime_configs.containerd.unless_found import without_sections
+from runtime_configs.containerd import schema, unless_found
 from runtime_configs.documents import Change, apply_changes, load, lookup
 from runtime_configs.merge import merge3
 from runtime_configs.model import Format
@@ -25,10 +24,8 @@ def without_ours(
     Where somebody put a file of their own in the place, the ``runc`` in it is theirs. A table of a
     template that gives way to the distribution's goes whole: its rest would not give way any more.
     """
-    if kind is Format.TEXT and ours is not None and now is not None:
-        ours_left, now_left = without_sections(ours), without_sections(now)
-        if ours_left is not None and now_left is not None:
-            ours, now = ours_left, now_left
+    if kind is Format.TEXT and now not in (before, ours, None) and ours is not None:
+        return _template_without_ours(before, ours, now or b"", path)
     content = merge3(before, ours, now, kind, path=path)
     untouched = now in (before, ours) or content == now
     if content is None or ours is None or untouched or kind is not Format.TOML:
@@ -58,3 +55,19 @@ def without_ours(
     if not changes:
         return content
     return apply_changes(content, changes, Format.TOML, path=path)
+
+
+def _template_without_ours(
+    before: bytes | None, ours: bytes, now: bytes, path: str
+) -> bytes | None:
+    """Return an edited template without our tables, and with as many ends as conditions."""
+    known = before or b""
+    made = [
+        name
+        for name in unless_found.names(ours)
+        if unless_found.without_sections(known, (name,)) == known
+    ]
+    left = unless_found.without_sections(now, made)
+    if left == unless_found.without_sections(ours, made):
+        return before
+    return merge3(before, unless_found.without_conditions(ours, made), left, Format.TEXT, path=path)

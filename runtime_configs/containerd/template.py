@@ -61,7 +61,7 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
     extends = re.search(r'template\s+"base"', text) is not None
     by_distribution = extends or "ExtraRuntimes" in text
     plain = unless_found.without_sections(text.encode("utf-8", "surrogateescape"))
-    present = _document(path, text if plain is None else plain.decode("utf-8", "surrogateescape"))
+    present = _document(path, plain.decode("utf-8", "surrogateescape"))
     for name, wanted in tables.items():
         place = (*schema.runtimes(version), name)
         if by_distribution and name in FOUND and rancher.knows(request.version, FOUND[name]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -176,6 +177,64 @@ def test_a_table_of_others_between_ours_stays_when_ours_go() -> None:
     undone = ADAPTER.without_ours(edit.before, ours, now, Format.TEXT, path=TEMPLATE)
     assert theirs in (undone or b"")
     assert b"nvidia-container-runtime" not in (undone or b"")
+
+
+CONDITION = '{{ if not (index .ExtraRuntimes "nvidia").BinaryName }}\n'
+THEIRS = '[metrics]\n  address = "127.0.0.1:1338"\n'
+
+
+def edited_and_undone(edit: Callable[[str], str], before: str = BASE) -> str | None:
+    """Return a template that somebody edited while ours was there, without us."""
+    [made] = ADAPTER.edits(ASKED, MemoryFiles.holding({TEMPLATE: before.encode()}).view()).edits
+    ours = (made.after or b"").decode()
+    now = edit(ours)
+    assert now != ours
+    undone = ADAPTER.without_ours(made.before, made.after, now.encode(), Format.TEXT, path=TEMPLATE)
+    return None if undone is None else undone.decode()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.removesuffix("\n"),
+        lambda text: text.replace("{{ end }}", "{{ end }} "),
+        lambda text: text.replace("{{ end }}", "{{- end -}}"),
+        lambda text: text.replace("{{ if", "  {{if"),
+        lambda text: text.replace(CONDITION, CONDITION.replace("\n", "\r\n")),
+        lambda text: text.replace(
+            "BinaryName =", "{{ if .SystemdCgroup }}\nRoot = '/r'\n{{ end }}\nBinaryName ="
+        ),
+    ],
+)
+def test_no_end_without_its_condition_is_left(edit: Callable[[str], str]) -> None:
+    assert edited_and_undone(edit, BASE + THEIRS) == BASE + THEIRS
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [THEIRS, "# metrics\n" + THEIRS, "{{ if .Metrics }}\n" + THEIRS + "{{ end }}\n"],
+    ids=["table", "commented", "conditional"],
+)
+def test_what_somebody_put_into_our_condition_stays_in_it(theirs: str) -> None:
+    undone = edited_and_undone(lambda text: text.replace("{{ end }}\n", theirs + "{{ end }}\n", 1))
+    assert undone == BASE + "\n" + CONDITION + theirs + "{{ end }}\n"
+    again = edited_and_undone(lambda text: text.replace("# by hand\n", ""), "# by hand\n" + undone)
+    assert again == undone
+
+
+def test_a_condition_that_somebody_took_away_keeps_none_of_our_tables() -> None:
+    undone = edited_and_undone(
+        lambda text: text.replace(CONDITION, "").replace("{{ end }}\n", "", 1) + THEIRS
+    )
+    assert undone is not None
+    assert "nvidia" not in undone
+    assert undone.endswith(THEIRS)
+
+
+def test_a_table_that_gives_way_and_is_older_than_ours_stays() -> None:
+    theirs = f'[{RUNTIMES}.crun]\nruntime_type = "x"\n'
+    before = BASE + CONDITION.replace('"nvidia"', '"crun"') + theirs + "{{ end }}\n"
+    assert edited_and_undone(lambda text: text + THEIRS, before) == before + THEIRS
 
 
 def test_the_cdi_handler_of_other_packages_is_refused() -> None:
