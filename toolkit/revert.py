@@ -99,7 +99,8 @@ class Revert:
         except ToolkitError as error:
             if not way.staged:  # else what was written has to be known once more
                 self._node.store.commit(left)
-            files = "" if gone else "; the toolkit's files stay until then"
+            there = self._node.view.glob(f"{self._node.store.install_dir}/toolkit/{RUNTIME}")
+            files = "; the toolkit's files stay until then" if there else ""
             raise NotRestoredError(
                 f"the config files are back, but {error.message}",
                 error.hint or f"restart the engine{files}",

@@ -158,6 +158,17 @@ def test_a_set_up_that_fails_leaves_what_was_served_before(
     assert difference(host.tree(), before) == []
 
 
+def test_an_engine_that_does_not_come_back_keeps_no_payload_that_is_gone(tmp_path: Path) -> None:
+    host, engine = k3s_host(tmp_path)
+    host.set_up()
+    engine.refuses = lambda _handlers: "no"
+    for _ in range(2):
+        with pytest.raises(ToolkitError, match="CRI plugin failed") as caught:
+            host.revert()
+        assert not (host.install_dir / "toolkit").exists()
+        assert caught.value.hint == "restart the engine"
+
+
 @pytest.mark.parametrize("default", ["true", "false"])
 def test_a_service_that_nobody_restarts_keeps_the_payload_until_somebody_does(
     tmp_path: Path, default: str
