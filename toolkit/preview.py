@@ -16,6 +16,7 @@ from toolkit.node import Node, choose_engine, engine_of
 from toolkit.payload.spec_file import SpecChange
 from toolkit.plan import FileChange, Plan, ReloadDecision, changing, reload_decision
 from toolkit.recovery import is_complete
+from toolkit.settings import RestartMode
 from toolkit.setup import make_plan, node_of_other, other_install, touches_no_engine
 from toolkit.undo import undo_targets
 from toolkit.without_us import bases
@@ -184,7 +185,9 @@ def _reload_of_earlier(
     """Say whether an engine is told that what was set up on it is gone."""
     paths = [each.path for each in found if each.differs]
     for record in reverted:
-        if paths and record.engine is not None and record.reloads:
-            mode = node.settings.engines[record.engine].restart_mode
+        if not paths or record.engine is None or not record.handlers:
+            continue
+        mode = node.settings.engines[record.engine].restart_mode
+        if mode is not RestartMode.NONE:
             return ReloadDecision(needed=True, mode=mode, reason=changing(paths))
     return usual

@@ -99,6 +99,18 @@ def test_the_set_up_that_another_mode_reverts_is_shown(
     assert "the set-up on containerd is reverted first" in shown.text
 
 
+@pytest.mark.parametrize(("earlier", "now"), [("auto", "none"), ("none", "auto")])
+def test_a_revert_reloads_by_the_restart_mode_of_now(
+    host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes], earlier: str, now: str
+) -> None:
+    host.set_up(None, f"--restart-mode={earlier}")
+    flags = ("--no-runtime-config", f"--restart-mode={now}")
+    shown = Shown(host, capfdbinary, *flags)
+    restarts = host.engine.restarts
+    host.set_up(None, *flags)
+    assert shown.document["reload"]["needed"] is (host.engine.restarts > restarts)
+
+
 def test_an_interrupted_set_up_is_told_and_its_undoing_is_part_of_the_diff(
     host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
