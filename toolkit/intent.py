@@ -107,10 +107,14 @@ def committed(intent: Record) -> Record:
 
 
 def in_force(plan: Plan, record: Record) -> Record:
-    """Return a record in force as a plan that changes nothing would have written it."""
+    """Return a record in force as a plan that changes nothing would have written it.
+
+    Where no engine is touched any more the one from before stays named: whoever asks what still
+    needs the payload has to ask that one.
+    """
     facts = plan.facts
     if facts is None:
-        return record.with_state(State.COMMITTED)
+        return replace(record, state=State.COMMITTED, handlers=(), default=None, reloads=False)
     return replace(
         record,
         state=State.COMMITTED,

@@ -12,12 +12,13 @@ from runtime_configs.overlay import Overlay
 from toolkit.host.clock import UninterruptedClock
 from toolkit.intent import committed
 from toolkit.journal import FileRecord, Record, State
-from toolkit.node import Node, choose_engine, engine_of
+from toolkit.node import Node, engine_of
 from toolkit.payload.spec_file import SpecChange
 from toolkit.plan import FileChange, Plan, ReloadDecision, changing, reload_decision
 from toolkit.recovery import is_complete
+from toolkit.restore import contents_without_us
 from toolkit.settings import RestartMode
-from toolkit.setup import make_plan, node_of_other, other_install, touches_no_engine
+from toolkit.setup import LOOK_SECONDS, leaves_engine, make_plan, node_of_other, other_install
 from toolkit.undo import undo_targets
 from toolkit.without_us import bases
 
@@ -62,7 +63,7 @@ def preview(node: Node) -> Preview:
     settled = _settled(node)
     record, files, removals = settled.record, list(settled.files), list(settled.removals)
     reverted: list[Record] = []
-    if record is not None and _leaves_engine(node, record):
+    if record is not None and leaves_engine(node, record):
         files += _without(_on_top(node, files), record)
         removals.append(
             Removal(path=node.store.path, reason=f"the set-up on {record.engine} is reverted first")
@@ -76,7 +77,8 @@ def preview(node: Node) -> Preview:
         theirs = _settled(other)
         files += theirs.files
         if theirs.record is not None:
-            files += _without(_on_top(node, files), theirs.record, other)
+            there = replace(_on_top(node, files), store=other.store)
+            files += _without(there, theirs.record)
             reverted.append(theirs.record)
         removals.append(
             Removal(
@@ -111,7 +113,7 @@ def _settled(node: Node) -> _Settled:
     if record is not None and record.state is State.REVERTING:
         return _Settled(
             record=replace(record, state=State.PAYLOAD_KEPT, files=(), directories=()),
-            files=tuple(_without(node, record, lost=False)),
+            files=tuple(_settled_files(node, record)),
             removals=(Removal(path=node.store.path, reason="an interrupted revert is finished"),),
         )
     return _Settled(record=record)
@@ -124,19 +126,15 @@ def _interrupted(node: Node, end: str) -> Removal:
     )
 
 
-def _leaves_engine(node: Node, record: Record) -> bool:
-    """Tell whether what is set up belongs to an engine that these settings are not about."""
-    if record.engine is None:
-        return False
-    return touches_no_engine(node.settings) or choose_engine(node, record) is not record.engine
+def _settled_files(node: Node, record: Record) -> list[tuple[FileRecord, bytes | None]]:
+    """Return what the end of an interrupted revert leaves in a record's files."""
+    found = bases(record, node.view, node.store.blob, node.adapter, lost=lambda _path: False)
+    return [(each, found[each.path]) for each in record.files]
 
 
-def _without(
-    node: Node, record: Record, owner: Node | None = None, *, lost: bool = True
-) -> list[tuple[FileRecord, bytes | None]]:
-    """Return a record's files without its change; ``owner`` has its journal."""
-    blob = (owner or node).store.blob
-    found = bases(record, node.view, blob, node.adapter, lost=lambda _path: lost)
+def _without(node: Node, record: Record) -> list[tuple[FileRecord, bytes | None]]:
+    """Return what a revert leaves in a record's files; the node has the record's journal."""
+    found = contents_without_us(node, record, LOOK_SECONDS)
     return [(each, found[each.path]) for each in record.files]
 
 

@@ -14,9 +14,9 @@ from toolkit.errors import ConcurrentEditError, ToolkitError
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.host.writer import FileMetadata
 from toolkit.journal import BlobMetadata, FileRecord, Record
-from toolkit.node import Node
+from toolkit.node import Node, engine_of
 from toolkit.settings import RestartMode
-from toolkit.without_us import can_be_lost, without_ours
+from toolkit.without_us import bases, can_be_lost, without_ours
 
 log = logs.get(__name__)
 
@@ -110,6 +110,33 @@ def facts_of(control: EngineControl, seconds: float) -> HostFacts | None:
     except ToolkitError as error:
         log.warning("engine.unreachable", "the engine could not be asked", reason=str(error))
         return None
+
+
+def contents_without_us(node: Node, record: Record, seconds: float) -> dict[str, bytes | None]:
+    """Return what each file of a record goes back to in a revert; asks the engine for so long.
+
+    A file that somebody deleted stays deleted, but for one that the engine does not start without.
+    """
+    return bases(
+        record,
+        node.view,
+        node.store.blob,
+        node.adapter,
+        lost=lambda path: _started_with(node, record, path, seconds),
+    )
+
+
+def _started_with(node: Node, record: Record, path: str, seconds: float) -> bool:
+    """Tell whether the engine was told of a file by its arguments, and dies without it.
+
+    One that does not run at this moment may be waiting for just that file.
+    """
+    control = engine_of(node, record)
+    if control is None or not record.reloads:
+        return False
+    facts = facts_of(control, seconds)
+    process = None if facts is None else facts.process
+    return process is None or any(path in each for each in process.arguments)
 
 
 def put_back(

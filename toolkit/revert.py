@@ -20,12 +20,11 @@ from toolkit.journal import Record, State, digest_of
 from toolkit.node import Node, engine_of
 from toolkit.payload.installer import PayloadRecord
 from toolkit.payload.source import RUNTIME
-from toolkit.restore import Target, WayBack, facts_of, put_back, way_back
+from toolkit.restore import Target, WayBack, contents_without_us, facts_of, put_back, way_back
 from toolkit.self_found import as_far_as_possible, searcher
 from toolkit.settings import RestartMode
 from toolkit.staging import refusal
 from toolkit.wanted import config_request
-from toolkit.without_us import bases
 
 log = logs.get(__name__)
 
@@ -206,31 +205,11 @@ class Revert:
         return True
 
     def _targets(self, record: Record) -> tuple[Target, ...]:
-        node = self._node
-        without = bases(
-            record,
-            node.view,
-            node.store.blob,
-            node.adapter,
-            lost=lambda path: self._started_with(record, path),
-        )
+        without = contents_without_us(self._node, record, self._asking_seconds)
         return tuple(
             Target(record=each, now=self._node.view.read(each.path), content=without[each.path])
             for each in record.files
         )
-
-    def _started_with(self, record: Record, path: str) -> bool:
-        """Tell whether the engine was told of a file by its arguments, and dies without it.
-
-        One that does not run at this moment may be waiting for just that file. Any other file
-        that somebody deleted stays deleted.
-        """
-        control = engine_of(self._node, record)
-        if control is None or not record.reloads:
-            return False
-        facts = facts_of(control, self._asking_seconds)
-        process = None if facts is None else facts.process
-        return process is None or any(path in each for each in process.arguments)
 
     def _note(self, record: Record, way: WayBack) -> None:
         """Write down where each file goes before the first is touched.

@@ -194,11 +194,16 @@ def _refreshed(node: Node, plan: Plan, record: Record) -> Record:
     return found
 
 
+def leaves_engine(node: Node, record: Record) -> bool:
+    """Tell whether something is in force on an engine that these settings are not about."""
+    if record.engine is None or not (record.files or record.handlers):
+        return False
+    return touches_no_engine(node.settings) or choose_engine(node, record) is not record.engine
+
+
 def _without_other_engine(node: Node, record: Record | None) -> Record | None:
     """Revert what an earlier run set up on another engine than the one declared now, if any."""
-    if record is None or record.engine is None:
-        return record
-    if not touches_no_engine(node.settings) and choose_engine(node, record) is record.engine:
+    if record is None or not leaves_engine(node, record):
         return record
     log.step("setup.engine-changed", f"{record.engine} was set up before and is reverted first")
     Revert(node).run(record)

@@ -14,6 +14,7 @@ from tests.cdi_host import ON, SPEC
 from tests.fakes.faulty_syscalls import CrashPoint
 from tests.faults.node_host import CONFIG, DROP_IN, FaultHost, tree_of
 from tests.faults.steps import Steps
+from toolkit.engine.facts import Holding, HoldReport
 from toolkit.errors import ExitCode
 from toolkit.reports import planned
 from toolkit.settings import Output
@@ -109,6 +110,36 @@ def test_a_revert_reloads_by_the_restart_mode_of_now(
     restarts = host.engine.restarts
     host.set_up(None, *flags)
     assert shown.document["reload"]["needed"] is (host.engine.restarts > restarts)
+
+
+@pytest.mark.parametrize("reverted", [False, True])
+def test_a_payload_that_is_kept_for_containers_is_no_set_up_to_be_reverted_again(
+    host: FaultHost, capfdbinary: pytest.CaptureFixture[bytes], *, reverted: bool
+) -> None:
+    host.set_up()
+    host.engine.holding = HoldReport(holding=Holding.HELD, containers=("a",))
+    if reverted:
+        host.revert()
+    assert Shown(host, capfdbinary, "--no-runtime-config").code is ExitCode.CHANGES
+    host.set_up(None, "--no-runtime-config")
+    assert Shown(host, capfdbinary, "--no-runtime-config").code is ExitCode.DONE
+    # Its containers are still asked about, and the next set-up of the engine goes through.
+    report = host.revert()
+    assert report is not None
+    assert report.payload == "kept"
+    host.set_up()
+    assert Shown(host, capfdbinary).code is ExitCode.DONE
+
+
+def test_a_config_that_somebody_deleted_comes_back_in_the_plan_only_if_it_does_in_the_revert(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    host = FaultHost(tmp_path, version=Version(major=1, minor=7))
+    host.set_up()
+    (host.root / CONFIG[1:]).unlink()
+    shown = Shown(host, capfdbinary, "--no-runtime-config")
+    host.set_up(None, "--no-runtime-config")
+    assert (CONFIG in shown.actions) is (host.read(CONFIG) is not None)
 
 
 def test_an_interrupted_set_up_is_told_and_its_undoing_is_part_of_the_diff(
