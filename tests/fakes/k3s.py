@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,6 +20,20 @@ OPTIONS = "/etc/rancher/k3s/config.yaml"
 PLACES = ("usr/local/nvidia/toolkit", "usr/bin")
 BASE = '{{ template "base" . }}'
 DROP_IN = f"{AGENT}/config-v3.toml.d/99-nvidia.toml"
+
+
+def render(template: str, found: Container[str], base: str) -> str:
+    """Return what k3s makes of a template that has no conditions but ours."""
+    lines, left_out = [], False
+    for line in template.splitlines():
+        asked = re.fullmatch(r'{{ if not \(index \.ExtraRuntimes "(.+)"\)\.BinaryName }}', line)
+        if asked is not None:
+            left_out = asked[1] in found
+        elif line == "{{ end }}":
+            left_out = False
+        elif not left_out:
+            lines.append(base if line == BASE else line)
+    return "\n".join(lines)
 
 
 @dataclass(kw_only=True)
@@ -84,16 +99,8 @@ class FakeK3s(FakeEngine):
 
     def _rendered(self, found: dict[str, str], default: str | None) -> str:
         template = self.root / TEMPLATE[1:]
-        lines, left_out = [], False
-        for line in (template.read_text() if template.exists() else BASE).splitlines():
-            asked = re.fullmatch(r'{{ if not \(index \.ExtraRuntimes "(.+)"\)\.BinaryName }}', line)
-            if asked is not None:
-                left_out = asked[1] in found
-            elif line == "{{ end }}":
-                left_out = False
-            elif not left_out:
-                lines.append(self._base(found, default) if line == BASE else line)
-        return "\n".join(lines)
+        text = template.read_text() if template.exists() else BASE
+        return render(text, found, self._base(found, default))
 
     def _base(self, found: dict[str, str], default: str | None) -> str:
         plugin = f'plugins."{PLUGIN_V3 if self._imports else PLUGIN_V2}".containerd'

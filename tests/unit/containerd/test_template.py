@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 
 from runtime_configs.adapter import Placement
 from runtime_configs.model import ConfigError, Format
+from tests.fakes.k3s import render
 from tests.fakes.memory_files import MemoryFiles
 from tests.unit.containerd.hosts import ADAPTER, BINARY, V2, request, version
 
@@ -134,16 +134,7 @@ def test_the_cdi_handler_is_left_to_releases_that_add_it() -> None:
 def rendered(text: str, found: set[str]) -> dict[str, Any]:
     """Return the handlers that a release renders from a template, with those that it finds."""
     base = "\n".join(f"[{RUNTIMES}.{name}]\n[{RUNTIMES}.{name}.options]" for name in sorted(found))
-    result, left_out = [], False
-    for line in text.splitlines():
-        asked = re.fullmatch(r'{{ if not \(index \.ExtraRuntimes "(.+)"\)\.BinaryName }}', line)
-        if asked is not None:
-            left_out = asked[1] in found
-        elif line == "{{ end }}":
-            left_out = False
-        elif not left_out:
-            result.append(base if line == BASE.strip() else line)
-    tables: dict[str, Any] = tomllib.loads("\n".join(result))
+    tables: dict[str, Any] = tomllib.loads(render(text, found, base))
     return tables["plugins"][V2]["containerd"]["runtimes"]  # type: ignore[no-any-return]
 
 
