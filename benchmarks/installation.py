@@ -16,7 +16,7 @@ from benchmarks.subject import Place, ours
 from tests.engine.packages import REPOSITORY, runc
 from tests.payload_host import settings_of
 from toolkit.host.clock import UninterruptedClock
-from toolkit.host.files import HostFiles
+from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
 from toolkit.payload.installer import LowLevelRuntimes, PayloadInstaller
 

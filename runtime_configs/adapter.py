@@ -66,7 +66,7 @@ OVERRIDE_IGNORED: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StagedCheck:
+class DryRun:
     """How the engine's own binary is asked whether it would load the edited files."""
 
     files: tuple[tuple[str, bytes], ...]
@@ -110,9 +110,9 @@ class EngineAdapter(Protocol):
         One line each: key path, old value, new value; values of registry credentials are not shown.
         """
 
-    def staged_check(
+    def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
-    ) -> StagedCheck | None:
+    ) -> DryRun | None:
         """Return how the engine's binary loads what edits make of its files; None: not possible.
 
         Nothing live is touched: includes of a staged file lead to the staged copies of edited files
@@ -120,7 +120,7 @@ class EngineAdapter(Protocol):
         reads. With edits to what would be there without us it tells what those files mean.
         """
 
-    def without_ours(
+    def strip_our_changes(
         self,
         before: bytes | None,
         ours: bytes | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime_configs import go_pattern
+from runtime_configs import glob
 from runtime_configs.model import HostView
 
 
@@ -27,9 +27,9 @@ class Overlay:
         found |= {
             path
             for path, content in self._files.items()
-            if content is not None and go_pattern.matches(pattern, path)
+            if content is not None and glob.matches(pattern, path)
         }
-        return tuple(sorted(found, key=go_pattern.glob_order))
+        return tuple(sorted(found, key=glob.glob_order))
 
     def is_directory(self, path: str) -> bool:
         """Tell whether there would be a directory itself."""

@@ -12,8 +12,8 @@ from typing import Literal
 from tests.sample_payload import VERSION, make_sample_payload
 from toolkit.cli import parse
 from toolkit.host.clock import UninterruptedClock
-from toolkit.host.commands import Commands
-from toolkit.host.files import HostFiles
+from toolkit.host.commands import CommandRunner
+from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.options.build import build_settings
@@ -88,7 +88,7 @@ class PayloadHost:
         *flags: str,
         release: str = FIRST,
         writer: FileWriter | None = None,
-        commands: Commands | None = None,
+        commands: CommandRunner | None = None,
     ) -> PayloadInstaller:
         """Return an installer of a payload, as a new process would have it."""
         settings = settings_of("--toolkit-source-root", str(self.payload(release)), *flags)

@@ -18,7 +18,7 @@ from typing import NoReturn
 _SELDOM = 100_000
 """New objects between two searches for cycles."""
 _RESIDENT = "NVIDIA_TOOLKIT_RESIDENT"
-"""Set where the process was idle before, as ``toolkit.residency`` has it."""
+"""Set where the process was idle before, as ``toolkit.daemon.keeper_state`` has it."""
 _BROKEN_SINCE = "NVIDIA_TOOLKIT_BROKEN_SINCE"
 """When the program could not be loaded for the first time, on the monotonic clock."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
@@ -38,10 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A start makes thousands of objects that stay: searching them for cycles takes a tenth.
         gc.set_threshold(_SELDOM)
         from toolkit import cli
-        from toolkit.commands import ProgramCommands
 
         if _RESIDENT in os.environ:
-            from toolkit import daemon  # noqa: F401 - as much as possible before anything is begun
+            from toolkit.daemon import process  # noqa: F401 - load all before acting
     except Exception as error:
         if _RESIDENT not in os.environ:
             raise
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return cli.run(
         sys.argv[1:] if arguments is None else arguments,
         environ=os.environ,
-        commands=ProgramCommands(),
+        commands=cli.ProgramCommands(),
         program=cli.PROGRAM if name.startswith("__main__") else name,
     )
 

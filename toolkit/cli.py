@@ -5,22 +5,97 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from toolkit import logs
-from toolkit.commands import Commands
 from toolkit.errors import ExitCode, ToolkitError, UsageError
+from toolkit.host.clock import BLOCKED
 from toolkit.options import general
-from toolkit.options.sources import GivenFlag, Sources
-from toolkit.settings import Settings
+from toolkit.options.lookup import GivenFlag, Sources
+from toolkit.settings import Output, Settings
 
 log = logs.get(__name__)
 
 PROGRAM = "nvidia-toolkit"
 _INTERRUPTED = 130
 """What a shell says of a command that Ctrl-C ended."""
+
+
+class Commands(Protocol):
+    """The commands, each with the settings and the options that are its own."""
+
+    def run(self, settings: Settings) -> ExitCode:
+        """Set up, wait, revert."""
+
+    def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
+        """Put back what an earlier set-up changed."""
+
+    def plan(self, settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
+        """Show what a set-up would change."""
+
+    def status(self, settings: Settings, output: Output) -> ExitCode:
+        """Show what is installed."""
+
+    def verify(self, settings: Settings, output: Output) -> ExitCode:
+        """Ask the engine which handlers it serves."""
+
+    def doctor(self, settings: Settings, output: Output) -> ExitCode:
+        """Check the host before anything is done."""
+
+
+class ProgramCommands:
+    """The real ones. Signals come in blocked; commands that change nothing let them through."""
+
+    def run(self, settings: Settings) -> ExitCode:
+        """Set up, wait, revert."""
+        from toolkit.daemon import process
+
+        return process.run(settings)
+
+    def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
+        """Put back what an earlier set-up changed."""
+        from toolkit.daemon import process
+        from toolkit.report import output as printed
+
+        return printed.reverted(process.revert(settings, purge=purge), output)
+
+    def plan(self, settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
+        """Show what a set-up would change."""
+        from toolkit.report import output as printed
+
+        _let_signals_end_us()
+        return printed.plan(settings, output, detailed_exitcode=detailed_exitcode)
+
+    def status(self, settings: Settings, output: Output) -> ExitCode:
+        """Show what is installed."""
+        from toolkit.report import output as printed
+
+        _let_signals_end_us()
+        return printed.status(settings, output)
+
+    def verify(self, settings: Settings, output: Output) -> ExitCode:
+        """Ask the engine which handlers it serves."""
+        from toolkit.report import output as printed
+
+        _let_signals_end_us()
+        return printed.verify(settings, output)
+
+    def doctor(self, settings: Settings, output: Output) -> ExitCode:
+        """Check the host before anything is done."""
+        from toolkit.report import output as printed
+
+        _let_signals_end_us()
+        return printed.doctor(settings, output)
+
+
+def _let_signals_end_us() -> None:
+    """Take signals as any program does: there is nothing to be undone, and Ctrl-C is quiet."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TextIO
 
-from runtime_configs.secrets import names_secret
+from runtime_configs.formats.secrets import REDACTED, names_secret
 
 
 class Level(IntEnum):
@@ -25,7 +25,6 @@ class Level(IntEnum):
     ERROR = 40
 
 
-REDACTED = "[redacted]"
 _DECIMALS = 6
 """Of a JSON line's seconds."""
 
@@ -141,7 +140,7 @@ def configure(log_format: str, *, debug: bool, stream: TextIO | None = None) -> 
 
 
 def template(event: str, message: str) -> str:
-    """Return an error's line for a process that has none of this: see ``toolkit.idle.tell``."""
+    """Return an error's line for a process without this module: see ``keeper.tell``."""
     form = _output.form
     line = form(0.0, Level.ERROR, event, message, {}).replace("%", "%%")
     clock = form(0.0, Level.ERROR, "", "", {}).partition(" " if form is text_line else ",")[0]

@@ -9,13 +9,13 @@ from typing import Protocol
 from runtime_configs.adapter import EngineAdapter
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine.control import EngineControl
-from toolkit.host.commands import Commands
-from toolkit.host.journal_files import JournalStore
+from toolkit.host.commands import CommandRunner
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
-from toolkit.journal import Record, State
+from toolkit.journal.record import Record, State
+from toolkit.journal.store import JournalStore
 from toolkit.payload.installer import PayloadInstaller
-from toolkit.settings import Given, Settings
+from toolkit.settings import GivenPath, Settings
 
 
 class OpenControl(Protocol):
@@ -33,7 +33,7 @@ class Node:
     root: HostRoot
     writer: FileWriter
     view: HostView
-    commands: Commands
+    commands: CommandRunner
     store: JournalStore
     installer: PayloadInstaller
     control: OpenControl
@@ -45,7 +45,7 @@ def open_node(settings: Settings) -> Node:
     from runtime_configs.registry import adapter_for
     from toolkit.engine import open_engine
     from toolkit.host.commands import HostCommands
-    from toolkit.host.files import HostFiles, HostFilesView
+    from toolkit.host.host_files import HostFiles, HostFilesView
 
     root = host_root(settings)
 
@@ -88,7 +88,7 @@ def _found_earlier(settings: Settings, name: EngineName, socket: str | None) -> 
     chosen = settings.engines[name]
     if socket is None or chosen.socket.declared:
         return settings
-    known = replace(chosen, socket=Given(path=socket, source="journal"))
+    known = replace(chosen, socket=GivenPath(path=socket, source="journal"))
     return replace(settings, engines={**settings.engines, name: known})
 
 
@@ -99,7 +99,7 @@ def choose_engine(node: Node, record: Record | None) -> EngineName:
     """
     if node.settings.runtime is not None:
         return node.settings.runtime
-    from toolkit.engine.discover import Earlier, choose_runtime
+    from toolkit.engine.process.discover import Earlier, choose_runtime
 
     earlier = None
     if record is not None and record.engine is not None and record.state is State.COMMITTED:

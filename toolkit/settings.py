@@ -58,7 +58,7 @@ class Output(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class GivenPath:
     """A path as the user gave it, or the engine's default."""
 
     path: str
@@ -75,12 +75,12 @@ class Given:
 class EngineSettings:
     """What the user said of one engine."""
 
-    config: Given
-    drop_in: Given | None
+    config: GivenPath
+    drop_in: GivenPath | None
     """None for an engine without drop-ins."""
     drop_in_host_path: str | None
     executable_path: str | None
-    socket: Given
+    socket: GivenPath
     restart_mode: RestartMode
     config_sources: tuple[str, ...]
     """``live``, ``command``, ``file`` or ``file=/path``, in the order of trying."""

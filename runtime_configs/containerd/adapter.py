@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from runtime_configs.adapter import ConfigRequest, Placement, StagedCheck
-from runtime_configs.containerd import drop_in, in_place, remains, schema, settle, staging, template
-from runtime_configs.containerd.changes import Draft
+from runtime_configs.adapter import ConfigRequest, DryRun, Placement
+from runtime_configs.containerd import (
+    check_served,
+    drop_in,
+    dry_run_files,
+    in_place,
+    schema,
+    strip_changes,
+    template,
+)
+from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.dump import decode, unintended
 from runtime_configs.containerd.imports import read_files
 from runtime_configs.containerd.merged import merge
@@ -36,7 +44,7 @@ class ContainerdAdapter:
         deep = schema.era(request.version) is not Era.REPLACES
         if request.drop_in is not None and (deep or request.placement is Placement.DROP_IN_ONLY):
             result = drop_in.draft(request, view, request.drop_in)
-            settle.check_served(result, request, top_level, request.drop_in)
+            check_served.check_served(result, request, top_level, request.drop_in)
             return result.result()
         if request.placement is Placement.DROP_IN_ONLY:
             raise ConfigError(
@@ -45,7 +53,7 @@ class ContainerdAdapter:
         result = in_place.draft(request, view, top_level)
         if request.drop_in_declared:
             result.note(_why_in_place(request))
-        settle.check_served(result, request, top_level, top_level)
+        check_served.check_served(result, request, top_level, top_level)
         return result.result()
 
     def effective(self, dump: bytes) -> EffectiveConfig:
@@ -58,13 +66,13 @@ class ContainerdAdapter:
         """Name each effective setting that differs though we did not mean it to."""
         return unintended(before, after, request)
 
-    def staged_check(
+    def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
-    ) -> StagedCheck | None:
+    ) -> DryRun | None:
         """Return copies that ``containerd config dump`` can load; None for a template."""
-        return staging.staged_check(edits, request, view, directory)
+        return dry_run_files.dry_run(edits, request, view, directory)
 
-    def without_ours(
+    def strip_our_changes(
         self,
         before: bytes | None,
         ours: bytes | None,
@@ -74,7 +82,7 @@ class ContainerdAdapter:
         path: str,
     ) -> bytes | None:
         """Return a file without our handlers and halves of them. Raises ConfigError."""
-        return remains.without_ours(before, ours, now, kind, path=path)
+        return strip_changes.strip_our_changes(before, ours, now, kind, path=path)
 
     def revert_stages(
         self,

@@ -6,10 +6,10 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from runtime_configs import go_pattern
+from runtime_configs import glob
 from runtime_configs.adapter import ConfigRequest, Placement
-from runtime_configs.containerd import schema, wanted
-from runtime_configs.containerd.changes import Draft
+from runtime_configs.containerd import handler_changes, schema
+from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.handlers import wanted_tables
 from runtime_configs.containerd.imports import (
     LoadedFile,
@@ -20,10 +20,10 @@ from runtime_configs.containerd.imports import (
 )
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import NEWEST, Era
-from runtime_configs.documents import Change, load
+from runtime_configs.formats.documents import Change, load
+from runtime_configs.formats.values import table
 from runtime_configs.model import ConfigError, Format, HostView, Role
 from runtime_configs.overlay import Overlay
-from runtime_configs.values import table
 
 HEADER: Final = b"# Written by nvidia-toolkit, which takes it away again when it stops.\n"
 
@@ -46,7 +46,9 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     result.note(f"the handlers take their options from {base.name}")
     if present is None:
         result.put(drop_in, HEADER, Role.DROP_IN)
-    keys = wanted.changes(document, request, tables, spelling, default=request.desired.default)
+    keys = handler_changes.changes(
+        document, request, tables, spelling, default=request.desired.default
+    )
     result.apply(drop_in, [Change(path=("version",), value=version), *keys], Role.DROP_IN)
     if request.placement is Placement.PLAIN:
         _ensure_import(result, request.top_level, drop_in, others)
@@ -105,7 +107,7 @@ def import_candidates(drop_in: str) -> tuple[str, ...]:
 
     Patterns only: an import without ``*`` whose file is gone keeps the engine from starting.
     """
-    directory, name = posixpath.split(go_pattern.escaped(drop_in))
+    directory, name = posixpath.split(glob.escaped(drop_in))
     stem, suffix = posixpath.splitext(name)
     names = (f"*{suffix}", f"{stem}*{suffix}", f"*{name}", f"{name}*")
     return tuple(posixpath.join(directory, each) for each in names)

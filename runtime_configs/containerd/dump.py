@@ -9,11 +9,11 @@ from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT, binary_of
 from runtime_configs.containerd.merged import disabled_entry
-from runtime_configs.documents import KeyPath, load
+from runtime_configs.formats.documents import KeyPath, load
+from runtime_configs.formats.redaction import without_passwords
+from runtime_configs.formats.secrets import names_secret
+from runtime_configs.formats.values import MISSING, NEUTRAL, differences, table
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
-from runtime_configs.redaction import without_passwords
-from runtime_configs.secrets import names_secret
-from runtime_configs.values import MISSING, NEUTRAL, differences, table
 
 SOURCE = "containerd"
 """Stands for a path in errors: what was read is no file."""

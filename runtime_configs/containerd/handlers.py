@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd.merged import Merged, deep_merge
 from runtime_configs.containerd.schema import NVIDIA_BINARY, RUNC, Era, built_in_runc
+from runtime_configs.formats.values import table
 from runtime_configs.model import DesiredHandlers, RuntimeHandler
-from runtime_configs.values import table
 
 LEGACY_DEFAULT = "default"
 """The name under which 1.x serves a ``default_runtime`` table."""

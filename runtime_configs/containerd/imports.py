@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from runtime_configs import go_pattern
+from runtime_configs import glob
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.documents import load
+from runtime_configs.formats.documents import load
 from runtime_configs.model import ConfigError, Format, HostView, Version
 
 
@@ -100,8 +100,8 @@ def resolve(pattern: str, parent: str, view: HostView, version: Version | None) 
         yield path
         return
     try:
-        go_pattern.check(path)
-    except go_pattern.MalformedPatternError as error:
+        glob.check(path)
+    except glob.MalformedPatternError as error:
         raise ConfigError(
             parent,
             f'imports has "{pattern}", which is no pattern: containerd refuses it once a file\'s '
@@ -115,4 +115,4 @@ def matches(pattern: str, path: str) -> bool:
     """Tell whether an absolute pattern stands for a path."""
     if "*" not in pattern:
         return pattern == path
-    return go_pattern.matches(pattern, path)
+    return glob.matches(pattern, path)

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, Placement
-from runtime_configs.containerd import schema, wanted
-from runtime_configs.containerd.changes import Draft, merging
+from runtime_configs.containerd import handler_changes, schema
+from runtime_configs.containerd.draft import Draft, merging
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT, legacy_default, wanted_tables
 from runtime_configs.containerd.imports import LoadedFile, read_files
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import Era
-from runtime_configs.documents import REMOVE, Change
+from runtime_configs.formats.documents import REMOVE, Change
+from runtime_configs.formats.values import table
 from runtime_configs.model import ConfigError, HostView, Role
-from runtime_configs.values import table
 
 OLDEST_COMMON: Final = 2
 """The config version that 1.3 to 2.x all read in full: what a file without any key gets."""
@@ -111,7 +111,7 @@ def _keys(
     default = request.desired.default
     legacy = request.use_legacy_config and version == 1
     name = None if legacy else default
-    yield from wanted.changes(document, request, tables, version, default=name)
+    yield from handler_changes.changes(document, request, tables, version, default=name)
     if default is None:
         return
     path = schema.default_table(version)

@@ -16,7 +16,7 @@ from runtime_configs.containerd.schema import (
     Era,
     plugin,
 )
-from runtime_configs.values import table
+from runtime_configs.formats.values import table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.documents import KeyPath
+from runtime_configs.formats.documents import KeyPath
 from runtime_configs.model import Version
 
 PLUGIN_V1: Final = "cri"

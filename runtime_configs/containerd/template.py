@@ -15,16 +15,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.containerd import in_place, rancher, schema, unless_found
-from runtime_configs.containerd.changes import Draft
+from runtime_configs.containerd import in_place, rancher, schema, template_conditions
+from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.handlers import binary_of, wanted_tables
 from runtime_configs.containerd.imports import read_files
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.rancher import FOUND, SEARCHED
-from runtime_configs.documents import MISSING, Change, KeyPath, apply_changes, load, lookup
+from runtime_configs.formats.documents import MISSING, Change, KeyPath, apply_changes, load, lookup
+from runtime_configs.formats.template_mask import masked
+from runtime_configs.formats.toml_text import quoted
 from runtime_configs.model import ConfigError, Format, HostView, Role
-from runtime_configs.template_mask import masked
-from runtime_configs.toml_text import quoted
 
 BASE: Final = b'{{ template "base" . }}\n'
 """The distribution's own config, whichever its version renders."""
@@ -60,7 +60,7 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
     result.note(f"the handlers take their options from {base.name}")
     extends = re.search(r'template\s+"base"', text) is not None
     by_distribution = extends or "ExtraRuntimes" in text
-    plain = unless_found.without_sections(text.encode("utf-8", "surrogateescape"))
+    plain = template_conditions.without_sections(text.encode("utf-8", "surrogateescape"))
     present = _document(path, plain.decode("utf-8", "surrogateescape"))
     for name, wanted in tables.items():
         place = (*schema.runtimes(version), name)
@@ -184,7 +184,7 @@ def _appended(text: str, path: KeyPath, value: object, *, gives_way: bool = Fals
     block = apply_changes(b"", [Change(path=path, value=value)], Format.TOML, path=path[-1])
     table = block.decode()
     if gives_way:
-        table = unless_found.section(path[-1], table)
+        table = template_conditions.section(path[-1], table)
     return (text if text.endswith("\n") else text + "\n") + "\n" + table
 
 

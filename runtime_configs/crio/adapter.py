@@ -6,11 +6,13 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, StagedCheck
-from runtime_configs.comparison import unintended_changes
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun
 from runtime_configs.crio import hook
-from runtime_configs.crio.files import ConfigFile, default_of, later, read_all, runtimes_of
-from runtime_configs.documents import Change, KeyPath, apply_changes, load
+from runtime_configs.crio.load_order import ConfigFile, default_of, later, read_all, runtimes_of
+from runtime_configs.formats.comparison import unintended_changes
+from runtime_configs.formats.documents import Change, KeyPath, apply_changes, load
+from runtime_configs.formats.handler_merge import strip_our_changes
+from runtime_configs.formats.values import table
 from runtime_configs.model import (
     ConfigError,
     EditSet,
@@ -22,8 +24,6 @@ from runtime_configs.model import (
     Role,
     ServedHandler,
 )
-from runtime_configs.remains import without_ours
-from runtime_configs.values import table
 
 RUNTIME: Final[KeyPath] = ("crio", "runtime")
 NOT_INHERITED: Final = frozenset({
@@ -94,9 +94,9 @@ class CrioAdapter:
             meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
         return tuple(unintended_changes(before.raw, after.raw, meant))
 
-    def staged_check(
+    def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
-    ) -> StagedCheck | None:
+    ) -> DryRun | None:
         """Return copies of all files for ``crio config``; None for a hook, which is no config."""
         edited = {edit.path: edit.after for edit in edits.edits if edit.role is Role.DROP_IN}
         if request.drop_in is None or request.crio_hook_path is not None:
@@ -115,12 +115,12 @@ class CrioAdapter:
         if live is not None:
             top = f"{directory}/crio.conf"
             copies[top] = live
-        return StagedCheck(
+        return DryRun(
             files=tuple(copies.items()),
             arguments=("--config", top, "--config-dir", drop_ins, "config"),
         )
 
-    def without_ours(
+    def strip_our_changes(
         self,
         before: bytes | None,
         ours: bytes | None,
@@ -130,7 +130,7 @@ class CrioAdapter:
         path: str,
     ) -> bytes | None:
         """Return a file without our handlers and halves of them. Raises ConfigError."""
-        return without_ours(
+        return strip_our_changes(
             before,
             ours,
             now,

@@ -29,7 +29,7 @@ from runtime_configs.distros.table import (
     Distribution,
     owner_of,
 )
-from runtime_configs.documents import load
+from runtime_configs.formats.documents import load
 from runtime_configs.model import ConfigError, EngineName, Format, HostView, Version
 
 RANCHER_DROP_INS: Final = ("config-v3.toml", "config.toml")

@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, StagedCheck
-from runtime_configs.comparison import unintended_changes
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun
 from runtime_configs.docker.arguments import flags, without_config_file
-from runtime_configs.documents import Change, apply_changes, load
+from runtime_configs.formats.comparison import unintended_changes
+from runtime_configs.formats.documents import Change, apply_changes, load
+from runtime_configs.formats.handler_merge import strip_our_changes
+from runtime_configs.formats.values import table
 from runtime_configs.model import (
     ConfigError,
     EditSet,
@@ -22,8 +24,6 @@ from runtime_configs.model import (
     ServedHandler,
 )
 from runtime_configs.overlay import Overlay
-from runtime_configs.remains import without_ours
-from runtime_configs.values import table
 
 STOCK = "runc"
 """The handler that dockerd always has; its name can't be given to another."""
@@ -90,13 +90,13 @@ class DockerAdapter:
         old, new = _settings(before.raw), _settings(after.raw)
         return tuple(unintended_changes(old, new, meant))
 
-    def staged_check(
+    def dry_run(
         self,
         edits: EditSet,
         request: ConfigRequest,
         view: HostView,
         directory: str,
-    ) -> StagedCheck | None:
+    ) -> DryRun | None:
         """Return a run of ``dockerd --validate`` with the daemon's own flags.
 
         In the place of an absent file an empty one is loaded: dockerd refuses to read none.
@@ -107,14 +107,14 @@ class DockerAdapter:
         content = Overlay(view, edited).read(request.top_level)
         staged = f"{directory}/daemon.json"
         flags = without_config_file(request.engine_arguments)
-        return StagedCheck(
+        return DryRun(
             files=((staged, EMPTY if content is None else content),),
             arguments=(*flags, "--validate", "--config-file", staged),
             excused=PROXY,
             prints=False,
         )
 
-    def without_ours(
+    def strip_our_changes(
         self,
         before: bytes | None,
         ours: bytes | None,
@@ -124,7 +124,7 @@ class DockerAdapter:
         path: str,
     ) -> bytes | None:
         """Return a file without our handlers and halves of them. Raises ConfigError."""
-        return without_ours(
+        return strip_our_changes(
             before,
             ours,
             now,

@@ -13,7 +13,7 @@ from toolkit.host.paths import HostRoot
 from toolkit.host.processes import PidfdSignaller, ProcFs
 from toolkit.host.services import Systemctl
 from toolkit.host.view import HostFilesView
-from toolkit.settings import EngineSettings, Given, RestartMode
+from toolkit.settings import EngineSettings, GivenPath, RestartMode
 
 
 def engine_settings(
@@ -27,11 +27,11 @@ def engine_settings(
 ) -> EngineSettings:
     """Return settings of which only config, socket, mode, sources and executable matter here."""
     return EngineSettings(
-        config=Given(path=str(config), source="--config" if declared else "default"),
+        config=GivenPath(path=str(config), source="--config" if declared else "default"),
         drop_in=None,
         drop_in_host_path=None,
         executable_path=executable,
-        socket=Given(path=str(socket), source="--socket"),
+        socket=GivenPath(path=str(socket), source="--socket"),
         restart_mode=mode,
         config_sources=sources,
         enable_cdi=False,

@@ -2,9 +2,9 @@
 
 import sys
 
-from toolkit import residency
 from toolkit.__main__ import main
+from toolkit.daemon import keeper_state
 
 if __name__ == "__main__":
-    residency.QUICK_REPAIRS = 1_000_000
+    keeper_state.QUICK_REPAIRS = 1_000_000
     sys.exit(main())

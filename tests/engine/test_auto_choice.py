@@ -17,7 +17,7 @@ from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
 from tests.engine.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
 from tests.engine.supervised import wait_for
 from tests.unit.cli_session import settings_of
-from toolkit.engine.discover import Earlier, choose_runtime
+from toolkit.engine.process.discover import Earlier, choose_runtime
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcFs

@@ -14,7 +14,7 @@ from tests.engine.containerd import RealContainerd
 from tests.engine.controls import control, engine_settings
 from tests.engine.supervised import wait_for
 from toolkit.engine.base import BaseControl
-from toolkit.engine.containerd_control import ContainerdControl
+from toolkit.engine.containerd.control import ContainerdControl
 from toolkit.engine.facts import Expectation, Holding, Source, Supervisor
 from toolkit.errors import EngineNotFoundError, EngineRejectedError, EngineTimeoutError
 from toolkit.host.clock import UninterruptedClock

@@ -11,8 +11,8 @@ from tests.engine.controls import control, engine_settings
 from tests.engine.dockerd import RealDockerd
 from tests.engine.packages import REPOSITORY
 from toolkit.engine.base import BaseControl
-from toolkit.engine.containerd_control import ContainerdControl
-from toolkit.engine.docker_control import DockerControl
+from toolkit.engine.containerd.control import ContainerdControl
+from toolkit.engine.docker.control import DockerControl
 from toolkit.engine.facts import Expectation, Holding, Source
 from toolkit.errors import EngineNotFoundError, EngineRejectedError, EngineTimeoutError
 from toolkit.host.clock import UninterruptedClock

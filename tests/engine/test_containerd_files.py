@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime_configs.containerd.adapter import ContainerdAdapter
-from runtime_configs.merge import merge3
+from runtime_configs.formats.merge import merge3
 from runtime_configs.model import ConfigError, EffectiveConfig
 from tests.engine.containerd import ContainerdRelease
 from tests.fakes.host_tree import HostTree

@@ -13,6 +13,7 @@ from tests.engine.program import HANDLERS
 from tests.fakes.faulty_writer import CrashPoint, FaultyWriter
 from tests.sample_payload import make_sample_payload
 from tests.unit.cli_session import settings_of
+from toolkit.apply.setup import set_up
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import (
     EngineProcess,
@@ -23,13 +24,12 @@ from toolkit.engine.facts import (
 )
 from toolkit.errors import EngineTimeoutError, NotRestoredError
 from toolkit.host.clock import Clock, UninterruptedClock
-from toolkit.host.journal_files import JournalStore
+from toolkit.journal.store import JournalStore
 from toolkit.node import Node, open_node
 from toolkit.payload.installer import PayloadInstaller
-from toolkit.recovery import recover
-from toolkit.revert import Revert
 from toolkit.settings import RestartMode
-from toolkit.setup import set_up
+from toolkit.undo.recovery import recover
+from toolkit.undo.revert import Revert
 
 pytestmark = pytest.mark.engine
 CONFIG = b'{\n  "features": {"buildkit": true},\n  "debug": false\n}\n'

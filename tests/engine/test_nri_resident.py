@@ -17,12 +17,12 @@ import pytest
 
 from tests.engine.supervised import wait_for
 from tests.fakes.nri_engine import FakeEngine
-from toolkit import residency
-from toolkit.idle import signature
+from toolkit.daemon import keeper_state
+from toolkit.daemon.keeper import signature
 
 MOST_RESIDENT = 20 << 10
 """KiB."""
-RESIDENT = Path(__file__).parents[2] / "toolkit/nri/resident.py"
+RESIDENT = Path(__file__).parents[2] / "toolkit/daemon/nri.py"
 BEGIN = """
 import os, signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -56,10 +56,10 @@ class Resident:
             "debug": False,
         }
         descriptor = self.listener.fileno()
-        held = residency.Resident(
+        held = keeper_state.Resident(
             lock_fd=-1, lock_path="", lock_made=(), peer="-", listener_fd=descriptor
         )
-        watch = residency.Watch(
+        watch = keeper_state.Watch(
             interval=0.2,
             rest=0.0,
             ready=False,
@@ -73,7 +73,7 @@ class Resident:
             (
                 *(sys.executable, "-c", BEGIN, sys.executable, "-I", "-S", str(RESIDENT)),
                 json.dumps(settings),
-                *residency.arguments(held, watch, back),
+                *keeper_state.arguments(held, watch, back),
             ),
             pass_fds=(descriptor,),
             stdout=subprocess.PIPE,

@@ -22,7 +22,7 @@ from tests.engine.resident import (
     wait_probe,
 )
 from tests.engine.supervised import wait_for
-from toolkit.idle import SOCKET_SECONDS
+from toolkit.daemon.keeper import SOCKET_SECONDS
 
 pytestmark = [
     pytest.mark.engine,

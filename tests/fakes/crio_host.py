@@ -11,7 +11,7 @@ from typing import Any
 
 import tomlkit
 
-from runtime_configs.documents import load
+from runtime_configs.formats.documents import load
 from runtime_configs.model import EngineName, Format
 from runtime_configs.registry import adapter_for
 from tests.fakes.crio import FakeCrio
@@ -19,7 +19,7 @@ from tests.fakes.node import FakeServices, FakeSignaller, FakeTable, process
 from tests.sample_payload import make_sample_payload
 from tests.unit.cli_session import settings_of
 from toolkit.engine.base import Host
-from toolkit.engine.crio_control import CrioControl
+from toolkit.engine.crio.control import CrioControl
 from toolkit.host.commands import CommandResult
 from toolkit.node import Node, open_node
 

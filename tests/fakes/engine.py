@@ -13,6 +13,7 @@ from runtime_configs.containerd.dump import decode
 from runtime_configs.containerd.imports import import_patterns, load_order
 from runtime_configs.containerd.merged import merge
 from runtime_configs.containerd.schema import PLUGIN_V2, PLUGIN_V3, Era, era
+from runtime_configs.formats.values import table
 from runtime_configs.model import (
     ConfigError,
     EffectiveConfig,
@@ -20,7 +21,6 @@ from runtime_configs.model import (
     HostView,
     Version,
 )
-from runtime_configs.values import table
 from toolkit.engine.answers import LackKind, Served
 from toolkit.engine.facts import (
     EngineProcess,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from runtime_configs import go_pattern
+from runtime_configs import glob
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class HostTree:
 
     def glob(self, pattern: str) -> tuple[str, ...]:
         paths = {path: None for file in self.files for path in (file, *_above(file))}
-        found = [path for path in paths if go_pattern.matches(pattern, path)]
-        return tuple(sorted(found, key=go_pattern.glob_order))
+        found = [path for path in paths if glob.matches(pattern, path)]
+        return tuple(sorted(found, key=glob.glob_order))
 
     def is_directory(self, path: str) -> bool:
         return any(path in _above(file) for file in self.files)

@@ -8,7 +8,7 @@ import posixpath
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime_configs import go_pattern
+from runtime_configs import glob
 from toolkit.errors import ConcurrentEditError, HostPathError
 from toolkit.host.writer import FileMetadata, FileState, Known, NewEntry, NewLink
 
@@ -242,8 +242,8 @@ class MemoryView:
         return state.content if state else None
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        found = [path for path in self.files.entries if go_pattern.matches(pattern, path)]
-        return tuple(sorted(found, key=go_pattern.glob_order))
+        found = [path for path in self.files.entries if glob.matches(pattern, path)]
+        return tuple(sorted(found, key=glob.glob_order))
 
     def is_directory(self, path: str) -> bool:
         return isinstance(self.files.entries.get(path), Directory)

@@ -15,18 +15,18 @@ from tests.fakes.engine import FakeEngine
 from tests.faults.steps import SteppedFiles, Steps
 from tests.sample_payload import make_sample_payload
 from tests.unit.cli_session import settings_of
+from toolkit.apply.setup import set_up
+from toolkit.apply.transaction import Outcome
 from toolkit.engine.control import EngineControl
 from toolkit.host.clock import Clock, UninterruptedClock
-from toolkit.host.journal_files import JournalStore
 from toolkit.host.paths import HostRoot
 from toolkit.host.view import HostFilesView
-from toolkit.journal import Record
+from toolkit.journal.record import Record
+from toolkit.journal.store import JournalStore
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadInstaller
-from toolkit.recovery import recover
-from toolkit.revert import Revert, RevertReport
-from toolkit.setup import set_up
-from toolkit.transaction import Outcome
+from toolkit.undo.recovery import recover
+from toolkit.undo.revert import Revert, RevertReport
 
 CONFIG = "/etc/containerd/config.toml"
 DROP_IN = "/etc/containerd/conf.d/99-nvidia.toml"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from tests.fakes.faulty_syscalls import CrashPoint, FaultySyscalls
 from toolkit.errors import EngineTimeoutError, HostPathError
-from toolkit.host.files import HostFiles
+from toolkit.host.host_files import HostFiles
 from toolkit.host.syscalls import LinuxSyscalls
 from toolkit.host.writer import FileMetadata, NewEntry
 

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.faulty_syscalls import CrashPoint
 from tests.faults.node_host import difference
 from tests.faults.steps import SHORT, Steps, points
-from tests.unit.test_self_found import k3s_host, served
+from tests.unit.test_k3s_autodetect import k3s_host, served
 from toolkit.errors import ToolkitError
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.fakes.faulty_syscalls import CrashPoint, FaultySyscalls
 from toolkit.errors import ConcurrentEditError, HostPathError
-from toolkit.host.files import HostFiles
+from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileMetadata, FileState
 

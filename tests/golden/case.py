@@ -73,7 +73,7 @@ class GoldenCase:
         """Return the tree without our changes."""
         result = dict(now)
         for edit in edits.edits:
-            content = self.adapter.without_ours(
+            content = self.adapter.strip_our_changes(
                 edit.before, edit.after, now.get(edit.path), edit.format, path=edit.path
             )
             if content is None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from runtime_configs.documents import REMOVE, Change
-from runtime_configs.json_spans import scan
+from runtime_configs.formats.documents import REMOVE, Change
+from runtime_configs.formats.json_spans import scan
 
 CRI = "io.containerd.grpc.v1.cri"
 PREFIX = ("plugins", CRI, "containerd")

@@ -9,7 +9,7 @@ from runtime_configs.containerd.handlers import binary_of
 from runtime_configs.containerd.imports import read_files
 from runtime_configs.containerd.merged import merge
 from runtime_configs.containerd.schema import era_of, plugin
-from runtime_configs.merge import merge3
+from runtime_configs.formats.merge import merge3
 from runtime_configs.model import ConfigError
 from tests.fakes.memory_files import MemoryFiles
 from tests.unit.containerd.hosts import ADAPTER, HANDLERS, TOP, apply, request

@@ -8,8 +8,8 @@ from hypothesis import assume, given, note
 from hypothesis import strategies as st
 
 from runtime_configs.containerd.schema import plugin
-from runtime_configs.documents import load
-from runtime_configs.merge import merge3
+from runtime_configs.formats.documents import load
+from runtime_configs.formats.merge import merge3
 from runtime_configs.model import Format
 from tests.fakes.memory_files import MemoryFiles
 from tests.property.spellings import Spelling, Table, spellings

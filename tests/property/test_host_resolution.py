@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.fakes.memory_files import MemoryFiles
 from toolkit.errors import HostPathError
-from toolkit.host.files import HostFiles
+from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 

@@ -15,7 +15,7 @@ from tests.property.nri_fuzz import by_mutation, seeds
 from tests.property.nri_target import SHAPES, run_session
 from toolkit.nri import messages
 from toolkit.nri.frames import MAX_DATA, FrameReader, FrameType, frame
-from toolkit.nri.multiplexer import Connection, Demultiplexer, multiplex
+from toolkit.nri.multiplexer import Channel, Demultiplexer, multiplex
 from toolkit.nri.wire import WireError, decode, encode
 
 TEXT = st.text(max_size=20)
@@ -47,20 +47,20 @@ def test_a_valid_conversation_with_some_bytes_changed_is_survived(data: st.DataO
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(Connection), st.binary(max_size=9000))),
+    st.lists(st.tuples(st.sampled_from(Channel), st.binary(max_size=9000))),
     st.lists(st.integers(min_value=0), max_size=8),
 )
 def test_the_multiplexer_gives_each_connection_its_bytes_wherever_they_are_cut(
-    sent: list[tuple[Connection, bytes]], cuts: list[int]
+    sent: list[tuple[Channel, bytes]], cuts: list[int]
 ) -> None:
-    expected = dict.fromkeys(Connection, b"")
+    expected = dict.fromkeys(Channel, b"")
     for connection, data in sent:
         expected[connection] += data
-    actual = dict.fromkeys(Connection, b"")
+    actual = dict.fromkeys(Channel, b"")
     demultiplexer = Demultiplexer()
     for piece in pieces(b"".join(multiplex(*one) for one in sent), cuts):
         for number, part in demultiplexer.feed(piece):
-            actual[Connection(number)] += part
+            actual[Channel(number)] += part
     assert expected == actual
 
 

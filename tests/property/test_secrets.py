@@ -11,7 +11,7 @@ from typing import TypeAlias
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolkit.diffs import redacted_diff, unified_diff
+from runtime_configs.formats.unified_diff import redacted_diff, unified_diff
 
 Value: TypeAlias = "str | list[Value] | dict[str, Value]"
 

@@ -8,7 +8,7 @@ from tests.fakes.commands import RecordingCommands
 from toolkit import cli
 from toolkit.errors import UsageError
 from toolkit.options.build import build_settings
-from toolkit.options.sources import Sources
+from toolkit.options.lookup import Sources
 from toolkit.settings import Settings
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.faults.node_host import FaultHost
-from toolkit.doctor import Finding, examine
 from toolkit.node import Node
+from toolkit.report.doctor import Finding, examine
 
 ALL = (1 << 41) - 1
 """Every capability of Linux 6."""

@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 from benchmarks.growth import config_of
 from benchmarks.picture import AWAY, LEFT, RIGHT, SERVED, WIDTH, Lane, draw
-from runtime_configs.documents import load
+from runtime_configs.formats.documents import load
 from runtime_configs.model import Format
 from tests.node.probe import Outage
 

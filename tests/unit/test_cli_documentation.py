@@ -7,12 +7,21 @@ from pathlib import Path
 import pytest
 
 from runtime_configs.model import EngineName
+from toolkit.options.catalog import OPTIONS
 from toolkit.options.document import document
 from toolkit.options.help import SUMMARIES
-from toolkit.options.table import OPTIONS
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("grpc", "google", "tomlkit", "psutil", "json", "logging", "asyncio", "toolkit.daemon")
+HEAVY = (
+    "grpc",
+    "google",
+    "tomlkit",
+    "psutil",
+    "json",
+    "logging",
+    "asyncio",
+    "toolkit.daemon.process",
+)
 
 # What users, charts and the operator rely on; a name never changes.
 CONTRACT = """

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from tests.unit.cli_session import refusal, settings_of
 from toolkit.errors import UsageError
+from toolkit.options.catalog import OPTIONS
+from toolkit.options.lookup import Sources
 from toolkit.options.option import Option
-from toolkit.options.sources import Sources
-from toolkit.options.table import OPTIONS
 
 BOOLEANS = [option for option in OPTIONS if option.boolean]
 OTHERS = [option for option in OPTIONS if not option.boolean and not option.commands]

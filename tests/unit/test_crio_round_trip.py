@@ -11,6 +11,8 @@ import pytest
 
 from tests.engine.program import HANDLERS, snapshot
 from tests.fakes.crio_host import DROP_INS, CrioHost
+from toolkit.apply.setup import set_up
+from toolkit.apply.transaction import Outcome
 from toolkit.errors import (
     EngineConfigError,
     EngineNotFoundError,
@@ -19,10 +21,8 @@ from toolkit.errors import (
 )
 from toolkit.host.clock import UninterruptedClock
 from toolkit.node import Node
-from toolkit.recovery import recover
-from toolkit.revert import Revert, RevertReport
-from toolkit.setup import set_up
-from toolkit.transaction import Outcome
+from toolkit.undo.recovery import recover
+from toolkit.undo.revert import Revert, RevertReport
 
 TOOLKIT = "/usr/local/nvidia/toolkit"
 DROP_IN = f"{DROP_INS}/99-nvidia.toml"

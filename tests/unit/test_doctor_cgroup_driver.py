@@ -9,10 +9,10 @@ from runtime_configs.model import EffectiveConfig, ServedHandler
 from tests.fakes.node import FakeTable, process
 from tests.faults.node_host import FaultHost
 from tests.unit.doctor_host import node_of
-from toolkit.doctor.engine import cgroup_driver, same_cgroup_driver
-from toolkit.doctor.findings import Verdict
-from toolkit.doctor.sight import Sight, look
 from toolkit.host.processes import ProcessFacts
+from toolkit.report.doctor.context import Context, look
+from toolkit.report.doctor.engine import cgroup_driver, same_cgroup_driver
+from toolkit.report.doctor.findings import Verdict
 
 CONFIG = "/var/lib/kubelet/config.yaml"
 
@@ -48,7 +48,7 @@ def test_a_default_handler_that_is_not_there_is_another_checks_subject() -> None
     assert not list(same_cgroup_driver("systemd", containerd({}, default="other")))
 
 
-def sight_of(host: FaultHost, *processes: ProcessFacts) -> Sight:
+def sight_of(host: FaultHost, *processes: ProcessFacts) -> Context:
     return replace(look(node_of(host)), processes=FakeTable(*processes))
 
 

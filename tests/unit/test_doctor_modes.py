@@ -13,8 +13,8 @@ import pytest
 from tests.fakes.crio_host import CrioHost
 from tests.faults.node_host import FaultHost
 from tests.unit.doctor_host import found, give_proc, node_of, only
-from toolkit.doctor import Verdict, examine
 from toolkit.node import Node
+from toolkit.report.doctor import Verdict, examine
 
 NRI = ("--enable-nri-plugin", "--nri-namespace=gpu", "--nri-socket=/run/nri.sock")
 OF_THE_ENGINE = {"distribution", "config file", "CRI", "settings", "cgroup driver", "restart"}

@@ -9,8 +9,8 @@ import pytest
 
 from tests.faults.node_host import FaultHost
 from tests.unit.doctor_host import node_of, only
-from toolkit.doctor import Verdict
-from toolkit.doctor.places import lack_of_room
+from toolkit.report.doctor import Verdict
+from toolkit.report.doctor.places import lack_of_room
 
 GIB = (1 << 30) // 4096
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.faults.node_host import FaultHost
 from tests.unit.doctor_host import ALL, found, give_proc, node_of, only
-from toolkit.doctor import Finding, Verdict
 from toolkit.host.given_mounts import own_root_is_a_containers
 from toolkit.node import Node
+from toolkit.report.doctor import Finding, Verdict
 
 MakeNode = Callable[..., Node]
 DOCKER = """\

@@ -14,8 +14,8 @@ from runtime_configs.registry import adapter_for
 from tests.engine.controls import engine_settings, host
 from tests.fakes.crio import FakeCrio
 from tests.fakes.node import FakeCommands, FakeTable, FakeView, process
-from toolkit.engine.cri_client import CriClient
-from toolkit.engine.crio_control import CrioControl
+from toolkit.engine.cri.client import CriClient
+from toolkit.engine.crio.control import CrioControl
 from toolkit.engine.facts import Expectation, Holding, Source
 from toolkit.engine.reload import Method, method
 from toolkit.engine.rpc import Connection, RpcError

@@ -6,9 +6,9 @@ import pytest
 
 from runtime_configs.model import EngineName
 from tests.fakes.node import FakeTable, FakeView, process
-from toolkit.engine.discover import Node, choose
 from toolkit.engine.facts import EngineProcess, Supervisor
-from toolkit.engine.locate import Located
+from toolkit.engine.process.discover import Surroundings, choose
+from toolkit.engine.process.locate import Located
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessFacts
@@ -39,7 +39,7 @@ class Case:
     files: tuple[tuple[str, bytes], ...] = ()
 
     def choice(self) -> EngineName:
-        node = Node(
+        node = Surroundings(
             root=HostRoot(root="/"),
             table=FakeTable(*self.processes),
             view=FakeView(dict(self.files)),

@@ -11,8 +11,8 @@ from runtime_configs.model import EngineName
 from runtime_configs.registry import adapter_for
 from tests.engine.controls import engine_settings, host
 from tests.fakes.docker_api import FakeDocker
-from toolkit.engine.docker_client import DockerClient
-from toolkit.engine.docker_control import DockerControl
+from toolkit.engine.docker.client import DockerClient
+from toolkit.engine.docker.control import DockerControl
 from toolkit.engine.facts import Holding
 from toolkit.errors import EngineTimeoutError
 

@@ -5,7 +5,7 @@ import pytest
 from runtime_configs.model import EngineName
 from tests.fakes.node import SYSTEMD, FakeTable, process
 from toolkit.engine.facts import Supervisor
-from toolkit.engine.identity import engine_process, is_engine
+from toolkit.engine.process.identity import engine_process, is_engine
 from toolkit.host.processes import unit_of
 
 

@@ -5,7 +5,7 @@ import pytest
 from runtime_configs.model import EngineName
 from tests.fakes.host_tree import HostTree
 from tests.fakes.node import SYSTEMD, FakeTable, FakeView, process
-from toolkit.engine.kubelet import Told, cgroup_driver, endpoint, engine_of
+from toolkit.engine.process.kubelet import Told, cgroup_driver, endpoint, engine_of
 from toolkit.errors import HostPathError
 
 CONFIG = "/var/lib/kubelet/config.yaml"

@@ -6,8 +6,8 @@ import pytest
 
 from runtime_configs.model import EngineName
 from tests.fakes.node import SYSTEMD, FakeTable, process
-from toolkit.engine.locate import Located, Locator, refuse_stranger
-from toolkit.engine.peer import Peer
+from toolkit.engine.process.locate import Located, Locator, refuse_stranger
+from toolkit.engine.process.peer import Peer
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessFacts

@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 
 from tests.fakes.node import FakeTable, process
-from toolkit.engine.cri_client import CriContainer
-from toolkit.engine.own_container import Traces, running, traces
+from toolkit.engine.cri.client import CriContainer
+from toolkit.engine.process.own_container import Traces, running, traces
 
 OURS, THEIRS = "a" * 64, "b" * 64
 POD, OTHER_POD = "c" * 64, "d" * 64

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from runtime_configs.model import ConfigError, EffectiveConfig
 from tests.fakes.node import FakeCommands, FakeView
-from toolkit.engine.daemon_arguments import option, path_option
 from toolkit.engine.facts import Source
+from toolkit.engine.process.daemon_arguments import option, path_option
 from toolkit.engine.sources import SourceRequest, command_seconds, effective, parse_version
 from toolkit.host.commands import CommandResult
 

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from toolkit.daemon.health import open_listener
 from toolkit.errors import UsageError
-from toolkit.health import open_listener
 
 
 @pytest.mark.parametrize("source", ["--health-address", "TOOLKIT_HEALTH_ADDRESS"])

@@ -9,14 +9,9 @@ import pytest
 
 from runtime_configs.model import EngineName, Format, Role
 from toolkit.errors import ExitCode, JournalError
-from toolkit.journal import (
-    BlobMetadata,
-    FileRecord,
-    Record,
-    State,
-    digest_of,
-)
-from toolkit.journal_form import SCHEMA_MAJOR, decode, encode
+from toolkit.host.writer import FileMetadata
+from toolkit.journal.codec import SCHEMA_MAJOR, decode, encode
+from toolkit.journal.record import FileRecord, Record, State, digest_of
 
 PATH = "/opt/nvidia/.toolkit-journal/journal.json"
 FILE = FileRecord(
@@ -28,7 +23,7 @@ FILE = FileRecord(
     before="b" * 64,
     start="c" * 64,
     ours="d" * 64,
-    metadata=BlobMetadata(mode=0o640, uid=1, gid=2, xattrs={"security.selinux": b"\x00label"}),
+    metadata=FileMetadata(mode=0o640, uid=1, gid=2, xattrs={"security.selinux": b"\x00label"}),
 )
 RECORD = Record(
     state=State.COMMITTED,

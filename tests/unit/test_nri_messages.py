@@ -8,7 +8,7 @@ import pytest
 
 from tests.fakes.nri_engine import nri, ttrpc
 from toolkit.nri import messages
-from toolkit.nri.wire import Kind, WireError, decode, encode, specs
+from toolkit.nri.wire import FieldKind, WireError, decode, encode, specs
 
 TTRPC = ("Request", "Response", "Status")
 NRI = (
@@ -18,17 +18,17 @@ NRI = (
 )
 
 
-def kind_of(field: Any) -> Kind:  # noqa: ANN401 - protobuf types no descriptor
+def kind_of(field: Any) -> FieldKind:  # noqa: ANN401 - protobuf types no descriptor
     if field.message_type is not None:
         if field.message_type.GetOptions().map_entry:
-            return Kind.TEXT_MAP
-        return Kind.REPEATED if field.is_repeated else Kind.MESSAGE
+            return FieldKind.TEXT_MAP
+        return FieldKind.REPEATED if field.is_repeated else FieldKind.MESSAGE
     return {
-        field.TYPE_STRING: Kind.TEXT,
-        field.TYPE_BYTES: Kind.RAW,
-        field.TYPE_INT32: Kind.INTEGER,
-        field.TYPE_INT64: Kind.INTEGER,
-        field.TYPE_BOOL: Kind.BOOLEAN,
+        field.TYPE_STRING: FieldKind.TEXT,
+        field.TYPE_BYTES: FieldKind.RAW,
+        field.TYPE_INT32: FieldKind.INTEGER,
+        field.TYPE_INT64: FieldKind.INTEGER,
+        field.TYPE_BOOL: FieldKind.BOOLEAN,
     }[field.type]
 
 
@@ -44,7 +44,9 @@ def test_a_message_has_the_names_the_numbers_and_the_types_of_its_proto_file(
         field.name: (
             field.number,
             kind_of(field),
-            field.message_type.name if kind_of(field) in (Kind.MESSAGE, Kind.REPEATED) else None,
+            field.message_type.name
+            if kind_of(field) in (FieldKind.MESSAGE, FieldKind.REPEATED)
+            else None,
         )
         for field in declared.fields
     }

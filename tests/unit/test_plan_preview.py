@@ -16,7 +16,7 @@ from tests.faults.node_host import CONFIG, DROP_IN, FaultHost, tree_of
 from tests.faults.steps import Steps
 from toolkit.engine.facts import Holding, HoldReport
 from toolkit.errors import ExitCode
-from toolkit.reports import planned
+from toolkit.report.output import planned
 from toolkit.settings import Output
 
 V2 = Version(major=2, minor=1)

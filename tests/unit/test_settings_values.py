@@ -12,8 +12,8 @@ from runtime_configs.model import EngineName
 from tests.unit.cli_session import refusal, settings_from, settings_of
 from toolkit.errors import ExitCode, UsageError
 from toolkit.host.given_mounts import default_host_root
-from toolkit.options.table import OPTIONS
-from toolkit.settings import CrioMode, Given, OnExit, PackageType, RestartMode
+from toolkit.options.catalog import OPTIONS
+from toolkit.settings import CrioMode, GivenPath, OnExit, PackageType, RestartMode
 
 VARIABLES = sorted({name for option in OPTIONS for name in option.all_variables})
 EMPTY_SAYS_SOMETHING = {"CDI_OUTPUT_DIR", "CREATE_DEVICE_NODES"}
@@ -262,9 +262,9 @@ def test_each_engine_has_its_own_default_paths(
     engine: EngineName, config: str, drop_in: str | None, socket: str
 ) -> None:
     settings = settings_from({}).engines[engine]
-    assert settings.config == Given(path=config, source="default")
-    assert settings.drop_in == (Given(path=drop_in, source="default") if drop_in else None)
-    assert settings.socket == Given(path=socket, source="default")
+    assert settings.config == GivenPath(path=config, source="default")
+    assert settings.drop_in == (GivenPath(path=drop_in, source="default") if drop_in else None)
+    assert settings.socket == GivenPath(path=socket, source="default")
     assert settings.restart_mode is RestartMode.AUTO
     assert settings.config_sources == ("live", "command", "file")
     assert settings.handler_name == "nvidia"
@@ -284,7 +284,7 @@ def test_an_engines_own_variable_counts_for_that_engine_alone(
     for other in EngineName:
         given_path = getattr(settings.engines[other], what.lower())
         if other is engine:
-            assert given_path == Given(path="/x", source=name)
+            assert given_path == GivenPath(path="/x", source=name)
         else:
             assert given_path == getattr(before.engines[other], what.lower())
 
@@ -293,7 +293,7 @@ def test_the_flag_wins_over_the_general_variable_and_that_over_the_engines() -> 
     environ = {"CONTAINERD_SOCKET": "/c", "RUNTIME_SOCKET": "/r"}
     assert settings_from(environ).engines[CONTAINERD].socket.source == "RUNTIME_SOCKET"
     socket = settings_of("-socket=/f", **environ).engines[CONTAINERD].socket
-    assert socket == Given(path="/f", source="-socket")
+    assert socket == GivenPath(path="/f", source="-socket")
     environ["RUNTIME_SOCKET"] = ""
     assert settings_from(environ).engines[CONTAINERD].socket.path == "/c"
     assert settings_from(environ).engines[DOCKER].socket.path == "/var/run/docker.sock"

@@ -11,7 +11,7 @@ from functools import cached_property
 
 from runtime_configs.distros import DISTRIBUTIONS, Place, Sighting, identify
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
-from toolkit.engine import kubelet, peer, sources, wait
+from toolkit.engine import sources, wait
 from toolkit.engine.answers import Lack, LackKind, LiveAnswer, Served
 from toolkit.engine.facts import (
     EngineProcess,
@@ -21,13 +21,14 @@ from toolkit.engine.facts import (
     ReloadReport,
     Source,
 )
-from toolkit.engine.locate import Located, Locator, refuse_stranger
+from toolkit.engine.process import kubelet, peer
+from toolkit.engine.process.locate import Located, Locator, refuse_stranger
+from toolkit.engine.process.same_place import same_place
 from toolkit.engine.reload import BY_UNIT, Restarter, method, unit_of
-from toolkit.engine.same_place import same_place
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
-from toolkit.host.commands import Commands
+from toolkit.host.commands import CommandRunner
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessTable, Signaller
 from toolkit.host.services import Services
@@ -50,7 +51,7 @@ class Host:
     view: HostView
     table: ProcessTable
     signaller: Signaller
-    commands: Commands
+    commands: CommandRunner
     services: Services
 
 

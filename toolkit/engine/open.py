@@ -7,7 +7,7 @@ from runtime_configs.registry import adapter_for
 from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.control import EngineControl
 from toolkit.host.commands import HostCommands
-from toolkit.host.files import HostFilesView
+from toolkit.host.host_files import HostFilesView
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import PidfdSignaller, ProcFs
 from toolkit.host.services import Systemctl
@@ -32,13 +32,13 @@ def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineCo
 def _kind(name: EngineName) -> type[BaseControl]:
     """Return an engine's class; only its own modules are loaded."""
     if name is EngineName.CONTAINERD:
-        from toolkit.engine.containerd_control import ContainerdControl
+        from toolkit.engine.containerd.control import ContainerdControl
 
         return ContainerdControl
     if name is EngineName.CRIO:
-        from toolkit.engine.crio_control import CrioControl
+        from toolkit.engine.crio.control import CrioControl
 
         return CrioControl
-    from toolkit.engine.docker_control import DockerControl
+    from toolkit.engine.docker.control import DockerControl
 
     return DockerControl

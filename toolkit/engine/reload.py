@@ -7,8 +7,9 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from runtime_configs.model import EngineName
-from toolkit.engine import identity, wait
+from toolkit.engine import wait
 from toolkit.engine.facts import EngineProcess, ReloadReport, Supervisor
+from toolkit.engine.process import identity
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.host.processes import Signaller

@@ -10,7 +10,7 @@ from functools import partial
 
 from runtime_configs.model import ConfigError, EffectiveConfig, HostView, Version
 from toolkit.engine.facts import Source
-from toolkit.host.commands import Commands
+from toolkit.host.commands import CommandRunner
 
 _VERSION = r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?[\w.~+-]*"
 _AT_LEAST = 3.0
@@ -60,7 +60,7 @@ class Effective:
 
 def effective(
     request: SourceRequest,
-    commands: Commands,
+    commands: CommandRunner,
     view: HostView,
     decode: Callable[[bytes], EffectiveConfig],
 ) -> Effective:
@@ -79,7 +79,7 @@ def effective(
 
 
 def _readers(
-    request: SourceRequest, commands: Commands, view: HostView
+    request: SourceRequest, commands: CommandRunner, view: HostView
 ) -> Iterator[tuple[Source, Callable[[], bytes | str]]]:
     """Yield each source with its reading, which returns bytes or why there are none."""
 

@@ -10,10 +10,10 @@ import signal
 import time
 from typing import Protocol
 
-from toolkit import idle
 from toolkit.errors import InterruptedBySignalError
+from toolkit.host import signals
 
-TERMINATION: tuple[int, ...] = idle.TERMINATION
+TERMINATION: tuple[int, ...] = signals.TERMINATION
 """The signals that undo a set-up or begin the revert; a hang-up is not, under ``nohup``."""
 BLOCKED = (*TERMINATION, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 """With the one that ends a wait, and those that mean nothing here and would end any program."""
@@ -41,7 +41,7 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises InterruptedBySignalError when a termination signal is pending or arrives."""
-        taken = idle.taken_within(seconds)
+        taken = signals.taken_within(seconds)
         if taken:
             raise InterruptedBySignalError(signal.Signals(taken).name)
 

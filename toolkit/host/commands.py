@@ -35,7 +35,7 @@ class CommandResult:
         return said.splitlines()[-1].strip() if said else f"exit status {self.status}"
 
 
-class Commands(Protocol):
+class CommandRunner(Protocol):
     """How programs of the host are run."""
 
     def run(self, arguments: tuple[str, ...], seconds: float) -> CommandResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
-from toolkit.host.commands import CommandResult, Commands
+from toolkit.host.commands import CommandResult, CommandRunner
 
 _AT_LEAST = 2.0
 """Seconds that systemctl gets however little is left: it takes some hundredths of one, and an
@@ -36,7 +36,7 @@ class Services(Protocol):
 class Systemctl:
     """The host's systemd."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: CommandRunner) -> None:
         self._commands = commands
 
     def require(self, unit: str, seconds: float) -> None:

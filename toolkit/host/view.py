@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runtime_configs import go_pattern
+from runtime_configs import glob
 from toolkit.errors import HostPathError
 from toolkit.host.paths import HostRoot
 from toolkit.host.replace import read_state
@@ -41,12 +41,12 @@ class HostFilesView:
         return os.path.isdir(place) and not os.path.islink(place)
 
     def _matches(self, directory: str, part: str) -> list[str]:
-        if not go_pattern.is_special(part):
+        if not glob.is_special(part):
             path = os.path.join(directory, part)
             return [path] if os.path.lexists(self._root.entry(path)) else []
         try:
             names = os.listdir(self._root.access(directory))
         except OSError:
             return []
-        chosen = [name for name in names if go_pattern.matches(part, name)]
+        chosen = [name for name in names if glob.matches(part, name)]
         return [os.path.join(directory, name) for name in sorted(chosen, key=os.fsencode)]

@@ -29,7 +29,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Decided:
     """A decision, or why there is none."""
 
     key: tuple[int, int]
@@ -40,7 +40,7 @@ class Outcome:
 class Decider:
     """Runs ``decide`` for one task after the other and hands each outcome to ``done``."""
 
-    def __init__(self, decide: Decide, done: Callable[[Outcome], None]) -> None:
+    def __init__(self, decide: Decide, done: Callable[[Decided], None]) -> None:
         """``done`` is called in the worker's thread and has to be quick."""
         self._decide = decide
         self._done = done
@@ -88,7 +88,7 @@ class _Worker:
     def __init__(
         self,
         decide: Decide,
-        done: Callable[[Outcome], None],
+        done: Callable[[Decided], None],
         tasks: SimpleQueue[Task | None],
     ) -> None:
         self.key: tuple[int, int] | None = None
@@ -118,8 +118,8 @@ class _Worker:
         if self.abandoned:
             self._tasks.put(None)
 
-    def _outcome(self, task: Task) -> Outcome:
+    def _outcome(self, task: Task) -> Decided:
         try:
-            return Outcome(key=task.key, devices=tuple(self._decide(task.request)))
+            return Decided(key=task.key, devices=tuple(self._decide(task.request)))
         except Exception as error:  # noqa: BLE001 - whatever it is, the container must not wait
-            return Outcome(key=task.key, error=repr(error))
+            return Decided(key=task.key, error=repr(error))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from toolkit.host.clock import Clock
-from toolkit.nri.decider import Decider, Outcome, Task
+from toolkit.nri.decider import Decided, Decider, Task
 from toolkit.nri.messages import CreateContainerRequest
 from toolkit.nri.multiplexer import NriProtocolError
 from toolkit.nri.reporter import Log
@@ -74,7 +74,7 @@ class Link:
         *,
         number: int,
         decider: Decider,
-        outcomes: SimpleQueue[Outcome],
+        outcomes: SimpleQueue[Decided],
         wakeup: Wakeup,
         stopping: Callable[[], bool],
         on_registered: Callable[[], None],

@@ -24,7 +24,7 @@ class NriProtocolError(ToolkitError):
     """What came over the socket is not NRI; the connection can't go on."""
 
 
-class Connection(IntEnum):
+class Channel(IntEnum):
     """The logical connections; 0 is reserved."""
 
     PLUGIN = 1
@@ -68,7 +68,7 @@ class Demultiplexer:
         return view[missing:]
 
 
-def multiplex(connection: Connection, data: bytes) -> bytes:
+def multiplex(connection: Channel, data: bytes) -> bytes:
     """Put bytes of a logical connection into frames."""
     out = bytearray()
     for start in range(0, len(data), MAX_WRITE):

@@ -17,7 +17,7 @@ from toolkit import logs
 from toolkit.errors import InterruptedBySignalError, ToolkitError
 from toolkit.host.clock import Clock, SystemClock
 from toolkit.nri.backoff import Backoff
-from toolkit.nri.decider import Decider, Outcome
+from toolkit.nri.decider import Decided, Decider
 from toolkit.nri.devices import MANAGEMENT_KIND, Decision, Policy, decide
 from toolkit.nri.link import Link, Wakeup, pod_name
 from toolkit.nri.messages import Container, CreateContainerRequest, PodSandbox
@@ -92,7 +92,7 @@ class Plugin:
         self._decider = Decider(self._devices_for, self._decided)
         self._thread = threading.Thread(target=self._run, name="nri-engine", daemon=True)
         self._status = NriStatus(state=NriState.CONNECTING, socket=settings.socket)
-        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        self._outcomes: SimpleQueue[Decided] = SimpleQueue()
         self._stopping = threading.Event()
         self._wakeup = Wakeup()
         self._complained = ""
@@ -215,7 +215,7 @@ class Plugin:
     def _misunderstood(self, reason: str) -> None:
         self._reporter.error("nri.container_without_devices", reason)
 
-    def _decided(self, outcome: Outcome) -> None:
+    def _decided(self, outcome: Decided) -> None:
         self._outcomes.put(outcome)
         self._wakeup.wake()
 

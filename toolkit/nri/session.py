@@ -24,7 +24,7 @@ from toolkit.nri.messages import (
     SynchronizeRequest,
     SynchronizeResponse,
 )
-from toolkit.nri.multiplexer import Connection, Demultiplexer, NriProtocolError, multiplex
+from toolkit.nri.multiplexer import Channel, Demultiplexer, NriProtocolError, multiplex
 from toolkit.nri.ttrpc import Call, ClientSide, ServerSide
 from toolkit.nri.wire import WireError, decode
 
@@ -102,7 +102,7 @@ class Session:
             plugin_name=identity.name, plugin_idx=f"{identity.index:02d}"
         )
         _, data = self._runtime.call(RUNTIME_SERVICE, "RegisterPlugin", register)
-        self._send(Connection.RUNTIME, data)
+        self._send(Channel.RUNTIME, data)
 
     @property
     def registered(self) -> bool:
@@ -131,11 +131,11 @@ class Session:
         """
         creations: list[Creation] = []
         for connection, piece in self._incoming.feed(data):
-            if connection == Connection.PLUGIN:
+            if connection == Channel.PLUGIN:
                 for call in self._plugin.feed(piece):
                     creations.extend(self._handle(call))
-                self._send(Connection.PLUGIN, self._plugin.refusals())
-            elif connection == Connection.RUNTIME:
+                self._send(Channel.PLUGIN, self._plugin.refusals())
+            elif connection == Channel.RUNTIME:
                 self._take_replies(piece)
         return creations
 
@@ -143,9 +143,9 @@ class Session:
         """Answer a creation; a second answer to the same one is dropped."""
         adjust = ContainerAdjustment(cdi_devices=tuple(CDIDevice(name=name) for name in devices))
         response = CreateContainerResponse(adjust=adjust if devices else None)
-        self._send(Connection.PLUGIN, self._plugin.answer(stream, response))
+        self._send(Channel.PLUGIN, self._plugin.answer(stream, response))
 
-    def _send(self, connection: Connection, data: bytes) -> None:
+    def _send(self, connection: Channel, data: bytes) -> None:
         frames = multiplex(connection, data)
         if len(self._outgoing) + len(frames) > MAX_OUTGOING:
             raise NriProtocolError("the engine does not read our answers")
@@ -163,7 +163,7 @@ class Session:
     def _handle(self, call: Call) -> Sequence[Creation]:
         if call.service == PLUGIN_SERVICE and call.method == "CreateContainer":
             return self._create_container(call)
-        self._send(Connection.PLUGIN, self._control(call))
+        self._send(Channel.PLUGIN, self._control(call))
         return ()
 
     def _create_container(self, call: Call) -> Sequence[Creation]:

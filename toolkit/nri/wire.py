@@ -35,7 +35,7 @@ class WireType(IntEnum):
     FIXED32 = 5
 
 
-class Kind(IntEnum):
+class FieldKind(IntEnum):
     """What a field's value means."""
 
     TEXT = 1
@@ -52,7 +52,7 @@ class FieldSpec:
     """A field as its message declares it."""
 
     number: int
-    kind: Kind
+    kind: FieldKind
     message: type[Any] | None = None
     """The class of a MESSAGE or REPEATED field."""
     wire_name: str = ""
@@ -61,39 +61,39 @@ class FieldSpec:
 
 def text(number: int) -> Any:  # noqa: ANN401 - dataclasses.field takes the type of its attribute
     """Declare a ``string``."""
-    return field(default="", metadata={"spec": FieldSpec(number=number, kind=Kind.TEXT)})
+    return field(default="", metadata={"spec": FieldSpec(number=number, kind=FieldKind.TEXT)})
 
 
 def raw(number: int) -> Any:  # noqa: ANN401 - as above
     """Declare a ``bytes``; decoded as a view of the input, not a copy."""
-    return field(default=b"", metadata={"spec": FieldSpec(number=number, kind=Kind.RAW)})
+    return field(default=b"", metadata={"spec": FieldSpec(number=number, kind=FieldKind.RAW)})
 
 
 def integer(number: int) -> Any:  # noqa: ANN401 - as above
     """Declare an ``int32`` or ``int64``."""
-    return field(default=0, metadata={"spec": FieldSpec(number=number, kind=Kind.INTEGER)})
+    return field(default=0, metadata={"spec": FieldSpec(number=number, kind=FieldKind.INTEGER)})
 
 
 def boolean(number: int) -> Any:  # noqa: ANN401 - as above
     """Declare a ``bool``."""
-    return field(default=False, metadata={"spec": FieldSpec(number=number, kind=Kind.BOOLEAN)})
+    return field(default=False, metadata={"spec": FieldSpec(number=number, kind=FieldKind.BOOLEAN)})
 
 
 def message(number: int, cls: type[Any]) -> Any:  # noqa: ANN401 - as above
     """Declare a message; None where it is absent."""
-    spec = FieldSpec(number=number, kind=Kind.MESSAGE, message=cls)
+    spec = FieldSpec(number=number, kind=FieldKind.MESSAGE, message=cls)
     return field(default=None, metadata={"spec": spec})
 
 
 def repeated(number: int, cls: type[Any], *, wire_name: str = "") -> Any:  # noqa: ANN401 - as above
     """Declare a list of messages."""
-    spec = FieldSpec(number=number, kind=Kind.REPEATED, message=cls, wire_name=wire_name)
+    spec = FieldSpec(number=number, kind=FieldKind.REPEATED, message=cls, wire_name=wire_name)
     return field(default=(), metadata={"spec": spec})
 
 
 def text_map(number: int) -> Any:  # noqa: ANN401 - as above
     """Declare a ``map<string, string>``."""
-    spec = FieldSpec(number=number, kind=Kind.TEXT_MAP)
+    spec = FieldSpec(number=number, kind=FieldKind.TEXT_MAP)
     return field(default_factory=dict, metadata={"spec": spec})
 
 
@@ -114,7 +114,7 @@ def _by_number(cls: type[Any]) -> Mapping[int, tuple[str, FieldSpec]]:
     return _BY_NUMBER[cls]
 
 
-_TEXT_WIRE = {Kind.INTEGER: WireType.VARINT, Kind.BOOLEAN: WireType.VARINT}
+_TEXT_WIRE = {FieldKind.INTEGER: WireType.VARINT, FieldKind.BOOLEAN: WireType.VARINT}
 
 
 def decode(cls: type[M], data: bytes | bytearray | memoryview) -> M:
@@ -139,19 +139,19 @@ _LENGTH = WireType.LENGTH
 
 def _take(values: dict[str, Any], name: str, spec: FieldSpec, value: Any) -> None:  # noqa: ANN401 - an int or a view, by the wire type
     match spec.kind:
-        case Kind.TEXT:
+        case FieldKind.TEXT:
             values[name] = _utf8(value)
-        case Kind.RAW:
+        case FieldKind.RAW:
             values[name] = value
-        case Kind.INTEGER:
+        case FieldKind.INTEGER:
             values[name] = value - (1 << 64) if value & _INT64_SIGN else value
-        case Kind.BOOLEAN:
+        case FieldKind.BOOLEAN:
             values[name] = value != 0
-        case Kind.MESSAGE:
+        case FieldKind.MESSAGE:
             values[name] = decode(_class_of(spec), value)
-        case Kind.REPEATED:
+        case FieldKind.REPEATED:
             values.setdefault(name, []).append(decode(_class_of(spec), value))
-        case Kind.TEXT_MAP:
+        case FieldKind.TEXT_MAP:
             entry = decode(_MapEntry, value)
             values.setdefault(name, {})[entry.key] = entry.value
 
@@ -221,19 +221,19 @@ def _put(out: bytearray, spec: FieldSpec, value: Any) -> None:  # noqa: ANN401 -
     if not value:
         return
     match spec.kind:
-        case Kind.INTEGER | Kind.BOOLEAN:
+        case FieldKind.INTEGER | FieldKind.BOOLEAN:
             out += varint(spec.number << 3 | WireType.VARINT)
             out += varint(int(value) & _UINT64_MASK)
-        case Kind.TEXT:
+        case FieldKind.TEXT:
             _put_length(out, spec.number, value.encode())
-        case Kind.RAW:
+        case FieldKind.RAW:
             _put_length(out, spec.number, value)
-        case Kind.MESSAGE:
+        case FieldKind.MESSAGE:
             _put_length(out, spec.number, encode(value))
-        case Kind.REPEATED:
+        case FieldKind.REPEATED:
             for item in value:
                 _put_length(out, spec.number, encode(item))
-        case Kind.TEXT_MAP:
+        case FieldKind.TEXT_MAP:
             for key, content in value.items():
                 _put_length(out, spec.number, encode(_MapEntry(key=key, value=content)))
 

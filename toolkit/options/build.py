@@ -10,14 +10,14 @@ from toolkit.errors import UsageError
 from toolkit.host.given_mounts import default_host_root
 from toolkit.options import engine as rows
 from toolkit.options import general, payload
-from toolkit.options.sources import Reading, Sources
+from toolkit.options.lookup import Reading, Sources
 from toolkit.settings import (
     HANDLERS_BESIDE,
     CdiSettings,
     CrioSettings,
     DriverSettings,
     EngineSettings,
-    Given,
+    GivenPath,
     LifecycleSettings,
     NriSettings,
     PayloadSettings,
@@ -90,8 +90,8 @@ def _engine(sources: Sources, name: EngineName) -> EngineSettings:
     )
 
 
-def _given(reading: Reading[str], default: str) -> Given:
-    return Given(path=reading.value or default, source=reading.source)
+def _given(reading: Reading[str], default: str) -> GivenPath:
+    return GivenPath(path=reading.value or default, source=reading.source)
 
 
 def _runtime_config(sources: Sources) -> RuntimeConfigSettings:

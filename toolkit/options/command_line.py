@@ -12,10 +12,10 @@ import click
 
 from toolkit.errors import UsageError
 from toolkit.options import general
+from toolkit.options.catalog import OPTIONS
 from toolkit.options.grammar import HELP, VERSION, Rewritten, rewrite
 from toolkit.options.help import SUMMARIES, write_help
-from toolkit.options.sources import GivenFlag
-from toolkit.options.table import OPTIONS
+from toolkit.options.lookup import GivenFlag
 from toolkit.version import VERSION as PROGRAM_VERSION
 
 

@@ -6,9 +6,9 @@ import sys
 
 from runtime_configs.distros import plain_row
 from runtime_configs.model import EngineName
+from toolkit.options.catalog import GROUPS
 from toolkit.options.help import variables_text
 from toolkit.options.option import Option
-from toolkit.options.table import GROUPS
 
 _HEAD = """# Flags and variables
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime_configs.model import EngineName
-from toolkit.options import names, values
+from toolkit.options import names, parsers
 from toolkit.options.option import Option
 from toolkit.options.rows import choice, listed, optional_path, path, switch
 from toolkit.settings import CrioMode, RestartMode
@@ -21,7 +21,7 @@ CONFIG = Option(
     flags=("--config",),
     variables=("RUNTIME_CONFIG",),
     engine_variables=_of_each("CONFIG"),
-    parse=values.absolute_path,
+    parse=parsers.absolute_path,
     default="",
     default_text=_BY_ENGINE,
     metavar="PATH",
@@ -30,7 +30,7 @@ CONFIG = Option(
 DROP_IN = Option(
     flags=("--drop-in-config",),
     variables=("RUNTIME_DROP_IN_CONFIG",),
-    parse=values.absolute_path,
+    parse=parsers.absolute_path,
     default="",
     default_text=_BY_ENGINE,
     metavar="PATH",
@@ -51,7 +51,7 @@ SOCKET = Option(
     flags=("--socket",),
     variables=("RUNTIME_SOCKET",),
     engine_variables=_of_each("SOCKET"),
-    parse=values.socket_path,
+    parse=parsers.socket_path,
     default="",
     default_text=_BY_ENGINE,
     metavar="PATH",
@@ -61,7 +61,7 @@ RESTART_MODE = Option(
     flags=("--restart-mode",),
     variables=("RUNTIME_RESTART_MODE",),
     engine_variables=_of_each("RESTART_MODE"),
-    parse=values.one_of(RestartMode),
+    parse=parsers.one_of(RestartMode),
     default=RestartMode.AUTO,
     metavar="auto|signal|systemd|none",
     help="how the engine is made to take its config up",
@@ -76,7 +76,7 @@ CONFIG_SOURCES = listed(
 ENABLE_CDI: Option[bool | None] = Option(
     flags=("--enable-cdi-in-runtime",),
     variables=("RUNTIME_ENABLE_CDI",),
-    parse=values.boolean,
+    parse=parsers.boolean,
     default=None,
     default_text="same as --cdi-enabled",
     boolean=True,
@@ -102,7 +102,7 @@ SET_AS_DEFAULT = Option(
         (EngineName.CONTAINERD, "CONTAINERD_SET_AS_DEFAULT"),
         (EngineName.DOCKER, "DOCKER_SET_AS_DEFAULT"),
     ),
-    parse=values.boolean,
+    parse=parsers.boolean,
     default=True,
     boolean=True,
     metavar="",
@@ -123,7 +123,7 @@ _NO_OVERRIDE: Mapping[str, object] = {}
 CONFIG_OVERRIDE = Option(
     flags=("--runtime-config-override",),
     variables=("RUNTIME_CONFIG_OVERRIDE", "CONTAINERD_RUNTIME_CONFIG_OVERRIDE"),
-    parse=values.handler_override,
+    parse=parsers.handler_override,
     default=_NO_OVERRIDE,
     default_text="{}",
     metavar="JSON",

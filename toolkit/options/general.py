@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime_configs.model import EngineName
-from toolkit.options import values
+from toolkit.options import parsers
 from toolkit.options.option import Option
 from toolkit.options.rows import choice, optional_path, path, switch
 from toolkit.settings import LogFormat, OnExit, Output, PackageType
@@ -20,7 +20,7 @@ RUNTIME = Option(
     flags=("--runtime", "-r"),
     variables=("RUNTIME",),
     parse=lambda text: _engine(
-        values.one_word_of("auto", *(name.value for name in EngineName))(text)
+        parsers.one_word_of("auto", *(name.value for name in EngineName))(text)
     ),
     default=None,
     default_text="auto",
@@ -50,7 +50,7 @@ SOURCE_ROOT = optional_path(
 PACKAGE_TYPE = Option(
     flags=("--toolkit-package-type",),
     variables=("TOOLKIT_PACKAGE_TYPE",),
-    parse=lambda text: values.one_of(PackageType)(text or "auto"),
+    parse=lambda text: parsers.one_of(PackageType)(text or "auto"),
     default=PackageType.AUTO,
     metavar="auto|deb|rpm",
     help="which packages the payload comes from; auto looks for rpm, then dpkg, on the host",
@@ -59,7 +59,7 @@ PACKAGE_TYPE = Option(
 PID_FILE = Option(
     flags=("--pid-file",),
     variables=("TOOLKIT_PID_FILE", "PID_FILE"),
-    parse=values.named("toolkit.pid"),
+    parse=parsers.named("toolkit.pid"),
     default="/run/nvidia/toolkit/toolkit.pid",
     metavar="PATH",
     help="the lock of the one instance on a node; has to be named toolkit.pid",
@@ -73,7 +73,7 @@ HOST_ROOT = optional_path(
 DEBUG = switch(("--debug",), ("TOOLKIT_DEBUG",), "debug log, and tracebacks of what went wrong")
 IGNORE_ERRORS = Option(
     flags=("--ignore-errors",),
-    parse=values.boolean,
+    parse=parsers.boolean,
     default=False,
     boolean=True,
     metavar="",
@@ -90,7 +90,7 @@ ON_EXIT = choice(
 STOP_TIMEOUT = Option(
     flags=("--stop-timeout",),
     variables=("TOOLKIT_STOP_TIMEOUT",),
-    parse=values.seconds(zero=True),
+    parse=parsers.seconds(zero=True),
     default=8.0,
     metavar="SECONDS",
     help="how long reload and verification may take at SIGTERM",
@@ -98,7 +98,7 @@ STOP_TIMEOUT = Option(
 VERIFY_TIMEOUT = Option(
     flags=("--verify-timeout",),
     variables=("TOOLKIT_VERIFY_TIMEOUT",),
-    parse=values.seconds(zero=False),
+    parse=parsers.seconds(zero=False),
     default=60.0,
     metavar="SECONDS",
     help="how long the engine may take to serve the handlers before all is rolled back",
@@ -106,7 +106,7 @@ VERIFY_TIMEOUT = Option(
 RECONCILE_INTERVAL = Option(
     flags=("--reconcile-interval",),
     variables=("TOOLKIT_RECONCILE_INTERVAL",),
-    parse=values.seconds(zero=True),
+    parse=parsers.seconds(zero=True),
     default=30.0,
     metavar="SECONDS",
     help="time between looks at drift while idle; 0: never",
@@ -117,7 +117,7 @@ LOG_FORMAT = choice(
 HEALTH_ADDRESS = Option(
     flags=("--health-address",),
     variables=("TOOLKIT_HEALTH_ADDRESS",),
-    parse=values.health_address,
+    parse=parsers.health_address,
     default=None,
     default_text="off",
     metavar="[HOST]:PORT",
@@ -132,7 +132,7 @@ READY_FILE = optional_path(
 
 OUTPUT = Option(
     flags=("--output",),
-    parse=values.one_of(Output),
+    parse=parsers.one_of(Output),
     default=Output.TEXT,
     metavar="text|json",
     help="how the result looks on stdout",
@@ -140,7 +140,7 @@ OUTPUT = Option(
 )
 DETAILED_EXITCODE = Option(
     flags=("--detailed-exitcode",),
-    parse=values.boolean,
+    parse=parsers.boolean,
     default=False,
     boolean=True,
     metavar="",
@@ -149,7 +149,7 @@ DETAILED_EXITCODE = Option(
 )
 PURGE = Option(
     flags=("--purge",),
-    parse=values.boolean,
+    parse=parsers.boolean,
     default=False,
     boolean=True,
     metavar="",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from toolkit.options.catalog import GROUPS
 from toolkit.options.option import Option
-from toolkit.options.table import GROUPS
 
 SUMMARIES = {
     "plan": "show what a set-up would change, as a diff, and whether the engine would reload",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from toolkit.options.values import BadValueError, absolute_path, items, matching, shown
+from toolkit.options.parsers import BadValueError, absolute_path, items, matching, shown
 
 _ENGINES_OWN = ("runc", "crun")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toolkit.options import names, values
+from toolkit.options import names, parsers
 from toolkit.options.option import Option
 from toolkit.options.rows import listed, optional_path, path, switch
 
@@ -36,8 +36,8 @@ RUNTIME_DEBUG = optional_path(
 RUNTIME_LOG_LEVEL = Option(
     flags=("--nvidia-container-runtime.log-level", "--nvidia-container-runtime-debug-log-level"),
     variables=("NVIDIA_CONTAINER_RUNTIME_LOG_LEVEL",),
-    parse=values.optional(
-        values.one_word_of("trace", "debug", "info", "warning", "warn", "error", "fatal", "panic")
+    parse=parsers.optional(
+        parsers.one_word_of("trace", "debug", "info", "warning", "warn", "error", "fatal", "panic")
     ),
     default=None,
     metavar="LEVEL",
@@ -46,7 +46,7 @@ RUNTIME_LOG_LEVEL = Option(
 RUNTIME_MODE = Option(
     flags=("--nvidia-container-runtime.mode", "--nvidia-container-runtime-mode"),
     variables=("NVIDIA_CONTAINER_RUNTIME_MODE",),
-    parse=values.optional(values.one_word_of("auto", "cdi", "csv", "jit-cdi", "legacy")),
+    parse=parsers.optional(parsers.one_word_of("auto", "cdi", "csv", "jit-cdi", "legacy")),
     default=None,
     metavar="MODE",
     help="the runtime's mode: auto, cdi, csv, jit-cdi or legacy",
@@ -54,7 +54,7 @@ RUNTIME_MODE = Option(
 DEFAULT_KIND = Option(
     flags=("--nvidia-container-runtime.modes.cdi.default-kind",),
     variables=("NVIDIA_CONTAINER_RUNTIME_MODES_CDI_DEFAULT_KIND",),
-    parse=values.optional(names.cdi_kind),
+    parse=parsers.optional(names.cdi_kind),
     default=None,
     metavar="VENDOR/CLASS",
     help="the CDI kind of a device that is named without one",
@@ -65,13 +65,13 @@ ANNOTATION_PREFIXES = listed(
         "--nvidia-container-runtime-modes.cdi.annotation-prefixes",
     ),
     ("NVIDIA_CONTAINER_RUNTIME_MODES_CDI_ANNOTATION_PREFIXES",),
-    values.each(names.annotation_prefix),
+    parsers.each(names.annotation_prefix),
     "annotations that name CDI devices; containerd's handlers let them through",
 )
 RUNTIMES = listed(
     ("--nvidia-container-runtime.runtimes",),
     ("NVIDIA_CONTAINER_RUNTIME_RUNTIMES",),
-    values.each(names.low_level_runtime),
+    parsers.each(names.low_level_runtime),
     "the low-level runtimes, in the order of looking",
     default_text="the engine's own, then runc, crun",
 )
@@ -100,7 +100,7 @@ ACCEPT_VOLUME_MOUNTS = switch(
 OPT_IN_FEATURES = listed(
     ("--opt-in-features",),
     ("NVIDIA_CONTAINER_TOOLKIT_OPT_IN_FEATURES",),
-    values.each(names.feature),
+    parsers.each(names.feature),
     "features to turn on in config.toml",
 )
 
@@ -112,7 +112,7 @@ CDI_ENABLED = switch(
 CDI_OUTPUT_DIR = Option(
     flags=("--cdi-output-dir",),
     variables=("CDI_OUTPUT_DIR",),
-    parse=lambda text: values.absolute_path(text) if text else "",
+    parse=lambda text: parsers.absolute_path(text) if text else "",
     default="/var/run/cdi",
     metavar="PATH",
     help="where the spec goes; empty: no spec",
@@ -146,7 +146,7 @@ NRI_ENABLED = switch(
 NRI_INDEX = Option(
     flags=("--nri-plugin-index",),
     variables=("NRI_PLUGIN_INDEX",),
-    parse=values.whole_number(0, 99),
+    parse=parsers.whole_number(0, 99),
     default=10,
     metavar="0-99",
     help="where the plugin comes in NRI's order",
@@ -154,7 +154,7 @@ NRI_INDEX = Option(
 NRI_SOCKET = Option(
     flags=("--nri-socket",),
     variables=("NRI_SOCKET",),
-    parse=values.socket_path,
+    parse=parsers.socket_path,
     default="/var/run/nri/nri.sock",
     metavar="PATH",
     help="the engine's NRI socket",
@@ -162,7 +162,7 @@ NRI_SOCKET = Option(
 NRI_NAMESPACE = Option(
     flags=("--nri-namespace",),
     variables=("NRI_NAMESPACE",),
-    parse=values.optional(names.dns_label),
+    parse=parsers.optional(names.dns_label),
     default=None,
     metavar="NAMESPACE",
     help="the namespace whose pods may get management devices",
@@ -170,6 +170,6 @@ NRI_NAMESPACE = Option(
 NRI_MANAGEMENT_NAMESPACES = listed(
     ("--nri-management-cdi-device-namespaces",),
     ("NRI_MANAGEMENT_CDI_DEVICE_NAMESPACES",),
-    values.each(names.dns_label),
+    parsers.each(names.dns_label),
     "more namespaces whose pods may get them",
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
-from toolkit.options import values
+from toolkit.options import parsers
 from toolkit.options.option import Option
 
 E = TypeVar("E", bound=StrEnum)
@@ -23,7 +23,7 @@ def switch(
     return Option(
         flags=flags,
         variables=variables,
-        parse=values.boolean,
+        parse=parsers.boolean,
         default=default,
         help=text,
         boolean=True,
@@ -37,7 +37,7 @@ def choice(flags: tuple[str, ...], variables: tuple[str, ...], default: E, text:
     return Option(
         flags=flags,
         variables=variables,
-        parse=values.one_of(enum),
+        parse=parsers.one_of(enum),
         default=default,
         help=text,
         metavar="|".join(member.value for member in enum),
@@ -51,7 +51,7 @@ def path(
     return Option(
         flags=flags,
         variables=variables,
-        parse=values.absolute_path,
+        parse=parsers.absolute_path,
         default=default,
         help=text,
         metavar="PATH",
@@ -65,7 +65,7 @@ def optional_path(
     return Option(
         flags=flags,
         variables=variables,
-        parse=values.optional(values.absolute_path),
+        parse=parsers.optional(parsers.absolute_path),
         default=None,
         default_text=default_text,
         help=text,

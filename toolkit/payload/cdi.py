@@ -13,10 +13,10 @@ from pathlib import Path
 from toolkit import logs
 from toolkit.errors import PayloadError
 from toolkit.host.clock import Clock
-from toolkit.host.commands import Commands
-from toolkit.host.journal_files import PRIVATE_DIRECTORY
+from toolkit.host.commands import CommandRunner
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
+from toolkit.journal.store import PRIVATE_DIRECTORY
 from toolkit.payload.source import CDI_HOOK, CTK
 from toolkit.payload.spec_file import SpecChange, SpecFile
 from toolkit.settings import CdiSettings, DriverSettings, Settings
@@ -48,7 +48,7 @@ class ManagementSpec:
         settings: Settings,
         root: HostRoot,
         writer: FileWriter,
-        commands: Commands,
+        commands: CommandRunner,
         file: SpecFile,
     ) -> None:
         """Name the places. ``commands`` runs programs in this process's own root."""

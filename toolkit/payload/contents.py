@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toolkit.payload.manifest import Entry, Kind, Manifest, stamp, sums_of
+from toolkit.payload.manifest import Entry, EntryKind, Manifest, stamp, sums_of
 from toolkit.payload.records import GenerationState, Sum
 from toolkit.payload.runtime_config import with_mode
 from toolkit.payload.source import HOOK, HOOK_LINK, LIBRARIES, MODES, WRAPPED, PayloadSource
@@ -106,11 +106,13 @@ class _Tree:
 
     def link(self, name: str, target: str) -> None:
         """Add a symbolic link."""
-        self.entries.append(Entry(path=name, kind=Kind.LINK, target=target))
+        self.entries.append(Entry(path=name, kind=EntryKind.LINK, target=target))
 
     def directory(self, name: str) -> None:
         """Add a directory."""
-        self.entries.append(Entry(path=name, kind=Kind.DIRECTORY, mode=0o755))
+        self.entries.append(Entry(path=name, kind=EntryKind.DIRECTORY, mode=0o755))
 
     def _file(self, name: str, mode: int, sha256: str, size: int) -> None:
-        self.entries.append(Entry(path=name, kind=Kind.FILE, mode=mode, sha256=sha256, size=size))
+        self.entries.append(
+            Entry(path=name, kind=EntryKind.FILE, mode=mode, sha256=sha256, size=size)
+        )

@@ -14,13 +14,13 @@ from pathlib import Path
 from toolkit import logs
 from toolkit.errors import ExchangeUnsupportedError, HostPathError, PayloadError
 from toolkit.host.clock import Clock
-from toolkit.host.journal_files import JOURNAL_DIRECTORY, PRIVATE_DIRECTORY, PRIVATE_FILE
 from toolkit.host.paths import HostRoot
 from toolkit.host.regular import open_regular
 from toolkit.host.writer import FileWriter
+from toolkit.journal.store import JOURNAL_DIRECTORY, PRIVATE_DIRECTORY, PRIVATE_FILE
 from toolkit.payload.contents import Contents
-from toolkit.payload.in_place import InPlace, old_of
-from toolkit.payload.manifest import Kind, Manifest, stamp
+from toolkit.payload.file_by_file import InPlace, old_of
+from toolkit.payload.manifest import EntryKind, Manifest, stamp
 from toolkit.payload.records import FOREIGN, GenerationState, PayloadRecord
 from toolkit.payload.source import WRAPPED
 from toolkit.payload.tree import Trees
@@ -261,7 +261,7 @@ class Generations:
         """Return the stamps of files whose content is ours alone."""
         found = {}
         for each in manifest.entries:
-            if each.kind is not Kind.DIRECTORY and each.path not in CONFIG_PATHS:
+            if each.kind is not EntryKind.DIRECTORY and each.path not in CONFIG_PATHS:
                 try:
                     found[each.path] = stamp(directory / each.path)
                 except OSError:

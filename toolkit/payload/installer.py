@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from toolkit.host.clock import Clock
-from toolkit.host.commands import Commands, HostCommands
-from toolkit.host.journal_files import JOURNAL_DIRECTORY
+from toolkit.host.commands import CommandRunner, HostCommands
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
+from toolkit.journal.store import JOURNAL_DIRECTORY
 from toolkit.payload.cdi import ManagementSpec
 from toolkit.payload.contents import Contents, contents_of, source_sums
 from toolkit.payload.generation import Generations
@@ -76,7 +76,7 @@ class PayloadInstaller:
         settings: Settings,
         root: HostRoot,
         writer: FileWriter,
-        commands: Commands | None = None,
+        commands: CommandRunner | None = None,
     ) -> None:
         """Name the places; nothing is read yet. ``commands`` runs programs outside of the host."""
         self._settings = settings

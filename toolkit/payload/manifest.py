@@ -16,7 +16,7 @@ _PARALLEL = max(2, os.cpu_count() or 1)
 """Sums are computed outside of the interpreter's lock."""
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     """What an entry of the tree is."""
 
     FILE = "file"
@@ -30,7 +30,7 @@ class Entry:
 
     path: str
     """Relative to the toolkit directory."""
-    kind: Kind
+    kind: EntryKind
     mode: int = 0o777
     """Permission bits; a link has none of its own."""
     sha256: str = ""
@@ -104,7 +104,7 @@ class Manifest:
 def _entry_from_json(document: Mapping[str, object]) -> Entry:
     return Entry(
         path=str(document["path"]),
-        kind=Kind(str(document["kind"])),
+        kind=EntryKind(str(document["kind"])),
         mode=int(str(document["mode"])),
         sha256=str(document["sha256"]),
         size=int(str(document["size"])),
@@ -157,12 +157,12 @@ def _matches(directory: Path, entry: Entry, exempt: frozenset[str]) -> bool:
     path = directory / entry.path
     try:
         status = path.lstat()
-        if entry.kind is Kind.LINK:
+        if entry.kind is EntryKind.LINK:
             return stat.S_ISLNK(status.st_mode) and os.readlink(path) == entry.target
-        wanted = stat.S_IFDIR if entry.kind is Kind.DIRECTORY else stat.S_IFREG
+        wanted = stat.S_IFDIR if entry.kind is EntryKind.DIRECTORY else stat.S_IFREG
         if status.st_mode != wanted | entry.mode:
             return False
-        if entry.kind is Kind.DIRECTORY or entry.path in exempt:
+        if entry.kind is EntryKind.DIRECTORY or entry.path in exempt:
             return True
         return status.st_size == entry.size and sha256_of(path) == entry.sha256
     except OSError:

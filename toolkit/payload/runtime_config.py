@@ -5,8 +5,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Mapping
 
-from runtime_configs.documents import Change, apply_changes, load
-from runtime_configs.merge import merge3
+from runtime_configs.formats.documents import Change, apply_changes, load
+from runtime_configs.formats.merge import merge3
 from runtime_configs.model import ConfigError, Format
 from toolkit.errors import PayloadError
 from toolkit.payload.source import CLI, CTK, HOOK, RUNTIME

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from toolkit import logs
-from toolkit.host.journal_files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from toolkit.host.writer import FileMetadata, FileWriter
+from toolkit.journal.store import PRIVATE_DIRECTORY, PRIVATE_FILE
 
 log = logs.get(__name__)
 

@@ -13,7 +13,7 @@ from toolkit.host.clock import Clock
 from toolkit.host.paths import HostRoot
 from toolkit.host.regular import open_regular
 from toolkit.host.writer import FileMetadata, FileWriter, NewEntry, NewLink
-from toolkit.payload.manifest import Entry, Kind, Manifest, listing
+from toolkit.payload.manifest import Entry, EntryKind, Manifest, listing
 
 _PIECE = 1 << 18
 _PARALLEL = 2
@@ -64,15 +64,15 @@ class Trees:
             if clock is not None:
                 clock.check()
             new: NewEntry
-            if each.kind is Kind.DIRECTORY:
+            if each.kind is EntryKind.DIRECTORY:
                 new = None
-            elif each.kind is Kind.LINK:
+            elif each.kind is EntryKind.LINK:
                 new = NewLink(target=each.target)
             else:
                 new = contents[each.path]
             metadata = FileMetadata(mode=each.mode)
             self.writer.create(posixpath.join(directory, each.path), new, metadata)
-            if made is not None and each.kind is Kind.FILE:
+            if made is not None and each.kind is EntryKind.FILE:
                 made(each.path)
         if clock is not None:
             clock.check()
@@ -119,11 +119,11 @@ class Trees:
             mode = stat.S_IMODE(status.st_mode)
             if stat.S_ISLNK(status.st_mode):
                 target = os.readlink(base / name)
-                found.append(Entry(path=name, kind=Kind.LINK, target=target))
+                found.append(Entry(path=name, kind=EntryKind.LINK, target=target))
             elif stat.S_ISDIR(status.st_mode):
-                found.append(Entry(path=name, kind=Kind.DIRECTORY, mode=mode))
+                found.append(Entry(path=name, kind=EntryKind.DIRECTORY, mode=mode))
             elif stat.S_ISREG(status.st_mode):
-                found.append(Entry(path=name, kind=Kind.FILE, mode=mode, size=status.st_size))
+                found.append(Entry(path=name, kind=EntryKind.FILE, mode=mode, size=status.st_size))
         return Manifest(entries=tuple(found))
 
 

@@ -36,7 +36,9 @@ def after(text: str) -> str:
     assert edit.after is not None
     files.put(TEMPLATE, edit.after)
     assert ADAPTER.edits(ASKED, files.view()).edits == ()
-    undone = ADAPTER.without_ours(edit.before, edit.after, edit.after, Format.TEXT, path=TEMPLATE)
+    undone = ADAPTER.strip_our_changes(
+        edit.before, edit.after, edit.after, Format.TEXT, path=TEMPLATE
+    )
     assert undone == text.encode()
     return edit.after.decode()
 
@@ -156,7 +158,7 @@ def test_a_table_that_gives_way_goes_whole_though_somebody_edited_it() -> None:
     [edit] = ADAPTER.edits(ASKED, MemoryFiles.holding({TEMPLATE: BASE.encode()}).view()).edits
     ours = edit.after or b""
     now = ours.replace(b"BinaryName = ", b"  # by hand\n  BinaryName =") + b"[metrics]\n"
-    undone = ADAPTER.without_ours(edit.before, ours, now, Format.TEXT, path=TEMPLATE)
+    undone = ADAPTER.strip_our_changes(edit.before, ours, now, Format.TEXT, path=TEMPLATE)
     assert undone == BASE.encode() + b"[metrics]\n"
 
 
@@ -165,7 +167,7 @@ def test_a_table_of_others_between_ours_stays_when_ours_go() -> None:
     ours = edit.after or b""
     theirs = f'[{RUNTIMES}.runsc]\nruntime_type = "x"\n'.encode()
     now = ours.replace(b"{{ end }}\n", theirs + b"{{ end }}\n", 1)
-    undone = ADAPTER.without_ours(edit.before, ours, now, Format.TEXT, path=TEMPLATE)
+    undone = ADAPTER.strip_our_changes(edit.before, ours, now, Format.TEXT, path=TEMPLATE)
     assert theirs in (undone or b"")
     assert b"nvidia-container-runtime" not in (undone or b"")
 
@@ -180,7 +182,9 @@ def edited_and_undone(edit: Callable[[str], str], before: str = BASE) -> str | N
     ours = (made.after or b"").decode()
     now = edit(ours)
     assert now != ours
-    undone = ADAPTER.without_ours(made.before, made.after, now.encode(), Format.TEXT, path=TEMPLATE)
+    undone = ADAPTER.strip_our_changes(
+        made.before, made.after, now.encode(), Format.TEXT, path=TEMPLATE
+    )
     return None if undone is None else undone.decode()
 
 

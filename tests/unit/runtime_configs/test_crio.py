@@ -161,7 +161,7 @@ def test_only_settings_that_we_did_not_mean_are_named() -> None:
 def test_the_staged_copies_are_all_files_that_cri_o_reads() -> None:
     adapter = CrioAdapter()
     tree = HostTree({TOP: b"# top\n", "/etc/crio/crio.conf.d/10-a": b"# a\n"})
-    check = adapter.staged_check(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
+    check = adapter.dry_run(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
     assert check is not None
     staged = dict(check.files)
     assert staged["/s/crio.conf"] == b"# top\n"
@@ -225,7 +225,7 @@ def test_files_in_directories_below_are_read_where_crio_comes_to_them() -> None:
         CrioAdapter().edits(REQUEST, tree)
     tree = HostTree({"/etc/crio/crio.conf.d/50-site/zz": later, DROP_IN: b"# ours\n"})
     adapter = CrioAdapter()
-    check = adapter.staged_check(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
+    check = adapter.dry_run(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
     assert check is not None
     assert dict(check.files)["/s/crio.conf.d/50-site/zz"] == later
 
@@ -237,7 +237,7 @@ def test_an_empty_directory_beside_the_drop_in_is_walked_past() -> None:
     adapter = CrioAdapter()
     edits = adapter.edits(REQUEST, host.view())
     assert [edit.path for edit in edits.edits] == [DROP_IN]
-    check = adapter.staged_check(edits, REQUEST, host.view(), "/s")
+    check = adapter.dry_run(edits, REQUEST, host.view(), "/s")
     assert check is not None
     assert [path for path, _ in check.files] == [
         "/s/crio.conf.d/[x]/50.conf",
@@ -257,7 +257,7 @@ def test_a_link_to_a_directory_is_read_as_crio_reads_it() -> None:
 def test_a_node_without_a_top_level_file_is_tried_without_one() -> None:
     adapter = CrioAdapter()
     tree = HostTree({"/etc/crio/crio.conf.d/10-crio.conf": LIVE})
-    check = adapter.staged_check(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
+    check = adapter.dry_run(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
     assert check is not None
     assert check.arguments == ("--config", "", "--config-dir", "/s/crio.conf.d", "config")
     assert set(dict(check.files)) == {
@@ -266,6 +266,6 @@ def test_a_node_without_a_top_level_file_is_tried_without_one() -> None:
     }
     (edit,) = adapter.edits(REQUEST, tree).edits
     without = EditSet(edits=(replace(edit, after=None),))
-    check = adapter.staged_check(without, REQUEST, tree, "/s")
+    check = adapter.dry_run(without, REQUEST, tree, "/s")
     assert check is not None
     assert set(dict(check.files)) == {"/s/crio.conf.d/10-crio.conf"}

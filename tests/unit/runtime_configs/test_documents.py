@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from runtime_configs.documents import MISSING, REMOVE, Change, apply_changes, load, lookup
+from runtime_configs.formats.documents import MISSING, REMOVE, Change, apply_changes, load, lookup
 from runtime_configs.model import ConfigError, Format
 
 PATH = "/etc/engine/config"

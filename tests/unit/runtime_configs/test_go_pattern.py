@@ -2,13 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime_configs.go_pattern import (
-    MalformedPatternError,
-    check,
-    escaped,
-    glob_order,
-    matches,
-)
+from runtime_configs.glob import MalformedPatternError, check, escaped, glob_order, matches
 
 # What Go 1.19's filepath.Match says of each.
 KNOWN = [

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from runtime_configs.merge import merge3
+from runtime_configs.formats.merge import merge3
 from runtime_configs.model import ConfigError, Format
 
 PATH = "/etc/engine/config"

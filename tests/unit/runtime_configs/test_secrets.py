@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from runtime_configs.comparison import unintended_changes
+from runtime_configs.formats.comparison import unintended_changes
+from runtime_configs.formats.secrets import WORDS
+from runtime_configs.formats.unified_diff import redacted_diff
 from runtime_configs.model import EffectiveConfig
-from runtime_configs.secrets import WORDS
 from tests.unit.containerd.hosts import ADAPTER, request
-from toolkit.diffs import redacted_diff
 from toolkit.logs import Level, text_line
 
 ADDRESS = "http://node:hunter2@proxy.example:3128"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime_configs.template_mask import masked, unmasked
+from runtime_configs.formats.template_mask import masked, unmasked
 
 FORMS = [
     ('{{ template "base" . }}\na = 1\n', {"a": 1}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime_configs.merge import merge3
+from runtime_configs.formats.merge import merge3
 from runtime_configs.model import Format
 
 PATH = "/var/lib/engine/config.toml.tmpl"

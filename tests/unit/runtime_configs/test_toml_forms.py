@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from runtime_configs.documents import Change, apply_changes
-from runtime_configs.merge import merge3
+from runtime_configs.formats.documents import Change, apply_changes
+from runtime_configs.formats.merge import merge3
 from runtime_configs.model import ConfigError, Format
 
 PATH = "/etc/containerd/config.toml"

@@ -1,0 +1,82 @@
+"""The last look at a draft: what the engine would make of it, and who would overrule it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from runtime_configs.adapter import ConfigRequest, Placement
+from runtime_configs.containerd import schema
+from runtime_configs.containerd.draft import Draft
+from runtime_configs.containerd.handlers import binary_of, legacy_default
+from runtime_configs.containerd.imports import LoadedFile, read_files
+from runtime_configs.containerd.merged import Merged, merge
+from runtime_configs.containerd.schema import Era
+from runtime_configs.formats.documents import Change, KeyPath, lookup
+from runtime_configs.formats.values import MISSING
+from runtime_configs.model import ConfigError, Role
+
+
+def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: str) -> None:
+    """See to it that the drafted files give what is wanted, taken together.
+
+    A file that is read after ours and says otherwise gets our value too; the rest of it stays.
+    Raises ConfigError where even that does not help.
+    """
+    era = schema.era_of(request)
+    if _missing(_merged(result, request, top_level, era), request, era) is None:
+        return
+    files = read_files(request, result.view, top_level)
+    if request.placement is Placement.DROP_IN_ONLY and all(each.path != ours for each in files):
+        result.note(f"{top_level} does not import {ours} itself: its owner has to take it up")
+        return
+    for each in _after(files, ours):
+        changes = list(_overruled(each.document, request))
+        if changes:
+            result.apply(each.path, changes, Role.IMPORTED)
+            result.note(f"{each.path} is edited too, as it is read after {ours} and overrules it")
+    missing = _missing(_merged(result, request, top_level, era), request, era)
+    if missing is not None:
+        raise ConfigError(
+            top_level,
+            f"with this config the engine would not serve {missing}",
+            "compare with the output of containerd config dump",
+        )
+
+
+def _merged(result: Draft, request: ConfigRequest, top_level: str, era: Era) -> Merged:
+    return merge(read_files(request, result.view, top_level), era)
+
+
+def _after(files: Sequence[LoadedFile], ours: str) -> Sequence[LoadedFile]:
+    paths = [each.path for each in files]
+    return files[paths.index(ours) + 1 :] if ours in paths else ()
+
+
+def _missing(found: Merged, request: ConfigRequest, era: Era) -> str | None:
+    """Return what the engine would not serve as wanted, None where all is well."""
+    for each in request.desired.handlers:
+        if binary_of(found.handlers.get(each.name, {})) != each.binary_path:
+            return f"the handler {each.name} with {each.binary_path}"
+    default = request.desired.default
+    table_counts = era is Era.REPLACES and bool(legacy_default(found))
+    if default is None or (table_counts and request.use_legacy_config):
+        return None
+    if found.default == default and not table_counts:
+        return None
+    return f"{default} as the default handler"
+
+
+def _overruled(document: Mapping[str, object], request: ConfigRequest) -> Iterator[Change]:
+    """Yield the changes of keys that say something else, whichever version spells them."""
+    for version in (1, 2, 3):
+        for path, value in _decisive(request, version):
+            if lookup(document, path) not in (MISSING, value):
+                yield Change(path=path, value=value)
+
+
+def _decisive(request: ConfigRequest, version: int) -> Iterator[tuple[KeyPath, object]]:
+    for each in request.desired.handlers:
+        path = (*schema.runtimes(version), each.name, "options", "BinaryName")
+        yield path, each.binary_path
+    if request.desired.default is not None:
+        yield schema.default_name(version), request.desired.default

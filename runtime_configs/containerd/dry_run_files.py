@@ -1,0 +1,61 @@
+"""The edited files as copies that the engine's own binary can load, the live ones left alone."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+
+from runtime_configs.adapter import ConfigRequest, DryRun, Placement
+from runtime_configs.containerd.imports import (
+    LoadedFile,
+    import_patterns,
+    load_order,
+    resolve,
+)
+from runtime_configs.formats.documents import REMOVE, Change, apply_changes
+from runtime_configs.model import EditSet, Format, HostView
+from runtime_configs.overlay import Overlay
+
+
+def dry_run(
+    edits: EditSet, request: ConfigRequest, view: HostView, directory: str
+) -> DryRun | None:
+    """Return copies of every file that would be loaded, in one flat directory.
+
+    Includes are made explicit: the top-level copy imports all others in their load order, so that
+    relative and nested imports mean the same from another directory. None for a template, which
+    only the distribution can render.
+    """
+    if request.placement is Placement.TEMPLATE:
+        return None
+    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
+    loaded = load_order(overlay, request.top_level)
+    if not loaded:
+        return DryRun(files=(), arguments=("config", "default"))
+    absent = _absent(loaded, request, overlay)
+    names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
+    files = []
+    for name, each in zip(names, loaded, strict=True):
+        content = overlay.read(each.path) or b""
+        imports = [*names[1:], *absent] if name == names[0] else []
+        if imports:
+            changes = (Change(path=("imports",), value=imports),)
+            content = apply_changes(content, changes, Format.TOML, path=each.path)
+        elif import_patterns(each.document, each.path):
+            changes = (Change(path=("imports",), value=REMOVE),)
+            content = apply_changes(content, changes, Format.TOML, path=each.path)
+        files.append((name, content))
+    return DryRun(files=tuple(files), arguments=("--config", names[0], "config", "dump"))
+
+
+def _absent(
+    loaded: Sequence[LoadedFile], request: ConfigRequest, view: HostView
+) -> tuple[str, ...]:
+    """Return the imports of files that are not there: what the engine makes of them is its own."""
+    named = [
+        path
+        for each in loaded
+        for pattern in import_patterns(each.document, each.path)
+        for path in resolve(pattern, each.path, view, request.version)
+    ]
+    return tuple(path for path in dict.fromkeys(named) if view.read(path) is None)

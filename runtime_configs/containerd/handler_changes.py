@@ -1,0 +1,28 @@
+"""The changes that make one file say what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from runtime_configs.adapter import ConfigRequest
+from runtime_configs.containerd import schema
+from runtime_configs.containerd.draft import merging
+from runtime_configs.formats.documents import Change
+
+
+def changes(
+    document: Mapping[str, object],
+    request: ConfigRequest,
+    tables: Mapping[str, Mapping[str, object]],
+    config_version: int,
+    *,
+    default: str | None,
+) -> Iterator[Change]:
+    """Yield the changes of a document: the default's name, the switch for CDI, the handlers."""
+    old = request.version is not None and request.version.numbers < (1, 7, 0)
+    if request.desired.enable_cdi and not old:
+        yield Change(path=schema.enable_cdi(config_version), value=True)
+    if default is not None:
+        yield Change(path=schema.default_name(config_version), value=default)
+    for name, wanted in tables.items():
+        yield from merging(document, (*schema.runtimes(config_version), name), wanted)

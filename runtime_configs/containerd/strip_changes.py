@@ -1,0 +1,75 @@
+"""A merge's result as containerd 1.x and 2.x can run with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runtime_configs.containerd import schema, template_conditions
+from runtime_configs.formats.documents import Change, apply_changes, load, lookup
+from runtime_configs.formats.handler_merge import changes_of_remains, handlers_of
+from runtime_configs.formats.merge import merge3
+from runtime_configs.model import Format
+
+NEEDED = frozenset({"runtime_type"})
+"""Without it containerd refuses the handler's pods (``pkg/cri/config``, ValidatePluginConfig)."""
+
+
+def strip_our_changes(
+    before: bytes | None, ours: bytes | None, now: bytes | None, kind: Format, *, path: str
+) -> bytes | None:
+    """Return a file without halves of our handlers, and with the ``runc`` that it needs.
+
+    1.x has its built-in ``runc`` only while no file names a handler. Where somebody added one
+    while ours were there, the ``runc`` that we wrote out stays, or the engine would serve no pod.
+    Where somebody put a file of their own in the place, the ``runc`` in it is theirs. A table of a
+    template that gives way to the distribution's goes whole: its rest would not give way any more.
+    """
+    if kind is Format.TEXT and now not in (before, ours, None) and ours is not None:
+        return _template_without_ours(before, ours, now or b"", path)
+    content = merge3(before, ours, now, kind, path=path)
+    untouched = now in (before, ours) or content == now
+    if content is None or ours is None or untouched or kind is not Format.TOML:
+        return content
+    first, written, found, left_over = (
+        load(each or b"", Format.TOML, path=path) for each in (before, ours, now, content)
+    )
+    number = written.get("version", 1)
+    version = number if isinstance(number, int) else 1
+    table = schema.runtimes(version)
+    made = handlers_of(written, table).keys() - handlers_of(first, table).keys() - {schema.RUNC}
+    default = schema.default_name(version)
+    ours_is_default = lookup(found, default) in (made & {lookup(written, default)})
+    if made and not made & handlers_of(found, table).keys() and not ours_is_default:
+        return now
+    changes = changes_of_remains(first, written, left_over, table, NEEDED)
+    gone = {each.path[-1] for each in changes}
+    left = [
+        name
+        for name, handler in handlers_of(left_over, table).items()
+        if isinstance(handler, Mapping) and name not in gone
+    ]
+    own = handlers_of(written, table).get(schema.RUNC)
+    implicit = schema.RUNC not in handlers_of(first, table)
+    if left and implicit and own is not None and schema.RUNC not in left:
+        changes.append(Change(path=(*table, schema.RUNC), value=own))
+    if not changes:
+        return content
+    return apply_changes(content, changes, Format.TOML, path=path)
+
+
+def _template_without_ours(
+    before: bytes | None, ours: bytes, now: bytes, path: str
+) -> bytes | None:
+    """Return an edited template without our tables, and with as many ends as conditions."""
+    known = before or b""
+    made = [
+        name
+        for name in template_conditions.names(ours)
+        if template_conditions.without_sections(known, (name,)) == known
+    ]
+    left = template_conditions.without_sections(now, made)
+    if left == template_conditions.without_sections(ours, made):
+        return before
+    return merge3(
+        before, template_conditions.without_conditions(ours, made), left, Format.TEXT, path=path
+    )

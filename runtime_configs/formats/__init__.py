@@ -1,0 +1,1 @@
+"""TOML, JSON and templates: read, edited, merged, compared and redacted."""

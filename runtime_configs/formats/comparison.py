@@ -1,0 +1,36 @@
+"""Two dumps of an engine's settings compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from runtime_configs.formats.redaction import without_passwords
+from runtime_configs.formats.secrets import names_secret
+from runtime_configs.formats.values import MISSING, NEUTRAL, KeyPath, differences
+
+
+def unintended_changes(
+    before: Mapping[str, object], after: Mapping[str, object], intended: Iterable[KeyPath]
+) -> Iterator[str]:
+    """Yield a line for each setting that differs and is not at or below an intended key path."""
+    meant = tuple(intended)
+    for step in differences(before, after):
+        if any(step.path[: len(path)] == path for path in meant):
+            continue
+        if isinstance(step.old, Mapping) or isinstance(step.new, Mapping):
+            # A table that came or went may consist of what we meant, and of nothing else.
+            old = step.old if isinstance(step.old, Mapping) else {}
+            new = step.new if isinstance(step.new, Mapping) else {}
+            inner = [
+                path[len(step.path) :] for path in meant if path[: len(step.path)] == step.path
+            ]
+            lines = unintended_changes(old, new, inner)
+            yield from (f"{'.'.join(step.path)}.{line}" for line in lines)
+        elif step.old not in NEUTRAL or step.new not in NEUTRAL:
+            hidden = any(map(names_secret, step.path))
+            values = "(not shown)" if hidden else f"{_shown(step.old)} -> {_shown(step.new)}"
+            yield f"{'.'.join(step.path)}: {values}"
+
+
+def _shown(value: object) -> str:
+    return "(unset)" if value is MISSING else without_passwords(repr(value), "(not shown)")

@@ -1,0 +1,253 @@
+"""TOML and JSON documents by key path: read, and changed with their style kept.
+
+Every byte outside of what changes stays: comments, order, indentation, quoting, newlines, byte
+order mark, large integers, escapes. A result is returned only after it was read again and means
+exactly what was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from runtime_configs.formats import toml_edit
+from runtime_configs.formats.toml_spans import has_long_key
+from runtime_configs.formats.toml_text import value_text
+from runtime_configs.formats.values import (
+    MISSING,
+    REMOVE,
+    KeyPath,
+    Table,
+    Verbatim,
+    differences,
+    lookup,
+    same,
+    with_value,
+)
+from runtime_configs.model import ConfigError, Format
+
+__all__ = [
+    "MISSING",
+    "REMOVE",
+    "Change",
+    "KeyPath",
+    "apply_changes",
+    "edited_to",
+    "load",
+    "load_exact",
+    "lookup",
+    "same",
+]
+
+_BOM: Final = "\ufeff"
+_KEPT: Final = 16
+"""Decoded documents that are remembered: a plan reads the same bytes again and again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One key to be set, or with REMOVE to be deleted."""
+
+    path: KeyPath
+    value: object
+    """A mapping writes the table whole: keys that it does not have go, sub-tables included."""
+
+
+def load(content: bytes, format: Format, *, path: str) -> Mapping[str, object]:  # noqa: A002 - the field's word
+    """Decode a document to plain values. No bytes, or only blanks, are an empty TOML document.
+
+    The same bytes may give the same object again: it must not be changed. Raises ConfigError with
+    line and column where it does not parse or is not UTF-8.
+    """
+    return _parse(_decoded(content, path), format, path, exact=False)
+
+
+def load_exact(content: bytes, format: Format, *, path: str) -> Mapping[str, object]:  # noqa: A002
+    """Decode like ``load``, with the numbers of JSON as they are spelled. Raises ConfigError."""
+    return _parse(_decoded(content, path), format, path, exact=True)
+
+
+def apply_changes(
+    content: bytes,
+    changes: Sequence[Change],
+    format: Format,  # noqa: A002
+    *,
+    path: str,
+) -> bytes:
+    """Return the document with the changes made, one after the other.
+
+    A value that is already there leaves its bytes alone; with nothing to change the content is
+    returned as it is. A table that was only implied by the tables below it goes with the last of
+    them. Raises ConfigError for a document that does not parse or can't take the change.
+    """
+    target = load_exact(content, format, path=path)
+    for change in changes:
+        value = change.value
+        if value is not REMOVE:
+            value = _normal(value, format, path, change.path)
+        target = with_value(target, change.path, value)
+    return edited_to(content, target, format, path=path)
+
+
+def edited_to(
+    content: bytes,
+    target: Mapping[str, object],
+    format: Format,  # noqa: A002
+    *,
+    path: str,
+) -> bytes:
+    """Return the document changed to mean ``target``, which has to come from ``load_exact``.
+
+    Raises ConfigError where that can't be done.
+    """
+    text = _decoded(content, path)
+    bom = _BOM if text.startswith(_BOM) else ""
+    current = _parse(text, format, path, exact=True)
+    if same(current, target):
+        return content
+    attempts = [_json_edited] if format is Format.JSON else [toml_edit.edited, _rebuilt]
+    for attempt in attempts:
+        try:
+            result = bom + attempt(text.removeprefix(bom), current, target)
+            if _means(_parse(result, format, path, exact=True), target):
+                return result.encode()
+        except (toml_edit.NotSpliceableError, ConfigError, ValueError, TypeError):
+            continue
+        except RecursionError as error:
+            raise _too_deep(path) from error
+    wanted = ", ".join(".".join(step.path) for step in differences(current, target))
+    raise ConfigError(
+        path, f"the keys {wanted} can't be changed in the form in which this file has them",
+        "spell the tables around them out",
+    )  # fmt: skip
+
+
+def _means(result: Mapping[str, object], target: Mapping[str, object]) -> bool:
+    """Tell whether a text means what was asked for, but for empty tables that it does not spell."""
+    return all(
+        step.new is not MISSING
+        and step.old is MISSING
+        and isinstance(step.new, Mapping)
+        and _hollow(step.new)
+        for step in differences(result, target)
+    )
+
+
+def _hollow(table: Mapping[str, object]) -> bool:
+    return all(isinstance(value, Mapping) and _hollow(value) for value in table.values())
+
+
+def _json_edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
+    from runtime_configs.formats import json_edit  # of TOML's two engines none needs it
+
+    return json_edit.edited(text, old, new)
+
+
+def _rebuilt(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
+    """Change the document through tomlkit: slower, for forms that can't be edited by line."""
+    import tomlkit  # seldom needed, and slow to load
+    from tomlkit.exceptions import TOMLKitError
+
+    steps = tuple(differences(old, new))
+    try:
+        document = tomlkit.parse(text)
+        for step in steps:
+            table: object = document
+            for key in step.path[:-1]:
+                if not isinstance(table, dict):
+                    raise toml_edit.NotSpliceableError(step.path)
+                table = table[key]
+            if not isinstance(table, dict):
+                raise toml_edit.NotSpliceableError(step.path)
+            if step.new is MISSING:
+                del table[step.path[-1]]
+            else:
+                table[step.path[-1]] = step.new
+        return tomlkit.dumps(document)
+    except TOMLKitError as error:
+        raise toml_edit.NotSpliceableError(*(step.path for step in steps)) from error
+
+
+def _normal(value: object, format: Format, path: str, key: KeyPath) -> object:  # noqa: A002
+    """Return the value as it reads once it was written."""
+    try:
+        if format is Format.JSON:
+            text = json.dumps({"value": value}, allow_nan=False, default=_json_default)
+        else:
+            text = f"value = {value_text(value)}"
+        return _parse(text, format, path, exact=True)["value"]
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(path, f"{'.'.join(key)} can't be set: {error}") from error
+
+
+def _json_default(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def _decoded(content: bytes, path: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
+        column = error.start - (before.rfind(b"\n") + 1) + 1
+        raise ConfigError(
+            path, f"not UTF-8 (line {line}, column {column})", "save the file in UTF-8"
+        ) from error
+
+
+def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str, object]:  # noqa: A002
+    """Decode a text. Raises ConfigError."""
+    try:
+        return _parsed(text.removeprefix(_BOM), format, exact)
+    except RecursionError as error:
+        raise _too_deep(path) from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise ConfigError(
+            path, f"not valid JSON: {error.msg} ({where})", "mend the file"
+        ) from error
+    except ValueError as error:
+        message = str(error)
+        if "at end of document" in message:
+            line = text.count("\n") + 1
+            column = len(text) - (text.rfind("\n") + 1) + 1
+            message = message.replace("at end of document", f"at line {line}, column {column}")
+        raise ConfigError(
+            path, f"not valid {format.upper()}: {message}", "mend the file"
+        ) from error
+
+
+@lru_cache(maxsize=_KEPT)
+def _parsed(text: str, format: Format, exact: bool) -> Mapping[str, object]:  # noqa: A002, FBT001 - a cache's key
+    if format is Format.JSON:
+        return _json(text, exact=exact)
+    if format is not Format.TOML:
+        raise ValueError("it is read as text")
+    if has_long_key(text):
+        raise RecursionError
+    return tomllib.loads(text)
+
+
+def _json(text: str, *, exact: bool) -> Table:
+    """Decode an object; ``NaN`` and the like, which Python takes and no engine does, are errors."""
+    number = Verbatim if exact else None
+    decoder = json.JSONDecoder(parse_int=number, parse_float=number, parse_constant=_refused)
+    value = decoder.decode(text)
+    if not isinstance(value, dict):
+        raise json.JSONDecodeError("the top level is no object", text, 0)
+    return value
+
+
+def _refused(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON value")
+
+
+def _too_deep(path: str) -> ConfigError:
+    return ConfigError(path, "nested too deeply to be read", "simplify the file")

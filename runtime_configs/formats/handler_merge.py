@@ -1,0 +1,61 @@
+"""What a three-way merge leaves of our handlers where somebody edited inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runtime_configs.formats.documents import REMOVE, Change, KeyPath, apply_changes, load, lookup
+from runtime_configs.formats.merge import merge3
+from runtime_configs.model import Format
+
+
+def changes_of_remains(
+    before: Mapping[str, object],
+    ours: Mapping[str, object],
+    now: Mapping[str, object],
+    table: KeyPath,
+    needed: frozenset[str],
+) -> list[Change]:
+    """Return the removal of each handler that we made and of which only somebody's value is left.
+
+    ``needed`` names the keys without any of which an engine refuses or misreads a handler: a value
+    that somebody gave inside our table goes with the table.
+    """
+    known, made = handlers_of(before, table), handlers_of(ours, table)
+    return [
+        Change(path=(*table, name), value=REMOVE)
+        for name, handler in handlers_of(now, table).items()
+        if name in made
+        and name not in known
+        and isinstance(handler, Mapping)
+        and not needed & handler.keys()
+    ]
+
+
+def strip_our_changes(
+    before: bytes | None,
+    ours: bytes | None,
+    now: bytes | None,
+    kind: Format,
+    *,
+    path: str,
+    table: KeyPath,
+    needed: frozenset[str],
+) -> bytes | None:
+    """Return a file without our handlers and such remains. Raises ConfigError."""
+    content = merge3(before, ours, now, kind, path=path)
+    if content is None or ours is None or content == before or kind is Format.OPAQUE:
+        return content
+    documents = [load(each or _empty(kind), kind, path=path) for each in (before, ours, content)]
+    changes = changes_of_remains(documents[0], documents[1], documents[2], table, needed)
+    return apply_changes(content, changes, kind, path=path) if changes else content
+
+
+def handlers_of(document: Mapping[str, object], table: KeyPath) -> Mapping[str, object]:
+    """Return the table of handlers, empty where there is none."""
+    found = lookup(document, table)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _empty(kind: Format) -> bytes:
+    return b"{}" if kind is Format.JSON else b""

@@ -1,0 +1,229 @@
+"""Three-way merge: before us, what we wrote, what is there now.
+
+The result is what is there now without our changes. Where our lines stand as we wrote them, they
+are exchanged as lines, which brings back every byte; the rest is changed key by key. What the
+result has to mean is computed from the decoded documents, and a result is returned only if it does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from runtime_configs.formats.documents import edited_to, load, load_exact
+from runtime_configs.formats.hunks import hunks, undone
+from runtime_configs.formats.template_mask import directives, masked, unmasked
+from runtime_configs.formats.text_merge import without_lines
+from runtime_configs.formats.values import MISSING, Table, same, table
+from runtime_configs.model import ConfigError, Format
+
+_BOM = "\ufeff".encode()
+
+
+def merge3(
+    before: bytes | None,
+    ours: bytes | None,
+    now: bytes | None,
+    format: Format,  # noqa: A002 - the field's word
+    *,
+    path: str,
+) -> bytes | None:
+    """Return the file without our changes; None stands for a file that is not there.
+
+    Each key that we set gets its old value or goes, unless somebody gave it a third value or took
+    it away; each table that only we made goes; elements that we added to a list go. What others
+    changed, added, moved or commented stays as they wrote it. A file that somebody deleted stays
+    deleted. Raises ConfigError where the file does not parse and our lines can't be told by their
+    text alone.
+    """
+    if now == ours:
+        return before
+    if now is None or ours is None or before in (now, ours) or format is Format.OPAQUE:
+        return now
+    if now.startswith(_BOM):
+        # Somebody's new first line goes behind the mark, so it must not count as part of a line.
+        rest = now.removeprefix(_BOM)
+        result = merge3(
+            before and before.removeprefix(_BOM), ours.removeprefix(_BOM), rest, format, path=path
+        )
+        return None if result is None else _BOM + result
+    return (
+        _text(before, ours, now, path)
+        if format is Format.TEXT
+        else _document(before, ours, now, format, path)
+    )
+
+
+def _document(
+    before: bytes | None,
+    ours: bytes,
+    now: bytes,
+    format: Format,  # noqa: A002
+    path: str,
+) -> bytes | None:
+    base = before or b""
+    by_lines = undone(now, hunks(base, ours))
+    try:
+        old, new = (_decoded(each, format, path) for each in (base, ours))
+        expected = merged(old, new, _decoded(now, format, path))
+    except ConfigError:
+        if not by_lines.complete:
+            raise
+        return _unless_empty(by_lines.text, before)
+    taken = _taken(old, new)
+    result = _written((by_lines.text, now), expected, taken, format, path)
+    if before is None and not expected and not _others_comments(result, ours, format):
+        return None
+    return result
+
+
+def _text(before: bytes | None, ours: bytes, now: bytes, path: str) -> bytes | None:
+    """Merge a template: key by key like any other file where it is TOML but for its directives.
+
+    Of one that we made the directives stay as long as anything else does.
+    """
+    base = directives(ours) if before is None else before
+    texts = [masked(each) for each in (base, ours, now)]
+    try:
+        for each in texts:
+            load(each, Format.TOML, path=path)
+        found = merge3(texts[0], texts[1], texts[2], Format.TOML, path=path)
+        result = unmasked(found or b"")
+    except ConfigError:
+        result = without_lines(base, ours, now)
+    others = set(result.splitlines()) - set(base.splitlines())
+    return result if before is not None or any(map(bytes.strip, others)) else None
+
+
+def merged(
+    base: Mapping[str, object], ours: Mapping[str, object], now: Mapping[str, object]
+) -> Table:
+    """Return what ``now`` means without the changes that lead from ``base`` to ``ours``."""
+    result: Table = {}
+    for key in [*now, *(key for key in base if key not in now)]:
+        value = _value(base.get(key, MISSING), ours.get(key, MISSING), now.get(key, MISSING))
+        if value is not MISSING:
+            result[key] = value
+    return result
+
+
+def _value(base: object, ours: object, now: object) -> object:
+    """Return one key's value; MISSING stands for none."""
+    if same(base, ours):
+        return now
+    if same(now, ours):
+        return base
+    if isinstance(ours, Mapping) and isinstance(now, Mapping):
+        rest = merged(base if isinstance(base, Mapping) else {}, ours, now)
+        return rest if rest or isinstance(base, Mapping) else base
+    if isinstance(ours, list) and isinstance(now, list):
+        return _elements(base if isinstance(base, list) else [], ours, now)
+    return now
+
+
+def _elements(
+    base: Sequence[object], ours: Sequence[object], now: Sequence[object]
+) -> list[object]:
+    """Return a list without the elements that we added, with those back that we took out."""
+    result = list(now)
+    for element in _without(ours, base):
+        index = _index(result, element)
+        if index >= 0:
+            del result[index]
+    for element in _without(base, ours):
+        if _index(result, element) < 0:
+            result.insert(min(_index(base, element), len(result)), element)
+    return result
+
+
+def _without(elements: Sequence[object], others: Sequence[object]) -> list[object]:
+    rest = list(others)
+    kept: list[object] = []
+    for element in elements:
+        index = _index(rest, element)
+        if index < 0:
+            kept.append(element)
+        else:
+            del rest[index]
+    return kept
+
+
+def _index(elements: Sequence[object], wanted: object) -> int:
+    return next((i for i, element in enumerate(elements) if same(element, wanted)), -1)
+
+
+def _written(
+    texts: Sequence[bytes],
+    expected: Mapping[str, object],
+    taken: Mapping[str, object],
+    format: Format,  # noqa: A002
+    path: str,
+) -> bytes:
+    """Return bytes that mean ``expected``, made from the first text that can be changed so."""
+    *first, last = texts
+    for text in first:
+        try:
+            return _meaning(text, expected, taken, format, path)
+        except ConfigError:
+            continue
+    return _meaning(last, expected, taken, format, path)
+
+
+def _meaning(
+    text: bytes,
+    expected: Mapping[str, object],
+    taken: Mapping[str, object],
+    format: Format,  # noqa: A002
+    path: str,
+) -> bytes:
+    decoded = _decoded(text, format, path)
+    wanted = _without_new_empties(expected, decoded, taken)
+    return text if same(decoded, wanted) else edited_to(text, wanted, format, path=path)
+
+
+def _without_new_empties(
+    expected: Mapping[str, object], text: Mapping[str, object], taken: Mapping[str, object]
+) -> Table:
+    """Leave out empty tables that the text does not have, but for those that we had taken out.
+
+    Such a one was emptied by others. To spell it out would be a change of its own: an empty table
+    of runtimes takes containerd 1.x its built-in one.
+    """
+    result: Table = {}
+    for key, value in expected.items():
+        if isinstance(value, Mapping):
+            inner = _without_new_empties(value, table(text, key), table(taken, key))
+            if inner or key in text or key in taken:
+                result[key] = inner
+        else:
+            result[key] = value
+    return result
+
+
+def _taken(base: Mapping[str, object], ours: Mapping[str, object]) -> Table:
+    """Return the tables of ``base`` that ours lacks, with the tables that lead to them."""
+    result: Table = {}
+    for key, value in base.items():
+        if isinstance(value, Mapping):
+            inner = _taken(value, table(ours, key))
+            if inner or key not in ours:
+                result[key] = inner
+    return result
+
+
+def _decoded(content: bytes, format: Format, path: str) -> Mapping[str, object]:  # noqa: A002
+    return load_exact(content, format, path=path) if content.strip() else {}
+
+
+def _unless_empty(text: bytes, before: bytes | None) -> bytes | None:
+    return None if before is None and not text.strip() else text
+
+
+def _others_comments(result: bytes, ours: bytes, format: Format) -> bool:  # noqa: A002
+    """Whether comment lines are left that we did not write."""
+    return format is Format.TOML and bool(_comments(result) - _comments(ours))
+
+
+def _comments(text: bytes) -> Counter[bytes]:
+    lines = (line.strip() for line in text.splitlines())
+    return Counter(line for line in lines if line.startswith(b"#"))

@@ -1,0 +1,206 @@
+"""Config files without their secrets, for whoever reads a log: TOML, JSON, YAML, templates.
+
+TOML is judged by its keys. All else, and what is broken, is judged line by line, by where a value's
+strings and brackets are closed; what can't be judged counts as secret. Both take time in proportion
+to the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from runtime_configs.formats.documents import load
+from runtime_configs.formats.secrets import WORD, names_secret
+from runtime_configs.formats.template_mask import masked, unmasked
+from runtime_configs.formats.toml_spans import Statement, StatementKind, scan
+from runtime_configs.model import ConfigError, Format
+
+_BOM = "\ufeff"
+_SEPARATOR = re.compile(r"[=:]")
+_BLANKS = re.compile(r"[ \t\r]*+")
+_TOKEN = re.compile(
+    r'"""(?:[^"\\]++|\\.|"(?!""))*+"{3,5}'
+    r"|'''(?:[^']++|'(?!''))*+'{3,5}"
+    r'|"(?!"")(?:[^"\\\n]++|\\[^\n])*+"'
+    r"|'(?!'')[^'\n]*+'"
+    r"|(?<=\w)'"
+    r"|[\[{\]}\n]|\#[^\n]*+|[^\[\]{}\"'\#\n]++",
+    re.DOTALL,
+)
+_LONG = re.compile("\"\"\"|'''")
+_IN_ADDRESS = re.compile(r"(://[^\s/@:]+:)[^\s/@]+@")
+
+_Spans = Iterator[tuple[int, int]]
+"""Where secret values stand, in their order: from behind ``=`` or ``:`` to the end of a line."""
+
+
+def redacted(text: str, mark: str) -> str:
+    """Return a text with the mark in place of its secrets; it keeps its number of lines."""
+    if text.startswith(_BOM):
+        return _BOM + redacted(text.removeprefix(_BOM), mark)
+    if (toml := _as_toml(text)) is None:
+        return _replaced(text, _by_lines(text, 0, len(text)), mark)
+    found = _replaced(toml, _by_keys(toml), mark).encode("utf-8", "surrogateescape")
+    return unmasked(found).decode("utf-8", "surrogateescape")
+
+
+def without_passwords(text: str, mark: str) -> str:
+    """Return a text with the mark in place of passwords as in ``http://user:password@proxy``."""
+    return _IN_ADDRESS.sub(rf"\g<1>{mark}@", text)
+
+
+def _replaced(text: str, spans: Iterable[tuple[int, int]], mark: str) -> str:
+    pieces: list[str] = []
+    position = 0
+    for start, end in spans:
+        pieces += [text[position:start], " ", mark, f"\n{mark}" * text.count("\n", start, end)]
+        position = end
+    return without_passwords("".join([*pieces, text[position:]]), mark)
+
+
+def _as_toml(text: str) -> str | None:
+    """Return a text as the TOML that it is, directives masked; None where it is none."""
+    content = text.encode("utf-8", "surrogateescape")
+    if b"{{" in content:
+        content = masked(content)
+    try:
+        load(content, Format.TOML, path="")
+    except ConfigError:
+        return None
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _by_keys(text: str) -> _Spans:
+    position, in_secret_table = 0, False
+    for statement in scan(text):
+        # What lies between are comments.
+        yield from _by_lines(text, position, statement.start, in_secret_table=in_secret_table)
+        position = statement.end
+        start = _secret_of(text, statement)
+        if start is not None:
+            yield start, _end_of_line(text, position)
+        if statement.kind is not StatementKind.KEY:
+            in_secret_table = any(map(names_secret, statement.path))
+    yield from _by_lines(text, position, len(text), in_secret_table=in_secret_table)
+
+
+def _secret_of(text: str, statement: Statement) -> int | None:
+    """Return where a statement's secret value begins: its own, or the first one inside it."""
+    if statement.kind is not StatementKind.KEY:
+        comment = _comment_of(text, statement)
+        return None if comment is None else _value_start(text, comment, statement.end)
+    if any(map(names_secret, statement.path)):
+        return text.rindex("=", statement.start, statement.value_start) + 1
+    return _value_start(text, statement.value_start, statement.end)
+
+
+def _comment_of(text: str, header: Statement) -> int | None:
+    position = header.start
+    while position < header.end and (token := _TOKEN.match(text, position)) is not None:
+        if token.group()[0] == "#":
+            return position
+        position = token.end()
+    return None
+
+
+def _by_lines(text: str, position: int, limit: int, *, in_secret_table: bool = False) -> _Spans:
+    while position < limit:
+        end = _line_end(text, position)
+        line = text[position:end].strip()
+        if line.startswith("[") and "]" in line and not line.endswith(","):
+            in_secret_table = names_secret(line)
+            if (start := _value_start(text, position, end)) is not None:
+                yield start, end
+        elif (start := _line_value(text, position, end, anything=in_secret_table)) is not None:
+            end = _value_end(text, position, start, limit)
+            yield start, end
+        elif in_secret_table and line:
+            yield _after_blanks(text, position), end
+        position = end + 1
+
+
+def _line_value(text: str, line: int, end: int, *, anything: bool) -> int | None:
+    """Return where a line's first secret value begins; with ``anything`` each value is one.
+
+    One that may go on over lines that look like others can't be judged by them.
+    """
+    if anything or _LONG.search(text, line, end) is not None:
+        separator = _SEPARATOR.search(text, line, end)
+        return None if separator is None else separator.end()
+    return _value_start(text, line, end)
+
+
+def _value_start(text: str, start: int, end: int) -> int | None:
+    """Return where the value begins that belongs to the first secret's name in a range."""
+    if (word := WORD.search(text, start, end)) is None:
+        return None
+    separator = _SEPARATOR.search(text, word.end(), end)
+    return None if separator is None else separator.end()
+
+
+def _value_end(text: str, line: int, start: int, limit: int) -> int:
+    """Return the end of the last line of the value that begins at ``start``, on this line.
+
+    That is where all its strings and brackets are closed; in YAML, the lines that are indented
+    below the key are its value too. A comment's value stays within the comment.
+    """
+    comment = _is_comment(text, line)
+    position, depth, began = start, 0, False
+    while position < limit:
+        token = _TOKEN.match(text, position, limit)
+        if token is None:
+            position, began = (_end_of_comment(text, line) if comment else limit), True
+            break
+        piece = token.group()
+        if piece == "\n" and (
+            (began and not depth) or (comment and not _is_comment(text, token.end()))
+        ):
+            break
+        depth = max(0, depth + (piece in "[{") - (piece in "]}"))
+        began = began or not (piece.isspace() or (piece[0] == "#" and not comment))
+        position = token.end()
+    end = _end_of_line(text, position) if began else _line_end(text, line)
+    in_yaml = text[start - 1] == ":" and not comment
+    return _end_of_block(text, line, start, end) if in_yaml else end
+
+
+def _end_of_block(text: str, line: int, start: int, end: int) -> int:
+    """Return the end of the lines that follow and are indented below a key, or its list's items."""
+    indent = _after_blanks(text, line) - line
+    listed = _after_blanks(text, start) == _line_end(text, start)
+    position = end + 1
+    while position < len(text):
+        first, last = _after_blanks(text, position), _line_end(text, position)
+        below = first - position > indent - (listed and text.startswith("-", first))
+        if first < last and not below:
+            break
+        end = last if below else end
+        position = last + 1
+    return end
+
+
+def _end_of_comment(text: str, line: int) -> int:
+    end = _line_end(text, line)
+    while _is_comment(text, end + 1):
+        end = _line_end(text, end + 1)
+    return end
+
+
+def _is_comment(text: str, line: int) -> bool:
+    return text.startswith("#", _after_blanks(text, line))
+
+
+def _after_blanks(text: str, position: int) -> int:
+    blanks = _BLANKS.match(text, position)
+    return position if blanks is None else blanks.end()
+
+
+def _line_end(text: str, position: int) -> int:
+    newline = text.find("\n", position)
+    return len(text) if newline < 0 else newline
+
+
+def _end_of_line(text: str, position: int) -> int:
+    """Return a position, or the end of the line before it where it is behind one."""
+    return position - (text[position - 1 : position] == "\n")

@@ -1,0 +1,73 @@
+"""Text merged by its lines: settings in YAML, and templates that no mask makes TOML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from runtime_configs.formats.hunks import Hunk, hunks, only, place
+
+_HEADER = re.compile(rb"^(?=[ \t]*\[)", re.MULTILINE)
+_SECTION_END = re.compile(rb"^[ \t]*(?:\[|\{\{)", re.MULTILINE)
+
+
+def without_lines(base: bytes, ours: bytes, now: bytes) -> bytes:
+    """Return ``now`` without the lines that lead from ``base`` to ``ours``.
+
+    A line that stands in place of an old one and was changed since is somebody's third value: it
+    stays. So does a table that we made, as far as somebody put other lines into it.
+    """
+    pieces: list[bytes] = []
+    position = 0
+    for start, end, old in sorted(_splices(hunks(base, ours), now)):
+        if start >= position:
+            pieces += [now[position:start], old]
+            position = end
+    return b"".join([*pieces, now[position:]])
+
+
+def _splices(changes: Sequence[Hunk], now: bytes) -> Iterator[tuple[int, int, bytes]]:
+    for hunk in changes:
+        found = place(now, hunk)
+        if found is not None and (hunk.old or not _goes_on(hunk.new, now[found[1] :])):
+            yield found
+        elif not hunk.old:
+            for section in _HEADER.split(hunk.new):
+                yield from _section(section, now)
+
+
+def _goes_on(block: bytes, rest: bytes) -> bool:
+    """Tell whether somebody's key follows our last table: it belongs to that table."""
+    line = rest.split(b"\n", 1)[0].strip()
+    return _HEADER.search(block) is not None and bool(line) and line[:1] not in b"[#{"
+
+
+def _section(section: bytes, now: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield the places of a table's lines that still stand; its header only where nothing else is.
+
+    Lines before any header are looked for one by one.
+    """
+    lines = section.splitlines(keepends=True)
+    if not section.lstrip().startswith(b"["):
+        for line in lines:
+            if line.strip() and (start := only(now, line)) is not None:
+                yield start, start + len(line), b""
+        return
+    header = next(line for line in lines if line.strip())
+    start = only(now, header)
+    if start is None:
+        return
+    body = start + len(header)
+    following = _SECTION_END.search(now, body)
+    end = following.start() if following is not None else len(now)
+    own, left = set(lines), False
+    spans = []
+    for line in now[body:end].splitlines(keepends=True):
+        if line in own or not line.strip():
+            spans.append((body, body + len(line), b""))
+        else:
+            left = left or not line.lstrip().startswith(b"#")
+        body += len(line)
+    if not left:
+        yield start, start + len(header), b""
+    yield from spans

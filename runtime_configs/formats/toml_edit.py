@@ -1,0 +1,213 @@
+"""A TOML document edited in its text: only the lines of keys that change are touched.
+
+New keys follow their table's last key, new tables the tables that they belong to, both in the
+document's own indentation, blank lines and newlines. Comments of their own line always stay.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from runtime_configs.formats.toml_outline import Outline, line_end
+from runtime_configs.formats.toml_text import rewritten, value_text
+from runtime_configs.formats.values import MISSING, KeyPath, Table, differences, lookup
+
+
+class NotSpliceableError(Exception):
+    """A change that has no place of its own in the text."""
+
+
+def edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
+    """Return the text, which means ``old``, changed to mean ``new``; the caller has to check.
+
+    Raises NotSpliceableError where a change lies inside an array of tables.
+    """
+    return _Edit(text).edited(old, new)
+
+
+class _Edit:
+    """The splices that are to be made in a document."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.outline = Outline(text)
+        self.statements = self.outline.statements
+        self.newline = self.outline.newline
+        self.insertions: defaultdict[int, list[str]] = defaultdict(list)
+        self.replacements: list[tuple[int, int, str]] = []
+        self.deleted: set[int] = set()
+        self.indents: dict[KeyPath, str] = {}
+        """Of the headers that are added."""
+
+    def edited(self, old: Mapping[str, object], new: Mapping[str, object]) -> str:
+        added: dict[KeyPath, Table] = {}
+        tables: list[tuple[KeyPath, Mapping[str, object]]] = []
+        for path, was, will in self._changes(old, new):
+            if was is not MISSING:
+                if self._replaced(path, was, will):
+                    continue
+                self._delete(path)
+            if will is not MISSING:
+                if isinstance(will, Mapping) and self.outline.dotted(path) is None:
+                    tables.append((path, will))
+                else:
+                    added.setdefault(path[:-1], {})[path[-1]] = will
+        # Keys outside of any table come first where both go to the same place.
+        for parent, pairs in sorted(added.items(), key=lambda item: len(item[0])):
+            self._add_keys(parent, pairs)
+        for path, table in tables:
+            place = self.outline.end_of_group(path)
+            for inner, pairs in _sections(path, table):
+                text = self._table_text(inner, pairs, place)
+                self.insertions[place].append(text)
+        return self._spliced()
+
+    def _changes(
+        self, old: Mapping[str, object], new: Mapping[str, object]
+    ) -> Iterator[tuple[KeyPath, object, object]]:
+        """Yield the differences, an inline table's as one."""
+        inline: set[KeyPath] = set()
+        for step in differences(old, new):
+            above = (step.path[:length] for length in range(1, len(step.path)))
+            holder = next((path for path in above if path in self.outline.keys), None)
+            if holder is None:
+                yield step.path, step.old, step.new
+            elif holder not in inline:
+                inline.add(holder)
+                yield holder, lookup(old, holder), lookup(new, holder)
+
+    def _replaced(self, path: KeyPath, was: object, will: object) -> bool:
+        """Put a new value where the old one stands, if that is possible."""
+        index = self.outline.keys.get(path)
+        if will is MISSING or index is None:
+            return False
+        if isinstance(will, Mapping) and not isinstance(was, Mapping):
+            return False
+        statement = self.statements[index]
+        text = self.text[statement.value_start : statement.value_end]
+        value = rewritten(text, was, will, self.newline)
+        self.replacements.append((statement.value_start, statement.value_end, value))
+        return True
+
+    def _delete(self, path: KeyPath) -> None:
+        indexes = self.outline.under(path)
+        if not indexes:
+            raise NotSpliceableError(path)
+        self.deleted.update(indexes)
+
+    def _add_keys(self, parent: KeyPath, pairs: Table) -> None:
+        """Add keys to a table that is there, in the form in which it is there."""
+        dotted = self.outline.dotted((*parent, ""))
+        if dotted is not None:
+            beside = self.statements[dotted]
+            base = self.outline.section_path(dotted)
+            flat = dict(_flattened(parent[len(base) :], pairs))
+            self.insertions[beside.end] += self._lines(beside.indent, flat)
+            return
+        section = self.outline.headers.get(parent, -1)
+        members = self.outline.in_section[section]
+        if parent and section < 0:
+            self._add_header(parent, pairs)
+        elif members:
+            last = self.statements[members[-1]]
+            place = last.end if section >= 0 else self.outline.after(members[-1])
+            self.insertions[place] += self._lines(last.indent, _single(pairs))
+        elif section >= 0:
+            header = self.statements[section]
+            indent = header.indent + self.outline.key_step
+            self.insertions[header.end] += self._lines(indent, _single(pairs))
+        else:
+            self._add_first_keys(pairs)
+
+    def _add_header(self, parent: KeyPath, pairs: Table) -> None:
+        """Spell a table out that was only implied by the tables below it."""
+        indexes = self.outline.under(parent)
+        if not indexes or self.statements[indexes[0]].in_array:
+            raise NotSpliceableError(parent)
+        place = self.outline.before(indexes[0])
+        text = self._table_text(parent, pairs, place).removeprefix(self.newline)
+        self.insertions[place].append(text + (self.newline if self.outline.blank_habit else ""))
+
+    def _add_first_keys(self, pairs: Table) -> None:
+        """Add the document's first keys outside of any table."""
+        lines = self._lines("", _single(pairs))
+        if not self.statements:
+            self.insertions[len(self.text)] += lines
+            return
+        self.insertions[self.outline.before(0)] += [*lines, self.newline]
+
+    def _table_text(self, path: KeyPath, pairs: Mapping[str, object], place: int) -> str:
+        indent = self.indents[path] = self.outline.indent_of(path, self.indents)
+        key_indent = indent + self.outline.key_step
+        header = f"{indent}[{self.outline.spelled(path)}]{self.newline}"
+        added = bool(self.insertions.get(place))
+        spaced = not added and (self.outline.is_after_blank(place) or not self.text[:place].strip())
+        blank = "" if spaced or not self.outline.blank_habit else self.newline
+        return blank + header + "".join(self._lines(key_indent, _single(pairs)))
+
+    def _lines(self, indent: str, pairs: Mapping[KeyPath, object]) -> list[str]:
+        return [
+            f"{indent}{self.outline.spelled(path)} = {value_text(value)}{self.newline}"
+            for path, value in pairs.items()
+        ]
+
+    def _spliced(self) -> str:
+        splices = [(start, end, 1, value) for start, end, value in self.replacements]
+        splices += [(start, end, 2, "") for start, end in self._deletions()]
+        for place, texts in self.insertions.items():
+            text = "".join(texts)
+            if place == len(self.text) and self.text and not self.text.endswith("\n"):
+                text = self.newline + text.removesuffix(self.newline)
+            splices.append((place, place, 0, text))
+        pieces: list[str] = []
+        position = 0
+        for start, end, _, text in sorted(splices):
+            pieces += [self.text[position:start], text]
+            position = max(position, end)
+        return "".join([*pieces, self.text[position:]])
+
+    def _deletions(self) -> Iterator[tuple[int, int]]:
+        """Yield the line spans to be cut, each with one of two blank lines that would meet."""
+        spans: list[tuple[int, int]] = []
+        for index in sorted(self.deleted):
+            start, end = self.statements[index].start, self.statements[index].end
+            if spans and spans[-1][1] == start:
+                spans[-1] = (spans[-1][0], end)
+            else:
+                spans.append((start, end))
+        floor = 0
+        for first, last in spans:
+            start, end = first, last
+            above = self.text.rfind("\n", floor, max(start - 1, floor)) + 1 or floor
+            below = self.text[end : line_end(self.text, end)]
+            blank_above = start > floor and not self.text[above:start].strip()
+            if not below.strip() and end not in self.insertions:
+                if blank_above:
+                    start = above
+                elif start == 0:
+                    end += len(below)
+            yield start, end
+            floor = end
+
+
+def _sections(path: KeyPath, table: Mapping[str, object]) -> Iterator[tuple[KeyPath, Table]]:
+    """Yield the tables that have to be spelled out for a table with those below it."""
+    own = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    if own or not table:
+        yield path, own
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _sections((*path, key), value)
+
+
+def _single(pairs: Mapping[str, object]) -> dict[KeyPath, object]:
+    return {(key,): value for key, value in pairs.items()}
+
+
+def _flattened(path: KeyPath, pairs: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
+    for key, value in pairs.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flattened((*path, key), value)
+        else:
+            yield (*path, key), value

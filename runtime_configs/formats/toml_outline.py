@@ -1,0 +1,181 @@
+"""A TOML document's outline: which statement makes which table, and where text may go."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cached_property
+
+from runtime_configs.formats.toml_spans import Statement, StatementKind, scan
+from runtime_configs.formats.toml_text import key_text
+from runtime_configs.formats.values import KeyPath
+
+_SAMPLE = 100
+"""Tables after which a habit of the document counts as known."""
+
+
+class Outline:
+    """A document's statements by key path, and the habits of who wrote it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.statements = scan(text)
+        self.newline = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
+        self.headers: dict[KeyPath, int] = {}
+        self.keys: dict[KeyPath, int] = {}
+        self.in_section: defaultdict[int, list[int]] = defaultdict(list)
+        self._roots: defaultdict[str, list[int]] = defaultdict(list)
+        self._under: dict[KeyPath, list[int]] = {}
+        for index, statement in enumerate(self.statements):
+            self._roots[statement.path[0]].append(index)
+            if statement.kind is StatementKind.KEY:
+                self.in_section[statement.section].append(index)
+                if not statement.in_array:
+                    self.keys[statement.path] = index
+            elif not statement.in_array:
+                self.headers[statement.path] = index
+
+    def under(self, path: KeyPath) -> list[int]:
+        """Return the statements at or below a key path, in their order."""
+        found = self._under.get(path)
+        if found is None:
+            length = len(path)
+            # The parent's list is looked up first: each level down searches less.
+            above = self.under(path[:-1]) if length > 1 else self._roots.get(path[0], [])
+            found = [index for index in above if self.statements[index].path[:length] == path]
+            self._under[path] = found
+        return found
+
+    def section_path(self, index: int) -> KeyPath:
+        """Return the key path of the table whose header a statement stands under."""
+        section = self.statements[index].section
+        return self.statements[section].path if section >= 0 else ()
+
+    def dotted(self, path: KeyPath) -> int | None:
+        """Return the last dotted key that makes the table which ``path`` would stand in.
+
+        None where a header makes it, or makes it by a table below it.
+        """
+        for length in range(len(path) - 1, 0, -1):
+            implied = False
+            for index in reversed(self.under(path[:length])):
+                statement = self.statements[index]
+                if statement.in_array:
+                    continue
+                if statement.kind is not StatementKind.KEY:
+                    implied = True
+                elif len(self.section_path(index)) < length < len(statement.path):
+                    return index
+            if implied:
+                return None
+        return None
+
+    def after(self, index: int) -> int:
+        """Return where text behind a statement goes: behind comments that follow at once."""
+        place = self.statements[index].end
+        end = place
+        while end < len(self.text):
+            line = self.text[end : line_end(self.text, end)]
+            if not line.lstrip().startswith("#"):
+                return end if not line.strip() else place
+            end += len(line)
+        return end
+
+    def before(self, index: int) -> int:
+        """Return where text before a statement goes: before comments that lead up to it.
+
+        A comment at the very top may speak of the file (k0s reads the first line): it stays first.
+        """
+        place = self.statements[index].start
+        while place > 0:
+            start = self.text.rfind("\n", 0, place - 1) + 1
+            if not self.text[start:place].lstrip().startswith("#"):
+                break
+            place = start
+        at_top = index == 0 and not self.text[:place].strip()
+        return self.statements[index].start if at_top else place
+
+    def end_of_group(self, path: KeyPath) -> int:
+        """Return where a new table goes: behind the last of those that it belongs to."""
+        for length in range(len(path) - 1, 0, -1):
+            if group := self.under(path[:length]):
+                return self.after(group[-1])
+        return len(self.text)
+
+    def is_after_blank(self, place: int) -> bool:
+        """Tell whether the line above is blank."""
+        return self.text.endswith(("\n\n", "\n\r\n"), 0, place)
+
+    def spelled(self, path: KeyPath) -> str:
+        """Return a key as this document would write it."""
+        return ".".join(self._spellings.get(part) or key_text(part) for part in path)
+
+    def indent_of(self, path: KeyPath, added: dict[KeyPath, str]) -> str:
+        """Return the indentation of a new header; ``added`` holds those of others that are new."""
+        for index in self.under(path[:-1]) if path[:-1] else []:
+            statement = self.statements[index]
+            if statement.kind is StatementKind.TABLE and len(statement.path) == len(path):
+                return statement.indent
+        for length in range(len(path) - 1, 0, -1):
+            above = added.get(path[:length])
+            if above is None and (found := self.headers.get(path[:length])) is not None:
+                above = self.statements[found].indent
+            if above is not None:
+                return above + self._level_step * (len(path) - length)
+        return ""
+
+    @cached_property
+    def _spellings(self) -> dict[str, str]:
+        """How this document writes a key's part where it has to be quoted.
+
+        Not with escapes: containerd 1.6 takes those of a header as they stand (measured).
+        """
+        spellings: dict[str, str] = {}
+        for statement in self.statements:
+            if all(raw[0] not in "'\"" for raw in statement.spelling):
+                continue
+            own = statement.path[-len(statement.spelling) :]
+            spellings |= {
+                name: raw
+                for name, raw in zip(own, statement.spelling, strict=True)
+                if raw[0] in "'\"" and "\\" not in raw and name not in spellings
+                if key_text(name) != name
+            }
+        return spellings
+
+    @cached_property
+    def _tables(self) -> tuple[Statement, ...]:
+        return tuple(self.statements[index] for index in self.headers.values())
+
+    @cached_property
+    def blank_habit(self) -> bool:
+        """Whether a blank line stands between tables, as far as can be told."""
+        headers = [
+            header
+            for header in self._tables[: _SAMPLE + 1]
+            if header is not self.statements[0] or self.text[: header.start].strip()
+        ]
+        spaced = sum(self.is_after_blank(header.start) for header in headers)
+        return not headers or spaced * 2 >= len(headers)
+
+    @cached_property
+    def key_step(self) -> str:
+        """What a key's indentation has more than its header's."""
+        for header in self._tables:
+            for index in self.in_section[self.headers[header.path]][:1]:
+                return self.statements[index].indent.removeprefix(header.indent)
+        return ""
+
+    @cached_property
+    def _level_step(self) -> str:
+        """What a header's indentation has more than that of the table it belongs to."""
+        for header in self._tables:
+            parent = self.headers.get(header.path[:-1])
+            if parent is not None:
+                return header.indent.removeprefix(self.statements[parent].indent)
+        return ""
+
+
+def line_end(text: str, position: int) -> int:
+    """Return the offset behind the line's newline."""
+    newline = text.find("\n", position)
+    return len(text) if newline < 0 else newline + 1

@@ -1,0 +1,192 @@
+"""Where each header and each key of a TOML document stands in its text.
+
+The text has to be valid TOML (tomllib has read it before), so the scan only has to tell strings,
+brackets and comments apart. It takes time in proportion to the text.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final, NamedTuple
+
+from runtime_configs.formats.values import KeyPath
+
+_BASIC = r'"(?:[^"\\\n]++|\\.)*+"'
+_LITERAL = r"'[^'\n]*+'"
+_LONG_BASIC = r'"""(?:[^"\\]++|\\.|"(?!""))*+"{3,5}'
+_LONG_LITERAL = r"'''(?:[^']++|'(?!''))*+'{3,5}"
+_KEY_PART = re.compile(rf"[ \t]*+([A-Za-z0-9_-]++|{_BASIC}|{_LITERAL})[ \t]*+")
+_BLANK = re.compile(r"[ \t]*+")
+_TOKEN = re.compile(
+    rf"{_LONG_BASIC}|{_LONG_LITERAL}|{_BASIC}|{_LITERAL}"
+    r"|[\[{]|[\]}]|,|\#[^\n]*+|\n|[^\[\]{}\"'\#\n,]++",
+    re.DOTALL,
+)
+_PLAIN_KEY = re.compile(
+    r"([ \t]*+)([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+"
+    r"""((?:"(?!"")[^"\\\n]*+"|'(?!'')[^'\n]*+'|[^"'\[{\#\s]++))[ \t]*+(?:\#[^\n]*+)?\r?(?:\n|\Z)"""
+)
+"""The commonest line: a bare key and a value that holds no bracket. All others go the long way."""
+_TEXT = re.compile(rf"{_LONG_BASIC}|{_LONG_LITERAL}|{_BASIC}|{_LITERAL}|\#[^\n]*+", re.DOTALL)
+MOST_PARTS: Final = 256
+"""Parts that a dotted key may have: the time to read one grows with their square."""
+_LONG_KEY = re.compile(rf"(?:[A-Za-z0-9_-]*+[ \t]*+\.[ \t]*+){{{MOST_PARTS}}}")
+
+
+class StatementKind(Enum):
+    """What a statement is."""
+
+    TABLE = "[table]"
+    ARRAY = "[[array of tables]]"
+    KEY = "key = value"
+
+
+class Statement(NamedTuple):
+    """A header or a key with its value. Offsets are into the text; lines include their newline."""
+
+    kind: StatementKind
+    path: KeyPath
+    """From the root, also for a key below a header."""
+    spelling: tuple[str, ...]
+    """The key's or header's own parts as they are written, quotes included."""
+    section: int
+    """Index of the header that it stands under (a header: its own), -1 above the first one."""
+    in_array: bool
+    """Inside an element of an array of tables, where no key path leads."""
+    start: int
+    """Of its first line."""
+    end: int
+    """Behind its last line."""
+    indent: str
+    value_start: int = -1
+    value_end: int = -1
+
+
+def scan(text: str) -> tuple[Statement, ...]:
+    """Return the statements of a valid TOML document, in their order."""
+    return tuple(_statements(text))
+
+
+def has_long_key(text: str) -> bool:
+    """Tell whether a dotted key has more than ``MOST_PARTS`` parts; the text may be no TOML."""
+    if all(line.count(".") < MOST_PARTS for line in text.split("\n")):
+        return False
+    return _LONG_KEY.search(_TEXT.sub("", text)) is not None
+
+
+def _statements(text: str) -> Iterator[Statement]:
+    prefix: KeyPath = ()
+    arrays: set[KeyPath] = set()
+    section, index, in_array, position = -1, -1, False, 0
+    while position < len(text):
+        line_start = position
+        if (plain := _PLAIN_KEY.match(text, position)) is not None:
+            index += 1
+            position = plain.end()
+            indent, name, _ = plain.groups()
+            yield Statement(
+                StatementKind.KEY, (*prefix, name), (name,), section, in_array,
+                line_start, position, indent, *plain.span(3),
+            )  # fmt: skip
+            continue
+        position = _after_blanks(text, position)
+        indent = text[line_start:position]
+        if position == len(text):
+            return
+        if text[position] in "#\n\r":
+            position = _next_line(text, position)
+            continue
+        index += 1
+        if text[position] == "[":
+            is_array = text.startswith("[[", position)
+            path, spelling, position = _key(text, position + (2 if is_array else 1))
+            end = _next_line(text, position)
+            if is_array:
+                arrays.add(path)
+            prefix, section = path, index
+            in_array = bool(arrays) and any(path[:n] in arrays for n in range(1, len(path) + 1))
+            kind = StatementKind.ARRAY if is_array else StatementKind.TABLE
+            yield Statement(kind, path, spelling, section, in_array, line_start, end, indent)
+        else:
+            path, spelling, position = _key(text, position)
+            value_start = _after_blanks(text, position + 1)
+            value_end = value_end_of(text, value_start)
+            end = _next_line(text, value_end)
+            yield Statement(
+                StatementKind.KEY, prefix + path, spelling, section, in_array,
+                line_start, end, indent, value_start, value_end,
+            )  # fmt: skip
+        position = end
+
+
+def value_end_of(text: str, start: int) -> int:
+    """Return the offset behind the value that begins at ``start``, without what follows it."""
+    depth, end, position = 0, start, start
+    while (token := _TOKEN.match(text, position)) is not None:
+        piece = token.group()
+        if depth == 0 and piece[0] in "#\n,]}":
+            break
+        depth += (piece in "[{") - (piece in "]}")
+        end, position = position + len(piece.rstrip(" \t\r")), token.end()
+        if depth == 0 and piece in "]}":
+            break
+    return end
+
+
+def items(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]:
+    """Return the spans of an array's elements, or of an inline table's ``key = value`` pairs.
+
+    ``start`` and ``end`` are the offsets of the opening and behind the closing bracket.
+    """
+    found: list[tuple[int, int]] = []
+    position, first, last, depth = start + 1, -1, -1, 0
+    while position < end - 1 and (token := _TOKEN.match(text, position)) is not None:
+        piece = token.group()
+        if depth == 0 and piece == ",":
+            found.append((first, last))
+            first = -1
+        elif piece.strip() and not piece.startswith("#"):
+            if first < 0:
+                first = position + len(piece) - len(piece.lstrip())
+            last = position + len(piece.rstrip())
+            depth += (piece in "[{") - (piece in "]}")
+        position = token.end()
+    if first >= 0:
+        found.append((first, last))
+    return tuple(found)
+
+
+def _key(text: str, position: int) -> tuple[KeyPath, tuple[str, ...], int]:
+    """Read a dotted key; the offset returned is that of the ``=`` or ``]`` behind it."""
+    names: list[str] = []
+    spelling: list[str] = []
+    while (part := _KEY_PART.match(text, position)) is not None:
+        raw = part.group(1)
+        spelling.append(raw)
+        names.append(_decoded(raw))
+        position = part.end()
+        if not text.startswith(".", position):
+            break
+        position += 1
+    return tuple(names), tuple(spelling), position
+
+
+def _decoded(raw: str) -> str:
+    if raw[0] == "'" or (raw[0] == '"' and "\\" not in raw):
+        return raw[1:-1]
+    if raw[0] == '"':
+        return str(tomllib.loads(f"key = {raw}")["key"])
+    return raw
+
+
+def _after_blanks(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    return match.end() if match else position
+
+
+def _next_line(text: str, position: int) -> int:
+    newline = text.find("\n", position)
+    return len(text) if newline < 0 else newline + 1

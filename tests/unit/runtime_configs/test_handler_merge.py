@@ -1,0 +1,79 @@
+"""What is left of our handlers where somebody edited inside them while they were there."""
+
+from __future__ import annotations
+
+import tomllib
+
+from runtime_configs.containerd.adapter import ContainerdAdapter
+from runtime_configs.docker.adapter import DockerAdapter
+from runtime_configs.model import Format
+
+BEFORE = b"version = 2\n"
+TABLE = 'plugins."io.containerd.grpc.v1.cri".containerd'
+OURS = f"""version = 2
+
+[{TABLE}]
+default_runtime_name = "nvidia"
+
+[{TABLE}.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+
+[{TABLE}.runtimes.nvidia]
+runtime_type = "io.containerd.runc.v2"
+
+[{TABLE}.runtimes.nvidia.options]
+BinaryName = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
+""".encode()
+ADDED = f"""
+[{TABLE}.runtimes.crun]
+runtime_type = "io.containerd.runc.v2"
+""".encode()
+
+
+def reverted(before: bytes, ours: bytes, now: bytes) -> bytes | None:
+    return ContainerdAdapter().strip_our_changes(
+        before, ours, now, Format.TOML, path="/etc/containerd/config.toml"
+    )
+
+
+def test_a_value_that_somebody_gave_inside_our_handler_goes_with_the_handler() -> None:
+    edited = OURS.replace(b"toolkit/nvidia-container-runtime", b"toolkit/theirs")
+    content = reverted(BEFORE, OURS, edited)
+    assert content is not None
+    assert tomllib.loads(content.decode()) == {"version": 2}
+
+
+def test_runc_stays_where_somebody_added_a_handler_beside_ours() -> None:
+    content = reverted(BEFORE, OURS, OURS + ADDED)
+    assert content is not None
+    containerd = tomllib.loads(content.decode())["plugins"]["io.containerd.grpc.v1.cri"]
+    assert set(containerd["containerd"]["runtimes"]) == {"runc", "crun"}
+    assert "default_runtime_name" not in containerd["containerd"]
+
+
+def test_a_file_that_somebody_put_in_the_place_of_ours_is_theirs_to_the_byte() -> None:
+    theirs = f"""version = 2
+[{TABLE}.runtimes.runc]
+runtime_type = "io.containerd.runc.v2" # as everywhere here
+""".encode()
+    assert reverted(BEFORE, OURS, theirs) == theirs
+    still_default = theirs + f'[{TABLE}]\ndefault_runtime_name = "nvidia"\n'.encode()
+    content = reverted(BEFORE, OURS, still_default)
+    assert content is not None
+    assert b"nvidia" not in content
+
+
+def test_a_half_handler_that_was_there_before_us_stays_as_it_was() -> None:
+    before = f"version = 2\n[{TABLE}.runtimes.runc.options]\nSystemdCgroup = true\n".encode()
+    ours = before + ADDED
+    assert reverted(before, ours, ours) == before
+
+
+def test_a_docker_handler_of_ours_without_its_path_goes_whole() -> None:
+    before = b'{"debug": true}'
+    ours = b'{"debug": true, "runtimes": {"nvidia": {"path": "/opt/nvidia", "args": []}}}'
+    now = b'{"debug": true, "runtimes": {"nvidia": {"path": "/opt/nvidia", "args": ["-x"]}}}'
+    path = "/etc/docker/daemon.json"
+    content = DockerAdapter().strip_our_changes(before, ours, now, Format.JSON, path=path)
+    assert content is not None
+    assert b"nvidia" not in content

@@ -1,0 +1,121 @@
+"""How repairs are spaced, and what the idle process does about what it sees meanwhile."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from toolkit.daemon import keeper
+from toolkit.daemon.keeper_state import (
+    LONGEST_REST,
+    QUICK_REPAIRS,
+    Counters,
+    Resident,
+    Watch,
+    arguments,
+)
+
+INTERVAL = 30.0
+RESIDENT = Resident(lock_fd=3, lock_path="/run/toolkit.pid", lock_made=(), peer="1")
+
+
+def rests(moments: list[float]) -> list[float]:
+    found, resident = [], RESIDENT
+    for moment in moments:
+        resident = resident.after_repair(moment, INTERVAL)
+        found.append(resident.not_before - moment)
+    return found
+
+
+def test_the_first_repairs_are_made_at_once_and_each_later_one_waits_twice_as_long() -> None:
+    found = rests([1000.0 + 10 * number for number in range(10)])
+    assert found[:QUICK_REPAIRS] == [0.0] * QUICK_REPAIRS
+    assert found[QUICK_REPAIRS:] == [60.0, 120.0, 240.0, 480.0, *[LONGEST_REST] * 3]
+
+
+def test_after_a_quiet_time_repairs_are_made_at_once_again() -> None:
+    busy = [1000.0 + 10 * number for number in range(5)]
+    last = rests(busy)[-1]
+    assert last > 0
+    assert rests([*busy, busy[-1] + last + LONGEST_REST + 1])[-1] == 0.0
+    assert rests([*busy, busy[-1] + last + LONGEST_REST - 1])[-1] > 0
+
+
+def test_a_repair_that_fails_is_tried_again_later_each_time_and_one_that_works_settles_it() -> None:
+    resident, waits = RESIDENT, []
+    for _ in range(6):
+        resident = resident.after_failure(500.0, INTERVAL, undone=False)
+        assert resident.retry_at is not None
+        waits.append(resident.retry_at - 500.0)
+    assert waits == [60.0, 120.0, 240.0, 480.0, LONGEST_REST, LONGEST_REST]
+    settled = resident.after_repair(600.0, INTERVAL)
+    assert (settled.failures, settled.retry_at) == (0, None)
+
+
+def test_only_a_change_that_was_taken_back_counts_as_a_rollback() -> None:
+    resident = RESIDENT.after_failure(1.0, INTERVAL, undone=False)
+    assert resident.counters == Counters()
+    assert resident.after_failure(2.0, INTERVAL, undone=True).counters.rollbacks == 1
+
+
+class Idle:
+    """The idle process, that becomes a program which prints why."""
+
+    def __init__(self, directory: Path, *, interval: float, rest: float, retry: float) -> None:
+        self.ready = directory / "ready"
+        self.ready.write_text("here")
+        self.watched = directory / "config.toml"
+        self.watched.write_text("ours")
+        script = directory / "back.py"
+        script.write_text("import os\nprint(os.environ['NVIDIA_TOOLKIT_WOKEN'])\n")
+        watch = Watch(
+            interval=interval,
+            rest=rest,
+            retry=retry,
+            ready=True,
+            ready_file=str(self.ready),
+            socket="",
+            files=((str(self.watched), keeper.signature(str(self.watched))),),
+        )
+        words = arguments(RESIDENT, watch, (sys.executable, str(script)))
+        self.began = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", keeper.__file__, *words],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def woken(self) -> tuple[str, float]:
+        """Return why it came back, and after how many seconds."""
+        printed, _ = self.process.communicate(timeout=20)
+        return printed.strip(), time.monotonic() - self.began
+
+
+def test_a_difference_is_told_at_once_and_looked_into_once_the_rest_is_over(tmp_path: Path) -> None:
+    process = Idle(tmp_path, interval=0.05, rest=1.5, retry=-1.0)
+    time.sleep(0.2)
+    process.watched.write_text("theirs")
+    time.sleep(0.5)
+    assert not process.ready.exists()
+    reason, seconds = process.woken()
+    assert reason == f"file {process.watched}"
+    assert seconds >= 1.5
+
+
+def test_what_was_seen_and_went_by_in_the_rest_is_looked_into_all_the_same(tmp_path: Path) -> None:
+    process = Idle(tmp_path, interval=0.05, rest=1.0, retry=-1.0)
+    time.sleep(0.3)
+    process.ready.unlink()
+    assert process.woken()[0] == f"file {process.ready}"
+
+
+@pytest.mark.parametrize("retry", [0.0, 0.6])
+def test_a_repair_that_failed_is_tried_again_in_its_time(tmp_path: Path, retry: float) -> None:
+    process = Idle(tmp_path, interval=0.05, rest=60.0, retry=retry)
+    reason, seconds = process.woken()
+    assert reason == "an earlier repair that failed"
+    assert retry <= seconds < retry + 5

@@ -1,0 +1,1 @@
+"""Forward: plan a change, make it, and record it in the journal first."""

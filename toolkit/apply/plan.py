@@ -1,0 +1,265 @@
+"""What a set-up would do, computed from bytes and facts before anything is done.
+
+The engine's files are planned from what would be there without us (``without_us``), so an edit that
+somebody made under our change is part of what we start from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtime_configs.adapter import ConfigRequest, EngineAdapter
+from runtime_configs.formats.documents import load
+from runtime_configs.model import (
+    ConfigError,
+    EffectiveConfig,
+    FileEdit,
+    Format,
+    HostView,
+    Role,
+)
+from runtime_configs.overlay import Overlay
+from toolkit.engine.answers import LackKind
+from toolkit.engine.facts import Expectation, HostFacts
+from toolkit.engine.verify import shortcomings
+from toolkit.journal.baseline import engine_config_error
+from toolkit.journal.record import Record
+from toolkit.payload.installer import PayloadPlan
+from toolkit.request import config_request
+from toolkit.settings import RestartMode, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChange:
+    """One file of the engine: as it would be without us, as it is, as it should be."""
+
+    path: str
+    format: Format
+    role: Role
+    base: bytes | None
+    now: bytes | None
+    after: bytes | None
+
+    @property
+    def edit(self) -> FileEdit:
+        """From what is there now."""
+        return self._edit(self.after)
+
+    @property
+    def edit_to_base(self) -> FileEdit:
+        """To what would be there without us."""
+        return self._edit(self.base)
+
+    def _edit(self, after: bytes | None) -> FileEdit:
+        return FileEdit(
+            path=self.path, before=self.now, after=after, format=self.format, role=self.role
+        )
+
+    @property
+    def differs(self) -> bool:
+        """True where something has to be written."""
+        return self.now != self.after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadDecision:
+    """Whether the engine has to be told, how, and why or why not."""
+
+    needed: bool
+    mode: RestartMode
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that a set-up will do."""
+
+    facts: HostFacts | None
+    """None with ``--no-runtime-config``: no engine is looked at."""
+    request: ConfigRequest | None
+    changes: tuple[FileChange, ...]
+    """Every file that is or was ours, those that are right already among them."""
+    payload: PayloadPlan
+    reload: ReloadDecision
+    expected: Expectation
+    """What the engine has to serve afterwards."""
+    previous_handlers: tuple[tuple[str, str], ...]
+    previous_default: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def differing(self) -> tuple[FileChange, ...]:
+        """The files that have to be written, in a safe order."""
+        return tuple(each for each in self.changes if each.differs)
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """True where neither file, payload nor engine has to be touched."""
+        return not self.differing and not self.payload.changes and not self.reload.needed
+
+
+def changes(
+    record: Record | None,
+    view: HostView,
+    without: Mapping[str, bytes | None],
+    edits: tuple[FileEdit, ...],
+) -> tuple[FileChange, ...]:
+    """Return every file that is or was ours with what it should hold.
+
+    A file of the journal that no edit names any more goes back to its base.
+    """
+    found = []
+    for edit in edits:
+        now = view.read(edit.path)
+        after = now if same_meaning(edit.path, edit.format, now, edit.after) else edit.after
+        found.append(
+            FileChange(
+                path=edit.path,
+                format=edit.format,
+                role=edit.role,
+                base=edit.before,
+                now=now,
+                after=after,
+            )
+        )
+    named = {edit.path for edit in edits}
+    for each in () if record is None else record.files:
+        if each.path not in named:
+            base = without[each.path]
+            found.append(
+                FileChange(
+                    path=each.path,
+                    format=each.format,
+                    role=each.role,
+                    base=base,
+                    now=view.read(each.path),
+                    after=base,
+                )
+            )
+    return tuple(found)
+
+
+def same_meaning(path: str, kind: Format, one: bytes | None, other: bytes | None) -> bool:
+    """Tell whether two contents say the same to the engine: then neither has to be rewritten.
+
+    A comment that somebody added to our lines, or another order, is no reason for a reload.
+    """
+    if one is None or other is None or one == other or kind is Format.OPAQUE:
+        return one == other
+    try:
+        return load(one, kind, path=path) == load(other, kind, path=path)
+    except ConfigError:
+        return False
+
+
+def expectation(request: ConfigRequest, record: Record | None) -> Expectation:
+    """Return what the engine has to serve once this is done."""
+    if request.crio_hook_path is not None:
+        return Expectation()
+    default = request.desired.default
+    if default is None and record is not None and record.default is not None:
+        default = record.previous_default
+    return Expectation(
+        served=tuple((each.name, each.binary_path) for each in request.desired.handlers),
+        default=default,
+    )
+
+
+def reload_decision(
+    facts: HostFacts,
+    mode: RestartMode,
+    found: tuple[FileChange, ...],
+    expected: Expectation,
+) -> ReloadDecision:
+    """Say whether the engine has to be told: only if something differs."""
+    if mode is RestartMode.NONE:
+        return ReloadDecision(needed=False, mode=mode, reason="restart mode none")
+    differing = [each.path for each in found if each.differs and each.role is not Role.HOOK]
+    if differing:
+        return ReloadDecision(needed=True, mode=mode, reason=changing(differing))
+    if not expected.served:
+        return ReloadDecision(
+            needed=False, mode=mode, reason="the engine reads hooks without being told"
+        )
+    lack = facts.served.lack
+    if lack is not None and lack.kind is LackKind.PENDING:
+        # A set-up waits for its word: to start an engine anew that is starting helps nobody.
+        reason = f"nothing differs, and what is served can't be told: {lack.reason}"
+        return ReloadDecision(needed=False, mode=mode, reason=reason)
+    lacking = shortcomings(expected, facts.served)
+    if lacking:
+        return ReloadDecision(needed=True, mode=mode, reason=lacking[0])
+    return ReloadDecision(needed=False, mode=mode, reason="nothing differs and all is served")
+
+
+def changing(paths: list[str]) -> str:
+    """Return the reason for a reload where these files, one at least, are written."""
+    return f"{', '.join(paths)} {'changes' if len(paths) == 1 else 'change'}"
+
+
+def build(
+    *,
+    settings: Settings,
+    facts: HostFacts,
+    adapter: EngineAdapter,
+    view: HostView,
+    record: Record | None,
+    without: Mapping[str, bytes | None],
+    payload: PayloadPlan,
+) -> Plan:
+    """Compute the plan for one engine. Raises EngineConfigError for files that can't be planned."""
+    previous_handlers, previous_default = _previous(facts, record)
+    request = config_request(settings, facts, payload.toolkit_dir, previous_default)
+    try:
+        edit_set = adapter.edits(request, Overlay(view, without))
+    except ConfigError as error:
+        raise engine_config_error(error) from error
+    found = changes(record, view, without, edit_set.edits)
+    expected = expectation(request, record)
+    mode = settings.engines[facts.engine].restart_mode
+    return Plan(
+        facts=facts,
+        request=request,
+        changes=found,
+        payload=payload,
+        reload=reload_decision(facts, mode, found, expected),
+        expected=expected,
+        previous_handlers=previous_handlers,
+        previous_default=previous_default,
+        notes=(*facts.warnings, *edit_set.notes, *payload.notes),
+    )
+
+
+def files_only(payload: PayloadPlan) -> Plan:
+    """Return the plan of ``--no-runtime-config``: the payload and nothing else."""
+    return Plan(
+        facts=None,
+        request=None,
+        changes=(),
+        payload=payload,
+        reload=ReloadDecision(needed=False, mode=RestartMode.NONE, reason="no runtime config"),
+        expected=Expectation(),
+        previous_handlers=(),
+        previous_default=None,
+        notes=payload.notes,
+    )
+
+
+def _previous(
+    facts: HostFacts, record: Record | None
+) -> tuple[tuple[tuple[str, str], ...], str | None]:
+    """Return the engine's handlers and default before us: the journal's word wins."""
+    if record is not None and record.engine is facts.engine:
+        # A revert that was killed leaves an engine that still serves us, with no file of ours.
+        live = () if facts.served.config is None else served(facts.served.config)
+        if record.files or set(record.handlers) & set(live):
+            return record.previous_handlers, record.previous_default
+    if facts.in_force is None:
+        return (), None
+    return served(facts.in_force), facts.in_force.default
+
+
+def served(effective: EffectiveConfig) -> tuple[tuple[str, str], ...]:
+    """Return name and binary path of each handler; empty where it names no binary."""
+    return tuple((name, each.binary_path or "") for name, each in effective.handlers.items())

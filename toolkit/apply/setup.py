@@ -1,0 +1,254 @@
+"""One set-up: look, plan, carry out, verify. The same for a start and for a repair."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, replace
+
+from runtime_configs.formats.unified_diff import redacted_diff
+from runtime_configs.model import EngineName
+from toolkit import logs
+from toolkit.apply.begin import refresh_record
+from toolkit.apply.plan import Plan, build, files_only
+from toolkit.apply.transaction import Outcome, Transaction
+from toolkit.engine.answers import Lack, LackKind
+from toolkit.engine.control import EngineControl
+from toolkit.engine.facts import HostFacts
+from toolkit.errors import ConcurrentEditError, EngineConfigError, EngineTimeoutError
+from toolkit.host.clock import Clock
+from toolkit.journal.baseline import baselines
+from toolkit.journal.record import Record
+from toolkit.journal.store import JournalStore
+from toolkit.node import Node, choose_engine
+from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
+from toolkit.payload.source import RUNTIME
+from toolkit.settings import RestartMode, Settings
+from toolkit.undo.recovery import recover
+from toolkit.undo.revert import Revert
+from toolkit.undo.rollback import settle_payload
+
+log = logs.get(__name__)
+
+LOOK_SECONDS = 5.0
+"""How long one look at an engine may take before it counts as not answering."""
+POLL_SECONDS = 0.1
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A plan and the engine that it was made for."""
+
+    plan: Plan
+    control: EngineControl | None
+
+
+def make_plan(
+    node: Node, record: Record | None, clock: Clock, *, patience: float | None
+) -> Planned:
+    """Look at the node and compute what to do; waits up to ``patience`` seconds for the engine.
+
+    Without patience an engine that can't be reached is planned for all the same. Raises
+    EngineTimeoutError where it can't be reached and the restart mode needs it.
+    """
+    if touches_no_engine(node.settings):
+        low_level = low_level_runtimes(None, node.root, node.settings)
+        return Planned(plan=files_only(node.installer.plan(low_level)), control=None)
+    engine = choose_engine(node, record)
+    control = node.control(engine)
+    others = record.engine if record is not None and record.engine is not engine else None
+    if others is not None:
+        # A set-up has it reverted by now; what remains to be told is what a plan would do then.
+        log.step("setup.engine-changed", f"{others} was set up before and is reverted first")
+        record = None
+    if patience is None:
+        facts = control.facts(clock.now() + LOOK_SECONDS)
+    else:
+        facts = look(node, control, clock, patience=patience)
+    if facts.refused is not None:
+        raise EngineConfigError(f"this node can't be set up by its config files: {facts.refused}")
+    for warning in facts.warnings:
+        log.warning("facts.contradiction", warning)
+    search_path = () if facts.process is None else facts.process.search_path
+    low_level = low_level_runtimes(facts.effective, node.root, node.settings, search_path)
+    plan = build(
+        settings=node.settings,
+        facts=facts,
+        adapter=node.adapter(facts.engine),
+        view=node.view,
+        record=record,
+        without=baselines(record, node.view, node.store.blob, node.adapter),
+        payload=node.installer.plan(low_level),
+    )
+    return Planned(plan=plan, control=control)
+
+
+def touches_no_engine(settings: Settings) -> bool:
+    """Tell whether only files are installed: ``--no-runtime-config``, and NRI mode."""
+    return settings.lifecycle.no_runtime_config or settings.nri.enabled
+
+
+def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -> HostFacts:
+    """Return the engine's facts, once it answers and says what it serves.
+
+    ``patience`` is for one that does not answer; one that does is given the time that it has to
+    come back with the handlers.
+    """
+    settings = node.settings
+    none = settings.engines[control.name].restart_mode is RestartMode.NONE
+    began, waiting = clock.now(), False
+    while True:
+        facts = control.facts(clock.now() + LOOK_SECONDS)
+        lack = facts.served.lack
+        settled = none or facts.refused is not None
+        if settled or lack is None or lack.kind is not LackKind.PENDING:
+            return facts
+        absent = facts.unreachable is not None
+        limit = patience if absent else settings.lifecycle.verify_timeout
+        if clock.now() >= began + limit:
+            raise _no_word(control.name, facts, lack)
+        if not waiting:
+            waiting = True
+            log.warning(
+                "engine.awaited",
+                f"{control.name} does not answer yet",
+                socket=facts.socket,
+                reason=lack.reason,
+                up_to_seconds=limit,
+            )
+        clock.sleep(POLL_SECONDS)
+
+
+def _no_word(name: EngineName, facts: HostFacts, lack: Lack) -> EngineTimeoutError:
+    if facts.unreachable is None:
+        return EngineTimeoutError(
+            f"{name} at {facts.socket} does not say what it serves: {lack.reason}",
+            "see the engine's log",
+        )
+    return EngineTimeoutError(
+        f"{name} can't be reached at {facts.socket}: {lack.reason}",
+        f"start it, or name its socket with --socket or {name.upper()}_SOCKET",
+    )
+
+
+def set_up(
+    node: Node,
+    record: Record | None,
+    clock: Clock,
+    *,
+    patience: float,
+    repair: bool = False,
+    attempts: int = ATTEMPTS,
+) -> Outcome:
+    """Bring the node to what is wanted; ``record`` is the journal. Undone on any failure.
+
+    A repair says in the log what it changes. Where somebody writes a file at the same time, it is
+    undone and begun anew from what is there then, so often.
+    """
+    record = _without_other_engine(node, record)
+    planned = make_plan(node, record, clock, patience=patience)
+    other = other_install(node, planned.plan)
+    if other is not None:
+        _revert_other(node, other)
+        planned = make_plan(node, record, clock, patience=patience)
+    plan, control = planned.plan, planned.control
+    for note in plan.notes:
+        log.step("plan.note", note)
+    transaction = Transaction(node=node, control=control, clock=clock)
+    if plan.nothing_to_do and record is not None and record.payload is not None:
+        log.step("plan.empty", "nothing differs", reason=plan.reload.reason)
+        process = None if plan.facts is None else plan.facts.process
+        outcome = Outcome(record=_refreshed(node, plan, record), reload=None, process=process)
+        # A spec is gone after a reboot, and a newer driver makes it stale.
+        node.installer.write_cdi(clock)
+        settle_payload(node, record)
+    else:
+        if repair:
+            for change in plan.differing:
+                diff = redacted_diff(change.path, change.now, change.after)
+                log.step("drift.diff", f"{change.path} is put right", diff=diff)
+        try:
+            return transaction.apply(plan, record)
+        except ConcurrentEditError as error:
+            if attempts <= 1:
+                raise
+            log.warning("setup.again", "begun anew", reason=error.message)
+            return set_up(
+                node, record, clock, patience=patience, repair=repair, attempts=attempts - 1
+            )
+    if control is not None and plan.reload.mode is not RestartMode.NONE:
+        deadline = clock.now() + node.settings.lifecycle.verify_timeout
+        control.verify(plan.expected, clock, deadline)
+    return outcome
+
+
+def _refreshed(node: Node, plan: Plan, record: Record) -> Record:
+    """Let the journal say what is in force by other settings than those that it was written with.
+
+    Set up with restart mode ``none`` and started again without it, an engine would never be
+    watched; one that was configured by hand would not be known.
+    """
+    found = refresh_record(plan, record)
+    if found != record:
+        node.store.commit(found)
+    return found
+
+
+def leaves_engine(node: Node, record: Record) -> bool:
+    """Tell whether something is in force on an engine that these settings are not about."""
+    if record.engine is None or not (record.files or record.handlers):
+        return False
+    return touches_no_engine(node.settings) or choose_engine(node, record) is not record.engine
+
+
+def _without_other_engine(node: Node, record: Record | None) -> Record | None:
+    """Revert what an earlier run set up on another engine than the one declared now, if any."""
+    if record is None or not leaves_engine(node, record):
+        return record
+    log.step("setup.engine-changed", f"{record.engine} was set up before and is reverted first")
+    Revert(node).run(record)
+    return node.store.load()
+
+
+def other_install(node: Node, plan: Plan) -> str | None:
+    """Return another install directory with a journal that the engine's config points to."""
+    if plan.facts is None or plan.facts.effective is None:
+        return None
+    for handler in plan.facts.effective.handlers.values():
+        directory, _, name = (handler.binary_path or "").rpartition("/")
+        install_dir, _, last = directory.rpartition("/")
+        if last != "toolkit" or not name.startswith(RUNTIME):
+            continue
+        if install_dir in ("", node.store.install_dir):
+            continue
+        store = _store(node, install_dir)
+        if store.load() is not None or store.load_intent() is not None:
+            return install_dir
+    return None
+
+
+def node_of_other(node: Node, install_dir: str) -> Node:
+    """Return the same node as a set-up in another install directory sees it."""
+    settings = replace(node.settings, install_dir=posixpath.join(node.root.root, install_dir[1:]))
+    return replace(
+        node,
+        settings=settings,
+        store=_store(node, install_dir),
+        installer=PayloadInstaller(settings=settings, root=node.root, writer=node.writer),
+    )
+
+
+def _revert_other(node: Node, install_dir: str) -> None:
+    other = node_of_other(node, install_dir)
+    log.step("setup.moved", "an install in another directory is reverted", path=install_dir)
+    record = recover(other)
+    if record is not None and Revert(other).run(record).payload == "kept":
+        log.warning(
+            "payload.elsewhere",
+            f"`revert --toolkit-install-dir={install_dir}` removes the files there once nobody "
+            "needs them",
+        )
+
+
+def _store(node: Node, install_dir: str) -> JournalStore:
+    return JournalStore(writer=node.writer, view=node.view, install_dir=install_dir)

@@ -1,0 +1,216 @@
+"""Carry a plan out, or leave the host as it was.
+
+The order is what makes every moment safe: the engine's own binary has loaded the staged result
+before anything live is touched; the intent with the bytes to go back to is on disk before the
+first change; the engine has to serve what was meant before the change counts; and whatever fails
+on the way, a signal too, is undone from the intent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolkit import logs
+from toolkit.apply.begin import begin_record
+from toolkit.apply.check import check_plan
+from toolkit.apply.plan import Plan
+from toolkit.engine.control import EngineControl
+from toolkit.engine.facts import EngineProcess, ReloadReport
+from toolkit.errors import NotRestoredError, ToolkitError
+from toolkit.host.clock import Clock
+from toolkit.host.writer import FileMetadata
+from toolkit.journal.record import Record, State, committed
+from toolkit.node import Node
+from toolkit.payload.installer import PayloadRecord
+from toolkit.settings import RestartMode
+from toolkit.undo.engine import bring_up
+from toolkit.undo.files import Target, run_stages, stages_of, write_file
+from toolkit.undo.rollback import settle_payload, undo
+
+log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a set-up did."""
+
+    record: Record
+    reload: ReloadReport | None
+    process: EngineProcess | None = None
+    """The process that serves now, as far as it is known."""
+    changed: bool = False
+
+    @property
+    def refused(self) -> float | None:
+        """For how many seconds the engine's socket refused; None where nothing was reloaded."""
+        return None if self.reload is None else self.reload.refused
+
+
+class Transaction:
+    """One change of the host. Raises what failed, after it has been undone."""
+
+    def __init__(self, *, node: Node, control: EngineControl | None, clock: Clock) -> None:
+        self._node = node
+        self._control = control
+        self._clock = clock
+
+    def apply(self, plan: Plan, record: Record | None) -> Outcome:
+        """Carry the plan out; ``record`` is the journal before it.
+
+        Raises NotRestoredError where something failed and the host could not be put back either.
+        """
+        self._check(plan)
+        self._clock.check()
+        intent, contents = begin_record(self._node, plan, record)
+        begun = False
+        try:
+            intent = self._node.store.begin(intent, contents)
+            begun = True
+            log.debug("journal.begun", "the way back is on disk", path=self._node.store.directory)
+            intent, report = self._carry_out(plan, intent)
+            record_in_force = committed(intent)
+            self._node.store.commit(record_in_force)
+        except Exception as error:
+            self._roll_back(intent if begun else None, record, plan, error)
+            raise
+        try:
+            settle_payload(self._node, record_in_force)
+        except ToolkitError as error:
+            # The set-up counts from the commit on; what is left over goes at the next start.
+            log.warning("payload.unsettled", "files of an earlier set-up stay", reason=str(error))
+        return Outcome(
+            record=record_in_force, reload=report, process=_serving(plan, report), changed=True
+        )
+
+    def _check(self, plan: Plan) -> None:
+        """Find out what can be found out before anything is written."""
+        if plan.facts is None or self._control is None:
+            return
+        if plan.reload.needed and plan.facts.process is not None:
+            self._control.preflight(plan.facts.process, plan.reload.mode)
+        if plan.differing:
+            check_plan(self._node, plan)
+
+    def _carry_out(self, plan: Plan, intent: Record) -> tuple[Record, ReloadReport | None]:
+        installer, store = self._node.installer, self._node.store
+        took = logs.stopwatch()
+        if plan.payload.changes and intent.payload is not None:
+            installer.stage(plan.payload, self._clock)
+            self._clock.check()
+            installer.swap(PayloadRecord.from_json(intent.payload))
+            log.step(
+                "payload.installed",
+                "toolkit files are in place",
+                path=plan.payload.toolkit_dir,
+                digest=plan.payload.digest[:12],
+                seconds=took(),
+            )
+        installer.write_cdi(self._clock)
+        intent, staged = self._run_stages(plan, intent)
+        for change in plan.differing:
+            self._clock.check()
+            took = logs.stopwatch()
+            metadata = _metadata(intent, change.path)
+            write_file(self._node, change.path, change.after, metadata, (change.now, *staged))
+            log.step(
+                "file.written",
+                "written",
+                path=change.path,
+                role=change.role.value,
+                seconds=took(),
+            )
+        self._clock.check()
+        deadline = self._clock.now() + self._node.settings.lifecycle.verify_timeout
+        if not plan.reload.needed or self._control is None or plan.facts is None:
+            if self._control is not None and plan.reload.mode is not RestartMode.NONE:
+                self._control.verify(plan.expected, self._clock, deadline)
+            return intent, None
+        intent = intent.with_state(State.RELOADING)
+        store.advance(intent)
+        report = self._tell(plan, plan.facts.process, deadline)
+        took = logs.stopwatch()
+        self._control.verify(plan.expected, self._clock, deadline)
+        log.step(
+            "engine.verified",
+            "the engine serves the handlers",
+            socket=plan.facts.socket,
+            default=plan.expected.default,
+            seconds=took(),
+        )
+        return intent, report
+
+    def _run_stages(self, plan: Plan, intent: Record) -> tuple[Record, tuple[bytes, ...]]:
+        """Let an engine forget what an earlier set-up gave it and this one does not.
+
+        Returns the contents that were written in between.
+        """
+        process = None if plan.facts is None else plan.facts.process
+        if not plan.reload.needed or self._control is None or process is None:
+            return intent, ()
+        files = tuple(each for each in intent.files if each.start != each.ours)
+        targets = tuple(
+            Target(
+                record=each,
+                now=self._node.store.blob(each.start),
+                content=self._node.store.blob(each.ours),
+            )
+            for each in files
+        )
+        default = intent.default or intent.previous_default
+        stages = stages_of(self._node, intent.engine, targets, default)
+        if stages:
+            intent = intent.with_state(State.RELOADING)
+            self._node.store.advance(intent)
+            run_stages(self._node, self._control, process, stages, self._clock)
+        return intent, tuple(content for _, content in stages)
+
+    def _tell(self, plan: Plan, process: EngineProcess | None, deadline: float) -> ReloadReport:
+        if self._control is None:
+            raise TypeError("nothing to tell")
+        report = bring_up(self._control, plan.reload.mode, process, self._clock, deadline)
+        log.step(
+            "engine.reloaded",
+            f"{self._control.name} took its config up",
+            how=report.mode,
+            reason=plan.reload.reason,
+            refused_seconds=report.refused,
+            seconds=report.answering_after,
+        )
+        return report
+
+    def _roll_back(
+        self, intent: Record | None, record: Record | None, plan: Plan, cause: Exception
+    ) -> None:
+        log.warning("setup.undoing", "undoing the set-up", reason=str(cause))
+        took = logs.stopwatch()
+        try:
+            if intent is None:
+                self._node.store.forget_unfinished(record)
+                return
+            latest = self._node.store.load_intent() or intent
+            self._node.store.retract(latest, record)
+            process = None if plan.facts is None else plan.facts.process
+            undo(self._node, latest, record, self._control, process)
+        except ToolkitError as failure:
+            raise NotRestoredError(
+                f"{_text(cause)}; and undoing it failed: {failure.message}",
+                failure.hint or f"what was there before lies in {self._node.store.directory}",
+            ) from cause
+        if isinstance(cause, ToolkitError):
+            cause.undone = True
+        log.step("setup.undone", "the host is as it was before", seconds=took())
+
+
+def _metadata(intent: Record, path: str) -> FileMetadata | None:
+    found = intent.file(path)
+    return None if found is None else found.metadata
+
+
+def _serving(plan: Plan, report: ReloadReport | None) -> EngineProcess | None:
+    if report is not None:
+        return report.process
+    return None if plan.facts is None else plan.facts.process
+
+
+def _text(cause: Exception) -> str:
+    return cause.message if isinstance(cause, ToolkitError) else f"{type(cause).__name__}: {cause}"

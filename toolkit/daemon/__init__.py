@@ -1,0 +1,1 @@
+"""The life of the process: set up, stay resident, repair, stop."""

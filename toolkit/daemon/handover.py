@@ -1,0 +1,76 @@
+"""What the daemon hands over to the process that stays: whom and what it has to watch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from toolkit.apply.transaction import Outcome
+from toolkit.daemon import keeper
+from toolkit.daemon.drift import greeting_of, watched
+from toolkit.daemon.keeper_state import Resident, Watch
+from toolkit.daemon.lock_and_ready import Presence
+from toolkit.journal.record import Record
+from toolkit.node import Node
+
+SYSTEMD_PEER = "1"
+"""Who listens on a socket that systemd opened for the engine."""
+UNVERIFIED = "unverified"
+"""A peer that no process is: the idle process comes back as soon as its rest is over."""
+
+
+def watch(
+    node: Node,
+    presence: Presence,
+    resident: Resident,
+    record: Record | None,
+    earlier: Mapping[str, str] | None,
+) -> Watch:
+    """Return what the idle process looks at.
+
+    ``earlier`` has the signatures from before a set-up looked at the files; None where it failed.
+    """
+    now, retry_at = time.monotonic(), resident.retry_at
+    pid_file = resident.lock_path
+    return Watch(
+        interval=node.settings.lifecycle.reconcile_interval,
+        rest=max(0.0, resident.not_before - now),
+        retry=-1.0 if retry_at is None else max(0.0, retry_at - now),
+        ready=earlier is not None and not node.settings.nri.enabled,
+        ready_file=presence.ready_file,
+        socket=socket(node, record),
+        greeting=greeting_of(record),
+        files=((pid_file, keeper.signature(pid_file)), *watched(node, record, earlier)),
+    )
+
+
+def verified_peer(node: Node, outcome: Outcome) -> str:
+    """Return who listens, if that is who was verified."""
+    found, known = peer(node, outcome.record), outcome.process
+    if known is not None and found not in (str(known.pid), SYSTEMD_PEER):
+        return UNVERIFIED
+    return found
+
+
+def peer(node: Node, record: Record | None) -> str:
+    """Return who listens on the engine's socket, as the idle process will see it."""
+    path = socket(node, record)
+    return keeper.peer_of(path, greeting_of(record)) if path else keeper.DOWN
+
+
+def socket(node: Node, record: Record | None) -> str:
+    """Return the engine's socket as this process opens it; empty where none is watched."""
+    if record is None or record.engine is None or not record.socket or not record.reloads:
+        return ""
+    return node.root.access(record.socket)
+
+
+def program(node: Node) -> tuple[str, ...]:
+    """Return what stays resident: the idle process, or in NRI mode the plugin."""
+    settings = node.settings
+    if not settings.nri.enabled:
+        return (keeper.__file__,)
+    from toolkit.daemon import nri
+
+    path = node.root.access(node.root.host_path(settings.nri.socket))
+    return nri.program(settings, socket_path=path)

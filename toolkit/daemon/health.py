@@ -1,0 +1,115 @@
+"""``/healthz``, ``/readyz`` and ``/metrics``: texts prepared here, answered by the idle process.
+
+Off by default, and then nothing of this is imported. While the daemon works a thread answers with
+the same code, so that a probe never hangs.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+
+from toolkit.daemon import probes
+from toolkit.daemon.keeper_state import Counters
+from toolkit.errors import UsageError
+from toolkit.version import VERSION
+
+BACKLOG = 16
+POLL_SECONDS = 0.1
+
+
+def open_listener(address: str, source: str) -> int:
+    """Listen on ``host:port`` and return the descriptor.
+
+    Raises UsageError that names ``source``, the flag or variable, where that is taken.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        family = socket.AF_INET6 if ":" in host or not host else socket.AF_INET
+        listener = socket.create_server(
+            (host.strip("[]"), int(port)),
+            family=family,
+            backlog=BACKLOG,
+            dualstack_ipv6=family is socket.AF_INET6 and not host and socket.has_dualstack_ipv6(),
+        )
+    except OSError as error:
+        if not host and error.errno is not None:
+            return _open_ipv4(int(port), address, source)
+        raise _refused(address, source, error) from error
+    return listener.detach()
+
+
+def _open_ipv4(port: int, address: str, source: str) -> int:
+    try:
+        return socket.create_server(("", port), backlog=BACKLOG).detach()
+    except OSError as error:
+        raise _refused(address, source, error) from error
+
+
+def _refused(address: str, source: str, error: OSError) -> UsageError:
+    return UsageError(
+        f"{source} {address}: {error.strerror or error}", "choose another address or port"
+    )
+
+
+def answers(counters: Counters, state: str) -> tuple[str, str, str, str, str]:
+    """Return the bodies that the idle process gives, ready and not."""
+    return (
+        "ok\n",
+        f"{state}\n",
+        "not ready\n",
+        metrics(counters, state),
+        metrics(counters, "degraded"),
+    )
+
+
+def metrics(counters: Counters, state: str) -> str:
+    """Return the metrics in Prometheus' text format."""
+    rows = (
+        (
+            "state",
+            "gauge",
+            "State of the installer, 1 for the one it is in.",
+            f'{{state="{state}"}}',
+            1,
+        ),
+        ("setup_seconds", "gauge", "Duration of the last set-up.", "", counters.setup_seconds),
+        (
+            "engine_downtime_seconds",
+            "gauge",
+            "How long the engine's socket refused at the last reload.",
+            "",
+            counters.downtime_seconds,
+        ),
+        ("reloads_total", "counter", "Reloads of the engine.", "", counters.reloads),
+        ("repairs_total", "counter", "Drifts that were repaired.", "", counters.repairs),
+        ("rollbacks_total", "counter", "Changes that were undone.", "", counters.rollbacks),
+        ("build_info", "gauge", "Version of the installer.", f'{{version="{VERSION}"}}', 1),
+    )
+    lines = []
+    for name, kind, text, labels, value in rows:
+        full = f"nvidia_toolkit_{name}"
+        lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}", f"{full}{labels} {value:g}"]
+    return "\n".join(lines) + "\n"
+
+
+class Responder:
+    """Answers probes from a thread while the daemon works: alive, and not ready."""
+
+    def __init__(self, listener: int, counters: Counters) -> None:
+        self._listener = listener
+        self._texts = list(answers(counters, "working"))
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave the socket to the next one that answers."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            probes.answer(self._listener, False, self._texts)  # noqa: FBT003 - takes no keywords
+            time.sleep(POLL_SECONDS)

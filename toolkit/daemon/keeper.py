@@ -1,0 +1,248 @@
+"""What stays resident between a set-up and the next event: standard library's C modules only.
+
+Run as ``python -I -S idle.py ARGUMENTS`` in place of the daemon, with its PID, its blocked signals
+and the lock's descriptor. It holds no knowledge: what to watch, what to answer and what to exec
+back into is prepared by ``toolkit.daemon.keeper_state`` and comes in the arguments, since ``json``,
+``socket`` or ``signal`` (for ``enum``) alone would cost more memory than all of this.
+"""
+
+import _socket
+import posix
+import sys
+import time
+
+PACKAGES = __file__.rpartition("/")[0].rpartition("/")[0].rpartition("/")[0]
+PROGRAM = PACKAGES + "/toolkit/__main__.py"
+if __name__ == "__main__":
+    sys.path.insert(0, PACKAGES)
+
+from toolkit.host import signals  # noqa: E402 - found only now, without site packages
+
+TYPE_CHECKING = False
+"""What ``typing`` has under this name, without loading it."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PEER_CREDENTIALS_BYTES = 12
+"""struct ucred of SO_PEERCRED: pid, uid, gid, four bytes each."""
+DOWN = "-"
+MUTE = "mute"
+"""An engine that hangs: the kernel still takes connections for it."""
+SOCKET_SECONDS = 3.0
+"""How long an engine may take for its first byte."""
+PROBE_SECONDS = 0.2
+"""With ``--health-address``: the longest that a probe waits to be taken."""
+RETURN_SECONDS = 10.0
+"""How long a signal to stop waits for the program to be there again."""
+
+
+class KeeperArguments:
+    """What ``toolkit.daemon.keeper_state`` prepared, in the order of its arguments."""
+
+    def __init__(self, arguments: "list[str]") -> None:
+        self.interval, self.rest, self.retry = map(float, arguments[:3])
+        self.listener = int(arguments[3])
+        self.ready = arguments[4] == "ready"
+        """Whether the daemon vouches for the engine: its file may be one that can't be removed."""
+        self.ready_file, self.socket, self.peer = arguments[5:8]
+        self.greeting = bytes.fromhex(arguments[8])
+        self.away, self.stuck = arguments[9:11]
+        """The log lines that only this process can have to write, for ``tell``."""
+        self.answers = arguments[11:16]
+        count = int(arguments[16])
+        self.watched, self.command = arguments[17 : 17 + count], arguments[17 + count :]
+
+
+def signature(path: str) -> str:
+    """Return what changes when a file is written or replaced; ``-`` where there is none."""
+    try:
+        found = posix.stat(path)
+    except OSError:
+        return "-"
+    # The time of change comes with every write; the one of modification can be set back.
+    return f"{found.st_mode:o}:{found.st_ino}:{found.st_size}:{found.st_ctime_ns}"
+
+
+def _never() -> bool:
+    return False
+
+
+def peer_of(path: str, greeting: bytes = b"", gives_up: "Callable[[], bool]" = _never) -> str:
+    """Return the PID that listens on a socket, ``-`` where nobody does.
+
+    With a greeting: ``mute`` where no byte comes in answer, in its time or before ``gives_up``,
+    which is asked now and then, says so.
+    """
+    try:
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    except OSError:  # no descriptor is left: nobody can say that it answers
+        return MUTE
+    try:
+        sock.settimeout(SOCKET_SECONDS)
+        sock.connect(path)
+        found = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, PEER_CREDENTIALS_BYTES)
+    except OSError:
+        sock.close()
+        return DOWN
+    try:
+        if greeting:
+            sock.sendall(greeting)
+            if not _says_something(sock, gives_up):
+                return MUTE
+        return str(int.from_bytes(found[:4], sys.byteorder))
+    except OSError:
+        return MUTE
+    finally:
+        sock.close()
+
+
+def _says_something(sock: "_socket.socket", gives_up: "Callable[[], bool]") -> bool:
+    end = time.monotonic() + SOCKET_SECONDS
+    sock.settimeout(PROBE_SECONDS)
+    while time.monotonic() < end and not gives_up():
+        try:
+            return bool(sock.recv(1))
+        except TimeoutError:
+            pass
+    return False
+
+
+def difference(
+    socket: str,
+    peer: str,
+    watched: list[str],
+    greeting: bytes = b"",
+    gives_up: "Callable[[], bool]" = _never,
+) -> str:
+    """Return what differs from what was prepared, or an empty text."""
+    for index in range(0, len(watched), 2):
+        if signature(watched[index]) != watched[index + 1]:
+            return "file " + watched[index]
+    if socket:
+        now = peer_of(socket, greeting, gives_up)
+        if now != peer:
+            if now in (DOWN, MUTE):
+                return "engine " + ("stopped" if now == DOWN else "mute")
+            return "engine " + ("answers again" if peer in (DOWN, MUTE) else "restarted")
+    return ""
+
+
+def wait(seconds: float, listener: int, ready: bool, answers: list[str]) -> bool:  # noqa: FBT001 - the same
+    """Wait so long, for ever when negative; return whether a termination signal is pending.
+
+    It stays pending: what it means is the daemon's to decide.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        left = end - time.monotonic() if seconds >= 0 else 3600.0
+        if left <= 0:
+            return False
+        if listener >= 0:
+            left = min(left, PROBE_SECONDS)
+        taken = signals.taken_within(left)
+        if taken:
+            posix.kill(posix.getpid(), taken)
+            return True
+        if listener >= 0:
+            _answer(listener, ready, answers)
+
+
+def _answer(listener: int, ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - the same
+    """Answer probes; what that needs is loaded only where there are any."""
+    try:
+        from toolkit.daemon.probes import answer
+    except (ImportError, SyntaxError):  # the program is being exchanged: they ask again
+        return
+    answer(listener, ready, answers)
+
+
+def remove(path: str) -> None:
+    """Remove a file that may be gone."""
+    try:  # noqa: SIM105 - contextlib is not imported here
+        posix.unlink(path)
+    except OSError:
+        pass
+
+
+def tell(template: str, reason: str) -> None:
+    """Write a log line, if anybody can still read it.
+
+    Its first letter says which time its pattern is for: L, local, or Z, UTC.
+    """
+    clock = time.localtime() if template[0] == "L" else time.gmtime()
+    text = time.strftime(template[1:], clock).replace("REASON", reason)
+    try:  # noqa: SIM105 - contextlib is not imported here
+        posix.write(2, text.encode(errors="surrogateescape") + b"\n")
+    except OSError:
+        pass
+
+
+def become(given: KeeperArguments, reason: str) -> None:
+    """Exec back into the daemon, saying why; does not return.
+
+    A program that is away, in the middle of an upgrade or moved, is waited for. At a signal the
+    wait ends with exit code 3, since what was to be undone stays.
+    """
+    environment = dict(posix.environ)
+    told = False
+    end = time.monotonic() + RETURN_SECONDS
+    while True:
+        environment[b"NVIDIA_TOOLKIT_WOKEN"] = reason.encode(errors="surrogateescape")
+        try:
+            posix.stat(PROGRAM)
+            posix.execve(given.command[0], given.command, environment)
+        except OSError as error:
+            why = error.strerror or ""
+            if reason == "signal" and time.monotonic() >= end:
+                tell(given.stuck, why)
+                posix._exit(3)  # noqa: SLF001 - the module's name for it
+            if not told:
+                told = True
+                tell(given.away, why)
+        if reason == "signal":
+            time.sleep(0.1)
+        elif wait(1.0, given.listener, False, given.answers):  # noqa: FBT003 - takes no keywords
+            reason, end = "signal", time.monotonic() + RETURN_SECONDS
+
+
+def main(arguments: "list[str]") -> None:
+    """Watch until something happens, then become the daemon again, saying what it was."""
+    signals.block_signals()
+    given = KeeperArguments(arguments)
+    if given.listener >= 0:
+        _answer(given.listener, given.ready, given.answers)
+    vouched = signature(given.ready_file)
+    ready = given.ready
+
+    def gives_up() -> bool:
+        if given.listener >= 0:
+            _answer(given.listener, ready, given.answers)
+        return signals.pending()
+
+    began = time.monotonic()
+    seen = reason = ""
+    while not reason:
+        seconds = given.interval if given.interval > 0 else -1.0
+        if wait(seconds, given.listener, ready, given.answers):
+            reason = "signal"
+            break
+        found = difference(given.socket, given.peer, given.watched, given.greeting, gives_up)
+        if not found and ready and signature(given.ready_file) != vouched:
+            found = "file " + given.ready_file
+        if found and ready:
+            # Before anything else: a probe must not believe in what may be gone.
+            ready = False
+            remove(given.ready_file)
+        # What was seen counts though it has gone by: the ready file is the daemon's to make again.
+        seen = found or seen
+        now = time.monotonic()
+        if seen and now >= began + given.rest:
+            reason = seen
+        elif given.retry >= 0 and now >= began + given.retry:
+            reason = "an earlier repair that failed"
+    remove(given.ready_file)
+    become(given, reason)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

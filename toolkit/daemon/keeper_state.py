@@ -1,0 +1,221 @@
+"""Become the idle process, and come back from it with all that has to be remembered.
+
+The lock's descriptor, the blocked signals and the PID go through both execs by themselves; the
+rest is one environment variable, which the idle process passes on unread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from toolkit import logs
+from toolkit.daemon import keeper
+from toolkit.host.lock import Lock
+
+QUICK_REPAIRS = 3
+"""So many repairs in a row are made at once; after that each waits twice as long as the last."""
+LONGEST_REST = 600.0
+"""Seconds."""
+STATE_VARIABLE = "NVIDIA_TOOLKIT_RESIDENT"
+WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
+AWAY = "the program can't be started: REASON; it is tried again all the time"
+STUCK = (
+    "the program that has to revert can't be started: REASON; the engine's config still holds the "
+    "handlers, start the program again to take over or run its command `revert`"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """What ``/metrics`` tells; times in seconds."""
+
+    setup_seconds: float = 0.0
+    downtime_seconds: float = 0.0
+    """The engine's, in the last reload."""
+    reloads: int = 0
+    repairs: int = 0
+    rollbacks: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """What is remembered across the idle process."""
+
+    lock_fd: int
+    lock_path: str
+    lock_made: tuple[str, ...]
+    peer: str
+    """The PID that listened on the engine's socket when the handlers were verified, or ``-``."""
+    counters: Counters = Counters()
+    attempts: int = 0
+    """Repairs in a row, for the back-off."""
+    last_repair: float = 0.0
+    """Reading of the monotonic clock."""
+    not_before: float = 0.0
+    """No further repair before this reading of the monotonic clock."""
+    failures: int = 0
+    """Repairs in a row that failed."""
+    retry_at: float | None = None
+    """When a repair that failed is tried again, as a reading of the same clock."""
+    listener_fd: int = -1
+    journal_fd: int = -1
+    """The journal's copy in memory."""
+    woken: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Resident | None:
+        """Return what an earlier life of this process left, or None at a first start."""
+        text = environment.get(STATE_VARIABLE)
+        if text is None:
+            return None
+        document = json.loads(text)
+        if document["pid"] != os.getpid():
+            # Somebody's copy of our environment.
+            return None
+        counters = Counters(**_known(Counters, document["counters"]))
+        rest = {**document, "lock_made": tuple(document["lock_made"]), "counters": counters}
+        return replace(cls(**_known(cls, rest)), woken=environment.get(WOKEN_VARIABLE, ""))
+
+    def after_set_up(self, seconds: float, downtime: float | None) -> Resident:
+        """Count one that came to its end; without a downtime nothing was reloaded."""
+        counters = replace(self.counters, setup_seconds=seconds)
+        if downtime is not None:
+            reloads = counters.reloads + 1
+            counters = replace(counters, reloads=reloads, downtime_seconds=downtime)
+        return replace(self, counters=counters)
+
+    def after_repair(self, moment: float, interval: float) -> Resident:
+        """Wait longer after each repair in a row: somebody may be writing against us."""
+        quiet = moment - max(self.last_repair, self.not_before) > LONGEST_REST
+        attempts = 1 if quiet else self.attempts + 1
+        rest = _rest(attempts - QUICK_REPAIRS, interval)
+        counters = replace(self.counters, repairs=self.counters.repairs + 1)
+        return replace(
+            self.settled(),
+            attempts=attempts,
+            last_repair=moment,
+            not_before=moment + rest,
+            counters=counters,
+        )
+
+    def after_failure(self, moment: float, interval: float, *, undone: bool) -> Resident:
+        """Try again, each time later; what changes meanwhile is looked at, at first at once.
+
+        ``undone``: the repair had begun to change the host, and was taken back.
+        """
+        failures = self.failures + 1
+        not_before = moment + _rest(failures - QUICK_REPAIRS, interval)
+        counters = replace(self.counters, rollbacks=self.counters.rollbacks + undone)
+        retry_at = moment + _rest(failures, interval)
+        return replace(
+            self,
+            failures=failures,
+            retry_at=retry_at,
+            not_before=max(self.not_before, not_before),
+            counters=counters,
+        )
+
+    def settled(self) -> Resident:
+        """Return the same with nothing to be tried again."""
+        return replace(self, failures=0, retry_at=None)
+
+    def text(self) -> str:
+        """Return the variable's value."""
+        document = {**asdict(self), "pid": os.getpid()}
+        del document["woken"]
+        return json.dumps(document)
+
+
+def _rest(steps: int, interval: float) -> float:
+    """Return the seconds to wait before the next try, the first steps of which are at once."""
+    return 0.0 if steps <= 0 else min(LONGEST_REST, max(interval, 1.0) * 2.0 ** min(steps, 16))
+
+
+def _known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that this version has: an upgrade may come between the two execs."""
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in document.items() if name in names}
+
+
+def forget() -> None:
+    """Keep the variables from the engine's and our own children."""
+    os.environ.pop(STATE_VARIABLE, None)
+    os.environ.pop(WOKEN_VARIABLE, None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """What the idle process looks at; paths as this process opens them."""
+
+    interval: float
+    rest: float
+    """Seconds in which a difference is told by the ready file's absence and not yet repaired."""
+    ready: bool
+    """Whether the engine is vouched for; without it the ready file means nothing."""
+    ready_file: str
+    socket: str
+    """Empty: no engine is watched."""
+    files: tuple[tuple[str, str], ...]
+    """Each path with its signature when its content was known to be right."""
+    greeting: bytes = b""
+    """What makes the engine say something."""
+    retry: float = -1.0
+    """Seconds after which a repair that failed is tried again; negative: there is none."""
+    answers: tuple[str, str, str, str, str] = ("", "", "", "", "")
+
+
+def arguments(resident: Resident, watch: Watch, command: Sequence[str]) -> list[str]:
+    """Return what ``KeeperArguments`` reads; ``command`` is what the keeper execs back into."""
+    watched = [part for file in watch.files for part in file]
+    return [
+        str(watch.interval),
+        str(watch.rest),
+        str(watch.retry),
+        str(resident.listener_fd),
+        "ready" if watch.ready else "",
+        watch.ready_file,
+        watch.socket,
+        resident.peer,
+        watch.greeting.hex(),
+        logs.template("program.away", AWAY),
+        logs.template("program.stuck", STUCK),
+        *watch.answers,
+        str(len(watched)),
+        *watched,
+        *command,
+    ]
+
+
+def become_idle(
+    resident: Resident,
+    lock: Lock,
+    watch: Watch,
+    command: Sequence[str],
+    program: Sequence[str] = (keeper.__file__,),
+) -> None:
+    """Exec into the idle process; ``command`` is what it execs back into. Does not return.
+
+    ``program`` is what is run in its place and understands its arguments after its own ones.
+    """
+    for descriptor in (lock.fd, resident.listener_fd, resident.journal_fd):
+        if descriptor >= 0:
+            os.set_inheritable(descriptor, True)  # noqa: FBT003 - takes no keyword
+    words = [sys.executable, "-I", "-S", *program, *arguments(resident, watch, command)]
+    environment = {**os.environ, STATE_VARIABLE: resident.text()}
+    environment.pop(WOKEN_VARIABLE, None)
+    for stream in (sys.stdout, sys.stderr):
+        # A log that nobody reads any more, or a full disk behind it, must not end us here.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os.execve(sys.executable, words, environment)  # noqa: S606 - no shell is wanted
+
+
+def own_command() -> tuple[str, ...]:
+    """Return how this process was started, for exec."""
+    return (sys.executable, *sys.orig_argv[1:])

@@ -1,0 +1,130 @@
+"""What tells others that this process is there: the locked pid file and the ready file.
+
+The directories that were made for them are noted in the journal, since the process that removes
+them is often another one: ``revert`` after ``--no-daemon``, or the next start after a kill.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+
+from toolkit import logs
+from toolkit.daemon.keeper_state import Resident
+from toolkit.daemon.ready_file import ReadyFile
+from toolkit.errors import HostPathError, ToolkitError
+from toolkit.host.lock import Lock
+from toolkit.journal.record import Record
+from toolkit.node import Node
+
+log = logs.get(__name__)
+
+
+class Presence:
+    """The lock that is held, and the ready file while all is served."""
+
+    def __init__(self, node: Node, lock: Lock) -> None:
+        self._node = node
+        self.lock = lock
+        self._ready = ReadyFile(
+            node.writer, node.root.host_path(node.settings.lifecycle.ready_file)
+        )
+        self._directories: tuple[str, ...] = ()
+        """On the host."""
+
+    @classmethod
+    def begun(cls, node: Node) -> Presence:
+        """Take the lock. Raises LockedError where another instance has it."""
+        path = node.root.access(node.root.host_path(node.settings.lifecycle.pid_file))
+        return cls(node, Lock.acquire(path))
+
+    @classmethod
+    def resumed(cls, node: Node, resident: Resident) -> Presence:
+        """Go on with the lock that came through an exec, or take it anew.
+
+        Raises LockedError where somebody removed the pid file and another instance took over.
+        """
+        try:
+            lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
+        except ToolkitError as error:
+            log.warning("lock.lost", "the pid file is made anew", reason=error.message)
+            lock = cls._anew(resident)
+        return cls(node, lock)
+
+    @staticmethod
+    def _anew(resident: Resident) -> Lock:
+        """Take the lock once more; where no file can be made, go on with the one that is gone.
+
+        The next look tries again: a process that ended here would leave nobody to revert.
+        """
+        try:
+            lock = Lock.acquire(resident.lock_path)
+        except HostPathError as error:
+            log.warning("lock.unmade", "the pid file can't be made anew", reason=error.message)
+            return Lock(resident.lock_fd, resident.lock_path, resident.lock_made)
+        with contextlib.suppress(OSError):
+            os.close(resident.lock_fd)
+        lock.made = (*resident.lock_made, *lock.made)
+        return lock
+
+    @property
+    def locked(self) -> bool:
+        """Whether the lock is still on the file of its name."""
+        return self.lock.holds()
+
+    @property
+    def ready_file(self) -> str:
+        """Where this process opens it."""
+        return self._node.root.access(self._ready.path)
+
+    def mark_not_ready(self) -> None:
+        """Say that nothing is served, or may not be. Raises HostPathError."""
+        self._ready.remove()
+
+    def know(self, record: Record | None) -> None:
+        """Learn which directories earlier processes made."""
+        if record is not None:
+            self._directories = record.run_directories
+
+    def mark_ready(self, record: Record) -> Record:
+        """Say that all is served, and return the journal with what was made for it.
+
+        In NRI mode the plugin says so, once it is registered. Raises HostPathError, also where the
+        pid file is gone and can't be made anew.
+        """
+        if not self.locked:
+            raise HostPathError(
+                f"there is no pid file at {self.lock.path}, and none can be made",
+                "see what is in its directory's place",
+            )
+        made = [self._node.root.host_of(each) for each in self.lock.made]
+        made += self._ready.missing_directories()
+        self._directories = tuple(dict.fromkeys((*record.run_directories, *made)))
+        if self._directories != record.run_directories:
+            record = replace(record, run_directories=self._directories)
+            self._node.store.commit(record)
+        if not self._node.settings.nri.enabled:
+            self._ready.make()
+        return record
+
+    def release(self) -> None:
+        """Go without a trace, which nothing may keep from going on."""
+        self.hide()
+        self.unlock()
+
+    def hide(self) -> None:
+        """Remove the ready file on the way out."""
+        try:
+            self.mark_not_ready()
+        except ToolkitError as error:
+            log.warning("ready.stays", "the ready file could not be removed", reason=str(error))
+
+    def unlock(self) -> None:
+        """Remove the pid file and every directory that is empty then."""
+        try:
+            self.lock.release()
+            for path in sorted(self._directories, key=len, reverse=True):
+                self._node.writer.remove_directory(path)
+        except ToolkitError as error:
+            log.warning("lock.stays", "the pid file stays, unlocked", reason=str(error))

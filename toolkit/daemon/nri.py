@@ -1,0 +1,139 @@
+"""What stays resident in NRI mode: the plugin, and the idle process's watch beside it.
+
+Run as ``python -I -S nri.py SETTINGS KEEPER-ARGUMENTS`` in place of the daemon, as
+``toolkit.daemon.keeper`` is in the other modes, with the same arguments after the first one: the
+setup's libraries alone would take more memory than all that stays. It becomes the daemon again
+when a signal is pending or a watched file differs, after the engine has been left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from toolkit.daemon.keeper import KeeperArguments
+    from toolkit.nri.plugin import NriStatus, Plugin
+    from toolkit.settings import Settings
+
+PROBE_SECONDS = 0.5
+"""With ``--health-address``: how old the state in an answer to a probe may be."""
+
+
+def program(settings: Settings, *, socket_path: str) -> tuple[str, str]:
+    """Return this program and its first argument, for ``residency.become_idle``.
+
+    ``socket_path`` is the NRI socket as this process reaches it.
+    """
+    document = {
+        "index": settings.nri.index,
+        "socket": settings.nri.socket,
+        "namespace": settings.nri.namespace,
+        "management_namespaces": settings.nri.management_namespaces,
+        "cdi_kind": settings.cdi.kind,
+        "socket_path": socket_path,
+        "log_format": settings.log_format.value,
+        "debug": settings.debug,
+    }
+    return __file__, json.dumps(document)
+
+
+class ReadyMark:
+    """The ready file while the plugin serves: there when the engine has it registered.
+
+    Its directory is on a temporary file system that belongs to the installer alone, so this is
+    apart from the one writer of the host's files, whose modules would cost 5 MB.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def is_missing(self, status: NriStatus) -> bool:
+        """Tell whether it should be there and is not: somebody removed it."""
+        return status.ready and not os.path.exists(self._path)
+
+    def follow(self, status: NriStatus) -> None:
+        """Make or remove it. Raises OSError where the disk refuses."""
+        if status.ready:
+            from toolkit.daemon.ready_file import content
+
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            beside = f"{self._path}.new"
+            with open(beside, "w", encoding="ascii") as file:
+                file.write(content())
+            os.replace(beside, self._path)
+        else:
+            self.remove()
+
+    def remove(self) -> None:
+        """Say that nothing is served."""
+        try:  # noqa: SIM105 - contextlib is not imported here
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass
+
+
+def main(arguments: list[str]) -> None:
+    """Serve and watch until something happens, then become the daemon again."""
+    from toolkit import logs
+    from toolkit.daemon import keeper
+    from toolkit.host import signals
+    from toolkit.nri.plugin import Plugin
+    from toolkit.settings import NriSettings
+
+    signals.block_signals()
+    document, given = json.loads(arguments[0]), keeper.KeeperArguments(arguments[1:])
+    logs.configure(document["log_format"], debug=document["debug"])
+    mark = ReadyMark(given.ready_file)
+    plugin = Plugin(
+        NriSettings(
+            enabled=True,
+            index=document["index"],
+            socket=document["socket"],
+            namespace=document["namespace"],
+            management_namespaces=tuple(document["management_namespaces"]),
+        ),
+        cdi_kind=document["cdi_kind"],
+        socket_path=document["socket_path"],
+        on_state=mark.follow,
+    )
+    plugin.start()
+    reason = until_something_happens(given, plugin, mark)
+    plugin.stop()
+    mark.remove()
+    keeper.become(given, reason)
+
+
+def until_something_happens(given: KeeperArguments, plugin: Plugin, mark: ReadyMark) -> str:
+    """Wait until a signal is pending or a file differs, answering probes; return which."""
+    import time
+
+    from toolkit.daemon import keeper
+
+    now = time.monotonic()
+    began, next_look = now, now + given.interval
+    while True:
+        wait = max(0.0, next_look - now) if given.interval > 0 else 3600.0
+        if given.listener >= 0:
+            wait = min(wait, PROBE_SECONDS)
+        if keeper.wait(wait, given.listener, plugin.status.ready, given.answers):
+            return "signal"
+        now = time.monotonic()
+        if given.interval > 0 and now >= next_look:
+            next_look = now + given.interval
+            if mark.is_missing(plugin.status):
+                mark.follow(plugin.status)
+                if not plugin.status.ready:  # the connection went meanwhile, and so did the file
+                    mark.remove()
+            found = keeper.difference("", "", given.watched)
+            if found and now >= began + given.rest:
+                return found
+            if given.retry >= 0 and now >= began + given.retry:
+                return "an earlier repair that failed"
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
+    main(sys.argv[1:])

@@ -1,0 +1,298 @@
+"""The life of the process: set up, become idle, repair, revert.
+
+starting > installing > configuring > reloading > verifying > ready > reverting > stopped | failed
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from toolkit import logs
+from toolkit.apply.setup import set_up
+from toolkit.apply.transaction import Outcome
+from toolkit.daemon import handover, keeper, keeper_state
+from toolkit.daemon.drift import signatures
+from toolkit.daemon.keeper_state import Resident
+from toolkit.daemon.lock_and_ready import Presence
+from toolkit.errors import (
+    ExitCode,
+    InterruptedBySignalError,
+    NotRestoredError,
+    ToolkitError,
+    signal_behind,
+)
+from toolkit.host.clock import Clock, SystemClock, block_termination_signals
+from toolkit.journal import memory_copy
+from toolkit.journal.record import Record
+from toolkit.node import Node, open_node
+from toolkit.settings import OnExit, Settings
+from toolkit.undo.recovery import recover
+from toolkit.undo.revert import Revert, RevertReport
+
+if TYPE_CHECKING:
+    from toolkit.daemon.health import Responder
+
+log = logs.get(__name__)
+
+
+def run(settings: Settings) -> ExitCode:
+    """Set up, wait, revert. Returns only after the revert or with ``--no-daemon``."""
+    block_termination_signals()
+    resident = Resident.from_environment(os.environ)
+    keeper_state.forget()
+    node = open_node(settings)
+    if resident is not None:
+        return Daemon.resumed(node, SystemClock(), resident).go_on()
+    return Daemon.started(node, SystemClock()).start()
+
+
+def revert(settings: Settings, *, purge: bool) -> RevertReport | None:
+    """Take everything back that the journal knows of; None where there is nothing.
+
+    Raises LockedError while a daemon runs.
+    """
+    block_termination_signals()
+    node = open_node(settings)
+    presence = Presence.begun(node)
+    try:
+        presence.mark_not_ready()
+        record = recover(node, reverts=True)
+        presence.know(record)
+        return None if record is None else Revert(node).run(record, purge=purge)
+    finally:
+        presence.release()
+
+
+class Daemon:
+    """One process that holds the lock."""
+
+    def __init__(self, *, node: Node, clock: Clock, presence: Presence, resident: Resident) -> None:
+        self._node = node
+        self._clock = clock
+        self._presence = presence
+        self._resident = resident
+        self._life = node.settings.lifecycle
+
+    @classmethod
+    def started(cls, node: Node, clock: Clock) -> Daemon:
+        """Take the lock. Raises LockedError where another instance has it."""
+        presence = Presence.begun(node)
+        listener = -1
+        life = node.settings.lifecycle
+        if life.health_address is not None:
+            from toolkit.daemon.health import open_listener
+
+            try:
+                listener = open_listener(life.health_address, life.health_source)
+            except ToolkitError:
+                presence.unlock()
+                raise
+        lock = presence.lock
+        resident = Resident(
+            lock_fd=lock.fd,
+            lock_path=lock.path,
+            lock_made=lock.made,
+            peer=keeper.DOWN,
+            listener_fd=listener,
+        )
+        return cls(node=node, clock=clock, presence=presence, resident=resident)
+
+    @classmethod
+    def resumed(cls, node: Node, clock: Clock, resident: Resident) -> Daemon:
+        """Go on where the idle process stopped.
+
+        Raises LockedError where somebody removed the pid file and another instance took over.
+        """
+        for descriptor in (resident.listener_fd, resident.journal_fd):
+            if descriptor >= 0:
+                os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
+        presence = Presence.resumed(node, resident)
+        lock = presence.lock
+        resident = replace(resident, lock_fd=lock.fd, lock_made=lock.made)
+        return cls(node=node, clock=clock, presence=presence, resident=resident)
+
+    def start(self) -> ExitCode:
+        """Set up; afterwards become idle, or stop with ``--no-daemon``."""
+        began = time.monotonic()
+        responder = self._respond()
+        try:
+            self._presence.mark_not_ready()
+            record = self._recovered()
+            earlier = signatures(self._node, record)
+            patience = self._life.verify_timeout
+            outcome = set_up(self._node, record, self._clock, patience=patience)
+            outcome = self._ready_or_reverted(outcome)
+        except BaseException as error:
+            taken = signal_behind(error)
+            try:
+                if taken is not None:
+                    self._take_back_earlier()
+            finally:
+                self._presence.release()
+            if taken in (None, error):
+                raise
+            raise taken from error
+        seconds = time.monotonic() - began
+        self._resident = self._resident.after_set_up(seconds, outcome.refused)
+        if self._life.no_daemon:
+            log.step("daemon.done", "set up; not staying", seconds=seconds)
+            self._presence.unlock()
+            return ExitCode.DONE
+        log.step("daemon.ready", "ready", seconds=seconds)
+        self._become_idle(
+            outcome.record, handover.verified_peer(self._node, outcome), responder, earlier
+        )
+        return ExitCode.DONE
+
+    def go_on(self) -> ExitCode:
+        """Revert where a signal is pending, else look what differs and repair it."""
+        responder = self._respond()
+        try:
+            self._clock.check()
+            self._repair(responder)
+        except InterruptedBySignalError as signal:
+            log.step("daemon.stopping", "stopping", signal=signal.signal_name)
+            return self._stop()
+        return ExitCode.DONE
+
+    def _repair(self, responder: Responder | None) -> None:
+        began = time.monotonic()
+        log.step("drift.seen", "something differs from what was set up", what=self._resident.woken)
+        try:
+            self._presence.hide()
+            memory_copy.restore(self._node.store, self._resident.journal_fd)
+            record = self._recovered()
+            earlier = signatures(self._node, record)
+            outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
+            outcome = replace(outcome, record=self._presence.mark_ready(outcome.record))
+        except Exception as error:
+            taken = signal_behind(error)
+            if taken is error:
+                raise
+            if taken is not None:
+                raise taken from error
+            self._give_up_for_now(error, responder)
+            return
+        seconds = time.monotonic() - began
+        self._resident = self._resident.after_set_up(seconds, outcome.refused)
+        if outcome.changed:
+            self._resident = self._resident.after_repair(began, self._life.reconcile_interval)
+            log.step("drift.repaired", "repaired", seconds=seconds)
+        else:
+            self._resident = self._resident.settled()
+            log.step("drift.none", "all is as it should be", seconds=seconds)
+        self._become_idle(
+            outcome.record, handover.verified_peer(self._node, outcome), responder, earlier
+        )
+
+    def _give_up_for_now(self, error: Exception, responder: Responder | None) -> None:
+        """Stay, not ready, and try again later: one that ended would leave nobody to mend it."""
+        known = isinstance(error, ToolkitError)
+        message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+        logs.traceback_of(error)
+        try:
+            record = self._node.store.load()
+        except ToolkitError:
+            record = None
+        peer = handover.peer(self._node, record)
+        if handover.socket(self._node, record) and peer in (keeper.DOWN, keeper.MUTE):
+            # The idle process sees when it answers again; there is nothing to be tried till then.
+            self._resident = self._resident.settled()
+            log.error("drift.unrepaired", message, again="when the engine answers")
+        else:
+            interval = self._life.reconcile_interval
+            undone = isinstance(error, ToolkitError) and error.undone
+            self._resident = self._resident.after_failure(time.monotonic(), interval, undone=undone)
+            wait = (self._resident.retry_at or 0.0) - time.monotonic()
+            log.error("drift.unrepaired", message, again_in_seconds=max(0.0, wait))
+        self._become_idle(record, peer, responder, earlier=None)
+
+    def _stop(self) -> ExitCode:
+        """Take everything back, or leave it with ``--on-exit keep``."""
+        took = logs.stopwatch()
+        try:
+            self._presence.hide()
+            if self._life.on_exit is OnExit.KEEP:
+                log.step("daemon.kept", "stopped; the set-up stays")
+                return ExitCode.DONE
+            self._revert()
+            log.step("daemon.stopped", "stopped; the host is as it was before", seconds=took())
+        finally:
+            self._presence.release()
+        return ExitCode.DONE
+
+    def _recovered(self, *, reverts: bool = False) -> Record | None:
+        """Settle what a crash left."""
+        record = recover(self._node, reverts=reverts)
+        self._presence.know(record)
+        return record
+
+    def _revert(self) -> None:
+        try:
+            memory_copy.restore(self._node.store, self._resident.journal_fd)
+            record = self._recovered(reverts=True)
+            if record is not None:
+                Revert(self._node).run(record)
+        except NotRestoredError:
+            raise
+        except ToolkitError as error:
+            raise NotRestoredError(
+                f"the set-up is still in place: {error.message}",
+                f"{error.hint or 'mend that'}, then run `revert` or start again",
+            ) from error
+
+    def _take_back_earlier(self) -> None:
+        """After a signal in a set-up: what an earlier life left in force goes too."""
+        if self._life.on_exit is OnExit.REVERT:
+            self._revert()
+
+    def _ready_or_reverted(self, outcome: Outcome) -> Outcome:
+        """Take the set-up back where nobody can be told of it: a failed start leaves nothing."""
+        try:
+            return replace(outcome, record=self._presence.mark_ready(outcome.record))
+        except ToolkitError as error:
+            log.warning("setup.undoing", "undoing the set-up", reason=str(error))
+            self._revert()
+            raise
+
+    def _respond(self) -> Responder | None:
+        if self._resident.listener_fd < 0:
+            return None
+        from toolkit.daemon.health import Responder
+
+        return Responder(self._resident.listener_fd, self._resident.counters)
+
+    def _become_idle(
+        self,
+        record: Record | None,
+        peer: str,
+        responder: Responder | None,
+        earlier: Mapping[str, str] | None,
+    ) -> None:
+        """Exec into the idle process; returns never.
+
+        ``earlier`` has the signatures from before the set-up looked at the files; None where it
+        failed, and nobody vouches for anything.
+        """
+        texts = ("", "", "", "", "")
+        if responder is not None:
+            from toolkit.daemon.health import answers
+
+            responder.stop()
+            texts = answers(self._resident.counters, "ready")
+        resident = replace(self._resident, peer=peer)
+        if earlier is not None:
+            journal_fd = memory_copy.keep(self._node.store, resident.journal_fd)
+            resident = replace(resident, journal_fd=journal_fd)
+        watch = handover.watch(self._node, self._presence, resident, record, earlier)
+        keeper_state.become_idle(
+            resident,
+            self._presence.lock,
+            replace(watch, answers=texts),
+            keeper_state.own_command(),
+            handover.program(self._node),
+        )

@@ -1,6 +1,0 @@
-"""`doctor`: look at the host before anything is done, and name each problem with its mend."""
-
-from toolkit.doctor.checks import examine
-from toolkit.doctor.findings import Finding, Verdict
-
-__all__ = ["Finding", "Verdict", "examine"]

@@ -1,0 +1,1 @@
+"""containerd: its API and its control."""

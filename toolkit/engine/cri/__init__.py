@@ -1,0 +1,1 @@
+"""The Kubernetes container runtime interface, shared by containerd and CRI-O."""

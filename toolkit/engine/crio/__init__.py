@@ -1,0 +1,1 @@
+"""CRI-O: its API and its control."""

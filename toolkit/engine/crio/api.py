@@ -1,0 +1,92 @@
+"""What CRI-O is asked, over the CRI and its own HTTP service on the same socket.
+
+Loads grpc: imported when needed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from toolkit.engine.answers import Lack, LiveAnswer
+from toolkit.engine.cri.client import CriClient, Sandbox
+from toolkit.engine.http_unix import UnixConnection, get
+from toolkit.engine.rpc import Connection, RpcError
+from toolkit.errors import EngineNotFoundError, EngineRejectedError
+
+_HANDLER = "io.kubernetes.cri-o.RuntimeHandler"
+
+
+def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
+    """Ask the version and what is served; ``socket`` is the host's name of ``access``.
+
+    Raises EngineNotFoundError where something else than CRI-O answers, else RpcError.
+    """
+    with Connection(access, deadline) as connection:
+        cri = CriClient(connection)
+        try:
+            name, version = cri.version()
+        except RpcError as error:
+            if not error.unimplemented:
+                raise
+            raise EngineNotFoundError(
+                f"{socket} does not answer the CRI", "check --runtime and --socket"
+            ) from error
+        if name != "cri-o":
+            raise EngineNotFoundError(f"{socket} is {name}'s", "check --runtime and --socket")
+        status = cri.status()
+    return LiveAnswer(
+        version=version,
+        config=config(access, socket, deadline),
+        listed=status.handlers,
+        lack=None if status.ready else Lack(reason=f"the runtime is not ready: {status.reason}"),
+    )
+
+
+def config(access: str, socket: str, deadline: float) -> bytes:
+    """Return the effective config as TOML, which is what ``crio status config`` prints."""
+    connection = UnixConnection(access, deadline)
+    try:
+        return get(connection, "/config", socket)
+    finally:
+        connection.close()
+
+
+def answers(access: str, deadline: float) -> bool:
+    """Whether the CRI says that the runtime is ready."""
+    with Connection(access, deadline) as connection:
+        try:
+            return CriClient(connection).status().ready
+        except RpcError:
+            return False
+
+
+def sandboxes(access: str, deadline: float) -> tuple[Sandbox, ...]:
+    """Return every pod sandbox with its handler. Raises RpcError, EngineRejectedError."""
+    with Connection(access, deadline) as connection:
+        client = CriClient(connection)
+        return tuple(
+            replace(sandbox, handler=handler)
+            for sandbox in client.sandboxes()
+            if (handler := sandbox.handler or _handler(client, sandbox)) is not None
+        )
+
+
+def _handler(client: CriClient, sandbox: Sandbox) -> str | None:
+    """Return the handler that a sandbox was made with; empty: the default one. None: it is gone.
+
+    CRI-O lists sandboxes without it; it is an annotation of the sandbox's own spec.
+    """
+    try:
+        info = client.sandbox_info(sandbox.id)
+    except RpcError as error:
+        if error.not_found:
+            return None
+        raise
+    try:
+        handler = json.loads(info or b"")["runtimeSpec"]["annotations"][_HANDLER]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineRejectedError(
+            f"CRI-O does not say which handler the pod {sandbox.name} has"
+        ) from error
+    return str(handler)

@@ -1,0 +1,113 @@
+"""CRI-O: restarted by its unit, since its own reload lists handlers that no pod can use.
+
+What needs grpc is imported by the methods that ask: loading it takes 0.1 s.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from dataclasses import replace
+
+from runtime_configs.distros import Place
+from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, Version
+from toolkit.engine.answers import LiveAnswer
+from toolkit.engine.cri.control import CriControl
+from toolkit.engine.facts import EngineProcess, Holding, HoldReport
+from toolkit.engine.process.daemon_arguments import path_option
+from toolkit.engine.process.same_place import same_place
+from toolkit.errors import EngineNotFoundError, ToolkitError
+from toolkit.settings import RestartMode
+
+_HELD_SECONDS = 10.0
+
+
+class CrioControl(CriControl):
+    """One CRI-O on this node."""
+
+    name = EngineName.CRIO
+    program = "crio"
+
+    def held(self, toolkit_dir: str) -> HoldReport:
+        """Say which pods have a handler whose binary lies below ``toolkit_dir``.
+
+        A pod of the default handler names none: CRI-O then uses its current default for it.
+        """
+        from toolkit.engine.crio import api
+
+        deadline = time.monotonic() + _HELD_SECONDS
+        try:
+            sandboxes = api.sandboxes(self._access, deadline)
+            config = self._decode(api.config(self._access, self._socket, deadline))
+        except (ToolkitError, ConfigError) as error:
+            return HoldReport(holding=Holding.CANNOT_TELL, reason=str(error))
+        ours = self._ours(config, self._below(toolkit_dir))
+        names = tuple(pod.name for pod in sandboxes if (pod.handler or config.default) in ours)
+        if not names:
+            return HoldReport(holding=Holding.FREE)
+        unknown = any(pod.handler and pod.handler not in config.handlers for pod in sandboxes)
+        reason = "CRI-O can't stop them until their handlers are back" if unknown else ""
+        return HoldReport(holding=Holding.HELD, containers=names, reason=reason)
+
+    def _ours(self, config: EffectiveConfig, prefixes: tuple[str, ...]) -> frozenset[str]:
+        """Return the handlers that need our files; one that is not known any more, by its name."""
+        named = frozenset(self._settings.handler_names)
+        known = {
+            name
+            for name, handler in config.handlers.items()
+            if (handler.binary_path or "").startswith(prefixes)
+        }
+        return frozenset(known | (named - config.handlers.keys()))
+
+    def _ask(self, access: str, deadline: float) -> LiveAnswer:
+        from toolkit.engine.crio import api
+
+        return api.ask(access, self._socket, deadline)
+
+    def _answers(self, deadline: float) -> bool:
+        from toolkit.engine.crio import api
+
+        return api.answers(self._access, deadline)
+
+    def _config_option(self, arguments: tuple[str, ...]) -> str | None:
+        return path_option(arguments, "--config", "-c")
+
+    def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
+        """Refuse the restart mode that CRI-O does not heed, before anything is written."""
+        if mode is RestartMode.SIGNAL:
+            raise EngineNotFoundError(
+                "CRI-O serves no handler that it learns of by a signal, it only lists it",
+                "use --restart-mode=systemd, or none and restart it yourself",
+            )
+        super().preflight(process, mode)
+
+    def _place(self, process: EngineProcess | None, version: Version | None) -> Place:
+        """Return the distribution's places, with the drop-in where the running CRI-O reads it."""
+        place = super()._place(process, version)
+        running = None if process is None else _directory_option(process.arguments)
+        if place.drop_in is None or running is None:
+            return place
+        directory, name = posixpath.split(place.drop_in)
+        root, given = self._host.root, self._settings.drop_in
+        if same_place(root, directory, running):
+            return place
+        if given is None or not given.declared:
+            return replace(place, drop_in=posixpath.join(running, name))
+        warning = (
+            f"--drop-in-config names {place.drop_in}, "
+            f"but the running engine reads the files in {running}"
+        )
+        return replace(place, warnings=(*place.warnings, warning))
+
+    def _dump_command(self, executable: str, place: Place) -> tuple[str, ...]:
+        # It fails for a file that is named and not there, and reads none for an empty name.
+        there = self._host.view.read(place.top_level) is not None
+        named: tuple[str, ...] = ("--config", place.top_level if there else "")
+        if place.drop_in is not None:
+            named += ("--config-dir", posixpath.dirname(place.drop_in))
+        return executable, *named, "config"
+
+
+def _directory_option(arguments: tuple[str, ...]) -> str | None:
+    """Return the directory of drop-ins that the daemon's arguments name."""
+    return path_option(arguments, "--config-dir", "-d")

@@ -1,0 +1,1 @@
+"""dockerd: its API and its control."""

@@ -1,0 +1,127 @@
+"""dockerd: a live reload by SIGHUP, confirmed by its own event, verified over ``/info``."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+from runtime_configs.distros import Place
+from runtime_configs.model import EffectiveConfig, EngineName
+from toolkit.engine.answers import LiveAnswer
+from toolkit.engine.base import BaseControl, Host
+from toolkit.engine.docker.client import DockerClient, DockerInfo, ReloadEvents
+from toolkit.engine.facts import EngineProcess, Holding, HoldReport, ReloadReport
+from toolkit.engine.process.daemon_arguments import path_option
+from toolkit.engine.reload import Method, method
+from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
+from toolkit.host.clock import Clock
+from toolkit.settings import EngineSettings, RestartMode
+
+_HELD_SECONDS = 20.0
+_RELOAD_SECONDS = 5.0
+"""A reload takes milliseconds; one that fails sends no event at all."""
+_SLICE = 0.05
+
+
+class DockerControl(BaseControl):
+    """One dockerd on this node."""
+
+    name = EngineName.DOCKER
+    program = "dockerd"
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        host: Host,
+        decode: Callable[[bytes], EffectiveConfig],
+    ) -> None:
+        super().__init__(settings, host, decode)
+        self._seen: dict[str, str] = {}
+
+    def reload(
+        self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float
+    ) -> ReloadReport:
+        """Make dockerd take its config up and wait until it says that it has.
+
+        Raises EngineRejectedError where it keeps the old config.
+        """
+        if method(self.name, process, mode) is not Method.LIVE:
+            return super().reload(process, mode, clock, deadline)
+        handle = self._host.signaller.hold(process.pid, process.start_time)
+        try:
+            with ReloadEvents(self._access, self._socket, deadline) as events:
+                began = clock.now()
+                handle.signal(signal.SIGHUP)
+                self._confirm(events, clock, min(deadline, began + _RELOAD_SECONDS))
+        finally:
+            handle.close()
+        return ReloadReport(
+            mode=Method.LIVE.value,
+            process=process,
+            refused=0.0,
+            answering_after=clock.now() - began,
+        )
+
+    def held(self, toolkit_dir: str) -> HoldReport:
+        """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime.
+
+        A container knows its runtime's name only; a name that dockerd has dropped meanwhile is
+        looked up in what this control saw before, or is ours by its name.
+        """
+        prefixes = self._below(toolkit_dir)
+        try:
+            with self._client(time.monotonic() + _HELD_SECONDS) as client:
+                info = self._remember(client.info())
+                containers = client.containers()
+        except ToolkitError as error:
+            return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
+        ours = self._settings.handler_names
+
+        def is_ours(name: str) -> bool:
+            path = info.paths.get(name) or self._seen.get(name)
+            return path.startswith(prefixes) if path else name in ours
+
+        names = tuple(each.name for each in containers if is_ours(each.runtime or info.default))
+        return HoldReport(holding=Holding.HELD if names else Holding.FREE, containers=names)
+
+    def _ask(self, access: str, deadline: float) -> LiveAnswer:
+        with DockerClient(access, self._socket, deadline) as client:
+            info = self._remember(client.info())
+        return LiveAnswer(version=info.version, config=info.body)
+
+    def _answers(self, deadline: float) -> bool:
+        try:
+            with self._client(deadline) as client:
+                client.info()
+        except ToolkitError:
+            return False
+        return True
+
+    def _config_option(self, arguments: tuple[str, ...]) -> str | None:
+        return path_option(arguments, "--config-file")
+
+    def _dump_command(self, executable: str, place: Place) -> None:
+        """Return nothing: dockerd has no such command."""
+
+    def _client(self, deadline: float) -> DockerClient:
+        return DockerClient(self._access, self._socket, deadline)
+
+    def _remember(self, info: DockerInfo) -> DockerInfo:
+        self._seen.update(info.paths)
+        return info
+
+    def _confirm(self, events: ReloadEvents, clock: Clock, deadline: float) -> None:
+        try:
+            while not events.arrived(min(_SLICE, deadline - clock.now())):
+                if clock.now() >= deadline:
+                    raise EngineRejectedError(
+                        "dockerd did not take its config file up and keeps the old one",
+                        "its log says why (journalctl -u docker)",
+                    )
+                clock.check()
+        except OSError as error:
+            raise EngineTimeoutError(
+                f"dockerd went away while it reloaded its config: {error}",
+                "its log says why (journalctl -u docker)",
+            ) from error

@@ -1,0 +1,170 @@
+"""Which engine of this node is meant where nobody named one."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import time
+from dataclasses import dataclass
+
+from runtime_configs.distros import plain_row
+from runtime_configs.model import EngineName, HostView
+from toolkit.engine.facts import EngineProcess
+from toolkit.engine.process import kubelet
+from toolkit.engine.process.daemon_arguments import path_option
+from toolkit.engine.process.locate import Located, Locator
+from toolkit.errors import EngineNotFoundError, HostPathError
+from toolkit.host.paths import HostRoot
+from toolkit.host.processes import ProcessTable, ProcFs
+from toolkit.host.view import HostFilesView
+from toolkit.settings import Settings
+
+_SECONDS = 5.0
+_NAME_IT = "name the engine with --runtime"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """The engine that was set up before, and its socket on the host."""
+
+    name: EngineName
+    socket: str
+
+
+def choose_runtime(
+    settings: Settings, root: HostRoot, earlier: Earlier | None = None
+) -> EngineName:
+    """Return the engine to be set up.
+
+    The one from before stays while it answers and no kubelet names another: a kubelet that is down
+    for the moment is no reason to turn to the next engine. Raises EngineNotFoundError where none
+    answers or where several do that have nothing to do with each other.
+    """
+    if settings.runtime is not None:
+        return settings.runtime
+    table = ProcFs(root.proc, root.root)
+    view = HostFilesView(root)
+    served = kubelet.endpoint(table, view)
+    if served is not None:
+        named = _kubelets_engine(served, root, table)
+        if named is not None:
+            return named
+    deadline = time.monotonic() + _SECONDS
+    if earlier is not None and _behind(earlier.name, earlier.socket, root, table, deadline):
+        return earlier.name
+    answering = {
+        name: located
+        for name, engine in settings.engines.items()
+        if (located := _answering(name, engine.socket.path, root, table, deadline)) is not None
+    }
+    tried = tuple(engine.socket.path for engine in settings.engines.values())
+    return choose(answering, Surroundings(root=root, table=table, view=view), tried)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What is looked at to tell whether one engine uses another."""
+
+    root: HostRoot
+    table: ProcessTable
+    view: HostView
+
+
+def choose(
+    answering: dict[EngineName, Located], node: Surroundings, tried: tuple[str, ...]
+) -> EngineName:
+    """Choose among the engines that answer; raises EngineNotFoundError as ``choose_runtime``."""
+    if not answering:
+        raise EngineNotFoundError(
+            f"no engine answers on this node (tried {', '.join(tried)})",
+            "start it, or name it with --runtime and --socket",
+        )
+    if set(answering) == {EngineName.CONTAINERD, EngineName.DOCKER}:
+        dockerd = answering[EngineName.DOCKER].process
+        if dockerd is None or _uses(dockerd, answering[EngineName.CONTAINERD], node):
+            return EngineName.DOCKER
+    if len(answering) > 1:
+        found = " and ".join(f"{name} on {each.socket}" for name, each in answering.items())
+        raise EngineNotFoundError(f"several engines answer: {found}", _NAME_IT)
+    return next(iter(answering))
+
+
+def _answering(
+    name: EngineName, given: str, root: HostRoot, table: ProcessTable, deadline: float
+) -> Located | None:
+    """Look at the socket that the user gave for an engine, or at its usual one."""
+    try:
+        socket = root.host_path(given)
+    except HostPathError:
+        return None
+    return _behind(name, socket, root, table, deadline)
+
+
+def _behind(
+    name: EngineName, socket: str, root: HostRoot, table: ProcessTable, deadline: float
+) -> Located | None:
+    """Look at a socket; one whose process can't be seen from here counts all the same."""
+    try:
+        located = Locator(name, root, table).locate(socket, deadline)
+    except HostPathError:
+        return None
+    if located.unreachable is not None or (located.stranger and not located.invisible):
+        return None
+    return located
+
+
+def _kubelets_engine(socket: str, root: HostRoot, table: ProcessTable) -> EngineName | None:
+    """Return the engine behind the kubelet's socket: by its process, else by the socket's name."""
+    deadline = time.monotonic() + _SECONDS
+    for name in (EngineName.CONTAINERD, EngineName.CRIO):
+        try:
+            located = Locator(name, root, table).locate(socket, deadline)
+        except HostPathError:
+            break
+        if located.process is not None:
+            return name
+    return kubelet.engine_of(socket)
+
+
+def _uses(dockerd: EngineProcess, containerd: Located, node: Surroundings) -> bool:
+    """Whether this containerd is the one that dockerd runs its containers with.
+
+    Without an address of its own dockerd takes the system's containerd where its socket is there
+    at the start, else it starts a child (moby, cmd/dockerd: initContainerd).
+    """
+    address = path_option(dockerd.arguments, "--containerd") or _configured(dockerd, node.view)
+    if address is not None:
+        return _leads_to(address, containerd, node)
+    if containerd.process is not None and containerd.process.parent_pid == dockerd.pid:
+        return True
+    own_child = any(
+        each.parent_pid == dockerd.pid and posixpath.basename(each.executable or "") == "containerd"
+        for each in node.table.all()
+    )
+    system = plain_row(EngineName.CONTAINERD).sockets[0]
+    return not own_child and _leads_to(system, containerd, node)
+
+
+def _leads_to(address: str, containerd: Located, node: Surroundings) -> bool:
+    """Whether a socket is this containerd's: the same file, or the same process behind it.
+
+    A socket that is mounted into our container has another name there.
+    """
+    if node.root.resolve(address) == node.root.resolve(containerd.socket):
+        return True
+    if containerd.process is None:
+        return False
+    locator = Locator(EngineName.CONTAINERD, node.root, node.table)
+    there = locator.locate(address, time.monotonic() + _SECONDS).process
+    return there is not None and there.pid == containerd.process.pid
+
+
+def _configured(dockerd: EngineProcess, view: HostView) -> str | None:
+    """Return the address that dockerd's config file names."""
+    named = path_option(dockerd.arguments, "--config-file")
+    content = view.read(named or plain_row(EngineName.DOCKER).top_level)
+    try:
+        address = json.loads(content or b"{}").get("containerd")
+    except (ValueError, AttributeError):
+        return None
+    return address.removeprefix("unix://") if isinstance(address, str) and address else None

@@ -1,0 +1,149 @@
+"""Which container runtime the kubelet of this node talks to."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from runtime_configs.distros import K3S, MICROK8S
+from runtime_configs.model import EngineName, HostView
+from toolkit.engine.process.daemon_arguments import option
+from toolkit.errors import ToolkitError
+from toolkit.host.processes import ProcessFacts, ProcessTable
+
+_NAMES = ("kubelet", "kubelite", "hyperkube", "k3s", "rke2")
+_KUBELETS = ("kubelet", "hyperkube")
+_EMBEDDED = tuple(f"{name}{role}" for name in ("k3s", "rke2") for role in ("", "-server", "-agent"))
+"""The kubelet of k3s is a part of ``k3s server`` and ``k3s agent``."""
+_MICROK8S = "kubelite"
+CGROUP_DRIVERS = ("systemd", "cgroupfs")
+_DEFAULT = "/run/containerd/containerd.sock"
+"""The kubelet's own default since 1.24."""
+_K3S_DOCKER = "/run/k3s/cri-dockerd/cri-dockerd.sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A setting of the kubelet."""
+
+    value: str | None
+    """None: it was told none, as far as its config could be read."""
+    unread: str = ""
+    """Why a config of it could not be read; empty where all was."""
+
+
+def endpoint(table: ProcessTable, view: HostView) -> str | None:
+    """Return the socket, on the host, that the kubelet here is served by.
+
+    None: none runs, or its config can't be read.
+    """
+    for process in _of_the_host(table):
+        program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
+        arguments = process.arguments[1:]
+        if program in _KUBELETS:
+            return _of_kubelet(arguments, view)
+        if program == _MICROK8S:
+            return MICROK8S.sockets[0]
+        first = program.split(" ", 1)[0]
+        # k3s renames itself: its command line is one word, ``/usr/local/bin/k3s server``.
+        if first in _EMBEDDED and _is_node(process.arguments):
+            return _of_k3s(arguments)
+    return None
+
+
+def cgroup_driver(table: ProcessTable, view: HostView) -> Told | None:
+    """Return which of ``CGROUP_DRIVERS`` the kubelet was told; None: no plain kubelet runs.
+
+    One that was told nothing takes the engine's word (kubelet 1.31 and later) or ``cgroupfs``.
+    """
+    for process in _of_the_host(table):
+        program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
+        if program in _KUBELETS:
+            flags = ("--cgroup-driver", "-cgroup-driver")
+            told = _told(process.arguments[1:], flags, "cgroupDriver", view)
+            return told if told.value in CGROUP_DRIVERS else replace(told, value=None)
+    return None
+
+
+def _of_the_host(table: ProcessTable) -> Iterator[ProcessFacts]:
+    """Leave out the kubelets of nodes in containers (kind, minikube), which have another engine.
+
+    One of which that can't be told counts: it is only listened to, and few are in a container.
+    """
+    return (each for each in table.named(_NAMES) if each.on_host is not False)
+
+
+def engine_of(socket: str) -> EngineName | None:
+    """Return the engine that a CRI socket's name tells."""
+    name = socket.lower()
+    if "docker" in name:
+        return EngineName.DOCKER
+    if "crio" in name or "cri-o" in name:
+        return EngineName.CRIO
+    return EngineName.CONTAINERD if "containerd" in name else None
+
+
+def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str | None:
+    flags = ("--container-runtime-endpoint", "-container-runtime-endpoint")
+    told = _told(arguments, flags, "containerRuntimeEndpoint", view)
+    if told.value is None and told.unread:
+        return None
+    return (told.value or _DEFAULT).removeprefix("unix://")
+
+
+def _told(arguments: tuple[str, ...], flags: tuple[str, ...], key: str, view: HostView) -> Told:
+    """Return a setting: a flag wins over the drop-ins of ``--config-dir``, those over the config.
+
+    Of several drop-ins the last by name wins (kubelet 1.30, cmd/kubelet/app/server.go).
+    """
+    given = option(arguments, *flags)
+    if given:
+        return Told(value=given)
+    value, unread = None, ""
+    for path in _configs(arguments, view):
+        try:
+            content = view.read(path)
+        except ToolkitError as error:
+            unread = unread or error.message
+            continue
+        if content is None:
+            unread = unread or f"{path}, which the kubelet names, is not there"
+        else:
+            value = _value(content, key) or value
+    return Told(value=value, unread=unread)
+
+
+def _configs(arguments: tuple[str, ...], view: HostView) -> Iterator[str]:
+    config = option(arguments, "--config", "-config")
+    if config:
+        yield config
+    directory = option(arguments, "--config-dir", "-config-dir")
+    if directory:
+        yield from view.glob(posixpath.join(directory, "*.conf"))
+
+
+def _value(content: bytes, key: str) -> str | None:
+    """Return a text of a config, which is JSON or YAML; None also for what is neither."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        pattern = rf"""^[ \t{{,]*["']?{key}["']?[ \t]*:[ \t]*["']?([^"'\s,}}#]+)"""
+        found = re.search(pattern, content.decode(errors="replace"), re.MULTILINE)
+        return found[1] if found else None
+    value = document.get(key) if isinstance(document, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _of_k3s(arguments: tuple[str, ...]) -> str:
+    given = option(arguments, "--container-runtime-endpoint")
+    if given:
+        return given.removeprefix("unix://")
+    return _K3S_DOCKER if "--docker" in arguments else K3S.sockets[0]
+
+
+def _is_node(arguments: tuple[str, ...]) -> bool:
+    words = " ".join(arguments).split()
+    return "server" in words[1:2] or "agent" in words[1:2]

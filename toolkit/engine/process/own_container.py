@@ -1,0 +1,91 @@
+"""The container that this process is in: by its id, its pod's, or the process's own PID.
+
+An engine that is restarted before it has noted that our container runs takes it for one that
+failed to start, and the kubelet ends it (reported since containerd 1.6.9). Loads grpc: imported
+when needed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from toolkit.engine.cri.client import CriClient, CriContainer
+from toolkit.engine.rpc import Connection, RpcError
+from toolkit.host.processes import ProcessTable
+
+_HOST_INIT = 1
+_LONGEST_LINE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """What this process knows of the container around it."""
+
+    identifiers: frozenset[str]
+    """Ids that its cgroup, its mounts and its host name hold: the container's, its sandbox's."""
+    pids: frozenset[int]
+    """The process and its ancestors."""
+
+
+def traces(table: ProcessTable, proc: str = "/proc") -> Traces:
+    """Return what tells which container this process is in."""
+    texts = [_text(f"{proc}/self/{name}") for name in ("cgroup", "mountinfo")]
+    texts.append(socket.gethostname())
+    found = re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", "\n".join(texts))
+    return Traces(identifiers=frozenset(found), pids=frozenset(_line_of(os.getpid(), table)))
+
+
+def running(
+    containers: tuple[CriContainer, ...], own: Traces, pid_of: Callable[[str], int | None]
+) -> bool | None:
+    """Say whether our container runs; None where it is none of these."""
+    for container in containers:
+        if container.identifier in own.identifiers:
+            return container.running
+    for container in containers:
+        if container.running and pid_of(container.identifier) in own.pids:
+            return True
+    # A container that was not started has no PID yet, and its id may be hidden by a cgroup
+    # namespace; the mounts of /etc/hostname and /etc/resolv.conf still name the pod's sandbox.
+    pod = [each for each in containers if each.sandbox in own.identifiers]
+    return all(each.started for each in pod) if pod else None
+
+
+def is_running(access: str, table: ProcessTable, deadline: float) -> bool | None:
+    """Ask over the CRI whether our container runs; None where that can't be told."""
+    with Connection(access, deadline) as connection:
+        cri = CriClient(connection)
+
+        def pid_of(identifier: str) -> int | None:
+            try:
+                return cri.container_pid(identifier)
+            except RpcError:  # removed meanwhile
+                return None
+
+        try:
+            return running(cri.containers(), traces(table), pid_of)
+        except RpcError:
+            return None
+
+
+def _line_of(pid: int, table: ProcessTable) -> Iterator[int]:
+    for _ in range(_LONGEST_LINE):
+        if pid <= _HOST_INIT:
+            return
+        yield pid
+        process = table.find(pid)
+        if process is None:
+            return
+        pid = process.parent_pid
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

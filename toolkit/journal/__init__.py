@@ -1,0 +1,1 @@
+"""What was changed on the host, and what was there before."""

@@ -1,0 +1,176 @@
+"""The journal's text form: JSON that a later version reads, and that an earlier one keeps whole."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+
+from runtime_configs.model import EngineName, Format, Role
+from toolkit.errors import JournalError, NewerJournalError
+from toolkit.host.writer import FileMetadata
+from toolkit.journal.record import FileRecord, Record, State
+
+SCHEMA_MAJOR = 1
+"""A record with a higher one was made by a newer program and is not touched."""
+SCHEMA_MINOR = 2
+
+
+def encode(record: Record) -> bytes:
+    """Return the record's text form."""
+    document: dict[str, object] = dict(record.extra)
+    document["schema"] = {"major": SCHEMA_MAJOR, "minor": SCHEMA_MINOR}
+    for each in fields(record):
+        if each.name not in ("files", "extra"):
+            document[each.name] = getattr(record, each.name)
+    document["files"] = [_encode_file(each) for each in record.files]
+    return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
+
+
+def decode(content: bytes, path: str) -> Record:
+    """Read a record back; ``path`` is named in messages.
+
+    Raises NewerJournalError for one that a newer program wrote, JournalError for a damaged one.
+    """
+    try:
+        document = json.loads(content)
+        major = document["schema"]["major"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(major, int) or major > SCHEMA_MAJOR:
+        raise NewerJournalError(
+            f"{path}: a newer version of this program wrote it"
+            f" (schema {major}, known: {SCHEMA_MAJOR})",
+            "run that version, or let it revert first; nothing was changed",
+        )
+    try:
+        return _decode_record(document)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: str, error: Exception) -> JournalError:
+    return JournalError(
+        f"{path}: damaged journal ({type(error).__name__}: {error})",
+        "the bytes before us lie in the blobs directory beside it; nothing was changed",
+    )
+
+
+def _encode_file(record: FileRecord) -> dict[str, object]:
+    document: dict[str, object] = dict(record.extra)
+    for each in fields(record):
+        if each.name not in ("metadata", "extra"):
+            document[each.name] = getattr(record, each.name)
+    if record.metadata is not None:
+        document["metadata"] = {
+            "mode": f"{record.metadata.mode:04o}",
+            "uid": record.metadata.uid,
+            "gid": record.metadata.gid,
+            "xattrs": {
+                name: base64.b64encode(value).decode()
+                for name, value in record.metadata.xattrs.items()
+            },
+        }
+    return document
+
+
+def _decode_record(document: Mapping[str, object]) -> Record:
+    known = {each.name for each in fields(Record)}
+    files = document["files"]
+    if not isinstance(files, list):
+        raise TypeError("files is no list")
+    engine = _optional_text(document, "engine")
+    return Record(
+        state=State(_text(document, "state")),
+        version=_text(document, "version"),
+        engine=None if engine is None else EngineName(engine),
+        socket=_text(document, "socket"),
+        unit=_optional_text(document, "unit"),
+        files=tuple(_decode_file(each) for each in files),
+        directories=_texts(document, "directories"),
+        install_directories=_texts(document, "install_directories"),
+        run_directories=(
+            _texts(document, "run_directories") if "run_directories" in document else ()
+        ),
+        handlers=_pairs(document, "handlers"),
+        default=_optional_text(document, "default"),
+        previous_handlers=_pairs(document, "previous_handlers"),
+        previous_default=_optional_text(document, "previous_default"),
+        start_handlers=(
+            None if document.get("start_handlers") is None else _pairs(document, "start_handlers")
+        ),
+        start_default=_optional_text(document, "start_default"),
+        start_lack=_optional_text(document, "start_lack"),
+        reloads=bool(document["reloads"]),
+        payload=_mapping(document, "payload"),
+        replaced_payload=_mapping(document, "replaced_payload"),
+        extra={
+            name: value
+            for name, value in document.items()
+            if name not in known and name != "schema"
+        },
+    )
+
+
+def _decode_file(document: Mapping[str, object]) -> FileRecord:
+    known = {each.name for each in fields(FileRecord)}
+    return FileRecord(
+        path=_text(document, "path"),
+        container_path=_text(document, "container_path"),
+        format=Format(_text(document, "format")),
+        role=Role(_text(document, "role")),
+        first=_optional_text(document, "first"),
+        before=_optional_text(document, "before"),
+        start=_optional_text(document, "start"),
+        ours=_optional_text(document, "ours"),
+        metadata=_decode_metadata(_mapping(document, "metadata")),
+        extra={name: value for name, value in document.items() if name not in known},
+    )
+
+
+def _decode_metadata(document: Mapping[str, object] | None) -> FileMetadata | None:
+    if document is None:
+        return None
+    xattrs = _mapping(document, "xattrs") or {}
+    uid, gid = document["uid"], document["gid"]
+    if not isinstance(uid, int) or not isinstance(gid, int):
+        raise TypeError("owner is no number")
+    return FileMetadata(
+        mode=int(_text(document, "mode"), 8),
+        uid=uid,
+        gid=gid,
+        xattrs={name: base64.b64decode(str(value)) for name, value in xattrs.items()},
+    )
+
+
+def _text(document: Mapping[str, object], name: str) -> str:
+    value = document[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value
+
+
+def _optional_text(document: Mapping[str, object], name: str) -> str | None:
+    return None if document.get(name) is None else _text(document, name)
+
+
+def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
+    value = document[name]
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise TypeError(f"{name} is no list of texts")
+    return tuple(value)
+
+
+def _pairs(document: Mapping[str, object], name: str) -> tuple[tuple[str, str], ...]:
+    value = document[name]
+    if not isinstance(value, list):
+        raise TypeError(f"{name} is no list")
+    return tuple((str(first), str(second)) for first, second in value)
+
+
+def _mapping(document: Mapping[str, object], name: str) -> Mapping[str, object] | None:
+    value = document.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(f"{name} is no table")
+    return value

@@ -1,0 +1,44 @@
+"""A copy of the journal in memory, for one that somebody removes while the process is idle.
+
+Without it a repair would take our own change for what was there before us, and a revert would
+find nothing to do. It lies in an unnamed file of the kernel's, which goes through exec and costs
+the process itself nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+
+from toolkit import logs
+from toolkit.journal.store import JournalStore
+
+log = logs.get(__name__)
+
+
+def keep(store: JournalStore, descriptor: int = -1) -> int:
+    """Copy the journal as it is now, over an earlier copy; return the copy's descriptor."""
+    document = {
+        name: base64.b64encode(content).decode() for name, content in store.export().items()
+    }
+    content = json.dumps(document).encode()
+    if descriptor < 0:
+        descriptor = os.memfd_create("toolkit-journal", os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, content, 0)
+    return descriptor
+
+
+def restore(store: JournalStore, descriptor: int) -> None:
+    """Write what of the journal was lost since. Raises HostPathError, NewerJournalError."""
+    if descriptor < 0:
+        return
+    size = os.fstat(descriptor).st_size
+    document = json.loads(os.pread(descriptor, size, 0) or b"{}")
+    if store.restore({name: base64.b64decode(content) for name, content in document.items()}):
+        log.warning(
+            "journal.restored",
+            "somebody removed or damaged the journal; it is written again from memory",
+            path=store.directory,
+        )

@@ -1,0 +1,260 @@
+"""Keeps the journal on the host: below the install directory, since that survives a reboot.
+
+``<install dir>/.toolkit-journal`` has mode 0700, for an engine's config holds registry passwords.
+It appears and disappears in one step together with the directories that are made for it: it is
+prepared beside its place under a name of its own and renamed, and taken away the other way round.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+
+from runtime_configs.model import HostView
+from toolkit.errors import HostPathError, JournalError, NewerJournalError
+from toolkit.host.writer import FileMetadata, FileWriter
+from toolkit.journal.codec import decode, encode
+from toolkit.journal.record import Record, digest_of
+
+JOURNAL_DIRECTORY = ".toolkit-journal"
+STAGING_DIRECTORY = ".toolkit-staged"
+PRIVATE_FILE = FileMetadata(mode=0o600)
+PRIVATE_DIRECTORY = 0o700
+
+
+class JournalStore:
+    """The journal of one install directory. Raises HostPathError where the disk refuses."""
+
+    def __init__(self, *, writer: FileWriter, view: HostView, install_dir: str) -> None:
+        self._writer = writer
+        self._view = view
+        self.install_dir = install_dir
+        self.directory = posixpath.join(install_dir, JOURNAL_DIRECTORY)
+
+    @property
+    def path(self) -> str:
+        """The record in force, on the host."""
+        return self._path("journal.json")
+
+    def export(self) -> dict[str, bytes]:
+        """Return every file of the journal by its name in it."""
+        names = [glob.escape(self._path(*below)) for below in ((), ("blobs",))]
+        paths = [path for name in names for path in self._view.glob(posixpath.join(name, "*"))]
+        found = {}
+        for path in paths:
+            if posixpath.basename(path) != "blobs":
+                content = self._view.read(path)
+                if content is not None:
+                    found[posixpath.relpath(path, self.directory)] = content
+        return found
+
+    def restore(self, files: Mapping[str, bytes]) -> bool:
+        """Write what of a journal is missing or damaged; return whether there was any.
+
+        Raises NewerJournalError for a journal that must not be touched.
+        """
+        lost = {
+            name: content
+            for name, content in files.items()
+            if self._view.read(self._path(name)) is None or self._is_damaged(name)
+        }
+        for name, content in lost.items():
+            path = self._path(name)
+            self._writer.make_directories(posixpath.dirname(path), PRIVATE_DIRECTORY)
+            self._writer.write(path, content, PRIVATE_FILE)
+        return bool(lost)
+
+    def load(self) -> Record | None:
+        """Return what is in force. Raises JournalError for a record that must not be touched."""
+        return self._load("journal.json")
+
+    def load_intent(self) -> Record | None:
+        """Return the change that was begun and not finished."""
+        return self._load("intent.json")
+
+    def blob(self, digest: str | None) -> bytes | None:
+        """Return the bytes of a digest; None for an absent file.
+
+        Raises JournalError where the blob is missing or damaged.
+        """
+        if digest is None:
+            return None
+        path = self._path("blobs", digest)
+        content = self._view.read(path)
+        if content is None or digest_of(content) != digest:
+            raise JournalError(
+                f"{path}: the journal's copy of a file is missing or damaged",
+                "restore it from a backup, or put the engine's config right by hand"
+                f" and remove {self.directory}",
+            )
+        return content
+
+    def begin(self, intent: Record, contents: Iterable[bytes | None]) -> Record:
+        """Put an intent and the contents that it names on disk, before anything else is done.
+
+        Returns the intent with the directories that were made for the journal itself.
+        """
+        self.clean()
+        missing = self._writer.missing_directories(self.directory)
+        if not missing:
+            self._put(self.directory, "intent.json", intent, contents)
+            return intent
+        # The record names the directories that appear with it, so that no crash can forget them.
+        intent = replace(intent, install_directories=missing[:-1])
+        prepared = _beside(missing[0], "new")
+        inside = prepared + missing[-1][len(missing[0]) :]
+        self._writer.make_directories(posixpath.dirname(inside))
+        self._writer.make_directories(inside, PRIVATE_DIRECTORY)
+        self._put(inside, "intent.json", intent, contents)
+        self._writer.rename(prepared, missing[0])
+        return intent
+
+    def advance(self, intent: Record) -> None:
+        """Note how far the change has come."""
+        self._put(self.directory, "intent.json", intent, ())
+
+    def commit(self, record: Record, contents: Iterable[bytes | None] = ()) -> None:
+        """Make a record the one in force; the intent, if any, is done with."""
+        self._put(self.directory, "journal.json", record, contents)
+        self._writer.remove(self._path("intent.json"))
+        self.tidy(record)
+
+    def retract(self, intent: Record, record: Record | None) -> None:
+        """Take a commit back that failed half-way: ``record`` is in force again, or nothing."""
+        if self.load() == record:
+            return
+        # First the intent, so that a crash in between finds either of them.
+        self.advance(intent)
+        if record is None:
+            self._writer.remove(self._path("journal.json"))
+        else:
+            self._put(self.directory, "journal.json", record, ())
+
+    def tidy(self, record: Record) -> None:
+        """Remove contents that no record needs; what can't be removed now is left to a later run.
+
+        It must not fail: the contents that an undo would need may be gone already.
+        """
+        with contextlib.suppress(HostPathError):
+            self._collect(record.blobs)
+
+    def abandon(self, intent: Record, record: Record | None) -> None:
+        """Forget an intent whose change was undone; ``record`` is still in force, or nothing."""
+        if record is None:
+            self.drop(intent)
+            return
+        self._writer.remove(self._path("intent.json"))
+        self.tidy(record)
+
+    def forget_unfinished(self, record: Record | None) -> None:
+        """Remove what is left of an intent that could not be put on disk whole."""
+        self.clean()
+        intent = self.load_intent()
+        if record is not None:
+            self._writer.remove(self._path("intent.json"))
+            self.tidy(record)
+        elif intent is not None:
+            self.drop(intent)
+        elif not self._writer.missing_directories(self.directory):
+            self._writer.remove_tree(self.directory)
+
+    @contextmanager
+    def staging(self) -> Iterator[str]:
+        """Give a private directory on the host that no engine reads; it is gone afterwards."""
+        missing = self._writer.missing_directories(self.install_dir)
+        # A check must leave no trace, so nothing is made inside a directory that is not there yet.
+        place = posixpath.dirname(missing[0]) if missing else self.install_dir
+        directory = posixpath.join(place, STAGING_DIRECTORY)
+        self._writer.remove_tree(directory)
+        try:
+            self._writer.make_directories(directory, PRIVATE_DIRECTORY)
+            yield directory
+        finally:
+            # What can't be removed now is tried once more before the first change.
+            with contextlib.suppress(HostPathError):
+                self._writer.remove_tree(directory)
+
+    def drop(self, record: Record) -> None:
+        """Remove the journal and, where they are empty, the directories that were made for it."""
+        # One that could not be removed after a check is the last that stands in the way.
+        self._writer.remove_tree(posixpath.join(self.install_dir, STAGING_DIRECTORY))
+        made = record.install_directories
+        away = _beside(made[0] if made else self.directory, "old")
+        try:
+            self._writer.rename(self.directory, away)
+        except HostPathError:
+            # Another mount lies between: there is no single step, so the record goes last.
+            self._collect(frozenset())
+            away = self.directory
+        self._remove_directories(made)
+        self._writer.remove_tree(away)
+        self._remove_directories(made)
+
+    def clean(self) -> None:
+        """Finish what a crash left of a journal that was appearing or disappearing."""
+        place = self._writer.real_path(self.directory)
+        while place not in ("", "/"):
+            staged = posixpath.join(posixpath.dirname(place), STAGING_DIRECTORY)
+            self._writer.remove_tree(staged)
+            for leftover in self._view.glob(glob.escape(_beside(place, "new"))):
+                self._writer.remove_tree(leftover)
+            for leftover in self._view.glob(glob.escape(_beside(place, "old"))):
+                self._finish_drop(leftover)
+            place = posixpath.dirname(place)
+
+    def _finish_drop(self, leftover: str) -> None:
+        for name in ("intent.json", "journal.json"):
+            content = self._view.read(posixpath.join(leftover, name))
+            if content is not None:
+                made = decode(content, posixpath.join(leftover, name)).install_directories
+                self._remove_directories(made)
+        self._writer.remove_tree(leftover)
+
+    def _remove_directories(self, made: Iterable[str]) -> None:
+        for path in sorted(made, key=len, reverse=True):
+            self._writer.remove_directory(path)
+
+    def _put(
+        self, directory: str, name: str, record: Record, contents: Iterable[bytes | None]
+    ) -> None:
+        blobs = posixpath.join(directory, "blobs")
+        self._writer.make_directories(blobs, PRIVATE_DIRECTORY)
+        for content in contents:
+            if content is not None:
+                path = posixpath.join(blobs, str(digest_of(content)))
+                if self._view.read(path) != content:
+                    self._writer.write(path, content, PRIVATE_FILE)
+        self._writer.write(posixpath.join(directory, name), encode(record), PRIVATE_FILE)
+
+    def _is_damaged(self, name: str) -> bool:
+        try:
+            if name == "journal.json":
+                self.load()
+            elif name.startswith("blobs/"):
+                self.blob(posixpath.basename(name))
+        except NewerJournalError:
+            raise
+        except JournalError:
+            return True
+        return False
+
+    def _collect(self, wanted: frozenset[str]) -> None:
+        for path in self._view.glob(posixpath.join(glob.escape(self._path("blobs")), "*")):
+            if posixpath.basename(path) not in wanted:
+                self._writer.remove(path)
+
+    def _load(self, name: str) -> Record | None:
+        path = self._path(name)
+        content = self._view.read(path)
+        return None if content is None else decode(content, path)
+
+    def _path(self, *names: str) -> str:
+        return posixpath.join(self.directory, *names)
+
+
+def _beside(path: str, what: str) -> str:
+    return posixpath.join(posixpath.dirname(path), f".{posixpath.basename(path)}.toolkit-{what}")

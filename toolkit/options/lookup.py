@@ -1,0 +1,65 @@
+"""Reading one option: from its flag, else its first variable that is set, else its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from runtime_configs.model import EngineName
+from toolkit.errors import UsageError
+from toolkit.options.option import Option
+from toolkit.options.parsers import BadValueError
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenFlag:
+    """A flag as it was spelled on the command line, and its value."""
+
+    spelling: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading(Generic[T_co]):
+    """A value and the flag or variable that it came from, or ``default``."""
+
+    value: T_co
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """All that was said: flags by the option's identifier, and the environment."""
+
+    flags: Mapping[str, tuple[GivenFlag, ...]] = field(default_factory=dict)
+    environ: Mapping[str, str]
+
+    def read(self, option: Option[T], engine: EngineName | None = None) -> Reading[T]:
+        """Return what one option is; raises UsageError that names the flag or variable."""
+        said = self._said(option, engine)
+        if said is None:
+            return Reading(value=option.default, source=DEFAULT)
+        try:
+            return Reading(value=option.parse(said.value), source=said.spelling)
+        except BadValueError as error:
+            raise UsageError(f"{said.spelling}: {error.message}", error.hint) from None
+
+    def _said(self, option: Option[T], engine: EngineName | None) -> GivenFlag | None:
+        given = self.flags.get(option.identifier, ())
+        if given:
+            last = given[-1]
+            if not option.repeatable:
+                return last
+            joined = ",".join(flag.value for flag in given)
+            return GivenFlag(spelling=last.spelling, value=joined)
+        for name in option.variables_for(engine):
+            value = self.environ.get(name)
+            if value or (value == "" and option.empty_variable_counts):
+                return GivenFlag(spelling=name, value=value)
+        return None

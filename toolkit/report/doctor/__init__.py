@@ -1,0 +1,6 @@
+"""`doctor`: look at the host before anything is done, and name each problem with its mend."""
+
+from toolkit.report.doctor.checks import examine
+from toolkit.report.doctor.findings import Finding, Verdict
+
+__all__ = ["Finding", "Verdict", "examine"]

@@ -1,0 +1,94 @@
+"""What the checks go by: the journal, the engine's facts and the plan that a set-up would make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from runtime_configs.model import EngineName
+from toolkit.apply.plan import Plan
+from toolkit.apply.setup import LOOK_SECONDS, touches_no_engine
+from toolkit.engine.facts import HostFacts
+from toolkit.errors import HostPathError, ToolkitError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.host.processes import ProcessTable, ProcFs
+from toolkit.journal.record import Record
+from toolkit.node import Node, choose_engine
+from toolkit.report.preview import Preview, preview
+from toolkit.settings import CrioMode, RestartMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The host as it was seen once, for all checks."""
+
+    node: Node
+    processes: ProcessTable
+    record: Record | None = None
+    intent: Record | None = None
+    journal_error: ToolkitError | None = None
+    facts: HostFacts | None = None
+    """None also where a set-up looks at no engine."""
+    engine_error: ToolkitError | None = None
+    """Why there are none."""
+    preview: Preview | None = None
+    plan_error: ToolkitError | None = None
+    """Why there is none."""
+
+    @property
+    def plan(self) -> Plan | None:
+        """What a start would write and reload."""
+        return None if self.preview is None else self.preview.plan
+
+    @property
+    def engines(self) -> tuple[EngineName, ...]:
+        """The engines in question; none where no engine is touched."""
+        settings = self.node.settings
+        if touches_no_engine(settings):
+            return ()
+        if self.facts is not None:
+            return (self.facts.engine,)
+        return tuple(settings.engines) if settings.runtime is None else (settings.runtime,)
+
+    @property
+    def signals(self) -> bool:
+        """Whether a set-up has to reach the engine's process."""
+        if self.hooks_alone and not (self.plan is not None and self.plan.reload.needed):
+            return False
+        modes = [self.node.settings.engines[each].restart_mode for each in self.engines]
+        return any(each is not RestartMode.NONE for each in modes)
+
+    @property
+    def hooks_alone(self) -> bool:
+        """Whether CRI-O learns of the toolkit by a hook, which it reads without being told."""
+        crio = self.node.settings.crio
+        return self.engines == (EngineName.CRIO,) and crio.mode is CrioMode.HOOK
+
+
+def look(node: Node) -> Context:
+    """Look at the host; what can't be looked at is told in the result."""
+    sight = Context(node=node, processes=ProcFs(node.root.proc, node.root.root))
+    try:
+        sight = replace(sight, record=node.store.load(), intent=node.store.load_intent())
+    except ToolkitError as error:
+        return _with_facts(replace(sight, journal_error=error))
+    try:
+        found = preview(node)
+    except ToolkitError as error:
+        return _with_facts(replace(sight, plan_error=error))
+    except OSError as error:
+        failure = HostPathError(f"{error.filename}: {error.strerror}")
+        return _with_facts(replace(sight, plan_error=failure))
+    return replace(sight, preview=found, facts=found.plan.facts)
+
+
+def _with_facts(sight: Context) -> Context:
+    """Look at the engine where no plan tells of it."""
+    node = sight.node
+    if touches_no_engine(node.settings):
+        return sight
+    try:
+        control = node.control(choose_engine(node, sight.record))
+        facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
+    except ToolkitError as error:
+        return replace(sight, engine_error=error)
+    return replace(sight, facts=facts)

@@ -1,0 +1,136 @@
+"""The engine: whether it answers, serves pods, and agrees with the kubelet and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from runtime_configs.distros import row_of
+from runtime_configs.model import EffectiveConfig, EngineName
+from toolkit.apply.setup import touches_no_engine
+from toolkit.engine.process import kubelet
+from toolkit.report.doctor.context import Context
+from toolkit.report.doctor.findings import (
+    Finding,
+    not_looked_at,
+    ok,
+    problem,
+    refused,
+    unknown,
+    warning,
+)
+from toolkit.report.doctor.rights import sees_host_processes
+from toolkit.settings import RestartMode
+
+
+def reached(sight: Context) -> Iterator[Finding]:
+    """Look whether the engine answers."""
+    facts = sight.facts
+    if touches_no_engine(sight.node.settings):
+        yield ok("engine", "no config of it is touched")
+    elif sight.engine_error is not None:
+        yield refused("engine", sight.engine_error)
+    elif facts is not None and facts.unreachable is not None:
+        yield _lack(
+            sight,
+            "engine",
+            f"{facts.engine} can't be reached: {facts.unreachable}",
+            f"start {facts.engine}, or name its socket with --socket",
+        )
+    elif facts is not None:
+        version = "of unknown version" if facts.version is None else facts.version.text
+        yield ok(
+            "engine",
+            f"{facts.engine} {version} at {facts.socket}, config {facts.top_level} "
+            f"({facts.distribution})",
+        )
+
+
+def distribution(sight: Context) -> Iterator[Finding]:
+    """Name who keeps the engine's config."""
+    facts = sight.facts
+    if facts is None:
+        return
+    row = row_of(facts.distribution, facts.engine)
+    if facts.refused is not None:
+        yield problem("distribution", f"{row.name}: {facts.refused}", "")
+    else:
+        note = f"; {row.note}" if row.note else ""
+        yield ok("distribution", f"{row.name}: {facts.top_level} is kept by {row.owner}{note}")
+
+
+def cri(sight: Context) -> Iterator[Finding]:
+    """Look whether the engine serves pods, and by which handlers."""
+    facts = sight.facts
+    if facts is None:
+        return
+    effective = facts.effective
+    if effective is not None and effective.disabled is not None:
+        yield problem(
+            "CRI", effective.disabled, f"remove it from disabled_plugins in {facts.top_level}"
+        )
+    elif facts.served.config is not None:
+        served = facts.served.config
+        yield ok("CRI", f"handlers {', '.join(sorted(served.handlers))}; default {served.default}")
+    elif facts.unreachable is not None:
+        yield not_looked_at("CRI", f"{facts.engine} can't be reached")
+    elif facts.served.lack is not None:
+        lack = facts.served.lack
+        yield _lack(sight, "CRI", lack.reason, lack.mend or "see the engine's log")
+
+
+def _lack(sight: Context, check: str, message: str, mend: str) -> Finding:
+    """Return what keeps the engine from its answer: with restart mode none nobody waits for it."""
+    facts = sight.facts
+    mode = None if facts is None else sight.node.settings.engines[facts.engine].restart_mode
+    return (warning if mode is RestartMode.NONE else problem)(check, message, mend)
+
+
+def contradictions(sight: Context) -> Iterator[Finding]:
+    """Name what was declared and the running engine contradicts."""
+    for each in () if sight.facts is None else sight.facts.warnings:
+        yield warning("settings", each)
+
+
+def cgroup_driver(sight: Context) -> Iterator[Finding]:
+    """Compare the kubelet's cgroup driver with the engine's."""
+    facts = sight.facts
+    if facts is None or facts.engine is not EngineName.CONTAINERD:
+        return
+    told = kubelet.cgroup_driver(sight.processes, sight.node.view)
+    if told is None:
+        if not sees_host_processes(sight.node):
+            yield not_looked_at("cgroup driver", "a kubelet can't be seen from here")
+    elif told.unread:
+        yield not_looked_at("cgroup driver", told.unread)
+    elif told.value is None:
+        yield unknown(
+            "cgroup driver",
+            "the kubelet is told none: from 1.31 on it takes the engine's, before that cgroupfs",
+        )
+    elif facts.effective is None:
+        yield not_looked_at("cgroup driver", f"{facts.engine}'s handlers are not known")
+    else:
+        yield from same_cgroup_driver(told.value, facts.effective)
+
+
+def same_cgroup_driver(told: str, effective: EffectiveConfig) -> Iterator[Finding]:
+    """Compare the kubelet's cgroup driver with containerd's default handler's.
+
+    Where they differ, pods get cgroups that nobody cleans up or that systemd takes away. CRI-O and
+    dockerd have one driver for all handlers, which their handlers don't name.
+    """
+    handler = effective.handlers.get(effective.default or "")
+    if handler is None:
+        return
+    options = handler.table.get("options")
+    systemd = isinstance(options, Mapping) and options.get("SystemdCgroup") is True
+    engine = "systemd" if systemd else "cgroupfs"
+    if engine == told:
+        yield ok("cgroup driver", f"the kubelet and handler {handler.name} use {told}")
+    else:
+        yield warning(
+            "cgroup driver",
+            f"the kubelet uses {told}, handler {handler.name} {engine}",
+            f"set SystemdCgroup = {str(told == 'systemd').lower()} in the options of the "
+            "engine's own handler (ours take it over), or change the kubelet's cgroupDriver",
+        )

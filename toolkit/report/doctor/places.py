@@ -1,0 +1,105 @@
+"""The directories that a set-up writes to."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+
+from runtime_configs.distros import row_of
+from runtime_configs.model import Role
+from toolkit.apply.setup import touches_no_engine
+from toolkit.engine.facts import HostFacts
+from toolkit.node import Node
+from toolkit.report.doctor.context import Context
+from toolkit.report.doctor.findings import Finding, not_looked_at, ok, problem
+from toolkit.report.paths import paths_read
+
+_LITTLE_MIB = 2
+"""Too little for any config file and its journal; the payload's own check knows its size."""
+_PAYLOAD_INODES = 128
+"""More than two generations of the payload and the journal have."""
+_CONFIG_INODES = 8
+"""A file, its directory, and the same once more while it is replaced."""
+
+
+def as_read(sight: Context) -> Iterator[Finding]:
+    """Tell how each path was read."""
+    for each in paths_read(sight.node, sight.facts):
+        yield ok("path", each)
+
+
+def of_the_toolkit(sight: Context) -> Iterator[Finding]:
+    """Look at the install directory and the pid file's."""
+    node, facts = sight.node, sight.facts
+    elsewhere = "choose another directory with --toolkit-install-dir"
+    row = None if facts is None else row_of(facts.distribution, facts.engine)
+    if row is not None and row.install_dir is not None:
+        elsewhere += f", on {row.name} {row.install_dir}"
+    yield _writable(node, "install directory", node.store.install_dir, elsewhere)
+    pid_file = node.root.host_path(node.settings.lifecycle.pid_file)
+    yield _writable(node, "pid file", posixpath.dirname(pid_file))
+    spec = node.installer.cdi_path()
+    if spec is not None:
+        yield _writable(node, "CDI spec", posixpath.dirname(spec))
+
+
+def of_the_engine(sight: Context) -> Iterator[Finding]:
+    """Look whether the places of the engine's config files can be written."""
+    if touches_no_engine(sight.node.settings):
+        return
+    if sight.facts is None:
+        yield not_looked_at("config file", "no engine was found whose it is")
+        return
+    for check, directory in dict.fromkeys(_written(sight, sight.facts)):
+        yield _writable(sight.node, check, directory)
+
+
+def _written(sight: Context, facts: HostFacts) -> Iterator[tuple[str, str]]:
+    """Return the directories of the files that the plan names, else of those that it would."""
+    if sight.plan is not None and sight.plan.changes:
+        for change in sight.plan.changes:
+            check = "hooks directory" if change.role is Role.HOOK else "config file"
+            yield check, posixpath.dirname(change.path)
+    elif sight.hooks_alone:
+        node = sight.node
+        yield "hooks directory", node.root.host_path(node.settings.crio.hooks_dir)
+    else:
+        paths = (facts.top_level, facts.drop_in)
+        yield from (("config file", posixpath.dirname(each)) for each in paths if each is not None)
+
+
+def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding:
+    """Look at a directory of ours; ``elsewhere`` tells where else programs may go."""
+    missing = node.writer.missing_directories(path)
+    existing = posixpath.dirname(missing[0]) if missing else path
+    try:
+        state = os.statvfs(node.root.access(existing))
+    except OSError as error:
+        return problem(check, f"{existing}: {error.strerror}", "mount it into the container")
+    lack = lack_of_room(state, programs=bool(elsewhere))
+    if lack is None:
+        return ok(check, f"{path} ({_free(state)})")
+    message, mend = lack
+    return problem(check, f"{existing} {message}", ", or ".join(filter(None, (mend, elsewhere))))
+
+
+def lack_of_room(state: os.statvfs_result, *, programs: bool) -> tuple[str, str] | None:
+    """Return what a file system lacks, and the mend there if any; ``programs`` are run from it."""
+    if state.f_flag & os.ST_RDONLY:
+        return "is read-only", "mount it writable"
+    if programs and state.f_flag & os.ST_NOEXEC:
+        return "is mounted noexec", ""
+    free = state.f_bavail * state.f_frsize >> 20
+    if free < _LITTLE_MIB:
+        return f"has only {free} MiB free", "make room there"
+    inodes = _PAYLOAD_INODES if programs else _CONFIG_INODES
+    if state.f_files and state.f_favail < inodes:
+        return f"has only {state.f_favail} inodes free, {inodes} are needed", "remove files there"
+    return None
+
+
+def _free(state: os.statvfs_result) -> str:
+    """Tell the room; a file system that makes inodes as it goes (btrfs) counts none at all."""
+    free = f"{state.f_bavail * state.f_frsize >> 20} MiB"
+    return f"{free}, {state.f_favail} inodes free" if state.f_files else f"{free} free"

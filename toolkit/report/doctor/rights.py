@@ -1,0 +1,188 @@
+"""Whether this container may do what a set-up does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolkit.errors import EngineInvisibleError
+from toolkit.host.given_mounts import own_root_is_a_containers
+from toolkit.host.processes import has_root
+from toolkit.node import Node
+from toolkit.report.doctor.context import Context
+from toolkit.report.doctor.findings import Finding, not_looked_at, ok, problem, warning
+from toolkit.report.doctor.system import own_proc
+
+_PRIVILEGED = "run the container with privileged: true (docker run --privileged)"
+_CONFINED = (":container_t:", ":container_init_t:", ":container_kvm_t:", ":svirt_lxc_net_t:")
+_ALL_USERS = ["0", "0", "4294967295"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capability:
+    """One of capabilities(7), and what a set-up does with it."""
+
+    number: int
+    name: str
+    use: str
+
+
+_KILL = Capability(number=5, name="CAP_KILL", use="an engine of another user can't be signalled")
+_SYS_CHROOT = Capability(
+    number=18, name="CAP_SYS_CHROOT", use="the host's own programs can't be run"
+)
+_SYS_PTRACE = Capability(
+    number=19, name="CAP_SYS_PTRACE", use="/proc/PID/root and exe of the engine can't be read"
+)
+_SYS_ADMIN = Capability(
+    number=21, name="CAP_SYS_ADMIN", use="labels of replaced files can't be kept"
+)
+
+
+def host_root(sight: Context) -> Iterator[Finding]:
+    """Look whether what is taken for the host's root is one."""
+    root = sight.node.root
+    if root.root == "/" and own_root_is_a_containers(root.proc):
+        yield problem(
+            "host root",
+            "this is a container, and the host's root is not mounted in it",
+            "mount it at /host (docker run -v /:/host, a hostPath volume of /), "
+            "or name it with --host-root",
+        )
+    elif not any(os.path.isdir(os.path.join(root.root, each)) for each in ("etc", "usr")):
+        yield problem(
+            "host root",
+            f"{root.root} has neither etc nor usr: it is no host's root",
+            "mount the host's root there, or name it with --host-root",
+        )
+    else:
+        yield ok("host root", root.root)
+
+
+def privileges(sight: Context) -> Iterator[Finding]:
+    """Look at the user, its namespace and the capabilities."""
+    users = (own_proc(sight.node, "self/uid_map") or b"").decode().split()
+    effective = _effective(sight.node)
+    if os.geteuid() != 0:
+        yield problem("privileges", "not root", f"{_PRIVILEGED}, as user 0")
+    elif users and users[:3] != _ALL_USERS and not _among_the_nodes_users(sight.node):
+        yield problem(
+            "privileges",
+            "root of a user namespace alone, with no rights on the host",
+            "run the container without one (hostUsers: true, docker run --userns=host)",
+        )
+    elif effective is None:
+        yield not_looked_at("privileges", f"{sight.node.root.proc}/self/status has no CapEff")
+    elif lacking := _lacking(_needed(sight), effective):
+        yield problem("privileges", lacking, _PRIVILEGED)
+    elif lacking := _lacking(_helpful(sight), effective):
+        yield warning("privileges", lacking, _PRIVILEGED)
+    else:
+        names = ", ".join(each.name for each in (*_needed(sight), *_helpful(sight)))
+        yield ok("privileges", f"root with {names}")
+
+
+def _among_the_nodes_users(node: Node) -> bool:
+    """Tell whether the whole node is in this user namespace, as a rootless one (kind) is."""
+    own, of_init = (os.path.join(node.root.proc, each, "ns/user") for each in ("self", "1"))
+    try:
+        return os.readlink(own) == os.readlink(of_init) and sees_host_processes(node)
+    except OSError:
+        return False
+
+
+def _lacking(capabilities: tuple[Capability, ...], effective: int) -> str:
+    return "; ".join(
+        f"{each.name} is missing: {each.use}"
+        for each in capabilities
+        if not effective >> each.number & 1
+    )
+
+
+def _needed(sight: Context) -> tuple[Capability, ...]:
+    """Return what this set-up can't do without."""
+    chroots = (_SYS_CHROOT,) if sight.engines and sight.node.root.root != "/" else ()
+    traces = (_SYS_PTRACE,) if sight.signals else ()
+    return (*traces, *chroots)
+
+
+def _helpful(sight: Context) -> tuple[Capability, ...]:
+    """Return what it needs on some nodes alone."""
+    return (_SYS_ADMIN, *((_KILL,) if sight.signals else ()))
+
+
+def _effective(node: Node) -> int | None:
+    for line in (own_proc(node, "self/status") or b"").decode(errors="replace").splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            return int(value, 16)
+    return None
+
+
+def host_processes(sight: Context) -> Iterator[Finding]:
+    """Look whether this PID namespace is the host's."""
+    mend = "set hostPID: true, or docker run --pid=host"
+    if isinstance(sight.engine_error, EngineInvisibleError):
+        yield problem("hostPID", sight.engine_error.message, mend)
+    elif sees_host_processes(sight.node):
+        yield ok("hostPID", "the host's processes can be seen")
+    elif not sight.signals:
+        yield ok("hostPID", "the host's processes can't be seen, and no engine is signalled")
+    else:
+        yield problem(
+            "hostPID",
+            "the host's processes can't be seen, so the engine can't be signalled",
+            mend,
+        )
+
+
+def sees_host_processes(node: Node) -> bool:
+    """Tell whether this PID namespace is the host's: its PID 1 has the host root as its root."""
+    found = None
+    if node.root.root != "/" or not own_root_is_a_containers(node.root.proc):
+        found = has_root(node.root.proc, 1, node.root.root)
+    # Without ptrace rights PID 1 can't be looked at; kthreadd exists in the first one only.
+    return Path(node.root.proc, "2/comm").exists() if found is None else found
+
+
+def app_armor(sight: Context) -> Iterator[Finding]:
+    """Look whether a profile, such as ``docker-default``, keeps us from the engine's process."""
+    name = _label(sight.node)
+    if sight.signals and name.endswith(" (enforce)"):
+        yield problem(
+            "AppArmor",
+            f"this container runs confined as {name}: the engine may not be looked at or signalled",
+            f"{_PRIVILEGED}, or unconfined (docker run --security-opt apparmor=unconfined)",
+        )
+
+
+def _label(node: Node) -> str:
+    """Return what the security module in use calls this process."""
+    label = (own_proc(node, "self/attr/current") or b"").rstrip(b"\0\n")
+    return label.decode(errors="replace") or "unknown"
+
+
+def selinux(sight: Context) -> Iterator[Finding]:
+    """Look whether this container is confined."""
+    enforcing = sight.node.view.read("/sys/fs/selinux/enforce")
+    kinds = own_proc(sight.node, "filesystems")
+    name = _label(sight.node)
+    if enforcing is None and kinds is not None and b"selinuxfs" not in kinds:
+        yield ok("SELinux", "not in use")
+    elif enforcing is None:
+        yield not_looked_at(
+            "SELinux",
+            f"the host's /sys/fs/selinux/enforce can't be seen from here; we run as {name}",
+        )
+    elif enforcing.strip() != b"1":
+        yield ok("SELinux", "permissive")
+    elif any(each in name for each in _CONFINED):
+        yield problem(
+            "SELinux",
+            f"enforcing, and this container runs confined as {name}: the host's files are denied",
+            "run it privileged, or with seLinuxOptions type spc_t",
+        )
+    else:
+        yield ok("SELinux", f"enforcing, as {name}; labels of replaced files are kept")

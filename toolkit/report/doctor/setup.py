@@ -1,0 +1,115 @@
+"""What is set up already, who does it at the moment, and what a set-up would do or refuse."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from toolkit.errors import PayloadError, ToolkitError
+from toolkit.journal.record import State
+from toolkit.payload.installer import PayloadPlan, low_level_runtimes
+from toolkit.report.doctor.context import Context
+from toolkit.report.doctor.findings import Finding, not_looked_at, ok, refused, warning
+from toolkit.report.doctor.system import own_proc
+
+_FLOCK_FIELDS = 6
+
+
+def journal(sight: Context) -> Iterator[Finding]:
+    """Read what earlier set-ups left."""
+    record = sight.record
+    if sight.journal_error is not None:
+        yield refused("journal", sight.journal_error)
+    elif sight.intent is not None:
+        yield warning(
+            "journal",
+            "a set-up is under way or was interrupted",
+            "none is needed: the next start or `revert` settles one that was interrupted",
+        )
+    elif record is None:
+        yield ok("journal", "nothing is set up")
+    elif record.state is State.REVERTING:
+        yield warning(
+            "journal",
+            "a revert is under way or was interrupted",
+            "none is needed: the next start or `revert` finishes one that was interrupted",
+        )
+    else:
+        engine = "no engine" if record.engine is None else record.engine.value
+        yield ok("journal", f"{record.state.value} by version {record.version}, {engine}")
+
+
+def lock(sight: Context) -> Iterator[Finding]:
+    """Look whether another installer, NVIDIA's own included, works on this node."""
+    node = sight.node
+    path = node.root.host_path(node.settings.lifecycle.pid_file)
+    noted, locks = node.view.read(path), own_proc(node, "locks")
+    if noted is None:
+        yield ok("lock", "no instance has it")
+    elif locks is None:
+        yield not_looked_at("lock", f"{node.root.proc}/locks can't be read")
+    elif (holder := flock_holder(locks.decode(), os.stat(node.root.access(path)), noted)) is None:
+        yield ok("lock", "no instance that can be seen has it")
+    else:
+        yield warning(
+            "lock",
+            f"an instance is live: PID {holder} has locked {path}",
+            "stop it before another one is started, which would end with exit code 4",
+        )
+
+
+def flock_holder(locks: str, state: os.stat_result, noted: bytes) -> int | None:
+    """Return who has a file locked by flock(2), by the text of /proc/locks; the lock isn't tried.
+
+    A line is ``1: FLOCK ADVISORY WRITE 42 00:1a:1234 0 EOF``. On a file system with subvolumes
+    (btrfs) stat has another device than the table: the PID in the file, ``noted``, counts as well.
+    """
+    device = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}"
+    for line in locks.splitlines():
+        fields = line.split()
+        if len(fields) < _FLOCK_FIELDS or fields[1] != "FLOCK":
+            continue
+        pid, (at, _, inode) = fields[4], fields[5].rpartition(":")
+        if inode == str(state.st_ino) and (at == device or noted.strip() == pid.encode()):
+            return int(pid)
+    return None
+
+
+def payload(sight: Context) -> Iterator[Finding]:
+    """Look whether the toolkit's files are complete and fit this host."""
+    try:
+        planned = sight.plan.payload if sight.plan is not None else _payload(sight)
+    except ToolkitError as error:
+        yield refused("payload", error)
+    else:
+        yield ok("payload", f"{planned.source}: {planned.size >> 20} MiB, {planned.action.value}")
+
+
+def _payload(sight: Context) -> PayloadPlan:
+    node, facts = sight.node, sight.facts
+    effective = None if facts is None else facts.effective
+    process = None if facts is None else facts.process
+    search_path = () if process is None else process.search_path
+    return node.installer.plan(low_level_runtimes(effective, node.root, node.settings, search_path))
+
+
+def plan(sight: Context) -> Iterator[Finding]:
+    """Make the plan that a set-up would make, and tell where it refuses."""
+    found, error = sight.preview, sight.plan_error
+    if found is not None:
+        count = len(found.plan.differing)
+        files = f"{count} file{'' if count == 1 else 's'} of the engine to change"
+        reload = "reload" if found.plan.reload.needed else "no reload"
+        yield ok("plan", f"{files}; {reload}: {found.plan.reload.reason}")
+        for each in found.removals:
+            yield ok("plan", f"{each.path}: {each.reason}")
+    elif sight.journal_error is not None:
+        yield not_looked_at("plan", "the journal can't be used")
+    elif sight.engine_error is not None:
+        yield not_looked_at("plan", "no engine was found that it could be for")
+    elif isinstance(error, PayloadError):
+        yield not_looked_at("plan", "the payload can't be installed as it is")
+    elif error is not None and sight.intent is not None:
+        yield not_looked_at("plan", f"the interrupted set-up comes first ({error.message})")
+    elif error is not None and (sight.facts is None or sight.facts.refused is None):
+        yield refused("plan", error)

@@ -1,0 +1,41 @@
+"""Versions and the driver."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from toolkit.node import Node
+from toolkit.report.doctor.context import Context
+from toolkit.report.doctor.findings import Finding, ok, warning
+from toolkit.version import VERSION
+
+
+def versions(_: Context) -> Iterator[Finding]:
+    """Name what runs here."""
+    system = os.uname()
+    yield ok("versions", f"installer {VERSION}, kernel {system.release} {system.machine}")
+
+
+def driver(sight: Context) -> Iterator[Finding]:
+    """Look for the kernel module."""
+    version = sight.node.view.read("/proc/driver/nvidia/version")
+    if version is None:
+        version = own_proc(sight.node, "driver/nvidia/version")
+    if version is None:
+        yield warning(
+            "driver",
+            "the NVIDIA kernel module is not loaded: containers run without GPUs",
+            "install the driver; nothing has to be restarted here afterwards",
+        )
+    else:
+        yield ok("driver", version.decode(errors="replace").partition("\n")[0])
+
+
+def own_proc(node: Node, name: str) -> bytes | None:
+    """Return a file of /proc; None where it may not be read."""
+    try:
+        return Path(node.root.proc, name).read_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,184 @@
+"""What is set up on this node, and what its engine serves: asked for, never changed."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from runtime_configs.model import EffectiveConfig, EngineName
+from toolkit.apply.plan import expectation
+from toolkit.apply.setup import LOOK_SECONDS
+from toolkit.daemon import ready_file
+from toolkit.daemon.drift import drift_of
+from toolkit.engine.verify import shortcomings
+from toolkit.errors import ToolkitError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.journal.record import FileRecord, Record, State
+from toolkit.node import Node, choose_engine, engine_of
+from toolkit.payload.installer import PayloadRecord
+from toolkit.request import config_request
+
+T = TypeVar("T")
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the engine says, held against what the settings want of it."""
+
+    engine: EngineName | None
+    """None in NRI mode: no engine is asked, as no handler is wanted."""
+    answer: EffectiveConfig | None
+    missing: tuple[str, ...]
+
+
+def ask(node: Node) -> Answer:
+    """Ask the engine which handlers it serves. Raises ToolkitError where none can be chosen."""
+    if node.settings.nri.enabled:
+        return Answer(engine=None, answer=None, missing=())
+    engine = choose_engine(node, node.store.load())
+    facts = node.control(engine).facts(UninterruptedClock().now() + LOOK_SECONDS)
+    request = config_request(
+        node.settings, facts, posixpath.join(node.store.install_dir, "toolkit")
+    )
+    return Answer(
+        engine=facts.engine,
+        answer=facts.served.config,
+        missing=shortcomings(expectation(request, None), facts.served),
+    )
+
+
+def binaries(answer: EffectiveConfig | None) -> dict[str, str | None]:
+    """Return the handlers' names and binaries; what the files of one that is down say is none."""
+    if answer is None:
+        return {}
+    return {name: each.binary_path for name, each in answer.handlers.items()}
+
+
+def status_of(node: Node) -> dict[str, object]:
+    """Return what is set up and whether it is as it was left.
+
+    What can't be looked at is named with the reason, and all else is told.
+    """
+    looks = _Looks()
+    record = looks.at("journal", node.store.load, None)
+    intent = looks.at("journal's intent", node.store.load_intent, None)
+    journal = looks.first()
+    holder = looks.at("ready file", lambda: _holder(node), None)
+    document: dict[str, object] = {
+        "state": f"unknown: {journal}" if journal else _state(record, intent, holder),
+        "pid": None if holder is None else int(holder["pid"]),
+        "ready": None if "ready file" in looks.failed else holder is not None,
+        "mode": _mode(node),
+        "driver": looks.at("driver", lambda: _driver(node), None),
+    }
+    if record is not None:
+        document |= _set_up(node, record, looks)
+    if looks.failed:
+        document["unknown"] = dict(looks.failed)
+    return document
+
+
+def _set_up(node: Node, record: Record, looks: _Looks) -> dict[str, object]:
+    """Return what a record says, held against what is there."""
+    document: dict[str, object] = {
+        "engine": None if record.engine is None else record.engine.value,
+        "handlers": dict(record.handlers),
+        "default": record.default,
+        "files": {
+            each.path: looks.at(each.path, partial(_drift, node, each), UNKNOWN)
+            for each in record.files
+        },
+    }
+    if record.payload is not None:
+        document["payload"] = looks.at("payload", lambda: _payload(node, record.payload), None)
+    document["served"] = looks.at("engine", lambda: _served(node, record), None)
+    return document
+
+
+def _drift(node: Node, file: FileRecord) -> str:
+    return drift_of(node, file).value
+
+
+def _payload(node: Node, document: Mapping[str, object] | None) -> dict[str, object]:
+    kept = PayloadRecord.from_json(document or {})
+    return {
+        "directory": posixpath.join(kept.install_dir, "toolkit"),
+        "digest": kept.digest,
+        "intact": node.installer.installed() == kept.digest,
+    }
+
+
+def _served(node: Node, record: Record) -> object:
+    try:
+        control = engine_of(node, record)
+        if control is None:
+            return None
+        served = control.facts(UninterruptedClock().now() + LOOK_SECONDS).served
+    except ToolkitError as error:
+        return str(error)
+    return binaries(served.config) if served.lack is None else served.lack.reason
+
+
+class _Looks:
+    """Looks at one thing after the other, and keeps why one could not be looked at."""
+
+    def __init__(self) -> None:
+        self.failed: dict[str, str] = {}
+
+    def at(self, what: str, look: Callable[[], T], otherwise: T) -> T:
+        """Return what a look gives."""
+        try:
+            return look()
+        except (ToolkitError, OSError, ValueError, RecursionError) as error:
+            self.failed[what] = str(error) or type(error).__name__
+            return otherwise
+
+    def first(self) -> str | None:
+        """Return why the first of those that failed did."""
+        return next(iter(self.failed.values()), None)
+
+
+def _state(record: Record | None, intent: Record | None, holder: Mapping[str, str] | None) -> str:
+    if intent is not None:
+        return "a set-up is under way or was interrupted"
+    if record is None:
+        return "not set up"
+    if record.state is not State.COMMITTED:
+        return record.state.value
+    return "ready" if holder is not None else "set up, not verified at present"
+
+
+def _mode(node: Node) -> str:
+    if node.settings.nri.enabled:
+        return "NRI plugin: no engine config is touched"
+    if node.settings.lifecycle.no_runtime_config:
+        return "files only: no engine config is touched"
+    return "engine config"
+
+
+def _holder(node: Node) -> dict[str, str] | None:
+    """Return what the ready file says of a daemon that still lives, else None."""
+    content = node.view.read(node.root.host_path(node.settings.lifecycle.ready_file))
+    if content is None:
+        return None
+    text = content.decode(errors="replace")
+    found = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    pid = found.get("pid", "")
+    if not pid.isascii() or not pid.isdigit() or found.get("boot_id") != ready_file.boot_id():
+        return None
+    try:
+        same = ready_file.start_time_of(pid) == found.get("start_time")
+    except OSError:
+        return None
+    return found if same else None
+
+
+def _driver(node: Node) -> str | None:
+    loaded = Path(posixpath.join(node.root.proc, "driver/nvidia")).is_dir()
+    return "loaded" if loaded else "not loaded: wrappers run the engine's own"

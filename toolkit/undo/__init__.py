@@ -1,0 +1,1 @@
+"""Back: roll back, recover and revert."""

@@ -1,0 +1,68 @@
+"""What k3s and RKE2 find of the payload by themselves, at each start and without being told.
+
+As long as it lies where they look, they serve its handlers whatever their files say. So on the way
+back it goes before they are started anew, and where containers keep it those handlers stay.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import replace
+
+from runtime_configs.containerd import rancher
+from runtime_configs.model import HostView
+from toolkit.engine.facts import Expectation
+from toolkit.journal.record import Record
+
+
+def searcher(record: Record, toolkit_dir: str) -> str | None:
+    """Return which distribution finds the payload there, ``k3s`` or ``rke2``; None: none does."""
+    if toolkit_dir != rancher.SEARCHED:
+        return None
+    return rancher.owner(record.unit, (record.socket, *(each.path for each in record.files)))
+
+
+def goes_with_payload(
+    record: Record, name: str, binary: str, default: str | None, *, told: bool
+) -> bool:
+    """Tell whether a handler that is served is no reason to keep the payload.
+
+    One that is ``told`` is started anew without it. One that is not may go on with what it has
+    loaded: then its default, and what it never finds by itself, still need the payload.
+    """
+    if searcher(record, posixpath.dirname(binary)) is None:
+        return False
+    found = name in rancher.FOUND
+    return found or (name, binary) in record.handlers if told else found and name != default
+
+
+def drop_unmeetable(expected: Expectation, record: Record, view: HostView) -> Expectation:
+    """Return what can be expected to be gone: not what is found by itself while it is there.
+
+    Nor a default that the distribution's own options name.
+    """
+    absent = tuple(
+        (name, binary)
+        for name, binary in expected.absent
+        if not (
+            name in rancher.FOUND
+            and searcher(record, posixpath.dirname(binary)) is not None
+            and view.read(binary) is not None
+        )
+    )
+    needed = any(
+        needed_by_option(record, posixpath.dirname(binary), view) for _, binary in record.handlers
+    )
+    default = None if needed else expected.absent_default
+    return replace(expected, absent=absent, absent_default=default)
+
+
+def needed_by_option(record: Record, toolkit_dir: str, view: HostView) -> str | None:
+    """Return the distribution whose own options name a default that it finds in the payload alone.
+
+    It does not start with one that it does not find.
+    """
+    name = searcher(record, toolkit_dir)
+    if name is None or rancher.named_default(name, view) not in rancher.FOUND:
+        return None
+    return None if view.read("/usr/bin/nvidia-container-runtime") is not None else name
