@@ -41,13 +41,13 @@ bench: venv tools engines node ## the figures that README and CHANGELOG quote
 image: ## the container image, of the files in deploy/image/vendor (others: docs/image.md)
 	docker build --tag nvidia-toolkit-installer .
 
-lock: venv ## requirements.lock anew: the image's dependencies with their hashes
+lock: venv ## write requirements.lock: the image's dependencies with their hashes
 	tools/lock
 
-manifests: venv ## the plain manifests anew from the Helm chart
+manifests: venv ## write the plain manifests from the Helm chart
 	$(PYTHON) tools/chart.py manifests
 
-protos: venv ## the engines' message modules anew from their declarations
+protos: venv ## write the message modules from their declarations
 	$(PYTHON) tools/generate_protos.py
 
 venv: ## the virtual environment

@@ -27,7 +27,7 @@ def config_of(tables: int) -> bytes:
 
 
 def measure(directory: Path, payload: Path) -> list[Figure]:
-    """Run plan, set-up and revert with growing files; every one has to come back as it was."""
+    """Run plan, setup and revert with growing files; every one has to come back as it was."""
     plans: dict[int, list[float]] = {tables: [] for tables in TABLES}
     reverts: dict[int, list[float]] = {tables: [] for tables in TABLES}
     journals: dict[int, int] = {}

@@ -82,7 +82,7 @@ def _installed(directory: Path, payload: Path) -> Figure:
 
 
 def _unchanged(directory: Path, payload: Path) -> list[Figure]:
-    """Trace a second set-up: what it writes and which entries it makes, renames or removes."""
+    """Trace a second setup: what it writes and which entries it makes, renames or removes."""
     place = Place(directory=directory / "traced", payload=payload, subject=ours())
     place.write_config()
     place.set_up()
@@ -105,7 +105,7 @@ def _unchanged(directory: Path, payload: Path) -> list[Figure]:
         if not reads and not found:
             touched.update(path for path in _PATHS.findall(line) if path.startswith(kept))
     names = (
-        ("written by a second set-up", "bytes", written),
+        ("written by a second setup", "bytes", written),
         ("touched by it", "files", len(touched)),
     )
     return [

@@ -30,7 +30,7 @@ def memory_of(pid: int) -> dict[str, float]:
 
 
 def measure(directory: Path, payload: Path, subjects: tuple[Subject, ...]) -> list[Figure]:
-    """Look at each subject after a set-up, and at an interpreter that waits."""
+    """Look at each subject after a setup, and at an interpreter that waits."""
     found: dict[str, dict[str, list[float]]] = {}
     for _ in range(ROUNDS):
         for subject in subjects:

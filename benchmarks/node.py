@@ -62,7 +62,7 @@ def measure(payload: Path, subjects: tuple[Subject, ...]) -> NodeFigures:
 
 
 def _round(node: Node, payload: Path, subject: Subject, found: Found) -> None:
-    """Set up, look at the idle process, run once more with nothing changed, stop."""
+    """Set up, look at the keeper, run once more with nothing changed, stop."""
     started: list[InstallerContainer] = []
     found.outages.append(_outage(node, lambda: started.append(_start(node, payload, subject))))
     found.verified.append(_wait_served(node, subject, started[0]))

@@ -1,4 +1,4 @@
-"""The process alone: set-up, second set-up and revert without an engine, restart mode none."""
+"""The process alone: setup, second setup and revert without an engine, restart mode none."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def _figures(times: dict[str, tuple[float, ...]]) -> list[Figure]:
     copy = Series(name="cp -a + fsync", unit="ms", values=times["copy"])
     bare = Series(name="python -c pass", unit="ms", values=times["interpreter"])
     rows = (
-        ("cold", "set-up into an empty directory, 52 MB", copy, 150.0),
-        ("second", "second set-up, nothing changed", bare, 100.0),
+        ("cold", "setup into an empty directory, 52 MB", copy, 150.0),
+        ("second", "second setup, nothing changed", bare, 100.0),
         ("revert", "SIGTERM to exit, daemon idle before", bare, None),
         ("command", "revert as a command of its own", bare, None),
     )

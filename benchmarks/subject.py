@@ -90,7 +90,7 @@ class Place:
         }
 
     def write_config(self, content: bytes = CONFIG) -> None:
-        """Put the engine's config as it is before any set-up."""
+        """Put the engine's config as it is before any setup."""
         self.config.parent.mkdir(parents=True, exist_ok=True)
         self.config.write_bytes(content)
 
@@ -123,7 +123,7 @@ class Place:
     def daemon(self) -> subprocess.Popen[bytes]:
         """Start the daemon and wait until it is set up and idle."""
         process = self.start()
-        wait_for(lambda: self._is_set_up() or process.poll() is not None, "the set-up", PATIENCE)
+        wait_for(lambda: self._is_set_up() or process.poll() is not None, "the setup", PATIENCE)
         time.sleep(0.3)
         if process.poll() is not None:
             raise RuntimeError(f"{self.subject.name} ended\n{self._log()}")

@@ -32,7 +32,7 @@ version = 2
       SystemdCgroup = false
 """.replace(b"IMAGE", BUSYBOX_IMAGE.encode())
 PATIENCE = 30.0
-"""Seconds that the program gets for a set-up, and for its end."""
+"""Seconds that the program gets for a setup, and for its end."""
 
 
 class DemoError(Exception):
@@ -69,7 +69,7 @@ class Demo:
         """Show every step; raises DemoError at the first that goes wrong."""
         self.start_engine()
         before = self.files()
-        with self.screen.step("nvidia-toolkit plan: what a set-up would change, nothing done yet"):
+        with self.screen.step("nvidia-toolkit plan: what a setup would change, nothing done yet"):
             self.screen.quote(self.program("plan"))
         with self.installer() as process:
             self.wait_ready(process)
@@ -121,13 +121,13 @@ class Demo:
                     process.wait()
 
     def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Show the set-up as the daemon logs it."""
-        with self.screen.step("nvidia-toolkit: the set-up"):
+        """Show the setup as the daemon logs it."""
+        with self.screen.step("nvidia-toolkit: the setup"):
             began = time.monotonic()
             before = self.engine.process.pid
             while not self.ready_file.exists():
                 if process.poll() is not None or time.monotonic() > began + PATIENCE:
-                    raise DemoError(f"the set-up failed:\n{self.log.read_text()}")
+                    raise DemoError(f"the setup failed:\n{self.log.read_text()}")
                 time.sleep(0.005)
             took = time.monotonic() - began
             self.screen.quote(self.log.read_text())

@@ -1,4 +1,4 @@
-"""For tests of the management CDI spec: a host with a driver, and set-ups of it."""
+"""For tests of the management CDI spec: a host with a driver, and setups of it."""
 
 from __future__ import annotations
 

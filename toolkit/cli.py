@@ -32,10 +32,10 @@ class Commands(Protocol):
         """Set up, wait, revert."""
 
     def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
-        """Put back what an earlier set-up changed."""
+        """Put back what an earlier setup changed."""
 
     def plan(self, settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-        """Show what a set-up would change."""
+        """Show what a setup would change."""
 
     def status(self, settings: Settings, output: Output) -> ExitCode:
         """Show what is installed."""
@@ -57,14 +57,14 @@ class ProgramCommands:
         return process.run(settings)
 
     def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
-        """Put back what an earlier set-up changed."""
+        """Put back what an earlier setup changed."""
         from toolkit.daemon import process
         from toolkit.report import output as printed
 
         return printed.reverted(process.revert(settings, purge=purge), output)
 
     def plan(self, settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-        """Show what a set-up would change."""
+        """Show what a setup would change."""
         from toolkit.report import output as printed
 
         _let_signals_end_us()

@@ -125,7 +125,7 @@ class _Output:
             stream.write(line)
             stream.flush()
         except (OSError, ValueError):
-            # A reader of the log that went away must never end a set-up half-way.
+            # A reader of the log that went away must never end a setup half-way.
             return
 
 

@@ -1,7 +1,7 @@
 """Render the Helm chart with Helm's own library, without a cluster.
 
 ``render [VALUES]`` prints the objects as JSON by template, ``lint`` the findings, ``manifests``
-writes deploy/manifests anew. VALUES are those of ``--set``, joined by commas.
+writes deploy/manifests again. VALUES are those of ``--set``, joined by commas.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _flat(path: KeyPath, old: object, new: object) -> Iterator[tuple[KeyPath, ob
 
 
 def _meant(path: KeyPath, request: ConfigRequest) -> bool:
-    """Tell whether a key is one of those that a set-up is there to change."""
+    """Tell whether a key is one of those that a setup is there to change."""
     if path[0] in ("imports", "version"):
         return True
     desired = request.desired

@@ -145,7 +145,7 @@ def wanted_tables(
     """Return the base and each handler's table; ``present`` are tables that are there already.
 
     Where several bases are possible, the one that explains those tables: so our own result, in
-    which the default is ours, is not derived anew from another runtime.
+    which the default is ours, is not derived again from another runtime.
     """
     results = [
         (

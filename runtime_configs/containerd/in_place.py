@@ -19,7 +19,7 @@ from runtime_configs.model import ConfigError, HostView, Role
 OLDEST_COMMON: Final = 2
 """The config version that 1.3 to 2.x all read in full: what a file without any key gets."""
 RENDERED: Final = ("/run/", "/var/run/", "/usr/lib/", "/usr/share/", "/nix/store/", "/snap/")
-"""Where files belong to a program, which writes them anew."""
+"""Where files belong to a program, which writes them again."""
 
 
 def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:

@@ -146,7 +146,7 @@ class CrioAdapter:
         target: bytes | None,  # noqa: ARG002
         previous_default: str | None,  # noqa: ARG002
     ) -> tuple[bytes, ...]:
-        """Return nothing: CRI-O reads its files anew when it starts."""
+        """Return nothing: CRI-O reads its files again when it starts."""
         return ()
 
 

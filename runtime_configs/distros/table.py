@@ -103,7 +103,7 @@ GKE: Final = _containerd(
 )
 KIND: Final = _containerd("kind", "the node image")
 MINIKUBE: Final = _containerd(
-    "minikube", "minikube, which edits it at each start", note="set up anew after a start"
+    "minikube", "minikube, which edits it at each start", note="set up again after a start"
 )
 TALOS: Final = _containerd(
     "talos",

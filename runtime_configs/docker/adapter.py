@@ -162,7 +162,7 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
     for key in ("runtimes", "features"):
         if data.get(key) is not None and not isinstance(data[key], Mapping):
             raise ConfigError(
-                path, f'"{key}" is no object', "dockerd would refuse it: mend the file"
+                path, f'"{key}" is no object', "dockerd would refuse it: fix the file"
             )
     for handler in desired.handlers:
         if handler.name == STOCK:
@@ -193,13 +193,13 @@ def _check_flags(request: ConfigRequest) -> None:
         wanted.append(("--default-runtime", "default-runtime", "or use --set-as-default=false"))
     if request.desired.enable_cdi:
         wanted.append(("--feature", "features", "or use --enable-cdi-in-runtime=false"))
-    for flag, key, mend in wanted:
+    for flag, key, fix in wanted:
         if flag in given:
             value = f"{flag}={given[flag]}"
             raise ConfigError(
                 request.top_level,
                 f'dockerd runs with {value} and would refuse a file that has "{key}"',
-                f"remove the flag from dockerd's command line, {mend}",
+                f"remove the flag from dockerd's command line, {fix}",
             )
 
 

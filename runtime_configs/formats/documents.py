@@ -210,18 +210,14 @@ def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str,
         raise _too_deep(path) from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise ConfigError(
-            path, f"not valid JSON: {error.msg} ({where})", "mend the file"
-        ) from error
+        raise ConfigError(path, f"not valid JSON: {error.msg} ({where})", "fix the file") from error
     except ValueError as error:
         message = str(error)
         if "at end of document" in message:
             line = text.count("\n") + 1
             column = len(text) - (text.rfind("\n") + 1) + 1
             message = message.replace("at end of document", f"at line {line}, column {column}")
-        raise ConfigError(
-            path, f"not valid {format.upper()}: {message}", "mend the file"
-        ) from error
+        raise ConfigError(path, f"not valid {format.upper()}: {message}", "fix the file") from error
 
 
 @lru_cache(maxsize=_KEPT)

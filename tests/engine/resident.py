@@ -1,4 +1,4 @@
-"""The daemon after its set-up: what it costs, what it watches, and what it says at any time."""
+"""The daemon after its setup: what it costs, what it watches, and what it says at any time."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def wait_idle(installer: Installer, timeout: float = 30.0) -> None:
 
     installer.wait_ready(timeout)
     try:
-        wait_for(settled, "the idle process", timeout)
+        wait_for(settled, "the keeper", timeout)
     except TimeoutError as error:
         raise TimeoutError(f"{error}\n{installer.log()[-4000:]}") from None
 

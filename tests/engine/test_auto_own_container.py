@@ -34,7 +34,7 @@ done
 exec RUNC "$@"
 """
 SLOWNESS = 3.0
-"""Seconds; the set-up itself takes half of one."""
+"""Seconds; the setup itself takes half of one."""
 PLAIN_ROOT = {
     2: '[plugins."io.containerd.grpc.v1.cri".containerd]',
     3: '[plugins."io.containerd.cri.v1.images"]',
@@ -85,7 +85,7 @@ class InAPod:
 
     def wait_ready(self) -> None:
         """Wait until it says that all is served."""
-        wait_for(self.installer.ready_file.exists, "the set-up to be ready", 40.0)
+        wait_for(self.installer.ready_file.exists, "the setup to be ready", 40.0)
 
     def restarts(self) -> list[Event]:
         """Return what happened to the engine's process since the program was there."""

@@ -1,4 +1,4 @@
-"""A set-up or revert of a real dockerd that ends at any step is settled by the next run."""
+"""A setup or revert of a real dockerd that ends at any step is settled by the next run."""
 
 from __future__ import annotations
 

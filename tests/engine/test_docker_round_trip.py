@@ -1,4 +1,4 @@
-"""Set-up and revert against each real dockerd: a live reload, and every byte back."""
+"""Setup and revert against each real dockerd: a live reload, and every byte back."""
 
 from __future__ import annotations
 

@@ -46,8 +46,8 @@ def problems(installer: Installer, *prefix: str) -> dict[str, Mapping[str, str]]
     ]
     found = {each["check"]: each for each in findings if each["verdict"] == "problem"}
     assert document.returncode == text.returncode == (1 if found else 0), text.stdout
-    # The payload's own messages end with the mend.
-    assert all(each["mend"] or check == "payload" for check, each in found.items()), text.stdout
+    # The payload's own messages end with the fix.
+    assert all(each["fix"] or check == "payload" for check, each in found.items()), text.stdout
     return found
 
 
@@ -72,7 +72,7 @@ def test_an_install_directory_that_takes_no_programs(
     found = problems(installer, *prefix)
     assert found["install directory"]["message"].startswith(f"{installer.install_dir} ")
     assert message in found["install directory"]["message"]
-    assert "--toolkit-install-dir" in found["install directory"]["mend"]
+    assert "--toolkit-install-dir" in found["install directory"]["fix"]
     assert set(found) <= {"install directory", "payload"}
 
 
@@ -84,13 +84,13 @@ def test_a_config_directory_that_is_read_only(
         installer, *mounted(f"mount --bind {etc} {etc}", f"mount -o remount,bind,ro {etc}")
     )
     assert found["config file"]["message"] == f"{etc} is read-only"
-    assert "mount it writable" in found["config file"]["mend"]
+    assert "mount it writable" in found["config file"]["fix"]
 
 
 def test_another_pid_namespace(installer: Installer) -> None:
     found = problems(installer, "unshare", "--pid", "--fork", "--mount-proc")
     assert "can't be seen from this PID namespace" in found["hostPID"]["message"]
-    assert "hostPID: true" in found["hostPID"]["mend"]
+    assert "hostPID: true" in found["hostPID"]["fix"]
     assert set(found) == {"hostPID", "engine"}
 
 

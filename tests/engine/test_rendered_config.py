@@ -61,7 +61,7 @@ class Rendered:
         )
 
     def files(self) -> dict[str, tuple[object, ...]]:
-        """Return what the set-up may change: the template, and what is rendered from it."""
+        """Return what the setup may change: the template, and what is rendered from it."""
         return snapshot(self.directory, besides=[self.broken])
 
     def ours_served(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the idle process costs, and what it notices and repairs."""
+"""What the keeper costs, and what it notices and repairs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def by_hand(config: Path) -> None:
 
 def by_rename(config: Path) -> None:
     beside = config.with_name("config.new")
-    beside.write_text("version = 2\n# rendered anew\n")
+    beside.write_text("version = 2\n# rendered again\n")
     beside.rename(config)
 
 
@@ -209,7 +209,7 @@ def test_an_engine_that_came_back_as_it_was_is_left_alone(
     wait_said(installer, "all is as it should be")
     wait_idle(installer)
     assert len([each for each in containerd.process.events() if each.event == "spawned"]) == 3, (
-        "the start, the set-up's reload, and this one"
+        "the start, the setup's reload, and this one"
     )
     assert containerd.process.pid != first
     assert events(installer, REPAIRED) == 0

@@ -109,7 +109,7 @@ def test_a_journal_that_somebody_lost_is_there_again_and_leads_back_to_the_first
     installer.variables = {**installer.variables, **long}
     installer.start()
     installer.wait_ready()
-    wait_for(lambda: is_idle(installer), "the idle process")
+    wait_for(lambda: is_idle(installer), "the keeper")
     lose(installer.install_dir)
     if moment == "before a look":
         # What only the revert needs is written again when it does.
@@ -292,7 +292,7 @@ def test_a_revert_leaves_an_engine_running_that_would_not_start_again(
 ) -> None:
     installer.start("--reconcile-interval=600")
     installer.wait_ready()
-    wait_for(lambda: is_idle(installer), "the idle process")
+    wait_for(lambda: is_idle(installer), "the keeper")
     wrong = containerd.config.read_bytes().replace(b"oom_score = -7", b'oom_score = "high"')
     containerd.config.write_bytes(wrong)
     process = containerd.process.pid

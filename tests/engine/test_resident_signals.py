@@ -27,7 +27,7 @@ pytestmark = [
 ]
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 LIFE = 2.2
-"""Seconds from the start over the set-up, the idle process and a repair."""
+"""Seconds from the start over the setup, the keeper and a repair."""
 SEED = 20261
 
 
@@ -196,7 +196,7 @@ def wait_idle_child(installer: Installer) -> None:
             for each in children_of(parent)
         )
 
-    wait_for(small, "the idle process")
+    wait_for(small, "the keeper")
 
 
 def children_of(pid: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Set-up and revert against each real containerd, for every form of config that it knows."""
+"""Setup and revert against each real containerd, for every form of config that it knows."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def with_paths(content: bytes, containerd: RealContainerd) -> bytes:
 
 
 def effective(containerd: RealContainerd) -> dict[str, object]:
-    """Return the engine's dump with one key a leaf, without what a set-up is meant to change."""
+    """Return the engine's dump with one key a leaf, without what a setup is meant to change."""
     dump = (
         containerd.dump()
         if containerd.config.exists()

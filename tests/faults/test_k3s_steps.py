@@ -14,7 +14,7 @@ from tests.unit.test_k3s_autodetect import k3s_host, served
 from toolkit.errors import ToolkitError
 
 
-@pytest.mark.parametrize("act", ["set-up", "failing set-up", "revert"])
+@pytest.mark.parametrize("act", ["setup", "failing setup", "revert"])
 def test_k3s_could_start_at_any_step_and_a_kill_at_any_is_settled_by_a_revert(
     tmp_path: Path, act: str
 ) -> None:
@@ -23,13 +23,13 @@ def test_k3s_could_start_at_any_step_and_a_kill_at_any_is_settled_by_a_revert(
         before = host.tree()
         if act == "revert":
             host.set_up()
-        if act == "failing set-up":
+        if act == "failing setup":
             engine.refuses = lambda handlers: "no" if "nvidia-legacy" in handlers else None
         steps.watch = engine.check_startable
         if killed:
             with pytest.raises(CrashPoint):
                 host.revert(steps) if act == "revert" else host.set_up(steps)
-        elif act == "failing set-up":
+        elif act == "failing setup":
             with pytest.raises(ToolkitError):
                 host.set_up(steps)
         else:

@@ -149,7 +149,7 @@ CASES: dict[str, tuple[Change, ExitCode, str]] = {
 
 
 @pytest.mark.parametrize(("change", "code", "told"), CASES.values(), ids=CASES.keys())
-@pytest.mark.parametrize("command", [(), ("plan",)], ids=["set-up", "plan"])
+@pytest.mark.parametrize("command", [(), ("plan",)], ids=["setup", "plan"])
 def test_it_is_told_in_one_line_and_nothing_has_changed(
     host: ProgramHost, change: Change, code: ExitCode, told: str, command: tuple[str, ...]
 ) -> None:

@@ -68,7 +68,7 @@ def installer_for(engine: RealContainerd, **variables: str) -> Installer:
 
 
 def host_tree(engine: RealContainerd, installer: Installer) -> Tree:
-    """Return all that a set-up may change: the config, the install directory, /run's part."""
+    """Return all that a setup may change: the config, the install directory, /run's part."""
     found = {f"etc{path}": entry for path, entry in tree_of(engine.config.parent).items()}
     for name in ("nvidia", "run"):
         directory = installer.directory / name
@@ -211,7 +211,7 @@ DELAYS = [0.02, 0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2]
 def test_a_signal_at_any_moment_of_a_set_up_takes_it_back(
     newest: RealContainerd, installer: Installer, delays: list[float], counts: Counter[str]
 ) -> None:
-    """Also between the execs into and out of the idle process."""
+    """Also between the execs into and out of the keeper."""
     before, served = host_tree(newest, installer), newest.cri.served()
     for index, delay in enumerate(delays):
         number = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)[index % 3]
@@ -224,7 +224,7 @@ def test_a_signal_at_any_moment_of_a_set_up_takes_it_back(
         newest.wait_ready()
         assert difference(host_tree(newest, installer), before) == [], f"after {delay} s"
         assert newest.cri.served() == served
-        counts["signals in a set-up"] += 1
+        counts["signals in a setup"] += 1
 
 
 def test_a_second_instance_is_sent_away_at_once_and_the_first_ones_lock_is_untouched(

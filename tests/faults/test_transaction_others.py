@@ -32,7 +32,7 @@ def host(tmp_path: Path) -> FaultHost:
 
 
 def steps_of(host: FaultHost) -> list[str]:
-    """Return the names of a set-up's steps; the host is as before afterwards."""
+    """Return the names of a setup's steps; the host is as before afterwards."""
     steps = Steps()
     host.set_up(steps)
     host.revert()

@@ -48,7 +48,7 @@ def spread(found: Sequence[str], wanted: int | None) -> list[str]:
 
 
 class Worker:
-    """One directory with the program in it, before a set-up and after it."""
+    """One directory with the program in it, before a setup and after it."""
 
     def __init__(self, directory: Path) -> None:
         self.host = ProgramHost(directory)
@@ -121,7 +121,7 @@ def test_a_set_up_killed_at_any_system_call_is_settled_by_the_next_start_or_reve
         worker.check(where, "before")
         return True
 
-    counts["kills by strace in a set-up"] += in_parallel(
+    counts["kills by strace in a setup"] += in_parallel(
         tmp_path, lambda worker: kill_points(worker.set_up_calls, wanted), check
     )
 
@@ -153,7 +153,7 @@ def test_a_revert_killed_at_any_system_call_is_settled_by_the_next_revert_or_sta
 
 
 @FORMS
-@pytest.mark.parametrize("act", ["set-up", "revert"])
+@pytest.mark.parametrize("act", ["setup", "revert"])
 def test_an_error_of_any_system_call_is_told_in_one_line_and_leaves_nothing_half_done(
     act: str, wanted: int | None, tmp_path: Path, counts: Counter[str]
 ) -> None:
@@ -161,17 +161,17 @@ def test_an_error_of_any_system_call_is_told_in_one_line_and_leaves_nothing_half
 
     def check(worker: Worker, index: int, point: str) -> bool:
         del index
-        worker.begin("before" if act == "set-up" else "after")
+        worker.begin("before" if act == "setup" else "after")
         fault = f"{point}:error={next(errors)}"
-        run = worker.host.set_up if act == "set-up" else worker.host.revert
+        run = worker.host.set_up if act == "setup" else worker.host.revert
         done = run(fault=fault)
         where = f"{fault}: exit {done.returncode}: {done.stderr}"
         assert "Traceback" not in done.stderr, where
         assert done.returncode in (ExitCode.DONE, ExitCode.FAILED, ExitCode.NOT_RESTORED), where
         worker.host.check_loadable()
-        if done.returncode == ExitCode.FAILED and act == "set-up":
+        if done.returncode == ExitCode.FAILED and act == "setup":
             worker.check(where, "before")
-        elif done.returncode == ExitCode.DONE and act == "set-up":
+        elif done.returncode == ExitCode.DONE and act == "setup":
             again = worker.host.set_up()
             assert again.returncode == 0, f"{where}: {again.stderr}"
             worker.check(where, "after")
@@ -181,7 +181,7 @@ def test_an_error_of_any_system_call_is_told_in_one_line_and_leaves_nothing_half
         return True
 
     def points(worker: Worker) -> list[str]:
-        calls = worker.set_up_calls if act == "set-up" else worker.revert_calls
+        calls = worker.set_up_calls if act == "setup" else worker.revert_calls
         return spread([each for each in calls if each.split(":")[0] in EFFECTS.split(",")], wanted)
 
     counts[f"errors by strace in a {act}"] += in_parallel(tmp_path, points, check)

@@ -1,4 +1,4 @@
-"""A fault at every step of a set-up, an upgrade, a repair and a revert, files and signals alike.
+"""A fault at every step of a setup, an upgrade, a repair and a revert, files and signals alike.
 
 At each moment the engine can load what is on disk; afterwards, by itself or after the next start's
 recovery, the host is exactly as before or exactly as it should be, and nothing is left over.
@@ -130,10 +130,10 @@ def act_revert(host: FaultHost, steps: Steps | None) -> object:
 
 
 CASES = {
-    "set-up in place": Case(make=in_place, act=act_set_up),
-    "set-up with a drop-in": Case(make=with_drop_in, act=act_set_up),
-    "set-up without a config": Case(make=without_config, act=act_set_up),
-    "set-up with restart mode none": Case(make=never_told, act=act_set_up, told=False),
+    "setup in place": Case(make=in_place, act=act_set_up),
+    "setup with a drop-in": Case(make=with_drop_in, act=act_set_up),
+    "setup without a config": Case(make=without_config, act=act_set_up),
+    "setup with restart mode none": Case(make=never_told, act=act_set_up, told=False),
     "upgrade with a drop-in": Case(make=upgraded, act=act_set_up),
     "upgrade in place": Case(make=upgraded_in_place, act=act_set_up),
     "repair": Case(make=drifted, act=act_repair),
@@ -260,7 +260,7 @@ def faults(length: int, wanted: int | None) -> Iterator[tuple[int, Fault]]:
 
 
 def check_error(bench: Bench, error: ToolkitError | CrashPoint | None, where: str) -> None:
-    """One error alone never leaves a set-up that can't be undone."""
+    """One error alone never leaves a setup that can't be undone."""
     assert not isinstance(error, CrashPoint)
     if error is not None and not bench.case.reverts:
         assert error.exit_code is ExitCode.FAILED, where

@@ -92,6 +92,6 @@ def test_a_set_up_that_k3s_can_not_start_with_is_undone(
     wrong = f"--runtime-config-override={refused}"
     installer = k3s.node.start_installer(["--no-daemon", "--verify-timeout=8", wrong], variables)
     assert installer.wait() == ExitCode.FAILED, installer.stderr
-    assert "undoing the set-up" in installer.stderr
+    assert "undoing the setup" in installer.stderr
     assert served(k3s) == set()
     assert files(k3s) == before

@@ -54,7 +54,7 @@ def run_session(data: bytes) -> int:
             assert session.held <= MOST_HELD
             assert session.open_calls == 0
     except NriProtocolError:
-        pass  # the connection is dropped and made anew
+        pass  # the connection is dropped and made again
     return asked
 
 

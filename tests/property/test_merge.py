@@ -58,7 +58,7 @@ def check_all(case: Case, kind: Format) -> None:
     elif any(change.value is REMOVE for change in case.changes):
         # A line put where ours took one out may come to stand above or below the one that returns.
         assert load(reverted, kind, path=PATH) == load(wanted, kind, path=PATH)
-        # A table that returns beside somebody's new line may be spelled out anew.
+        # A table that returns beside somebody's new line may be spelled out again.
         tables = {change.path[-1] for change in case.changes if change.value is REMOVE}
         if kind is Format.TOML and tables.isdisjoint({"runc", "registry"}):
             assert stripped(reverted) == stripped(wanted)

@@ -1,4 +1,4 @@
-"""Generated documents through whole set-ups, upgrades, repairs and reverts on a host."""
+"""Generated documents through whole setups, upgrades, repairs and reverts on a host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Set-up and revert of the whole program against a CRI-O that is made of answers."""
+"""Setup and revert of the whole program against a CRI-O that is made of answers."""
 
 from __future__ import annotations
 

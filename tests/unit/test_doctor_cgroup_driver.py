@@ -41,7 +41,7 @@ def test_the_kubelets_cgroup_driver_has_to_be_the_handlers(
     (finding,) = same_cgroup_driver(told, containerd(options))
     assert finding.verdict is verdict
     assert told in finding.message
-    assert bool(finding.mend) == (verdict is Verdict.WARNING)
+    assert bool(finding.fix) == (verdict is Verdict.WARNING)
 
 
 def test_a_default_handler_that_is_not_there_is_another_checks_subject() -> None:

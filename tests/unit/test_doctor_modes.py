@@ -48,7 +48,7 @@ def test_in_nri_mode_the_plugin_socket_has_to_take_connections(host: FaultHost) 
         Verdict.PROBLEM,
         "no NRI socket at /run/nri.sock",
     )
-    assert "disable = false" in absent.mend
+    assert "disable = false" in absent.fix
     (host.root / "run").mkdir()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(host.root / "run/nri.sock"))

@@ -1,4 +1,4 @@
-"""`doctor` looks at the file systems that a set-up writes to."""
+"""`doctor` looks at the file systems that a setup writes to."""
 
 from __future__ import annotations
 

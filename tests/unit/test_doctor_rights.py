@@ -1,4 +1,4 @@
-"""`doctor` names what the container lacks, each with the mend."""
+"""`doctor` names what the container lacks, each with the fix."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_capability_that_is_missing_is_named_with_the_mend(
     finding = only(node(capabilities=ALL & ~missing), "privileges")
     assert finding.verdict is Verdict.PROBLEM
     assert finding.message.startswith(f"{name} is missing: ")
-    assert "privileged: true" in finding.mend
+    assert "privileged: true" in finding.fix
 
 
 @pytest.mark.parametrize("options", [("--restart-mode=none",), ("--no-runtime-config",)])
@@ -81,7 +81,7 @@ def test_root_of_a_user_namespace_has_no_rights_on_the_host(node: MakeNode) -> N
     remapped = {"self/uid_map": "         0     100000      65536\n"}
     finding = only(node(files=remapped), "privileges")
     assert finding.verdict is Verdict.PROBLEM
-    assert "--userns=host" in finding.mend
+    assert "--userns=host" in finding.fix
 
 
 def test_a_node_that_is_in_a_user_namespace_as_a_whole_is_set_up_from_within(
@@ -102,7 +102,7 @@ def test_capabilities_that_can_not_be_read_are_not_taken_for_there(node: MakeNod
 def test_a_first_process_with_another_root_is_not_the_hosts(node: MakeNode, tmp_path: Path) -> None:
     finding = only(node(seen=tmp_path), "hostPID")
     assert finding.verdict is Verdict.PROBLEM
-    assert "hostPID: true" in finding.mend
+    assert "hostPID: true" in finding.fix
 
 
 def test_a_container_without_the_hosts_root_is_told_to_mount_it(node: MakeNode) -> None:
@@ -110,7 +110,7 @@ def test_a_container_without_the_hosts_root_is_told_to_mount_it(node: MakeNode) 
     made = node(root="/", files=tables, seen=Path("/"))
     finding = only(made, "host root")
     assert finding.verdict is Verdict.PROBLEM
-    assert "-v /:/host" in finding.mend
+    assert "-v /:/host" in finding.fix
     assert only(made, "hostPID").verdict is Verdict.PROBLEM
 
 

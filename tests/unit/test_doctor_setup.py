@@ -1,4 +1,4 @@
-"""`doctor` makes the plan that a set-up would make, and reads the journal."""
+"""`doctor` makes the plan that a setup would make, and reads the journal."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_check_that_fails_is_not_looked_at_and_ends_no_other(
     host: FaultHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def by_us(_: Context) -> None:
-        raise HostPathError("cannot read /x", "mend it")
+        raise HostPathError("cannot read /x", "fix it")
 
     def by_the_kernel(_: Context) -> None:
         raise PermissionError(13, "Permission denied", "/y")
@@ -110,7 +110,7 @@ def test_a_check_that_fails_is_not_looked_at_and_ends_no_other(
     failing = (("one", by_us), ("other", by_the_kernel))
     monkeypatch.setattr(checks, "CHECKS", (*failing, *checks.CHECKS))
     node = node_of(host)
-    assert only(node, "one").message == "not looked at: cannot read /x; mend it"
+    assert only(node, "one").message == "not looked at: cannot read /x; fix it"
     assert only(node, "other").message == "not looked at: /y: Permission denied"
     assert only(node, "plan").verdict is Verdict.OK
 

@@ -1,4 +1,4 @@
-"""The idle process: what it notices and what it answers."""
+"""The keeper: what it notices and what it answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How repairs are spaced, and what the idle process does about what it sees meanwhile."""
+"""How repairs are spaced, and what the keeper does about what it sees meanwhile."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_only_a_change_that_was_taken_back_counts_as_a_rollback() -> None:
 
 
 class Idle:
-    """The idle process, that becomes a program which prints why."""
+    """The keeper, that becomes a program which prints why."""
 
     def __init__(self, directory: Path, *, interval: float, rest: float, retry: float) -> None:
         self.ready = directory / "ready"

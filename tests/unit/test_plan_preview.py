@@ -69,7 +69,7 @@ def test_a_cdi_spec_that_would_be_written_is_a_change(
     assert shown.code is ExitCode.CHANGES
     assert shown.actions == {f"/var/run/cdi/{SPEC}": "create"}
     assert f"# CDI spec: create /var/run/cdi/{SPEC}\n" in shown.text
-    assert "# CDI spec: a set-up would wait for the driver: there is nothing at" in shown.text
+    assert "# CDI spec: a setup would wait for the driver: there is nothing at" in shown.text
 
 
 @pytest.mark.parametrize(("version", "path"), [(V2, DROP_IN), (Version(major=1, minor=7), CONFIG)])
@@ -97,7 +97,7 @@ def test_the_set_up_that_another_mode_reverts_is_shown(
     assert shown.code is ExitCode.CHANGES
     assert shown.actions[DROP_IN] == "remove"
     assert shown.document["reload"]["needed"] is True
-    assert "the set-up on containerd is reverted first" in shown.text
+    assert "the setup on containerd is reverted first" in shown.text
 
 
 @pytest.mark.parametrize(("earlier", "now"), [("auto", "none"), ("none", "auto")])
@@ -123,7 +123,7 @@ def test_a_payload_that_is_kept_for_containers_is_no_set_up_to_be_reverted_again
     assert Shown(host, capfdbinary, "--no-runtime-config").code is ExitCode.CHANGES
     host.set_up(None, "--no-runtime-config")
     assert Shown(host, capfdbinary, "--no-runtime-config").code is ExitCode.DONE
-    # Its containers are still asked about, and the next set-up of the engine goes through.
+    # Its containers are still asked about, and the next setup of the engine goes through.
     report = host.revert()
     assert report is not None
     assert report.payload == "kept"
@@ -155,7 +155,7 @@ def test_an_interrupted_set_up_is_told_and_its_undoing_is_part_of_the_diff(
     assert shown.code is ExitCode.CHANGES
     assert shown.actions[INTENT] == "remove"
     assert (
-        f"# first: {INTENT}: a set-up is under way or was interrupted; it is undone first\n"
+        f"# first: {INTENT}: a setup is under way or was interrupted; it is undone first\n"
         in shown.text
     )
     host.set_up()

@@ -1,4 +1,4 @@
-"""`plan` says how every path was read that a set-up uses."""
+"""`plan` says how every path was read that a setup uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a set-up would do, computed from bytes and facts before anything is done.
+"""What a setup would do, computed from bytes and facts before anything is done.
 
 The engine's files are planned from what would be there without us (``without_us``), so an edit that
 somebody made under our change is part of what we start from.
@@ -73,7 +73,7 @@ class ReloadDecision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that a set-up will do."""
+    """All that a setup will do."""
 
     facts: HostFacts | None
     """None with ``--no-runtime-config``: no engine is looked at."""
@@ -184,7 +184,7 @@ def reload_decision(
         )
     lack = facts.served.lack
     if lack is not None and lack.kind is LackKind.PENDING:
-        # A set-up waits for its word: to start an engine anew that is starting helps nobody.
+        # A setup waits for its word: to start an engine again that is starting helps nobody.
         reason = f"nothing differs, and what is served can't be told: {lack.reason}"
         return ReloadDecision(needed=False, mode=mode, reason=reason)
     lacking = shortcomings(expected, facts.served)

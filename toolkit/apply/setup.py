@@ -1,4 +1,4 @@
-"""One set-up: look, plan, carry out, verify. The same for a start and for a repair."""
+"""One setup: look, plan, carry out, verify. The same for a start and for a repair."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def make_plan(
     control = node.control(engine)
     others = record.engine if record is not None and record.engine is not engine else None
     if others is not None:
-        # A set-up has it reverted by now; what remains to be told is what a plan would do then.
+        # A setup has it reverted by now; what remains to be told is what a plan would do then.
         log.step("setup.engine-changed", f"{others} was set up before and is reverted first")
         record = None
     if patience is None:
@@ -143,7 +143,7 @@ def set_up(
     """Bring the node to what is wanted; ``record`` is the journal. Undone on any failure.
 
     A repair says in the log what it changes. Where somebody writes a file at the same time, it is
-    undone and begun anew from what is there then, so often.
+    undone and begun again from what is there then, so often.
     """
     record = _without_other_engine(node, record)
     planned = make_plan(node, record, clock, patience=patience)
@@ -172,7 +172,7 @@ def set_up(
         except ConcurrentEditError as error:
             if attempts <= 1:
                 raise
-            log.warning("setup.again", "begun anew", reason=error.message)
+            log.warning("setup.again", "begun again", reason=error.message)
             return set_up(
                 node, record, clock, patience=patience, repair=repair, attempts=attempts - 1
             )
@@ -228,7 +228,7 @@ def other_install(node: Node, plan: Plan) -> str | None:
 
 
 def node_of_other(node: Node, install_dir: str) -> Node:
-    """Return the same node as a set-up in another install directory sees it."""
+    """Return the same node as a setup in another install directory sees it."""
     settings = replace(node.settings, install_dir=posixpath.join(node.root.root, install_dir[1:]))
     return replace(
         node,

@@ -32,7 +32,7 @@ log = logs.get(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a set-up did."""
+    """What a setup did."""
 
     record: Record
     reload: ReloadReport | None
@@ -76,8 +76,8 @@ class Transaction:
         try:
             settle_payload(self._node, record_in_force)
         except ToolkitError as error:
-            # The set-up counts from the commit on; what is left over goes at the next start.
-            log.warning("payload.unsettled", "files of an earlier set-up stay", reason=str(error))
+            # The setup counts from the commit on; what is left over goes at the next start.
+            log.warning("payload.unsettled", "files of an earlier setup stay", reason=str(error))
         return Outcome(
             record=record_in_force, reload=report, process=_serving(plan, report), changed=True
         )
@@ -140,7 +140,7 @@ class Transaction:
         return intent, report
 
     def _run_stages(self, plan: Plan, intent: Record) -> tuple[Record, tuple[bytes, ...]]:
-        """Let an engine forget what an earlier set-up gave it and this one does not.
+        """Let an engine forget what an earlier setup gave it and this one does not.
 
         Returns the contents that were written in between.
         """
@@ -181,7 +181,7 @@ class Transaction:
     def _roll_back(
         self, intent: Record | None, record: Record | None, plan: Plan, cause: Exception
     ) -> None:
-        log.warning("setup.undoing", "undoing the set-up", reason=str(cause))
+        log.warning("setup.undoing", "undoing the setup", reason=str(cause))
         took = logs.stopwatch()
         try:
             if intent is None:

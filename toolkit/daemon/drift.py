@@ -37,11 +37,11 @@ def drift_of(node: Node, file: FileRecord) -> Drift:
 def watched(
     node: Node, record: Record | None, earlier: Mapping[str, str] | None
 ) -> tuple[tuple[str, str], ...]:
-    """Return what the idle process has to look at, as this process opens it, with its signature.
+    """Return what the keeper has to look at, as this process opens it, with its signature.
 
     The engine's files, every file of the toolkit directory, the directory itself, whose time stamp
     tells of any entry that comes or goes, the CDI spec and the journal. ``earlier`` has the
-    signatures from before a set-up that found the files right as they were; None: nothing was found
+    signatures from before a setup that found the files right as they were; None: nothing was found
     right, and what is there now is only to be told from what comes later.
     """
     if record is None:
@@ -49,7 +49,7 @@ def watched(
     found = [(path, _signature(node, each, earlier)) for each, path in _places(node, record)]
     toolkit = _place(node, posixpath.join(node.store.install_dir, "toolkit"))
     if toolkit is not None:
-        # Taken before the files are compared: damage between the set-up and now is then noticed.
+        # Taken before the files are compared: damage between the setup and now is then noticed.
         inside = [(path, keeper.signature(path)) for path in _toolkit(toolkit)]
         if earlier is not None and not _is_intact(node, record):
             inside[0] = (toolkit, UNKNOWN)
@@ -111,8 +111,8 @@ def _is_intact(node: Node, record: Record) -> bool:
 def _signature(node: Node, file: FileRecord, earlier: Mapping[str, str] | None) -> str:
     """Return the signature of a file as we left it.
 
-    Taken before the content is looked at: an edit between the set-up and this moment would else
-    be taken for ours, and never be seen. An edit that the set-up saw and found no fault with is
+    Taken before the content is looked at: an edit between the setup and this moment would else
+    be taken for ours, and never be seen. An edit that the setup saw and found no fault with is
     known by the signature that it has had since.
     """
     path = _place(node, file.path) or file.path

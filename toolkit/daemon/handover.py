@@ -16,7 +16,7 @@ from toolkit.node import Node
 SYSTEMD_PEER = "1"
 """Who listens on a socket that systemd opened for the engine."""
 UNVERIFIED = "unverified"
-"""A peer that no process is: the idle process comes back as soon as its rest is over."""
+"""A peer that no process is: the keeper comes back as soon as its rest is over."""
 
 
 def watch(
@@ -26,9 +26,9 @@ def watch(
     record: Record | None,
     earlier: Mapping[str, str] | None,
 ) -> Watch:
-    """Return what the idle process looks at.
+    """Return what the keeper looks at.
 
-    ``earlier`` has the signatures from before a set-up looked at the files; None where it failed.
+    ``earlier`` has the signatures from before a setup looked at the files; None where it failed.
     """
     now, retry_at = time.monotonic(), resident.retry_at
     pid_file = resident.lock_path
@@ -53,7 +53,7 @@ def verified_peer(node: Node, outcome: Outcome) -> str:
 
 
 def peer(node: Node, record: Record | None) -> str:
-    """Return who listens on the engine's socket, as the idle process will see it."""
+    """Return who listens on the engine's socket, as the keeper will see it."""
     path = socket(node, record)
     return keeper.peer_of(path, greeting_of(record)) if path else keeper.DOWN
 
@@ -66,7 +66,7 @@ def socket(node: Node, record: Record | None) -> str:
 
 
 def program(node: Node) -> tuple[str, ...]:
-    """Return what stays resident: the idle process, or in NRI mode the plugin."""
+    """Return what stays resident: the keeper, or in NRI mode the plugin."""
     settings = node.settings
     if not settings.nri.enabled:
         return (keeper.__file__,)

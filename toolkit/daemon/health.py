@@ -1,4 +1,4 @@
-"""``/healthz``, ``/readyz`` and ``/metrics``: texts prepared here, answered by the idle process.
+"""``/healthz``, ``/readyz`` and ``/metrics``: texts prepared here, answered by the keeper.
 
 Off by default, and then nothing of this is imported. While the daemon works a thread answers with
 the same code, so that a probe never hangs.
@@ -54,7 +54,7 @@ def _refused(address: str, source: str, error: OSError) -> UsageError:
 
 
 def answers(counters: Counters, state: str) -> tuple[str, str, str, str, str]:
-    """Return the bodies that the idle process gives, ready and not."""
+    """Return the bodies that the keeper gives, ready and not."""
     return (
         "ok\n",
         f"{state}\n",
@@ -74,7 +74,7 @@ def metrics(counters: Counters, state: str) -> str:
             f'{{state="{state}"}}',
             1,
         ),
-        ("setup_seconds", "gauge", "Duration of the last set-up.", "", counters.setup_seconds),
+        ("setup_seconds", "gauge", "Duration of the last setup.", "", counters.setup_seconds),
         (
             "engine_downtime_seconds",
             "gauge",

@@ -1,4 +1,4 @@
-"""What stays resident between a set-up and the next event: standard library's C modules only.
+"""What stays resident between a setup and the next event: standard library's C modules only.
 
 Run as ``python -I -S idle.py ARGUMENTS`` in place of the daemon, with its PID, its blocked signals
 and the lock's descriptor. It holds no knowledge: what to watch, what to answer and what to exec

@@ -1,7 +1,7 @@
-"""Become the idle process, and come back from it with all that has to be remembered.
+"""Become the keeper, and come back from it with all that has to be remembered.
 
 The lock's descriptor, the blocked signals and the PID go through both execs by themselves; the
-rest is one environment variable, which the idle process passes on unread.
+rest is one environment variable, which the keeper passes on unread.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Counters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resident:
-    """What is remembered across the idle process."""
+    """What is remembered across the keeper."""
 
     lock_fd: int
     lock_path: str
@@ -151,7 +151,7 @@ def forget() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """What the idle process looks at; paths as this process opens them."""
+    """What the keeper looks at; paths as this process opens them."""
 
     interval: float
     rest: float
@@ -199,7 +199,7 @@ def become_idle(
     command: Sequence[str],
     program: Sequence[str] = (keeper.__file__,),
 ) -> None:
-    """Exec into the idle process; ``command`` is what it execs back into. Does not return.
+    """Exec into the keeper; ``command`` is what it execs back into. Does not return.
 
     ``program`` is what is run in its place and understands its arguments after its own ones.
     """

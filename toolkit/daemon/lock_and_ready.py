@@ -41,14 +41,14 @@ class Presence:
 
     @classmethod
     def resumed(cls, node: Node, resident: Resident) -> Presence:
-        """Go on with the lock that came through an exec, or take it anew.
+        """Go on with the lock that came through an exec, or take it again.
 
         Raises LockedError where somebody removed the pid file and another instance took over.
         """
         try:
             lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
         except ToolkitError as error:
-            log.warning("lock.lost", "the pid file is made anew", reason=error.message)
+            log.warning("lock.lost", "the pid file is made again", reason=error.message)
             lock = cls._anew(resident)
         return cls(node, lock)
 
@@ -61,7 +61,7 @@ class Presence:
         try:
             lock = Lock.acquire(resident.lock_path)
         except HostPathError as error:
-            log.warning("lock.unmade", "the pid file can't be made anew", reason=error.message)
+            log.warning("lock.unmade", "the pid file can't be made again", reason=error.message)
             return Lock(resident.lock_fd, resident.lock_path, resident.lock_made)
         with contextlib.suppress(OSError):
             os.close(resident.lock_fd)
@@ -91,7 +91,7 @@ class Presence:
         """Say that all is served, and return the journal with what was made for it.
 
         In NRI mode the plugin says so, once it is registered. Raises HostPathError, also where the
-        pid file is gone and can't be made anew.
+        pid file is gone and can't be made again.
         """
         if not self.locked:
             raise HostPathError(

@@ -1,4 +1,4 @@
-"""What stays resident in NRI mode: the plugin, and the idle process's watch beside it.
+"""What stays resident in NRI mode: the plugin, and the keeper's watch beside it.
 
 Run as ``python -I -S nri.py SETTINGS KEEPER-ARGUMENTS`` in place of the daemon, as
 ``toolkit.daemon.keeper`` is in the other modes, with the same arguments after the first one: the

@@ -103,7 +103,7 @@ class Daemon:
 
     @classmethod
     def resumed(cls, node: Node, clock: Clock, resident: Resident) -> Daemon:
-        """Go on where the idle process stopped.
+        """Go on where the keeper stopped.
 
         Raises LockedError where somebody removed the pid file and another instance took over.
         """
@@ -190,7 +190,7 @@ class Daemon:
         )
 
     def _give_up_for_now(self, error: Exception, responder: Responder | None) -> None:
-        """Stay, not ready, and try again later: one that ended would leave nobody to mend it."""
+        """Stay, not ready, and try again later: one that ended would leave nobody to fix it."""
         known = isinstance(error, ToolkitError)
         message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
         logs.traceback_of(error)
@@ -200,7 +200,7 @@ class Daemon:
             record = None
         peer = handover.peer(self._node, record)
         if handover.socket(self._node, record) and peer in (keeper.DOWN, keeper.MUTE):
-            # The idle process sees when it answers again; there is nothing to be tried till then.
+            # The keeper sees when it answers again; there is nothing to be tried till then.
             self._resident = self._resident.settled()
             log.error("drift.unrepaired", message, again="when the engine answers")
         else:
@@ -217,7 +217,7 @@ class Daemon:
         try:
             self._presence.hide()
             if self._life.on_exit is OnExit.KEEP:
-                log.step("daemon.kept", "stopped; the set-up stays")
+                log.step("daemon.kept", "stopped; the setup stays")
                 return ExitCode.DONE
             self._revert()
             log.step("daemon.stopped", "stopped; the host is as it was before", seconds=took())
@@ -241,21 +241,21 @@ class Daemon:
             raise
         except ToolkitError as error:
             raise NotRestoredError(
-                f"the set-up is still in place: {error.message}",
-                f"{error.hint or 'mend that'}, then run `revert` or start again",
+                f"the setup is still in place: {error.message}",
+                f"{error.hint or 'fix that'}, then run `revert` or start again",
             ) from error
 
     def _take_back_earlier(self) -> None:
-        """After a signal in a set-up: what an earlier life left in force goes too."""
+        """After a signal in a setup: what an earlier life left in force goes too."""
         if self._life.on_exit is OnExit.REVERT:
             self._revert()
 
     def _ready_or_reverted(self, outcome: Outcome) -> Outcome:
-        """Take the set-up back where nobody can be told of it: a failed start leaves nothing."""
+        """Take the setup back where nobody can be told of it: a failed start leaves nothing."""
         try:
             return replace(outcome, record=self._presence.mark_ready(outcome.record))
         except ToolkitError as error:
-            log.warning("setup.undoing", "undoing the set-up", reason=str(error))
+            log.warning("setup.undoing", "undoing the setup", reason=str(error))
             self._revert()
             raise
 
@@ -273,9 +273,9 @@ class Daemon:
         responder: Responder | None,
         earlier: Mapping[str, str] | None,
     ) -> None:
-        """Exec into the idle process; returns never.
+        """Exec into the keeper; returns never.
 
-        ``earlier`` has the signatures from before the set-up looked at the files; None where it
+        ``earlier`` has the signatures from before the setup looked at the files; None where it
         failed, and nobody vouches for anything.
         """
         texts = ("", "", "", "", "")

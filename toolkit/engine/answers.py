@@ -14,7 +14,7 @@ class LackKind(StrEnum):
     PENDING = "pending"
     """It is not asked, not up, or still starting."""
     FAILED = "failed"
-    """It runs and can't serve: only another start can mend it."""
+    """It runs and can't serve: only another start can fix it."""
     DISABLED = "disabled"
     """It runs and is told not to serve pods."""
 
@@ -25,7 +25,7 @@ class Lack:
 
     reason: str
     kind: LackKind = LackKind.PENDING
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,6 @@ class Served:
     """Set where ``config`` is None, and only there."""
 
     @classmethod
-    def nothing(cls, reason: str, kind: LackKind = LackKind.PENDING, mend: str = "") -> Served:
+    def nothing(cls, reason: str, kind: LackKind = LackKind.PENDING, fix: str = "") -> Served:
         """Return the answer of an engine that serves no handler."""
-        return cls(lack=Lack(reason=reason, kind=kind, mend=mend))
+        return cls(lack=Lack(reason=reason, kind=kind, fix=fix))

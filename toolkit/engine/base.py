@@ -290,7 +290,7 @@ class BaseControl(ABC):
             served = self._served(min(deadline, time.monotonic() + _ONE_CALL))
             missing = shortcomings(expected, served)
             if missing and served.lack is not None and served.lack.kind is not LackKind.PENDING:
-                raise EngineRejectedError(served.lack.reason, served.lack.mend)
+                raise EngineRejectedError(served.lack.reason, served.lack.fix)
             return True if not missing else None
 
         if wait.until(look, clock, deadline) is None:

@@ -50,7 +50,7 @@ class EngineControl(Protocol):
         """Wait until the engine serves what is expected.
 
         Raises EngineRejectedError at once where it reports an error of its own that waiting won't
-        mend (its CRI plugin's init error), EngineTimeoutError at the deadline with what is missing.
+        fix (its CRI plugin's init error), EngineTimeoutError at the deadline with what is missing.
         """
 
     def held(self, toolkit_dir: str) -> HoldReport:

@@ -84,7 +84,7 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What the engine has to serve for a set-up or a revert to count as done."""
+    """What the engine has to serve for a setup or a revert to count as done."""
 
     served: tuple[tuple[str, str], ...] = ()
     """Handler name and binary path on the host, each of which has to be served."""

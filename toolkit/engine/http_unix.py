@@ -22,7 +22,7 @@ class MissingResourceError(EngineNotFoundError):
 class _TimedSocket(socket.socket):
     """A unix socket whose every step takes what is left until one deadline.
 
-    A timeout of the socket's own is for each step anew: many small ones would exceed it.
+    A timeout of the socket's own is for each step again: many small ones would exceed it.
     """
 
     def __init__(self, deadline: float) -> None:

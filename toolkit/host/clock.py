@@ -1,7 +1,7 @@
 """The one clock: time, waiting, and the safe points at which a signal is taken.
 
 Signals are blocked from the first line of the program to its end and are taken here only, never in
-a handler, so that no step of a set-up is cut in two.
+a handler, so that no step of a setup is cut in two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from toolkit.errors import InterruptedBySignalError
 from toolkit.host import signals
 
 TERMINATION: tuple[int, ...] = signals.TERMINATION
-"""The signals that undo a set-up or begin the revert; a hang-up is not, under ``nohup``."""
+"""The signals that undo a setup or begin the revert; a hang-up is not, under ``nohup``."""
 BLOCKED = (*TERMINATION, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 """With the one that ends a wait, and those that mean nothing here and would end any program."""
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from toolkit.errors import HostPathError, LockedError
 
 _ATTEMPTS = 100
-"""How often a file that goes away between opening and locking is opened anew."""
+"""How often a file that goes away between opening and locking is opened again."""
 
 
 class Lock:

@@ -24,7 +24,7 @@ class Services(Protocol):
         """Forget earlier starts of a unit, which its start limit would count with ours."""
 
     def restart(self, unit: str, seconds: float) -> None:
-        """Have a unit started anew; it may still be starting when this returns.
+        """Have a unit started again; it may still be starting when this returns.
 
         Raises EngineTimeoutError with systemd's reason where it won't.
         """
@@ -75,7 +75,7 @@ class Systemctl:
         self._run(("reset-failed", unit), seconds)
 
     def restart(self, unit: str, seconds: float) -> None:
-        """Have a unit started anew; it may still be starting when this returns."""
+        """Have a unit started again; it may still be starting when this returns."""
         self._order("restart", unit, seconds)
 
     def start(self, unit: str, seconds: float) -> None:

@@ -28,7 +28,7 @@ _ENTRY_POINT = """
 | variable | default | meaning |
 |---|---|---|
 | TOOLKIT_VALIDATIONS_DIR | /run/nvidia/validations | where this directory is, `entrypoint.sh` \
-waits for its file driver-ready before a set-up, and takes over the variables that it sets |
+waits for its file driver-ready before a setup, and takes over the variables that it sets |
 """
 
 

@@ -30,7 +30,7 @@ RUNTIME = Option(
 NO_DAEMON = switch(
     ("--no-daemon", "-n"),
     ("NO_DAEMON",),
-    "exit after the set-up and leave everything in place; NRI mode is then ignored",
+    "exit after the setup and leave everything in place; NRI mode is then ignored",
 )
 NO_RUNTIME_CONFIG = switch(
     ("--no-runtime-config",), ("NO_RUNTIME_CONFIG",), "install the files only, touch no engine"
@@ -85,7 +85,7 @@ ON_EXIT = choice(
     ("--on-exit",),
     ("TOOLKIT_ON_EXIT",),
     OnExit.REVERT,
-    "at SIGTERM: put the engine back, or keep the set-up (rolling updates)",
+    "at SIGTERM: put the engine back, or keep the setup (rolling updates)",
 )
 STOP_TIMEOUT = Option(
     flags=("--stop-timeout",),

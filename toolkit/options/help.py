@@ -8,11 +8,11 @@ from toolkit.options.catalog import GROUPS
 from toolkit.options.option import Option
 
 SUMMARIES = {
-    "plan": "show what a set-up would change, as a diff, and whether the engine would reload",
-    "revert": "put back what an earlier set-up changed",
+    "plan": "show what a setup would change, as a diff, and whether the engine would reload",
+    "revert": "put back what an earlier setup changed",
     "status": "show what is installed and whether it is as it should be",
     "verify": "ask the engine which handlers it serves",
-    "doctor": "check the host before anything is done and name the mend of each problem",
+    "doctor": "check the host before anything is done and name the fix of each problem",
 }
 """The subcommands, each with what it does."""
 

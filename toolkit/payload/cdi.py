@@ -81,7 +81,7 @@ class ManagementSpec:
         return self._file.planned(self.path())
 
     def lacking(self) -> str | None:
-        """Say what a set-up would wait for before it writes the spec; None: for nothing."""
+        """Say what a setup would wait for before it writes the spec; None: for nothing."""
         return None if self.path() is None else self._missing_driver()
 
     def path(self) -> str | None:

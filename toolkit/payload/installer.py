@@ -148,11 +148,11 @@ class PayloadInstaller:
         )
 
     def planned_specs(self) -> tuple[SpecChange, ...]:
-        """Return the CDI specs that a set-up would write and remove; reads only."""
+        """Return the CDI specs that a setup would write and remove; reads only."""
         return self._cdi.planned()
 
     def lacking_driver(self) -> str | None:
-        """Say what of the driver a set-up would wait for; None where it would not wait."""
+        """Say what of the driver a setup would wait for; None where it would not wait."""
         return self._cdi.lacking()
 
     def intent(self, plan: PayloadPlan) -> PayloadRecord:

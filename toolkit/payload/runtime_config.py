@@ -72,7 +72,7 @@ def config_toml(
         changes = [Change(path=path, value=value) for path, value in values.items()]
         return apply_changes(text, changes, Format.TOML, path=_SHIPPED)
     except ConfigError as error:
-        raise PayloadError(f"the payload's own {error}", "mend the payload") from error
+        raise PayloadError(f"the payload's own {error}", "fix the payload") from error
 
 
 def _values(
@@ -153,4 +153,4 @@ def with_mode(config: bytes, mode: str, path: str) -> bytes:
 
 def _unusable(path: str, error: ConfigError) -> PayloadError:
     message = f"{path} was edited and does not parse: {error.message}"
-    return PayloadError(message, "mend or remove it")
+    return PayloadError(message, "fix or remove it")

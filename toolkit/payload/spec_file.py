@@ -30,11 +30,11 @@ class SpecRecord:
     start: bytes | None
     directories: tuple[str, ...] = ()
     pending: bool = False
-    """Written by a set-up that may still be undone."""
+    """Written by a setup that may still be undone."""
     going: bool = False
-    """Not wanted by a set-up that may still be undone."""
+    """Not wanted by a setup that may still be undone."""
     earlier: SpecRecord | None = None
-    """The one at another path that this one takes the place of, until the set-up counts."""
+    """The one at another path that this one takes the place of, until the setup counts."""
 
     @property
     def chain(self) -> Iterator[SpecRecord]:
@@ -87,7 +87,7 @@ class SpecRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecChange:
-    """What a set-up does to one spec; its content is only known once it has been described."""
+    """What a setup does to one spec; its content is only known once it has been described."""
 
     path: str
     action: str
@@ -104,9 +104,9 @@ class SpecFile:
         self._writer = writer
 
     def planned(self, path: str | None) -> tuple[SpecChange, ...]:
-        """Return what a set-up that wants a spec at ``path`` would write and remove; reads only.
+        """Return what a setup that wants a spec at ``path`` would write and remove; reads only.
 
-        One that is there and ours is described anew, and counts for nothing here.
+        One that is there and ours is described again, and counts for nothing here.
         """
         record = self._load()
         chain = () if record is None else tuple(record.chain)
@@ -161,7 +161,7 @@ class SpecFile:
             self._save(replace(record, going=True))
 
     def undo(self) -> None:
-        """Bring back the spec that was there when this set-up began; can be repeated."""
+        """Bring back the spec that was there when this setup began; can be repeated."""
         record = self._load()
         if record is None:
             return

@@ -27,7 +27,7 @@ _PLAIN = "\033[0m"
 
 
 def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-    """Show what a set-up would change. Raises ToolkitError where that can't be told."""
+    """Show what a setup would change. Raises ToolkitError where that can't be told."""
     return planned(open_node(settings), output, detailed_exitcode=detailed_exitcode)
 
 
@@ -79,14 +79,14 @@ def status(settings: Settings, output: Output) -> ExitCode:
 
 
 def doctor(settings: Settings, output: Output) -> ExitCode:
-    """Show what the checks of the host found; FAILED where something would stop a set-up."""
+    """Show what the checks of the host found; FAILED where something would stop a setup."""
     findings = examine(open_node(settings))
     if output is Output.JSON:
         _print_json({"findings": [asdict(each) for each in findings]})
     else:
         for each in findings:
-            mend = f" -> {each.mend}" if each.mend else ""
-            _print_lines([f"{each.verdict.value:8} {each.check}: {each.message}{mend}"])
+            fix = f" -> {each.fix}" if each.fix else ""
+            _print_lines([f"{each.verdict.value:8} {each.check}: {each.message}{fix}"])
     failed = any(each.verdict is Verdict.PROBLEM for each in findings)
     return ExitCode.FAILED if failed else ExitCode.DONE
 
@@ -105,7 +105,7 @@ def reverted(report: RevertReport | None, output: Output) -> ExitCode:
         )
         return ExitCode.DONE
     if report is None:
-        _print_lines(["nothing to revert: no set-up of ours is on this host"])
+        _print_lines(["nothing to revert: no setup of ours is on this host"])
         return ExitCode.DONE
     lines = [f"put back: {path}" for path in report.files]
     lines.append(f"engine reloaded: {'yes' if report.reloaded else 'no'}")
@@ -166,7 +166,7 @@ def _remarks(node: Node, found: Preview) -> list[str]:
     lines += [f"first: {each.path}: {each.reason}" for each in found.removals]
     lines += [f"CDI spec: {each.action} {each.path}" for each in found.specs]
     if found.driver_lacks is not None:
-        lines.append(f"CDI spec: a set-up would wait for the driver: {found.driver_lacks}")
+        lines.append(f"CDI spec: a setup would wait for the driver: {found.driver_lacks}")
     lines += [f"path: {each}" for each in paths_read(node, planned.facts)]
     if planned.facts is not None:
         lines += _engine_remarks(planned.facts)
@@ -184,7 +184,7 @@ def _engine_remarks(facts: HostFacts) -> list[str]:
     source = "none" if facts.effective_source is None else facts.effective_source.value
     lines.append(f"config source: {'; '.join((source, *facts.unread))}")
     if facts.unreachable is not None:
-        lines.append(f"engine: not reachable: {facts.unreachable}; a set-up would wait and fail")
+        lines.append(f"engine: not reachable: {facts.unreachable}; a setup would wait and fail")
     return lines
 
 

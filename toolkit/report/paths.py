@@ -1,4 +1,4 @@
-"""How each path was read that a set-up uses: where it is on the host, and where it is opened."""
+"""How each path was read that a setup uses: where it is on the host, and where it is opened."""
 
 from __future__ import annotations
 

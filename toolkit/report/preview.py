@@ -24,7 +24,7 @@ from toolkit.undo.rollback import undo_targets
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
-    """Something of ours that goes before the set-up begins."""
+    """Something of ours that goes before the setup begins."""
 
     path: str
     reason: str
@@ -65,7 +65,7 @@ def preview(node: Node) -> Preview:
     if record is not None and leaves_engine(node, record):
         files += _without(_on_top(node, files), record)
         removals.append(
-            Removal(path=node.store.path, reason=f"the set-up on {record.engine} is reverted first")
+            Removal(path=node.store.path, reason=f"the setup on {record.engine} is reverted first")
         )
         reverted.append(record)
         record = None
@@ -82,7 +82,7 @@ def preview(node: Node) -> Preview:
         removals.append(
             Removal(
                 path=f"{install_dir}/toolkit",
-                reason="the engine's config points there; that set-up is reverted first",
+                reason="the engine's config points there; that setup is reverted first",
             )
         )
         planned = make_plan(_on_top(node, files), record, clock, patience=None).plan
@@ -121,7 +121,7 @@ def _settled(node: Node) -> _Settled:
 def _interrupted(node: Node, end: str) -> Removal:
     return Removal(
         path=f"{node.store.directory}/intent.json",
-        reason=f"a set-up is under way or was interrupted; {end}",
+        reason=f"a setup is under way or was interrupted; {end}",
     )
 
 

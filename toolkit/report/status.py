@@ -146,7 +146,7 @@ class _Looks:
 
 def _state(record: Record | None, intent: Record | None, holder: Mapping[str, str] | None) -> str:
     if intent is not None:
-        return "a set-up is under way or was interrupted"
+        return "a setup is under way or was interrupted"
     if record is None:
         return "not set up"
     if record.state is not State.COMMITTED:

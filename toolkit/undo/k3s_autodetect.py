@@ -1,7 +1,7 @@
 """What k3s and RKE2 find of the payload by themselves, at each start and without being told.
 
 As long as it lies where they look, they serve its handlers whatever their files say. So on the way
-back it goes before they are started anew, and where containers keep it those handlers stay.
+back it goes before they are started again, and where containers keep it those handlers stay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def goes_with_payload(
 ) -> bool:
     """Tell whether a handler that is served is no reason to keep the payload.
 
-    One that is ``told`` is started anew without it. One that is not may go on with what it has
+    One that is ``told`` is started again without it. One that is not may go on with what it has
     loaded: then its default, and what it never finds by itself, still need the payload.
     """
     if searcher(record, posixpath.dirname(binary)) is None:

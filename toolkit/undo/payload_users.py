@@ -19,7 +19,7 @@ ASKING_SECONDS = 5.0
 def held(node: Node, record: Record, control: EngineControl | None, *, told: bool) -> HoldReport:
     """Find out whether a container, or the engine's config without us, needs the payload.
 
-    ``told``: the engine is started anew before or after this, as far as it has to be.
+    ``told``: the engine is started again before or after this, as far as it has to be.
     """
     if node.installer.puts_back():
         # The paths lead to another installer's binaries from the same moment on.

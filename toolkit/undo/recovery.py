@@ -1,6 +1,6 @@
 """First of all at every start: finish or undo what a crash interrupted.
 
-Nothing is guessed: a file is what its digest says. A set-up whose files are all in place and that
+Nothing is guessed: a file is what its digest says. A setup whose files are all in place and that
 the engine serves counts as done; any other is undone. A revert is always finished.
 """
 
@@ -51,7 +51,7 @@ def recover(node: Node, *, reverts: bool = False) -> Record | None:
 
 
 def _settle(node: Node, intent: Record, record: Record | None, *, reverts: bool) -> Record | None:
-    log.warning("recovery.begun", "an earlier run ended in the middle of a set-up")
+    log.warning("recovery.begun", "an earlier run ended in the middle of a setup")
     for directory in {posixpath.dirname(each.path) for each in intent.files}:
         if not node.writer.missing_directories(directory):
             node.writer.clean_leftovers(directory)
@@ -68,7 +68,7 @@ def _settle(node: Node, intent: Record, record: Record | None, *, reverts: bool)
         undo(node, intent, record, _running(control), None, reverts=reverts)
     except ToolkitError as failure:
         raise NotRestoredError(
-            f"an interrupted set-up could not be undone: {failure.message}",
+            f"an interrupted setup could not be undone: {failure.message}",
             failure.hint or f"what was there before lies in {node.store.directory}",
         ) from failure
     log.step("recovery.undone", "it was undone", seconds=took())
@@ -94,7 +94,7 @@ def is_complete(node: Node, intent: Record, control: EngineControl | None) -> bo
 
 
 def _running(control: EngineControl | None) -> EngineControl | None:
-    """Return the control of an engine that runs; one that does not will read its files anew."""
+    """Return the control of an engine that runs; one that does not will read its files again."""
     facts = None if control is None else facts_of(control, ASKING_SECONDS)
     return control if facts is not None and facts.process is not None else None
 

@@ -69,7 +69,7 @@ class Revert:
                 raise
             raise NotRestoredError(
                 f"the revert stopped half-way: {error.message}",
-                "mend that and start it again: it goes on where it stopped",
+                "fix that and start it again: it goes on where it stopped",
             ) from error
 
     def _run(self, record: Record, *, purge: bool) -> RevertReport:
@@ -167,7 +167,7 @@ class Revert:
         if reason is not None:
             raise EngineRejectedError(
                 f"{facts.executable} would not start with them again: {reason}",
-                f"mend the config and run `revert` again; {facts.engine} goes on with our handlers",
+                f"fix the config and run `revert` again; {facts.engine} goes on with our handlers",
             )
 
     def _facts_of_one_that_comes(self, control: EngineControl) -> HostFacts | None:
@@ -191,7 +191,7 @@ class Revert:
         return drop_unmeetable(without_us(record), record, self._node.view)
 
     def _leaves_first(self, record: Record, control: EngineControl, *, purge: bool) -> bool:
-        """Remove a payload before the engine starts anew that it would find by itself.
+        """Remove a payload before the engine starts again that it would find by itself.
 
         Returns whether it did. What somebody still needs stays.
         """

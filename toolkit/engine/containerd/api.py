@@ -70,5 +70,5 @@ def _without_cri(client: ContainerdClient, socket: str) -> Lack:
     return Lack(
         kind=LackKind.DISABLED,
         reason=f"containerd on {socket} has its CRI plugin disabled: no pod can use a handler",
-        mend='remove "cri" from disabled_plugins in its config',
+        fix='remove "cri" from disabled_plugins in its config',
     )

@@ -120,7 +120,7 @@ def _not_the_hosts(process: ProcessFacts, socket: str) -> str:
 def refuse_stranger(located: Located) -> None:
     """Raise EngineNotFoundError where the process behind the socket is not the engine's."""
     if located.stranger is not None and located.invisible:
-        mend = "run the container with hostPID: true (docker run --pid=host)"
-        raise EngineInvisibleError(located.stranger, mend)
+        fix = "run the container with hostPID: true (docker run --pid=host)"
+        raise EngineInvisibleError(located.stranger, fix)
     if located.stranger is not None:
         raise EngineNotFoundError(located.stranger, "check --runtime and --socket")

@@ -1,4 +1,4 @@
-"""What the checks go by: the journal, the engine's facts and the plan that a set-up would make."""
+"""What the checks go by: the journal, the engine's facts and the plan that a setup would make."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Context:
     intent: Record | None = None
     journal_error: ToolkitError | None = None
     facts: HostFacts | None = None
-    """None also where a set-up looks at no engine."""
+    """None also where a setup looks at no engine."""
     engine_error: ToolkitError | None = None
     """Why there are none."""
     preview: Preview | None = None
@@ -51,7 +51,7 @@ class Context:
 
     @property
     def signals(self) -> bool:
-        """Whether a set-up has to reach the engine's process."""
+        """Whether a setup has to reach the engine's process."""
         if self.hooks_alone and not (self.plan is not None and self.plan.reload.needed):
             return False
         modes = [self.node.settings.engines[each].restart_mode for each in self.engines]

@@ -75,14 +75,14 @@ def cri(sight: Context) -> Iterator[Finding]:
         yield not_looked_at("CRI", f"{facts.engine} can't be reached")
     elif facts.served.lack is not None:
         lack = facts.served.lack
-        yield _lack(sight, "CRI", lack.reason, lack.mend or "see the engine's log")
+        yield _lack(sight, "CRI", lack.reason, lack.fix or "see the engine's log")
 
 
-def _lack(sight: Context, check: str, message: str, mend: str) -> Finding:
+def _lack(sight: Context, check: str, message: str, fix: str) -> Finding:
     """Return what keeps the engine from its answer: with restart mode none nobody waits for it."""
     facts = sight.facts
     mode = None if facts is None else sight.node.settings.engines[facts.engine].restart_mode
-    return (warning if mode is RestartMode.NONE else problem)(check, message, mend)
+    return (warning if mode is RestartMode.NONE else problem)(check, message, fix)
 
 
 def contradictions(sight: Context) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ class Verdict(StrEnum):
     WARNING = "warning"
     """Worth a look, and no hindrance."""
     PROBLEM = "problem"
-    """A set-up would fail, or its result would not serve."""
+    """A setup would fail, or its result would not serve."""
     UNKNOWN = "unknown"
     """It can't be told; the message says why."""
 
@@ -27,7 +27,7 @@ class Finding:
     check: str
     verdict: Verdict
     message: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(check: str, message: str) -> Finding:
@@ -35,18 +35,18 @@ def ok(check: str, message: str) -> Finding:
     return Finding(check=check, verdict=Verdict.OK, message=message)
 
 
-def warning(check: str, message: str, mend: str = "") -> Finding:
+def warning(check: str, message: str, fix: str = "") -> Finding:
     """Return what is worth a look."""
-    return Finding(check=check, verdict=Verdict.WARNING, message=message, mend=mend)
+    return Finding(check=check, verdict=Verdict.WARNING, message=message, fix=fix)
 
 
-def problem(check: str, message: str, mend: str) -> Finding:
-    """Return what would stop a set-up."""
-    return Finding(check=check, verdict=Verdict.PROBLEM, message=message, mend=mend)
+def problem(check: str, message: str, fix: str) -> Finding:
+    """Return what would stop a setup."""
+    return Finding(check=check, verdict=Verdict.PROBLEM, message=message, fix=fix)
 
 
 def refused(check: str, error: ToolkitError) -> Finding:
-    """Return the problem that a set-up would end with."""
+    """Return the problem that a setup would end with."""
     return problem(check, error.message, error.hint)
 
 

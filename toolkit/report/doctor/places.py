@@ -1,4 +1,4 @@
-"""The directories that a set-up writes to."""
+"""The directories that a setup writes to."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding
     lack = lack_of_room(state, programs=bool(elsewhere))
     if lack is None:
         return ok(check, f"{path} ({_free(state)})")
-    message, mend = lack
-    return problem(check, f"{existing} {message}", ", or ".join(filter(None, (mend, elsewhere))))
+    message, fix = lack
+    return problem(check, f"{existing} {message}", ", or ".join(filter(None, (fix, elsewhere))))
 
 
 def lack_of_room(state: os.statvfs_result, *, programs: bool) -> tuple[str, str] | None:
-    """Return what a file system lacks, and the mend there if any; ``programs`` are run from it."""
+    """Return what a file system lacks, and the fix there if any; ``programs`` are run from it."""
     if state.f_flag & os.ST_RDONLY:
         return "is read-only", "mount it writable"
     if programs and state.f_flag & os.ST_NOEXEC:

@@ -1,4 +1,4 @@
-"""Whether this container may do what a set-up does."""
+"""Whether this container may do what a setup does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALL_USERS = ["0", "0", "4294967295"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capability:
-    """One of capabilities(7), and what a set-up does with it."""
+    """One of capabilities(7), and what a setup does with it."""
 
     number: int
     name: str
@@ -102,7 +102,7 @@ def _lacking(capabilities: tuple[Capability, ...], effective: int) -> str:
 
 
 def _needed(sight: Context) -> tuple[Capability, ...]:
-    """Return what this set-up can't do without."""
+    """Return what this setup can't do without."""
     chroots = (_SYS_CHROOT,) if sight.engines and sight.node.root.root != "/" else ()
     traces = (_SYS_PTRACE,) if sight.signals else ()
     return (*traces, *chroots)
@@ -123,9 +123,9 @@ def _effective(node: Node) -> int | None:
 
 def host_processes(sight: Context) -> Iterator[Finding]:
     """Look whether this PID namespace is the host's."""
-    mend = "set hostPID: true, or docker run --pid=host"
+    fix = "set hostPID: true, or docker run --pid=host"
     if isinstance(sight.engine_error, EngineInvisibleError):
-        yield problem("hostPID", sight.engine_error.message, mend)
+        yield problem("hostPID", sight.engine_error.message, fix)
     elif sees_host_processes(sight.node):
         yield ok("hostPID", "the host's processes can be seen")
     elif not sight.signals:
@@ -134,7 +134,7 @@ def host_processes(sight: Context) -> Iterator[Finding]:
         yield problem(
             "hostPID",
             "the host's processes can't be seen, so the engine can't be signalled",
-            mend,
+            fix,
         )
 
 

@@ -1,4 +1,4 @@
-"""What is set up already, who does it at the moment, and what a set-up would do or refuse."""
+"""What is set up already, who does it at the moment, and what a setup would do or refuse."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _FLOCK_FIELDS = 6
 
 
 def journal(sight: Context) -> Iterator[Finding]:
-    """Read what earlier set-ups left."""
+    """Read what earlier setups left."""
     record = sight.record
     if sight.journal_error is not None:
         yield refused("journal", sight.journal_error)
     elif sight.intent is not None:
         yield warning(
             "journal",
-            "a set-up is under way or was interrupted",
+            "a setup is under way or was interrupted",
             "none is needed: the next start or `revert` settles one that was interrupted",
         )
     elif record is None:
@@ -94,7 +94,7 @@ def _payload(sight: Context) -> PayloadPlan:
 
 
 def plan(sight: Context) -> Iterator[Finding]:
-    """Make the plan that a set-up would make, and tell where it refuses."""
+    """Make the plan that a setup would make, and tell where it refuses."""
     found, error = sight.preview, sight.plan_error
     if found is not None:
         count = len(found.plan.differing)
@@ -110,6 +110,6 @@ def plan(sight: Context) -> Iterator[Finding]:
     elif isinstance(error, PayloadError):
         yield not_looked_at("plan", "the payload can't be installed as it is")
     elif error is not None and sight.intent is not None:
-        yield not_looked_at("plan", f"the interrupted set-up comes first ({error.message})")
+        yield not_looked_at("plan", f"the interrupted setup comes first ({error.message})")
     elif error is not None and (sight.facts is None or sight.facts.refused is None):
         yield refused("plan", error)
