@@ -39,7 +39,7 @@ say() {
 	esac
 }
 
-# Looking at the node or putting it back needs no driver.
+# Looking at the node or reverting it needs no driver.
 needs_driver() {
 	for argument in "$@"; do
 		case "$argument" in

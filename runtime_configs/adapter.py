@@ -138,7 +138,7 @@ class EngineAdapter(Protocol):
     def revert_stages(
         self, current: bytes | None, target: bytes | None, previous_default: str | None
     ) -> tuple[bytes, ...]:
-        """Contents to be written and reloaded one after the other before ``target`` is put back.
+        """Contents to be written and reloaded one after the other before ``target`` is restored.
 
-        Empty for an engine that takes a removed key up at a reload (all but docker).
+        Empty for an engine that drops a removed key at a reload (all but docker).
         """

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _start_again(error: Exception) -> NoReturn:
-    """Run the program once more, a moment later: half of an upgrade is no program.
+    """Run the program once more, a moment later: half of an upgrade does not run.
 
     At a signal to stop it ends after a while with exit code 3: what was set up stays.
     """
@@ -67,7 +67,7 @@ def _start_again(error: Exception) -> NoReturn:
         _say(f"the program can't be loaded to revert: {error}; run its command `revert` later")
         os._exit(_NOT_RESTORED)
     if first:
-        _say(f"the program can't be loaded: {error}; it is tried again all the time")
+        _say(f"cannot load the installer ({error}); retrying")
     time.sleep(1.0)
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ)  # noqa: S606
 

@@ -32,7 +32,7 @@ class Commands(Protocol):
         """Set up, wait, revert."""
 
     def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
-        """Put back what an earlier setup changed."""
+        """Restore what an earlier setup changed."""
 
     def plan(self, settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
         """Show what a setup would change."""
@@ -57,7 +57,7 @@ class ProgramCommands:
         return process.run(settings)
 
     def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
-        """Put back what an earlier setup changed."""
+        """Restore what an earlier setup changed."""
         from toolkit.daemon import process
         from toolkit.report import output as printed
 

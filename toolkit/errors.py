@@ -13,7 +13,7 @@ class ExitCode(IntEnum):
     """Failed, and the host is as it was before."""
     USAGE = 2
     NOT_RESTORED = 3
-    """Failed, and the host could not be put back; the message says what is left."""
+    """Failed, and the host could not be restored; the message says what is left."""
     LOCKED = 4
     """Another instance holds the lock."""
     CHANGES = 5

@@ -21,7 +21,7 @@ class PackageType(StrEnum):
 
 
 class RestartMode(StrEnum):
-    """How the engine is made to take its config up."""
+    """How the engine is made to reload its config."""
 
     AUTO = "auto"
     SIGNAL = "signal"

@@ -27,7 +27,7 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
         return
     files = read_files(request, result.view, top_level)
     if request.placement is Placement.DROP_IN_ONLY and all(each.path != ours for each in files):
-        result.note(f"{top_level} does not import {ours} itself: its owner has to take it up")
+        result.note(f"{top_level} does not import {ours} itself: its owner has to import it")
         return
     for each in _after(files, ours):
         changes = list(_overruled(each.document, request))

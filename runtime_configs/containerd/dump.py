@@ -16,7 +16,7 @@ from runtime_configs.formats.values import MISSING, NEUTRAL, differences, table
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
 
 SOURCE = "containerd"
-"""Stands for a path in errors: what was read is no file."""
+"""Stands for a path in errors: what was read is not a file."""
 
 
 def decode(dump: bytes) -> EffectiveConfig:

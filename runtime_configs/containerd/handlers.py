@@ -49,7 +49,7 @@ def legacy_default(merged: Merged) -> Mapping[str, object]:
 
 
 def default_of(merged: Merged, request: ConfigRequest, era: Era) -> str:
-    """Return the default handler's name as the files have it, with the engine's word second.
+    """Return the default handler's name as the files have it, with what the engine reports second.
 
     Its word from before us, if there is one: a handler that somebody adds while ours is the
     default is no reason to derive ours from it.

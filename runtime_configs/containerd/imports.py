@@ -35,7 +35,7 @@ def declared_version(document: Mapping[str, object], path: str) -> int:
 
 
 def import_patterns(document: Mapping[str, object], path: str) -> tuple[str, ...]:
-    """Return the strings of ``imports``. Raises ConfigError where it is no list of strings."""
+    """Return the strings of ``imports``. Raises ConfigError where it is not a list of strings."""
     value = document.get("imports", [])
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise ConfigError(path, "imports is not a list of strings", "correct it")
@@ -104,7 +104,7 @@ def resolve(pattern: str, parent: str, view: HostView, version: Version | None) 
     except glob.MalformedPatternError as error:
         raise ConfigError(
             parent,
-            f'imports has "{pattern}", which is no pattern: containerd refuses it once a file\'s '
+            f'imports has "{pattern}", an invalid pattern: containerd refuses it once a file\'s '
             "name comes as far as the mistake",
             "correct it",
         ) from error

@@ -1,6 +1,6 @@
 """Files that a distribution renders: k3s's and RKE2's Go templates, MicroK8s' template of TOML.
 
-A Go template is no TOML, so it is edited as text: what is there stays to the byte, and the result
+A Go template is not TOML, so it is edited as text: what is there stays to the byte, and the result
 is read as TOML with its directives masked, as the engine can't try a template beforehand. k3s and
 RKE2 name handlers themselves once they find their binaries where the operator installs them
 (``pkg/agent/containerd/runtimes.go``); a second table of such a name would be an error of syntax.

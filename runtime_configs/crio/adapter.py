@@ -97,7 +97,7 @@ class CrioAdapter:
     def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> DryRun | None:
-        """Return copies of all files for ``crio config``; None for a hook, which is no config."""
+        """Return copies of all files for ``crio config``; None for a hook: no config."""
         edited = {edit.path: edit.after for edit in edits.edits if edit.role is Role.DROP_IN}
         if request.drop_in is None or request.crio_hook_path is not None:
             return None

@@ -1,1 +1,1 @@
-"""Docker: one JSON file, taken up while dockerd runs."""
+"""Docker: one JSON file, reloaded while dockerd runs."""

@@ -162,7 +162,7 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
     for key in ("runtimes", "features"):
         if data.get(key) is not None and not isinstance(data[key], Mapping):
             raise ConfigError(
-                path, f'"{key}" is no object', "dockerd would refuse it: fix the file"
+                path, f'"{key}" is not an object', "dockerd would refuse it: fix the file"
             )
     for handler in desired.handlers:
         if handler.name == STOCK:

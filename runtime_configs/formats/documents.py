@@ -121,7 +121,7 @@ def edited_to(
             raise _too_deep(path) from error
     wanted = ", ".join(".".join(step.path) for step in differences(current, target))
     raise ConfigError(
-        path, f"the keys {wanted} can't be changed in the form in which this file has them",
+        path, f"cannot edit {wanted}: rewrite the inline table as [table] sections",
         "spell the tables around them out",
     )  # fmt: skip
 
@@ -237,12 +237,12 @@ def _json(text: str, *, exact: bool) -> Table:
     decoder = json.JSONDecoder(parse_int=number, parse_float=number, parse_constant=_refused)
     value = decoder.decode(text)
     if not isinstance(value, dict):
-        raise json.JSONDecodeError("the top level is no object", text, 0)
+        raise json.JSONDecodeError("the top level is not an object", text, 0)
     return value
 
 
 def _refused(constant: str) -> object:
-    raise ValueError(f"{constant} is no JSON value")
+    raise ValueError(f"{constant} is not a JSON value")
 
 
 def _too_deep(path: str) -> ConfigError:

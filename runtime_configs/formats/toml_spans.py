@@ -71,7 +71,7 @@ def scan(text: str) -> tuple[Statement, ...]:
 
 
 def has_long_key(text: str) -> bool:
-    """Tell whether a dotted key has more than ``MOST_PARTS`` parts; the text may be no TOML."""
+    """Tell whether a dotted key has more than ``MOST_PARTS`` parts; the text may not be TOML."""
     if all(line.count(".") < MOST_PARTS for line in text.split("\n")):
         return False
     return _LONG_KEY.search(_TEXT.sub("", text)) is not None

@@ -98,7 +98,7 @@ def differences(
 def with_value(data: Mapping[str, object], path: KeyPath, value: object) -> Table:
     """Return a copy with the value at the key path; REMOVE takes the key away.
 
-    Tables on the way are made; a value on the way that is no table is replaced by one.
+    Tables on the way are made; a value on the way that is not a table is replaced by one.
     Only the tables on the way are copied.
     """
     result = dict(data)

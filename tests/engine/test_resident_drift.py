@@ -206,7 +206,7 @@ def test_an_engine_that_came_back_as_it_was_is_left_alone(
     wait_idle(installer)
     first = containerd.process.pid
     containerd.process.kill(signal.SIGKILL)
-    wait_said(installer, "all is as it should be")
+    wait_said(installer, "nothing differs")
     wait_idle(installer)
     assert len([each for each in containerd.process.events() if each.event == "spawned"]) == 3, (
         "the start, the setup's reload, and this one"
@@ -225,7 +225,7 @@ def test_an_edit_without_a_meaning_reloads_nothing_and_is_kept(
     pid = containerd.process.pid
     edited = b"# reviewed by the platform team\n" + containerd.config.read_bytes()
     containerd.config.write_bytes(edited)
-    wait_said(installer, "all is as it should be")
+    wait_said(installer, "nothing differs")
     wait_idle(installer)
     assert containerd.process.pid == pid
     assert containerd.config.read_bytes() == edited

@@ -273,11 +273,11 @@ def test_an_engine_of_another_release_is_set_up_its_own_way(
     installer.start()
     wait_idle(installer)
     for release in releases:
-        looks = events(installer, REPAIRED) + events(installer, "all is as it should be")
+        looks = events(installer, REPAIRED) + events(installer, "nothing differs")
         containerd.switch(release)
         wait_for(
             lambda looks=looks: (  # type: ignore[misc]
-                events(installer, REPAIRED) + events(installer, "all is as it should be") > looks
+                events(installer, REPAIRED) + events(installer, "nothing differs") > looks
             ),
             "a look at the new engine",
         )

@@ -176,7 +176,7 @@ def test_an_engine_that_comes_back_broken_is_never_called_ready(node: Probed) ->
     content = node.engine.config.read_text()
     node.engine.process.hold()
     node.engine.process.kill(signal.SIGKILL)
-    node.engine.config.write_text("this is no TOML")
+    node.engine.config.write_text("this is not TOML")
     node.engine.process.release()
     wait_for(node.unready, "both to say that it is not ready", SOON)
     end = time.monotonic() + 3

@@ -157,7 +157,9 @@ class FakeEngine:
             raise EngineTimeoutError("containerd does not answer")
         missing = shortcomings(expected, self._served())
         if missing:
-            raise EngineTimeoutError(f"containerd serves something else: {'; '.join(missing)}")
+            raise EngineTimeoutError(
+                f"containerd does not report the expected handlers: {'; '.join(missing)}"
+            )
 
     def own_container_running(self, deadline: float) -> bool | None:
         del deadline

@@ -219,7 +219,7 @@ class MemoryFiles:
 
     def _require(self, path: str, known: Known) -> None:
         if known is not None and self.view().read(path) not in known:
-            raise ConcurrentEditError(f"{path} was changed by somebody at this moment")
+            raise ConcurrentEditError(f"{path} was modified by another process while being written")
 
     def _drop(self, path: str, place: str) -> None:
         if isinstance(self.entries.get(place), Directory):

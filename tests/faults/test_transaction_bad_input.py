@@ -89,7 +89,7 @@ def config_is_a_fifo(host: ProgramHost) -> None:
 CASES: dict[str, tuple[Change, ExitCode, str]] = {
     "no TOML": (config(CONFIG + b"\n[broken\n"), ExitCode.FAILED, r"config\.toml"),
     "no text": (config(b"\xff\xfe\x00"), ExitCode.FAILED, r"config\.toml"),
-    "version is no number": (
+    "version is not a number": (
         config(b'version = "two"\n'),
         ExitCode.FAILED,
         r"config\.toml.*version",

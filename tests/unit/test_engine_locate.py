@@ -59,7 +59,7 @@ def test_an_engine_that_is_not_there_at_the_moment_may_come(found: Located, said
     ("found", "said"),
     [
         (judged(43, DOCKERD, IN_A_CONTAINER), "dockerd (PID 43)"),
-        (judged(43, DOCKERD, IN_A_CONTAINER), "it runs in a container"),
+        (judged(43, DOCKERD, IN_A_CONTAINER), "runs inside a container"),
         (judged(44, NOT_TO_BE_SEEN), "run the container privileged"),
         (judged(48, WITHOUT_PTRACE), "(PID 48) behind /var/run/docker.sock may not be looked at"),
         (judged(47, DOCKERD, PROXY), "belongs to /usr/bin/socat (PID 47), not to docker"),

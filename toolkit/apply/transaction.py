@@ -57,7 +57,7 @@ class Transaction:
     def apply(self, plan: Plan, record: Record | None) -> Outcome:
         """Carry the plan out; ``record`` is the journal before it.
 
-        Raises NotRestoredError where something failed and the host could not be put back either.
+        Raises NotRestoredError where something failed and the host could not be restored either.
         """
         self._check(plan)
         self._clock.check()
@@ -77,7 +77,7 @@ class Transaction:
             settle_payload(self._node, record_in_force)
         except ToolkitError as error:
             # The setup counts from the commit on; what is left over goes at the next start.
-            log.warning("payload.unsettled", "files of an earlier setup stay", reason=str(error))
+            log.warning("payload.not_finished", "files of an earlier setup stay", reason=str(error))
         return Outcome(
             record=record_in_force, reload=report, process=_serving(plan, report), changed=True
         )
@@ -170,7 +170,7 @@ class Transaction:
         report = bring_up(self._control, plan.reload.mode, process, self._clock, deadline)
         log.step(
             "engine.reloaded",
-            f"{self._control.name} took its config up",
+            f"{self._control.name} reloaded its config",
             how=report.mode,
             reason=plan.reload.reason,
             refused_seconds=report.refused,

@@ -43,7 +43,7 @@ class KeeperArguments:
         self.interval, self.rest, self.retry = map(float, arguments[:3])
         self.listener = int(arguments[3])
         self.ready = arguments[4] == "ready"
-        """Whether the daemon vouches for the engine: its file may be one that can't be removed."""
+        """Whether the daemon marked the engine ready: the file may be one that can't be removed."""
         self.ready_file, self.socket, self.peer = arguments[5:8]
         self.greeting = bytes.fromhex(arguments[8])
         self.away, self.stuck = arguments[9:11]
@@ -211,7 +211,7 @@ def main(arguments: "list[str]") -> None:
     given = KeeperArguments(arguments)
     if given.listener >= 0:
         _answer(given.listener, given.ready, given.answers)
-    vouched = signature(given.ready_file)
+    marked = signature(given.ready_file)
     ready = given.ready
 
     def gives_up() -> bool:
@@ -227,7 +227,7 @@ def main(arguments: "list[str]") -> None:
             reason = "signal"
             break
         found = difference(given.socket, given.peer, given.watched, given.greeting, gives_up)
-        if not found and ready and signature(given.ready_file) != vouched:
+        if not found and ready and signature(given.ready_file) != marked:
             found = "file " + given.ready_file
         if found and ready:
             # Before anything else: a probe must not believe in what may be gone.

@@ -24,9 +24,9 @@ LONGEST_REST = 600.0
 """Seconds."""
 STATE_VARIABLE = "NVIDIA_TOOLKIT_RESIDENT"
 WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
-AWAY = "the program can't be started: REASON; it is tried again all the time"
+AWAY = "cannot restart the installer (REASON); retrying"
 STUCK = (
-    "the program that has to revert can't be started: REASON; the engine's config still holds the "
+    "cannot start the installer to revert (REASON); the engine's config still holds the "
     "handlers, start the program again to take over or run its command `revert`"
 )
 
@@ -157,7 +157,7 @@ class Watch:
     rest: float
     """Seconds in which a difference is told by the ready file's absence and not yet repaired."""
     ready: bool
-    """Whether the engine is vouched for; without it the ready file means nothing."""
+    """Whether the engine is marked ready; without it the ready file means nothing."""
     ready_file: str
     socket: str
     """Empty: no engine is watched."""

@@ -49,11 +49,11 @@ class Presence:
             lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
         except ToolkitError as error:
             log.warning("lock.lost", "the pid file is made again", reason=error.message)
-            lock = cls._anew(resident)
+            lock = cls._lock_again(resident)
         return cls(node, lock)
 
     @staticmethod
-    def _anew(resident: Resident) -> Lock:
+    def _lock_again(resident: Resident) -> Lock:
         """Take the lock once more; where no file can be made, go on with the one that is gone.
 
         The next look tries again: a process that ended here would leave nobody to revert.
@@ -95,7 +95,7 @@ class Presence:
         """
         if not self.locked:
             raise HostPathError(
-                f"there is no pid file at {self.lock.path}, and none can be made",
+                f"there is no pid file at {self.lock.path}, and none can be created",
                 "see what is in its directory's place",
             )
         made = [self._node.root.host_of(each) for each in self.lock.made]

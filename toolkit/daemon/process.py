@@ -184,7 +184,7 @@ class Daemon:
             log.step("drift.repaired", "repaired", seconds=seconds)
         else:
             self._resident = self._resident.settled()
-            log.step("drift.none", "all is as it should be", seconds=seconds)
+            log.step("drift.none", "nothing differs", seconds=seconds)
         self._become_idle(
             outcome.record, handover.verified_peer(self._node, outcome), responder, earlier
         )
@@ -276,7 +276,7 @@ class Daemon:
         """Exec into the keeper; returns never.
 
         ``earlier`` has the signatures from before the setup looked at the files; None where it
-        failed, and nobody vouches for anything.
+        failed, and nothing is marked ready.
         """
         texts = ("", "", "", "", "")
         if responder is not None:

@@ -30,7 +30,7 @@ def start_time_of(pid: str = "self", proc: str = "/proc") -> str:
 
 
 def content() -> str:
-    """Return what the file holds while this process vouches for it."""
+    """Return what the file holds while this process marks the node ready."""
     return f"pid={os.getpid()}\nstart_time={start_time_of()}\nboot_id={boot_id()}\n"
 
 

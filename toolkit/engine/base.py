@@ -251,7 +251,7 @@ class BaseControl(ABC):
     def reload(
         self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float
     ) -> ReloadReport:
-        """Make the engine take its config up and wait until it answers."""
+        """Make the engine reload its config and wait until it answers."""
         how = method(self.name, process, mode)
         return self._restarter(clock).restart(process, how, clock, deadline)
 
@@ -295,6 +295,7 @@ class BaseControl(ABC):
 
         if wait.until(look, clock, deadline) is None:
             raise EngineTimeoutError(
-                f"{self.name} on {self._socket} serves something else: {'; '.join(missing)}",
+                f"{self.name} on {self._socket} does not report the expected handlers: "
+                f"{'; '.join(missing)}",
                 "see the engine's log; the change is undone",
             )

@@ -37,7 +37,7 @@ class EngineControl(Protocol):
     def reload(
         self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float
     ) -> ReloadReport:
-        """Make the engine take its config up and wait until it answers.
+        """Make the engine reload its config and wait until it answers.
 
         Raises EngineNotFoundError where the process is not the engine any more,
         EngineTimeoutError where it does not come back by the deadline.

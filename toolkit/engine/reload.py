@@ -1,4 +1,4 @@
-"""Making an engine take its config up: by signal, by its unit, or by leaving it to its owner."""
+"""Making an engine reload its config: by signal, by its unit, or by leaving it to its owner."""
 
 from __future__ import annotations
 

@@ -70,9 +70,9 @@ def own_root_is_a_containers(proc: str) -> bool:
 def _in_container(root: str, own: Sequence[Mount], proc: str) -> bool:
     """Tell whether this process sees the host through a mount, in a mount table of its own.
 
-    A host root that is no mount (a plain directory, or / itself) is not a container's; one that is
-    a mount may still be a disk that an administrator mounted on a plain machine: there the first
-    process has the same mounts.
+    A host root that is not a mount (a plain directory, or / itself) is not a container's; one that
+    is a mount may still be a disk that an administrator mounted on a plain machine: there the
+    first process has the same mounts.
     """
     if root == "/" or not any(mount.point == root for mount in own):
         return False

@@ -220,5 +220,5 @@ def _named_error(what: str, path: str) -> Iterator[None]:
         raise HostPathError(f"cannot {what} {path}: {error.strerror}") from error
     except ChangedError as error:
         raise ConcurrentEditError(
-            f"{path} was changed by somebody at this moment", "start again"
+            f"{path} was modified by another process while being written", "run again"
         ) from error

@@ -43,7 +43,7 @@ class HostRoot:
 
     @classmethod
     def detect(cls, host_root: str, *, proc: str = "/proc") -> HostRoot:
-        """Look at the mount tables. Raises HostPathError where the host root is no directory."""
+        """Look at the mount tables. Raises HostPathError where the host root is not a directory."""
         root = os.path.realpath(_checked(host_root))
         if not os.path.isdir(root):
             raise HostPathError(

@@ -62,7 +62,7 @@ class Handle(Protocol):
     """One process, held so that its PID can't come to mean another one."""
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; a process that is gone meanwhile gets none and that is no error."""
+        """Send a signal; a process that is gone meanwhile gets none and that is not an error."""
 
     def wait_gone(self, seconds: float) -> bool:
         """Wait until it has ended, at most so long; return whether it has."""
@@ -221,7 +221,7 @@ class PidfdHandle:
         self._descriptor = descriptor
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; a process that is gone meanwhile gets none and that is no error."""
+        """Send a signal; a process that is gone meanwhile gets none and that is not an error."""
         try:
             signal.pidfd_send_signal(self._descriptor, number)
         except ProcessLookupError:
@@ -253,7 +253,7 @@ class PidfdSignaller:
         """Take hold of a process. Raises EngineNotFoundError where it is another one by now."""
         # PID 0 is the caller's own process group and PID 1 the host's init, whoever asks.
         if pid <= 1:
-            raise EngineNotFoundError(f"PID {pid} is no engine and is never signalled")
+            raise EngineNotFoundError(f"PID {pid} is not an engine and is never signalled")
         try:
             handle = PidfdHandle(os.pidfd_open(pid))
         except OSError as error:

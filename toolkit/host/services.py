@@ -70,7 +70,7 @@ class Systemctl:
 
         systemd counts manual starts against the start limit (5 in 10 s by default, docker.service
         3 in 60 s), and a unit that exceeds it stays failed whatever its ``Restart=`` says
-        (tried with systemd 252). A unit without a failure to forget is no error.
+        (tried with systemd 252). A unit without a failure to forget is not an error.
         """
         self._run(("reset-failed", unit), seconds)
 

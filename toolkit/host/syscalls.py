@@ -59,7 +59,7 @@ class Syscalls(Protocol):
         """Exchange two entries in one step."""
 
     def unlink(self, path: str) -> None:
-        """Remove an entry that is no directory."""
+        """Remove an entry that is not a directory."""
 
     def symlink(self, target: str, path: str) -> None:
         """Make a symbolic link."""
@@ -147,7 +147,7 @@ class LinuxSyscalls:
             raise OSError(number, os.strerror(number), first, None, second)
 
     def unlink(self, path: str) -> None:
-        """Remove an entry that is no directory."""
+        """Remove an entry that is not a directory."""
         os.unlink(path)
 
     def symlink(self, target: str, path: str) -> None:

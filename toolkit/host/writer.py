@@ -72,13 +72,13 @@ class FileWriter(Protocol):
         """
 
     def remove(self, path: str, *, instead_of: Known = None) -> None:
-        """Remove a file, durably; one that is gone already is no error.
+        """Remove a file, durably; one that is gone already is not an error.
 
         Raises ConcurrentEditError as ``write`` does.
         """
 
     def remove_link(self, path: str) -> None:
-        """Remove a symbolic link, durably, not what it leads to; one that is gone is no error."""
+        """Remove a symbolic link, durably, not its target; one that is gone is not an error."""
 
     def real_path(self, path: str) -> str:
         """Return a path with every symbolic link followed; what is missing is kept as it is."""
@@ -99,7 +99,7 @@ class FileWriter(Protocol):
         """
 
     def rename(self, source: str, target: str) -> None:
-        """Rename an entry within a file system, durably; ``target`` is no directory in use."""
+        """Rename an entry within a file system, durably; ``target`` is not a directory in use."""
 
     def link(self, path: str, target: str) -> None:
         """Make ``path`` a symbolic link to ``target``, in one step, durably."""
@@ -117,11 +117,11 @@ class FileWriter(Protocol):
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all that is below it, never following a link or leaving a mount.
 
-        One that is gone already is no error.
+        One that is gone already is not an error.
         """
 
     def clean_leftovers(self, directory: str) -> None:
         """Remove the temporary files that a killed process left in a directory or beside it.
 
-        Writing to and removing from a directory do so too. One that is missing is no error.
+        Writing to and removing from a directory do so too. One that is missing is not an error.
         """

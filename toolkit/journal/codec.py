@@ -79,7 +79,7 @@ def _decode_record(document: Mapping[str, object]) -> Record:
     known = {each.name for each in fields(Record)}
     files = document["files"]
     if not isinstance(files, list):
-        raise TypeError("files is no list")
+        raise TypeError("files is not a list")
     engine = _optional_text(document, "engine")
     return Record(
         state=State(_text(document, "state")),
@@ -135,7 +135,7 @@ def _decode_metadata(document: Mapping[str, object] | None) -> FileMetadata | No
     xattrs = _mapping(document, "xattrs") or {}
     uid, gid = document["uid"], document["gid"]
     if not isinstance(uid, int) or not isinstance(gid, int):
-        raise TypeError("owner is no number")
+        raise TypeError("owner is not a number")
     return FileMetadata(
         mode=int(_text(document, "mode"), 8),
         uid=uid,
@@ -147,7 +147,7 @@ def _decode_metadata(document: Mapping[str, object] | None) -> FileMetadata | No
 def _text(document: Mapping[str, object], name: str) -> str:
     value = document[name]
     if not isinstance(value, str):
-        raise TypeError(f"{name} is no text")
+        raise TypeError(f"{name} is not a string")
     return value
 
 
@@ -158,19 +158,19 @@ def _optional_text(document: Mapping[str, object], name: str) -> str | None:
 def _texts(document: Mapping[str, object], name: str) -> tuple[str, ...]:
     value = document[name]
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise TypeError(f"{name} is no list of texts")
+        raise TypeError(f"{name} is not a list of strings")
     return tuple(value)
 
 
 def _pairs(document: Mapping[str, object], name: str) -> tuple[tuple[str, str], ...]:
     value = document[name]
     if not isinstance(value, list):
-        raise TypeError(f"{name} is no list")
+        raise TypeError(f"{name} is not a list")
     return tuple((str(first), str(second)) for first, second in value)
 
 
 def _mapping(document: Mapping[str, object], name: str) -> Mapping[str, object] | None:
     value = document.get(name)
     if value is not None and not isinstance(value, dict):
-        raise TypeError(f"{name} is no table")
+        raise TypeError(f"{name} is not a table")
     return value

@@ -124,7 +124,7 @@ class Link:
             self._on_registered()
         if not self._announced and self._clock.now() >= self._register_by:
             raise NriProtocolError(
-                f"the engine did not take the plugin up within {REGISTRATION_TIMEOUT:.0f} s"
+                f"the engine did not register the plugin within {REGISTRATION_TIMEOUT:.0f} s"
             )
         return True
 

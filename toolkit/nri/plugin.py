@@ -244,7 +244,7 @@ class Plugin:
         if decision.invalid:
             self._reporter.warning(
                 "nri.invalid_device_name",
-                "left out what is no CDI device name (vendor/class=name)",
+                "left out what is not a CDI device name (vendor/class=name)",
                 **who,
                 names=_listed(decision.invalid),
             )

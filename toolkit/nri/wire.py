@@ -23,7 +23,7 @@ _UINT64_MASK = (1 << 64) - 1
 
 
 class WireError(ToolkitError):
-    """Bytes that are no message."""
+    """Bytes that are not a message."""
 
 
 class WireType(IntEnum):
@@ -120,7 +120,7 @@ _TEXT_WIRE = {FieldKind.INTEGER: WireType.VARINT, FieldKind.BOOLEAN: WireType.VA
 def decode(cls: type[M], data: bytes | bytearray | memoryview) -> M:
     """Read a message; of a field that is set twice the later value counts.
 
-    Raises WireError where the bytes are no message of that class.
+    Raises WireError where the bytes are not a message of that class.
     """
     known = _by_number(cls)
     values: dict[str, Any] = {}
@@ -171,7 +171,7 @@ def _utf8(value: memoryview) -> str:
 def read_fields(view: memoryview) -> Iterator[tuple[int, WireType, Any]]:
     """Go through the fields of a message: number, wire type, and an int or a view of the bytes.
 
-    Raises WireError where the bytes are cut off or are no message.
+    Raises WireError where the bytes are cut off or are not a message.
     """
     position, end = 0, len(view)
     while position < end:

@@ -109,8 +109,8 @@ def _command_and_directory(words: Sequence[str]) -> tuple[str | None, str | None
             raise UsageError(
                 f"{word!r} is one argument too many"
                 if word.startswith("/") or word in SUMMARIES
-                else f"{word!r} is no command",
-                f"write one of {', '.join(SUMMARIES)}, an absolute install directory or none",
+                else f"unknown command {word!r}",
+                f"commands: {', '.join(SUMMARIES)}",
             )
     return command, directory
 
@@ -119,8 +119,6 @@ def _check_commands(command: str | None, flags: Mapping[str, Sequence[GivenFlag]
     """Refuse a flag that the command does not take; raises UsageError."""
     for option in OPTIONS:
         if option.commands and command not in option.commands and flags.get(option.identifier):
-            takers = ", ".join(option.commands)
-            raise UsageError(
-                f"{flags[option.identifier][-1].spelling}: there is nothing that it could change",
-                f"give it to {takers} alone",
-            )
+            takers = ", ".join(f"'{each}'" for each in option.commands)
+            spelling = flags[option.identifier][-1].spelling
+            raise UsageError(f"{spelling} is only valid with {takers}")

@@ -64,7 +64,7 @@ RESTART_MODE = Option(
     parse=parsers.one_of(RestartMode),
     default=RestartMode.AUTO,
     metavar="auto|signal|systemd|none",
-    help="how the engine is made to take its config up",
+    help="how the engine is made to reload its config",
 )
 CONFIG_SOURCES = listed(
     ("--config-source", "--config-sources"),

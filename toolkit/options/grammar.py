@@ -23,7 +23,7 @@ class Rewritten:
 
     tokens: tuple[str, ...]
     words: tuple[str, ...]
-    """What is no flag, in order."""
+    """What is not a flag, in order."""
     spellings: Mapping[str, tuple[str, ...]]
     """How the flags were written, by the option's identifier, in order."""
 
@@ -77,4 +77,4 @@ def _unknown(spelling: str, by_name: Mapping[str, Option[object]]) -> UsageError
     known = [name for name, option in by_name.items() if not option.hidden]
     close = get_close_matches(spelling.lstrip("-"), known, n=1)
     hint = f"did you mean --{close[0]}?" if close else "see --help"
-    return UsageError(f"{spelling}: there is no such option", hint)
+    return UsageError(f"{spelling}: unknown option", hint)

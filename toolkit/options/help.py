@@ -9,8 +9,8 @@ from toolkit.options.option import Option
 
 SUMMARIES = {
     "plan": "show what a setup would change, as a diff, and whether the engine would reload",
-    "revert": "put back what an earlier setup changed",
-    "status": "show what is installed and whether it is as it should be",
+    "revert": "restore what an earlier setup changed",
+    "status": "show what is installed and whether it is intact",
     "verify": "ask the engine which handlers it serves",
     "doctor": "check the host before anything is done and name the fix of each problem",
 }

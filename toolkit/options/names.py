@@ -69,7 +69,7 @@ def low_level_runtime(text: str) -> str:
     """Read a low-level runtime: a name that is looked up, or an absolute path."""
     path = absolute_path(text) if "/" in text else text
     if not path.isprintable() or " " in path:
-        raise BadValueError(f"{shown(text)} is no runtime", "write a name or an absolute path")
+        raise BadValueError(f"{shown(text)} is not a runtime", "write a name or an absolute path")
     if posixpath.basename(path).startswith("nvidia-container-runtime"):
         # It would exec itself for ever.
         raise BadValueError(
@@ -89,7 +89,7 @@ def config_sources(text: str) -> tuple[str, ...]:
             found.append(kind)
         else:
             raise BadValueError(
-                f"{shown(item)} is no config source", "write live, command, file or file=/PATH"
+                f"{shown(item)} is not a config source", "write live, command, file or file=/PATH"
             )
     if not found:
         raise BadValueError("no config source is named", "write live, command, file or file=/PATH")
@@ -101,5 +101,7 @@ def device_nodes(text: str) -> bool:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in {"", "none", "control"}:
-            raise BadValueError(f"{shown(word)} is no kind of device node", "write control or none")
+            raise BadValueError(
+                f"{shown(word)} is not a kind of device node", "write control or none"
+            )
     return all(word == "control" for word in words)

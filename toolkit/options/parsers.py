@@ -51,7 +51,9 @@ def boolean(text: str) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise BadValueError(f"{shown(text)} is no Boolean", "write true or false (t, f, 1, 0, yes, no)")
+    raise BadValueError(
+        f"{shown(text)} is not a Boolean", "write true or false (t, f, 1, 0, yes, no)"
+    )
 
 
 def one_of(enum: type[E]) -> Callable[[str], E]:
@@ -108,7 +110,9 @@ def matching(pattern: str, what: str, hint: str) -> Callable[[str], str]:
 def absolute_path(text: str) -> str:
     """Read an absolute path; doubled and trailing slashes go."""
     if not text.startswith("/"):
-        raise BadValueError(f"{shown(text)} is no absolute path", "write a path that begins with /")
+        raise BadValueError(
+            f"{shown(text)} is not an absolute path", "write a path that begins with /"
+        )
     if re.search(_NO_TEXT, text):
         raise BadValueError(
             f"{shown(text)} has control characters, or bytes that are no UTF-8",
@@ -150,7 +154,8 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
         if number is not None and lowest <= number <= highest:
             return number
         raise BadValueError(
-            f"{shown(text)} is no number from {lowest} to {highest}", f"write one, such as {lowest}"
+            f"{shown(text)} is not a number from {lowest} to {highest}",
+            f"write one, such as {lowest}",
         )
 
     return parse
@@ -158,7 +163,7 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
 
 def seconds(*, zero: bool) -> Callable[[str], float]:
     """Read a number of seconds; ``zero`` says whether 0 is one."""
-    wanted = "0 or more" if zero else "more than 0"
+    wanted = "number of seconds, 0 or more" if zero else "positive number of seconds"
 
     def parse(text: str) -> float:
         try:
@@ -168,7 +173,7 @@ def seconds(*, zero: bool) -> Callable[[str], float]:
         if (value >= 0 if zero else value > 0) and value <= _LONGEST_WAIT:
             return value
         raise BadValueError(
-            f"{shown(text)} is no number of seconds, {wanted}", "write a number without a unit"
+            f"{shown(text)} is not a {wanted}", "write a number without a unit (example: 5)"
         )
 
     return parse
@@ -184,9 +189,9 @@ def json_object(text: str) -> Mapping[str, object]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadValueError(f"{shown(text)} is no JSON: {error}", hint) from None
+        raise BadValueError(f"{shown(text)} is not JSON: {error}", hint) from None
     if not isinstance(value, dict):
-        raise BadValueError(f"{shown(text)} is no JSON object", hint)
+        raise BadValueError(f"{shown(text)} is not a JSON object", hint)
     _check_for_toml(value, "", 0)
     return value
 
@@ -242,7 +247,7 @@ def health_address(text: str) -> str | None:
     if colon and _is_host(host) and number is not None and 1 <= number <= _HIGHEST_PORT:
         return f"{host}:{number}"
     raise BadValueError(
-        f"{shown(text)} is no address",
+        f"{shown(text)} is not an address",
         f"write HOST:PORT, [IPV6]:PORT or :PORT with a port up to {_HIGHEST_PORT}, such as :8080",
     )
 

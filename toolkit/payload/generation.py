@@ -28,7 +28,7 @@ from toolkit.payload.wrappers import CONFIG_PATHS, MARK
 
 log = logs.get(__name__)
 _KEPT = ".toolkit-before"
-"""The tree of another installer that was there before us; it is put back at the end."""
+"""The tree of another installer that was there before us; it is restored at the end."""
 _LEFTOVER = re.compile(r"\.toolkit-[0-9a-f]{64}(\.old)?")
 _UNRECORDED = "unrecorded"
 """In place of a digest: a tree of ours whose state was lost."""
@@ -76,7 +76,7 @@ class Generations:
         return None
 
     def puts_back(self) -> bool:
-        """Tell whether another installer's tree is kept, to be put back at the end."""
+        """Tell whether another installer's tree is kept, to be restored at the end."""
         return self._trees.there(self._kept) and not self._is_ours(self._kept)
 
     def intact(self, state: GenerationState) -> bool:
@@ -166,7 +166,7 @@ class Generations:
         self._clean()
 
     def remove(self) -> None:
-        """Remove the installed generation, if it is still ours, and put back what was before."""
+        """Remove the installed generation, if it is still ours, and restore the one before."""
         self._clean()
         state = self.state()
         if state is not None and state.in_place:

@@ -206,7 +206,7 @@ class PayloadInstaller:
         self._spec.remove()
 
     def remove(self, record: PayloadRecord) -> None:
-        """Remove the payload, if it is still ours, and put back what another installer had."""
+        """Remove the payload, if it is still ours, and restore what another installer had."""
         self.remove_cdi()
         self._generations.remove()
         self.remove_directories(record)

@@ -59,7 +59,7 @@ class PayloadRecord:
         except KeyError as error:
             raise JournalError(f"the journal's record of the payload lacks {error}") from error
         if not isinstance(directories, list | tuple):
-            raise JournalError("the journal's record of the payload: directories is no list")
+            raise JournalError("the journal's record of the payload: directories is not a list")
         return cls(
             install_dir=str(install_dir),
             digest=str(digest),

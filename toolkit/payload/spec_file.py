@@ -200,7 +200,7 @@ class SpecFile:
             self._writer.remove(self._record)
 
     def _take_back(self, record: SpecRecord) -> list[str]:
-        """Put back what was there before each; return the directories that can't go yet."""
+        """Restore what was there before each; return the directories that can't go yet."""
         left = []
         for each in record.chain:
             now = self._writer.read(each.path)

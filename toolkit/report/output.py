@@ -107,7 +107,7 @@ def reverted(report: RevertReport | None, output: Output) -> ExitCode:
     if report is None:
         _print_lines(["nothing to revert: no setup of ours is on this host"])
         return ExitCode.DONE
-    lines = [f"put back: {path}" for path in report.files]
+    lines = [f"restored: {path}" for path in report.files]
     lines.append(f"engine reloaded: {'yes' if report.reloaded else 'no'}")
     lines.append(f"payload: {report.payload}")
     lines += [f"warning: {each}" for each in report.warnings]

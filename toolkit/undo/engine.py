@@ -1,4 +1,4 @@
-"""Make an engine take its files up, whatever state it is in, and say what it has to serve then."""
+"""Make an engine load its files, whatever state it is in, and say what it has to serve then."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def bring_up(
     clock: Clock,
     deadline: float,
 ) -> ReloadReport:
-    """Make the engine take its files up, also one that did not survive the last attempt.
+    """Make the engine load its files, also one that did not survive the last attempt.
 
     ``known`` is the process as it was before; without it a dead engine can't be started.
     """
@@ -73,7 +73,7 @@ def bring_back(
     clock: Clock,
     deadline: float,
 ) -> None:
-    """Make the engine serve what its files, which have been put back, say.
+    """Make the engine serve what its restored files say.
 
     One that was on its way up meanwhile may have read them a moment before: it is told once more.
     Raises what the reload and the verification raise.

@@ -24,7 +24,7 @@ STAGE_SECONDS = 0.7
 """Limit for the live reload of a stage: at SIGTERM the files are back within a second."""
 
 WRITE_ATTEMPTS = 5
-"""How often a file is put back that somebody writes at the same moment."""
+"""How often a file is restored that somebody writes at the same moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +174,7 @@ def _put_file_back(node: Node, engine: EngineName | None, target: Target) -> Non
             if attempt == WRITE_ATTEMPTS - 1:
                 raise
         else:
-            log.step("file.restored", "put back", path=path, seconds=took())
+            log.step("file.restored", "restored", path=path, seconds=took())
             return
 
 
@@ -192,7 +192,7 @@ def _aim(node: Node, engine: EngineName | None, target: Target, now: bytes | Non
 def stages_of(
     node: Node, engine: EngineName | None, targets: Sequence[Target], previous_default: str | None
 ) -> tuple[tuple[Target, bytes], ...]:
-    """Return the contents that have to be reloaded one by one before the targets are put back.
+    """Return the contents that have to be reloaded one by one before the targets are restored.
 
     Also for a file that is back already: the engine may still have in force what we wrote there.
     """
@@ -214,7 +214,7 @@ def run_stages(
     stages: Sequence[tuple[Target, bytes]],
     clock: Clock,
 ) -> None:
-    """Write each stage and let the engine take it up. Raises what writing and reload raise."""
+    """Write each stage and let the engine load it. Raises what writing and reload raise."""
     for target, stage in stages:
         known = (target.now, *(content for other, content in stages if other is target))
         write_file(node, target.record.path, stage, target.record.metadata, known)

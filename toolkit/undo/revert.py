@@ -125,12 +125,12 @@ class Revert:
         *,
         gone: bool,
     ) -> RevertReport:
-        """Let the engine take its files up, and ask it. Raises what reload and verification do."""
+        """Let the engine load its files, and verify. Raises what reload and verification do."""
         deadline = self._clock.now() + self._node.settings.lifecycle.stop_timeout
         facts = self._facts_of_one_that_comes(control)
         if facts is None or facts.process is None:
             why = "it could not be reached" if facts is None else str(facts.unreachable)
-            warning = f"{control.name} does not run ({why}); nothing was signalled"
+            warning = f"{control.name} does not run ({why}); files were restored, no reload needed"
             log.warning("engine.absent", warning)
             return replace(report, warnings=(*report.warnings, warning))
         changed = bool(report.files)
@@ -140,7 +140,7 @@ class Revert:
             report = replace(report, reloaded=True)
             log.step(
                 "engine.reloaded",
-                f"{control.name} took its old config up",
+                f"{control.name} reloaded its previous config",
                 how=done.mode,
                 refused_seconds=done.refused,
                 seconds=done.answering_after,

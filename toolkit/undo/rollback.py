@@ -29,7 +29,7 @@ def undo(
 ) -> None:
     """Take an intent's change back, from any point at which it stopped; signals wait.
 
-    ``control`` is None where no engine has to take the files up. The files are back whatever the
+    ``control`` is None where no engine has to load the files. The files are back whatever the
     engine does. Raises ToolkitError where one can't be written or the engine does not serve what
     it did; with ``reverts`` the latter is left to the revert of ``record`` that follows, which
     tells the engine once more.
@@ -53,7 +53,7 @@ def undo(
         expected = drop_unmeetable(state_before(record, intent), intent, node.view)
         try:
             if way.staged:
-                # One that took nothing up on the way forth takes nothing up on the way back either.
+                # One that loaded nothing on the way forward loads nothing on the way back either.
                 told.verify(expected, clock, deadline)
             else:
                 known = process or process_of(intent)
@@ -63,7 +63,7 @@ def undo(
             if not as_before and (record is None or not reverts):
                 raise failure or error from error
             log.warning(
-                "engine.unsettled", "it serves no pods, or something else", reason=str(error)
+                "engine.not_restored", "it serves no pods, or something else", reason=str(error)
             )
     if payload is not None:
         node.installer.undo(payload)
@@ -81,7 +81,7 @@ def undo_targets(node: Node, intent: Record) -> tuple[Target, ...]:
 
     A file that somebody had deleted is one that a repair brings back, and so does its undoing.
 
-    A content that an undoing writes on its way is no edit of others.
+    A content that an undoing writes on its way is not an edit of others.
     """
     adapter = None if intent.engine is None else node.adapter(intent.engine)
     targets = []

@@ -64,7 +64,9 @@ def test_patterns_are_go_s(pattern: str, path: str, *, expected: bool) -> None:
 @pytest.mark.parametrize("pattern", ["*[^].toml", "*[.toml", "a*[", "[]*", "*\\\\"])
 def test_a_malformed_pattern_is_refused_with_the_file_that_has_it(pattern: str) -> None:
     files = {"/c/top.toml": f'imports = ["d/{pattern}"]\n', "/c/d/x.toml": ""}
-    with pytest.raises(ConfigError, match=r"^/c/top\.toml: imports has .* is no pattern") as caught:
+    with pytest.raises(
+        ConfigError, match=r"^/c/top\.toml: imports has .* an invalid pattern"
+    ) as caught:
         paths(files)
     assert caught.value.hint == "correct it"
 

@@ -125,7 +125,7 @@ def test_a_number_of_more_digits_than_python_converts_stays() -> None:
         (b'{"a": 1,}\n', Format.JSON, "line 1, column 9"),
         (b'{"a": NaN}', Format.JSON, "NaN"),
         (b"", Format.JSON, "line 1, column 1"),
-        (b"[1]", Format.JSON, "no object"),
+        (b"[1]", Format.JSON, "not an object"),
         (b'{"a": ' + b"[" * 200_000, Format.JSON, "too deep"),
         (b"a = " + b"[" * 200_000, Format.TOML, "too deep"),
         (b'{"a": ' + b'{"a": ' * 50_000 + b"1" + b"}" * 50_001, Format.JSON, "too deep"),

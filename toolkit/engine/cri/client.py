@@ -44,7 +44,7 @@ class CriContainer:
     identifier: str
     sandbox: str
     started: bool
-    """False between its creation and the engine's word that it runs."""
+    """False until the engine reports that it runs."""
     running: bool
 
 

@@ -42,7 +42,7 @@ class DockerControl(BaseControl):
     def reload(
         self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float
     ) -> ReloadReport:
-        """Make dockerd take its config up and wait until it says that it has.
+        """Make dockerd reload its config and wait until it reports the reload.
 
         Raises EngineRejectedError where it keeps the old config.
         """

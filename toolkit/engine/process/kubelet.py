@@ -57,7 +57,7 @@ def endpoint(table: ProcessTable, view: HostView) -> str | None:
 def cgroup_driver(table: ProcessTable, view: HostView) -> Told | None:
     """Return which of ``CGROUP_DRIVERS`` the kubelet was told; None: no plain kubelet runs.
 
-    One that was told nothing takes the engine's word (kubelet 1.31 and later) or ``cgroupfs``.
+    One without a setting takes what the engine reports (kubelet 1.31 and later) or ``cgroupfs``.
     """
     for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name

@@ -114,7 +114,7 @@ def _not_the_hosts(process: ProcessFacts, socket: str) -> str:
     behind = f"{_shown(process)} behind {socket}"
     if process.on_host is None:
         return f"{behind} may not be looked at; run the container privileged"
-    return f"{behind} has another root than the host: it runs in a container"
+    return f"{behind} runs inside a container, not on this host"
 
 
 def refuse_stranger(located: Located) -> None:

@@ -31,7 +31,7 @@ class Finding:
 
 
 def ok(check: str, message: str) -> Finding:
-    """Return that all is as it should be."""
+    """Return that nothing differs."""
     return Finding(check=check, verdict=Verdict.OK, message=message)
 
 

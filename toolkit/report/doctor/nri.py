@@ -27,7 +27,7 @@ def plugin_socket(sight: Context) -> Iterator[Finding]:
         except FileNotFoundError:
             yield problem("NRI", f"no NRI socket at {path}", _MEND)
         except BlockingIOError:
-            yield warning("NRI", f"{path} has connections that the engine has not taken up yet")
+            yield warning("NRI", f"{path} has connections that the engine has not accepted yet")
         except OSError as error:
             yield problem("NRI", f"the NRI socket {path} can't be used: {error.strerror}", _MEND)
         else:

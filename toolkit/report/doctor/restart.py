@@ -1,4 +1,4 @@
-"""Whether the engine can be made to take its config up."""
+"""Whether the engine can be made to reload its config."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def host_root(sight: Context) -> Iterator[Finding]:
     elif not any(os.path.isdir(os.path.join(root.root, each)) for each in ("etc", "usr")):
         yield problem(
             "host root",
-            f"{root.root} has neither etc nor usr: it is no host's root",
+            f"{root.root} has neither etc nor usr: it is not a host's root",
             "mount the host's root there, or name it with --host-root",
         )
     else:
