@@ -1,7 +1,8 @@
 """Render the Helm chart with Helm's own library, without a cluster.
 
 ``render [VALUES]`` prints the objects as JSON by template, ``lint`` the findings, ``manifests``
-writes deploy/manifests again. VALUES are those of ``--set``, joined by commas.
+writes deploy/manifests again and the list of variables against which the chart's notes hold
+``toolkit.env``. VALUES are those of ``--set``, joined by commas.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from pathlib import Path
 
 import helm_python as helm
 
+from toolkit.options.misspelt import known_variables
+
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "deploy/helm"
 MANIFESTS = ROOT / "deploy/manifests/nvidia-toolkit-installer.yaml"
+VARIABLES = CHART / "variables.txt"
 NAMESPACE = "nvidia-toolkit"
 HEADER = f"""\
 # Written by `make manifests` from deploy/helm with its default values.
@@ -52,6 +56,11 @@ def manifests() -> str:
     return "\n".join(line for line in lines if not line.strip().startswith(own)) + "\n"
 
 
+def variables() -> str:
+    """Return the variables that the program and its entry point read, one a line."""
+    return "".join(f"{name}\n" for name in known_variables())
+
+
 def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -65,6 +74,7 @@ def main() -> int:
             sys.stdout.write(json.dumps(helm.lint(str(CHART))))
         else:
             MANIFESTS.write_text(manifests())
+            VARIABLES.write_text(variables())
     except helm.HelmError as error:
         sys.stderr.write(f"{error}\n")
         return 1

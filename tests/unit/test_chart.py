@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from toolkit.options.misspelt import known_variables
+
 pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 
@@ -326,6 +328,23 @@ def test_chart_and_program_have_one_version() -> None:
     assert version is not None
     assert metadata["appVersion"] == version[1]
     assert f"ARG VERSION={version[1]}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_notes_name_a_variable_that_is_probably_misspelt() -> None:
+    names = ("CONTAINERD_SOCKETT", "TOOLKIT_QZX", "RUTNIME", "HTTP_PROXY", "CRIO_CONFIG")
+    values = ",".join(
+        f"toolkit.env[{place}].name={name},toolkit.env[{place}].value=x"
+        for place, name in enumerate(names)
+    )
+    told = notes(values).partition("WARNING: ")[2].splitlines()[1:]
+    assert [line.strip() for line in told] == [
+        "CONTAINERD_SOCKETT is not read; did you mean CONTAINERD_SOCKET?",
+        "TOOLKIT_QZX is not read; docs/configuration.md lists the variables that are.",
+        "RUTNIME is not read; did you mean RUNTIME?",
+    ]
+    assert "WARNING" not in notes(FOUR)
+    listed = (ROOT / "deploy/helm/variables.txt").read_text().split()
+    assert listed == list(known_variables())
 
 
 def test_the_plain_manifests_are_what_the_chart_gives_now(tmp_path: Path) -> None:

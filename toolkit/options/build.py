@@ -9,7 +9,7 @@ from runtime_configs.model import EngineName
 from toolkit.errors import UsageError
 from toolkit.host.given_mounts import default_host_root
 from toolkit.options import engine as rows
-from toolkit.options import general, payload
+from toolkit.options import general, misspelt, payload
 from toolkit.options.lookup import Reading, Sources
 from toolkit.settings import (
     HANDLERS_BESIDE,
@@ -169,7 +169,7 @@ def _lifecycle(sources: Sources) -> LifecycleSettings:
 
 def _warnings(sources: Sources, runtime: EngineName | None) -> tuple[str, ...]:
     """Name what is taken differently from what was said, each by its flag or variable."""
-    found = []
+    found = [*misspelt.warnings(sources.environ)]
     handler = sources.read(rows.HANDLER_NAME, runtime)
     if handler.value in HANDLERS_BESIDE:
         found.append(

@@ -16,6 +16,7 @@ from toolkit.options.catalog import OPTIONS
 from toolkit.options.grammar import HELP, VERSION, Rewritten, rewrite
 from toolkit.options.help import SUMMARIES, write_help
 from toolkit.options.lookup import GivenFlag
+from toolkit.options.misspelt import unknown_word
 from toolkit.version import VERSION as PROGRAM_VERSION
 
 
@@ -64,7 +65,7 @@ def read(arguments: Sequence[str], program: str) -> Said | None:
         )
         for name, spellings in rewritten.spellings.items()
     }
-    command, directory = _command_and_directory(rewritten.words)
+    command, directory = _command_and_directory(rewritten.words, arguments)
     if directory is not None:
         given = GivenFlag(spelling="the install directory", value=directory)
         flags[general.INSTALL_DIR.identifier] = (given,)
@@ -96,7 +97,9 @@ def _command(program: str) -> click.Command:
     )
 
 
-def _command_and_directory(words: Sequence[str]) -> tuple[str | None, str | None]:
+def _command_and_directory(
+    words: Sequence[str], arguments: Sequence[str]
+) -> tuple[str | None, str | None]:
     """Tell the subcommand from the install directory; raises UsageError for any other word."""
     command: str | None = None
     directory: str | None = None
@@ -105,13 +108,13 @@ def _command_and_directory(words: Sequence[str]) -> tuple[str | None, str | None
             command = word
         elif word.startswith("/") and directory is None:
             directory = word
-        else:
+        elif word.startswith("/") or word in SUMMARIES:
             raise UsageError(
-                f"{word!r} is one argument too many"
-                if word.startswith("/") or word in SUMMARIES
-                else f"unknown command {word!r}",
-                f"commands: {', '.join(SUMMARIES)}",
+                f"{word!r} is one argument too many",
+                "give one command and one install directory at most",
             )
+        else:
+            raise unknown_word(word, arguments, tuple(SUMMARIES))
     return command, directory
 
 

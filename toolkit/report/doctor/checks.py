@@ -13,6 +13,7 @@ from toolkit.report.doctor.findings import Finding, not_looked_at
 Check = Callable[[Context], Iterator[Finding]]
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("versions", system.versions),
+    ("settings", system.said),
     ("path", places.as_read),
     ("host root", rights.host_root),
     ("privileges", rights.privileges),

@@ -18,6 +18,12 @@ def versions(_: Context) -> Iterator[Finding]:
     yield ok("versions", f"installer {VERSION}, kernel {system.release} {system.machine}")
 
 
+def said(sight: Context) -> Iterator[Finding]:
+    """Name the flags and variables that are not taken as they were given."""
+    for each in sight.node.settings.warnings:
+        yield warning("settings", each)
+
+
 def driver(sight: Context) -> Iterator[Finding]:
     """Look for the kernel module."""
     version = sight.node.view.read("/proc/driver/nvidia/version")

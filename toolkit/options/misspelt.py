@@ -1,0 +1,136 @@
+"""Names that nobody reads but that look like ours: variables, commands, a Boolean's loose value.
+
+A variable of another program may begin like ours: what Kubernetes injects for a service, what the
+engines' own clients read and what systemd sets are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+
+from toolkit.errors import UsageError
+from toolkit.options.catalog import OPTIONS
+
+_ENTRY_POINT = frozenset({"TOOLKIT_VALIDATIONS_DIR"})
+"""What ``entrypoint.sh`` reads."""
+PREFIXES = (
+    "TOOLKIT_",
+    "CONTAINERD_",
+    "CRIO_",
+    "DOCKER_",
+    "RUNTIME_",
+    "NVIDIA_CONTAINER_RUNTIME_",
+)
+_OTHERS = frozenset(
+    {
+        # Docker's command line (docs.docker.com, environment variables of the CLI).
+        "DOCKER_API_VERSION",
+        "DOCKER_AUTH_CONFIG",
+        "DOCKER_BUILDKIT",
+        "DOCKER_CERT_PATH",
+        "DOCKER_CLI_EXPERIMENTAL",
+        "DOCKER_CONTENT_TRUST",
+        "DOCKER_CONTENT_TRUST_SERVER",
+        "DOCKER_CONTEXT",
+        "DOCKER_CUSTOM_HEADERS",
+        "DOCKER_DEFAULT_PLATFORM",
+        "DOCKER_HIDE_LEGACY_COMMANDS",
+        "DOCKER_HOST",
+        "DOCKER_TLS",
+        "DOCKER_TLS_VERIFY",
+        # ctr and nerdctl.
+        "CONTAINERD_ADDRESS",
+        "CONTAINERD_NAMESPACE",
+        "CONTAINERD_SNAPSHOTTER",
+        # systemd, for a unit with RuntimeDirectory=.
+        "RUNTIME_DIRECTORY",
+    }
+)
+_SERVICE = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+"""What the kubelet sets for each service of a namespace (enableServiceLinks)."""
+_EDITS = 2
+_SHORTEST = 5
+"""Letters; ``PORT`` is one edit from ``ROOT`` and means something else."""
+_BOOLEANS = frozenset({"true", "t", "1", "yes", "false", "f", "0", "no"})
+
+
+def warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a sentence for each variable that is probably a misspelt one of ours."""
+    return tuple(_sentences(environ))
+
+
+def _sentences(environ: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(environ):
+        if name in known_variables() or name in _OTHERS or _SERVICE.fullmatch(name):
+            continue
+        likely = likely_variable(name)
+        if likely is not None:
+            yield f"{name}: this variable is not read; did you mean {likely}?"
+        elif name.upper().startswith(PREFIXES):
+            yield f"{name}: this variable is not read; docs/configuration.md lists those that are"
+
+
+@cache
+def known_variables() -> tuple[str, ...]:
+    """Return every variable that is read."""
+    rows = (name for option in OPTIONS for name in option.all_variables)
+    return tuple(sorted((*rows, *_ENTRY_POINT)))
+
+
+def likely_variable(name: str) -> str | None:
+    """Return the known variable that a name is two edits from at most, else one that it resembles.
+
+    The latter for a name that begins like ours: ``CONTAINERD_SOCKET_PATH``.
+    """
+    plain = name.upper().replace("-", "_")
+    near = [
+        (edits(plain, known), known)
+        for known in known_variables()
+        if plain == known or (len(known) >= _SHORTEST and _may_be_near(plain, known))
+    ]
+    distance, nearest = min(near, default=(_EDITS + 1, ""))
+    if distance <= _EDITS:
+        return nearest
+    if not plain.startswith(PREFIXES):
+        return None
+    from difflib import get_close_matches  # only when somebody mistyped
+
+    return next(iter(get_close_matches(plain, known_variables(), n=1, cutoff=0.75)), None)
+
+
+def _may_be_near(name: str, known: str) -> bool:
+    """Tell what two edits can't have made: of three parts of a name they leave one as it was.
+
+    Cheap, since every variable of the process is held against every known one at each start.
+    """
+    third = len(known) // (_EDITS + 1)
+    parts = (known[:third], known[third : 2 * third], known[2 * third :])
+    return abs(len(name) - len(known)) <= _EDITS and any(part in name for part in parts)
+
+
+def edits(one: str, other: str) -> int:
+    """Return how many letters have to be added, left out or replaced (Levenshtein's distance)."""
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        above, row = row, [i]
+        for j, against in enumerate(other, 1):
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != against)))
+    return row[-1]
+
+
+def unknown_word(word: str, arguments: Sequence[str], commands: Sequence[str]) -> UsageError:
+    """Return the error for a word that is neither a command nor an install directory."""
+    before = arguments[list(arguments).index(word) - 1] if word in arguments[1:] else ""
+    message = f"unknown command {word!r}"
+    if word.lower() in _BOOLEANS and before.startswith("-"):
+        return UsageError(message, f"join a Boolean flag and its value: {before}={word}")
+    distance, nearest = min((edits(word.lower(), each), each) for each in commands)
+    if distance <= _EDITS:
+        return UsageError(message, f"did you mean {nearest}?")
+    if "/" in word:
+        return UsageError(
+            message, f"an install directory is an absolute path: /{word.lstrip('./')}"
+        )
+    return UsageError(message, f"commands: {', '.join(commands)}")
