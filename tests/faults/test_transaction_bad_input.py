@@ -86,6 +86,11 @@ def config_is_a_fifo(host: ProgramHost) -> None:
     os.mkfifo(host.config)
 
 
+def cdi_without_a_driver(host: ProgramHost) -> None:
+    """Ask for a spec; a start that does not stay (``NO_DAEMON``) can't wait for the driver."""
+    host.variables |= {"CDI_ENABLED": "true", "DRIVER_ROOT": str(host.directory / "no-driver")}
+
+
 CASES: dict[str, tuple[Change, ExitCode, str]] = {
     "no TOML": (config(CONFIG + b"\n[broken\n"), ExitCode.FAILED, r"config\.toml"),
     "no text": (config(b"\xff\xfe\x00"), ExitCode.FAILED, r"config\.toml"),
@@ -124,6 +129,11 @@ CASES: dict[str, tuple[Change, ExitCode, str]] = {
         r"/proc/nvidia",
     ),
     "a relative install directory": (variable("ROOT", "nvidia"), ExitCode.USAGE, r"ROOT"),
+    "CDI without a driver": (
+        cdi_without_a_driver,
+        ExitCode.FAILED,
+        r"CDI spec needs the NVIDIA driver: .*no-driver",
+    ),
     "a Boolean": (
         variable("NVIDIA_RUNTIME_SET_AS_DEFAULT", "perhaps"),
         ExitCode.USAGE,
@@ -158,6 +168,9 @@ def test_it_is_told_in_one_line_and_nothing_has_changed(
     done = host.run(*command)
     if command and done.returncode == 0 and "sock" in told:
         return  # a plan can be made for an engine that does not answer
+    if command and done.returncode == 0 and "CDI" in told:
+        assert "a setup would fail for want of the driver" in done.stdout
+        return
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if " ERROR " in line]

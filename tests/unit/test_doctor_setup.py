@@ -48,6 +48,14 @@ def test_a_payload_that_is_incomplete_is_told_once(host: FaultHost) -> None:
     assert only(node, "plan").verdict is Verdict.UNKNOWN
 
 
+def test_cdi_without_a_driver_is_a_problem_where_nobody_stays_to_wait(host: FaultHost) -> None:
+    cdi = ("--cdi-enabled", "--driver-root-ctr-path=/none")
+    assert only(node_of(host, *cdi), "driver").verdict is Verdict.WARNING
+    driver = only(node_of(host, *cdi, "--no-daemon"), "driver")
+    assert driver.verdict is Verdict.PROBLEM
+    assert "without --no-daemon" in driver.fix
+
+
 def test_a_journal_of_a_newer_version_is_a_problem_and_no_plan_is_made(host: FaultHost) -> None:
     host.set_up()
     assert only(node_of(host), "journal").message.startswith("committed by version ")

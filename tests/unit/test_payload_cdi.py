@@ -97,3 +97,32 @@ def test_waiting_for_a_driver_ends_with_a_signal(host: PayloadHost) -> None:
     host.install()
     with pytest.raises(InterruptedBySignalError):
         host.installer(ON).write_cdi(WaitingClock())
+
+
+def test_a_reason_to_wait_for_the_driver_is_said_once_however_often_it_comes_back(
+    host: PayloadHost, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.install()
+    driver = host.tree / "run/nvidia/driver"
+    driver.parent.mkdir(parents=True)
+    clock = WaitingClock(at_wait=lambda: driver.rmdir() if driver.exists() else driver.mkdir())
+    with pytest.raises(InterruptedBySignalError):
+        host.installer(ON).write_cdi(clock)
+    said = capsys.readouterr().err
+    assert said.count("there is nothing at the driver root") == 1
+    assert said.count("no driver is loaded") == 1
+
+
+def test_without_a_daemon_nobody_waits_for_a_driver(host: PayloadHost) -> None:
+    host.install()
+    clock = WaitingClock()
+    with pytest.raises(PayloadError, match=r"needs the NVIDIA driver: .*without --no-daemon"):
+        host.installer(ON, "--no-daemon").write_cdi(clock)
+    assert clock.waits == []
+
+
+def test_without_a_daemon_a_driver_that_is_there_is_described(
+    host_with_driver: PayloadHost,
+) -> None:
+    install(host_with_driver, ON, "--no-daemon")
+    assert spec_of(host_with_driver).exists()

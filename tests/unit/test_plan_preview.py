@@ -70,6 +70,8 @@ def test_a_cdi_spec_that_would_be_written_is_a_change(
     assert shown.actions == {f"/var/run/cdi/{SPEC}": "create"}
     assert f"# CDI spec: create /var/run/cdi/{SPEC}\n" in shown.text
     assert "# CDI spec: a setup would wait for the driver: there is nothing at" in shown.text
+    shown = Shown(host, capfdbinary, *flags, "--no-daemon")
+    assert "# CDI spec: a setup would fail for want of the driver: there is nothing" in shown.text
 
 
 @pytest.mark.parametrize(("version", "path"), [(V2, DROP_IN), (Version(major=1, minor=7), CONFIG)])

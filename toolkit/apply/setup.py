@@ -145,6 +145,7 @@ def set_up(
     A repair says in the log what it changes. Where somebody writes a file at the same time, it is
     undone and begun again from what is there then, so often.
     """
+    node.installer.require_driver()
     record = _without_other_engine(node, record)
     planned = make_plan(node, record, clock, patience=patience)
     other = other_install(node, planned.plan)

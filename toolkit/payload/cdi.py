@@ -53,6 +53,8 @@ class ManagementSpec:
     ) -> None:
         """Name the places. ``commands`` runs programs in this process's own root."""
         self._cdi: CdiSettings = settings.cdi
+        self._stays = not settings.lifecycle.no_daemon
+        """Whether this process can wait for a driver."""
         self._driver: DriverSettings = settings.driver
         self._root = root
         self._writer = writer
@@ -64,8 +66,8 @@ class ManagementSpec:
         """Make the nodes and write the spec; return its path, None where none is wanted.
 
         The spec of an earlier start that is not wanted any more stays until the commit.
-        Raises PayloadError where the driver is there and ``nvidia-ctk`` can't describe it,
-        InterruptedBySignalError while waiting for a driver.
+        Raises PayloadError where the driver is there and ``nvidia-ctk`` can't describe it, or as
+        ``require_driver`` does; InterruptedBySignalError while waiting for a driver.
         """
         path = self.path()
         if path is None:
@@ -84,6 +86,12 @@ class ManagementSpec:
         """Say what a setup would wait for before it writes the spec; None: for nothing."""
         return None if self.path() is None else self._missing_driver()
 
+    def require_driver(self) -> None:
+        """Raise PayloadError where a spec needs a driver and nobody stays to wait for it."""
+        missing = self.lacking()
+        if missing is not None and not self._stays:
+            raise _no_driver(missing)
+
     def path(self) -> str | None:
         """Return the spec's path on the host; None where none is wanted."""
         if not self._cdi.enabled:
@@ -94,9 +102,9 @@ class ManagementSpec:
         return posixpath.join(self._root.host_path(self._cdi.output_dir), name)
 
     def _described(self, clock: Clock) -> bytes:
-        """Ask until there is a driver to be described."""
+        """Ask until there is a driver to be described; each reason to wait is said once."""
         failures = 0
-        told = ""
+        told: set[str] = set()
         while True:
             clock.check()
             missing = self._missing_driver()
@@ -109,8 +117,10 @@ class ManagementSpec:
                     failures += _has_libraries(self._roots()[0])
                     if failures >= FAILURES:
                         raise
-            if missing != told:
-                told = missing
+            if not self._stays and not failures:
+                raise _no_driver(missing)
+            if missing not in told:
+                told.add(missing)
                 log.warning("cdi.waiting", "waiting for the NVIDIA driver", reason=missing)
             clock.sleep(POLL_SECONDS)
 
@@ -196,6 +206,13 @@ class ManagementSpec:
         if result.status != 0:
             words = " ".join(each for each in arguments if not each.startswith("-"))
             raise PayloadError(f"{CTK} {words}: {result.reason}")
+
+
+def _no_driver(missing: str) -> PayloadError:
+    return PayloadError(
+        f"the CDI spec needs the NVIDIA driver: {missing}",
+        "load the driver first, or run without --no-daemon, which waits for it",
+    )
 
 
 def _has_libraries(driver: Path) -> bool:

@@ -155,6 +155,10 @@ class PayloadInstaller:
         """Say what of the driver a setup would wait for; None where it would not wait."""
         return self._cdi.lacking()
 
+    def require_driver(self) -> None:
+        """Raise PayloadError where the CDI spec needs a driver and nobody stays to wait for it."""
+        self._cdi.require_driver()
+
     def intent(self, plan: PayloadPlan) -> PayloadRecord:
         """Return what will be done; it has to be on disk before ``stage`` is called."""
         return PayloadRecord(
@@ -183,8 +187,9 @@ class PayloadInstaller:
     def write_cdi(self, clock: Clock) -> str | None:
         """Make the control device nodes and the CDI spec, where they are wanted; after ``swap``.
 
-        Waits for a driver that is not there yet. Returns the spec's path on the host. Raises
-        PayloadError where ``nvidia-ctk`` fails though the driver is there.
+        Waits for a driver that is not there yet, or raises as ``require_driver`` does. Returns the
+        spec's path on the host. Raises PayloadError where ``nvidia-ctk`` fails though the driver is
+        there.
         """
         return self._cdi.apply(clock)
 

@@ -166,7 +166,8 @@ def _remarks(node: Node, found: Preview) -> list[str]:
     lines += [f"first: {each.path}: {each.reason}" for each in found.removals]
     lines += [f"CDI spec: {each.action} {each.path}" for each in found.specs]
     if found.driver_lacks is not None:
-        lines.append(f"CDI spec: a setup would wait for the driver: {found.driver_lacks}")
+        end = "fail for want of" if node.settings.lifecycle.no_daemon else "wait for"
+        lines.append(f"CDI spec: a setup would {end} the driver: {found.driver_lacks}")
     lines += [f"path: {each}" for each in paths_read(node, planned.facts)]
     if planned.facts is not None:
         lines += _engine_remarks(planned.facts)

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from toolkit.errors import PayloadError
 from toolkit.node import Node
 from toolkit.report.doctor.context import Context
-from toolkit.report.doctor.findings import Finding, ok, warning
+from toolkit.report.doctor.findings import Finding, ok, refused, warning
 from toolkit.version import VERSION
 
 
@@ -25,18 +26,26 @@ def said(sight: Context) -> Iterator[Finding]:
 
 
 def driver(sight: Context) -> Iterator[Finding]:
-    """Look for the kernel module."""
+    """Look for the kernel module, and for what a CDI spec needs of the driver."""
     version = sight.node.view.read("/proc/driver/nvidia/version")
     if version is None:
         version = own_proc(sight.node, "driver/nvidia/version")
-    if version is None:
-        yield warning(
-            "driver",
-            "the NVIDIA kernel module is not loaded: containers run without GPUs",
-            "install the driver; nothing has to be restarted here afterwards",
-        )
+    try:
+        sight.node.installer.require_driver()
+    except PayloadError as error:
+        yield refused("driver", error)
     else:
-        yield ok("driver", version.decode(errors="replace").partition("\n")[0])
+        yield _module(version)
+
+
+def _module(version: bytes | None) -> Finding:
+    if version is not None:
+        return ok("driver", version.decode(errors="replace").partition("\n")[0])
+    return warning(
+        "driver",
+        "the NVIDIA kernel module is not loaded: containers run without GPUs",
+        "install the driver; nothing has to be restarted here afterwards",
+    )
 
 
 def own_proc(node: Node, name: str) -> bytes | None:
