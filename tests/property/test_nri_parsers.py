@@ -7,7 +7,7 @@ from struct import pack
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes.nri_engine import nri, ttrpc
@@ -96,6 +96,7 @@ def test_a_claim_of_any_size_costs_no_memory(size: int, data: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
+@example(b"\xb2\x80\x80\x80\x10\x03\x00\x00\x00")  # a tag of 33 bits
 def test_bytes_decode_to_what_the_protobuf_runtime_reads_or_are_refused(data: bytes) -> None:
     try:
         actual = decode(messages.PodSandbox, data)

@@ -20,6 +20,8 @@ M = TypeVar("M")
 MAX_VARINT_BYTES = 10
 _INT64_SIGN = 1 << 63
 _UINT64_MASK = (1 << 64) - 1
+_LARGEST_NUMBER = (1 << 29) - 1
+"""Of a field, by the wire format: a tag has 32 bits."""
 
 
 class WireError(ToolkitError):
@@ -177,8 +179,8 @@ def read_fields(view: memoryview) -> Iterator[tuple[int, WireType, Any]]:
     while position < end:
         tag, position = _read_varint(view, position)
         number, code = tag >> 3, tag & 7
-        if number == 0:
-            raise WireError("a field with the number 0")
+        if not 0 < number <= _LARGEST_NUMBER:
+            raise WireError(f"a field with the number {number}")
         if code == WireType.LENGTH:
             size, position = _read_varint(view, position)
             position = _step(position, size, end)
