@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -214,6 +215,36 @@ def test_at_the_end_nothing_is_ready_and_nobody_listens(node: Probed) -> None:
     assert not node.installer.ready_file.exists()
     with pytest.raises(OSError, match="refused"):
         probe(node.port, "/healthz")
+
+
+def test_a_thousand_silent_connections_and_one_that_dribbles_hold_up_neither_probes_nor_a_stop(
+    node: Probed,
+) -> None:
+    with ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", node.port), 60))
+
+        def dribble() -> None:
+            while not done.wait(0.05):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", node.port)) as slow:
+                    while not done.wait(0.05):
+                        slow.sendall(b"x")
+
+        done = threading.Event()
+        thread = threading.Thread(target=dribble)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(done.set)
+        took = []
+        for _ in range(3):
+            for _ in range(1000):
+                connect()
+            began = time.monotonic()
+            assert probe(node.port, "/healthz") == (200, "ok\n")
+            took.append(time.monotonic() - began)
+        assert min(took) < 1.0, "seconds, the kubelet's time limit"
+        assert node.installer.stop() == 0, node.installer.log()
 
 
 def test_a_port_that_is_taken_is_a_usage_error_before_anything_is_touched(node: Probed) -> None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 
-from toolkit.daemon import probes
 from toolkit.daemon.keeper_state import Counters
+from toolkit.daemon.probes import Probes
 from toolkit.errors import UsageError
 from toolkit.version import VERSION
 
-BACKLOG = 16
-POLL_SECONDS = 0.1
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted: a full queue costs a client a second,
+since it drops the rest, which then try again."""
 
 
 def open_listener(address: str, source: str) -> int:
@@ -98,8 +98,7 @@ class Responder:
     """Answers probes from a thread while the daemon works: alive, and not ready."""
 
     def __init__(self, listener: int, counters: Counters) -> None:
-        self._listener = listener
-        self._texts = list(answers(counters, "working"))
+        self._probes = Probes(listener, list(answers(counters, "working")))
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
@@ -110,6 +109,6 @@ class Responder:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.is_set():
-            probes.answer(self._listener, False, self._texts)  # noqa: FBT003 - takes no keywords
-            time.sleep(POLL_SECONDS)
+        while not self._stopped.wait(self._probes.turn(False)):  # noqa: FBT003 - takes no keywords
+            pass
+        self._probes.close()

@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from toolkit.daemon.probes import Probes
+
 PEER_CREDENTIALS_BYTES = 12
 """struct ucred of SO_PEERCRED: pid, uid, gid, four bytes each."""
 DOWN = "-"
@@ -42,6 +44,8 @@ class KeeperArguments:
     def __init__(self, arguments: "list[str]") -> None:
         self.interval, self.rest, self.retry = map(float, arguments[:3])
         self.listener = int(arguments[3])
+        self.probes: Probes | None = None
+        """Who asks on the listener; None until the first turn, and where there is none."""
         self.ready = arguments[4] == "ready"
         """Whether the daemon marked the engine ready: the file may be one that can't be removed."""
         self.ready_file, self.socket, self.peer = arguments[5:8]
@@ -127,7 +131,7 @@ def difference(
     return ""
 
 
-def wait(seconds: float, listener: int, ready: bool, answers: list[str]) -> bool:  # noqa: FBT001 - the same
+def wait(seconds: float, given: KeeperArguments, ready: bool) -> bool:  # noqa: FBT001 - no keywords here
     """Wait so long, for ever when negative; return whether a termination signal is pending.
 
     It stays pending: what it means is the daemon's to decide.
@@ -137,23 +141,26 @@ def wait(seconds: float, listener: int, ready: bool, answers: list[str]) -> bool
         left = end - time.monotonic() if seconds >= 0 else 3600.0
         if left <= 0:
             return False
-        if listener >= 0:
-            left = min(left, PROBE_SECONDS)
+        if given.listener >= 0:
+            left = min(left, _answer(given, ready))
         taken = signals.taken_within(left)
         if taken:
             posix.kill(posix.getpid(), taken)
             return True
-        if listener >= 0:
-            _answer(listener, ready, answers)
 
 
-def _answer(listener: int, ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - the same
-    """Answer probes; what that needs is loaded only where there are any."""
-    try:
-        from toolkit.daemon.probes import answer
-    except (ImportError, SyntaxError):  # the program is being exchanged: they ask again
-        return
-    answer(listener, ready, answers)
+def _answer(given: KeeperArguments, ready: bool) -> float:  # noqa: FBT001 - the same
+    """Answer probes; return the seconds after which to look again.
+
+    What that needs is loaded only where there are any.
+    """
+    if given.probes is None:
+        try:
+            from toolkit.daemon.probes import Probes
+        except (ImportError, SyntaxError):  # the program is being exchanged: they ask again
+            return PROBE_SECONDS
+        given.probes = Probes(given.listener, given.answers)
+    return given.probes.turn(ready)
 
 
 def remove(path: str) -> None:
@@ -201,7 +208,7 @@ def become(given: KeeperArguments, reason: str) -> None:
                 tell(given.away, why)
         if reason == "signal":
             time.sleep(0.1)
-        elif wait(1.0, given.listener, False, given.answers):  # noqa: FBT003 - takes no keywords
+        elif wait(1.0, given, False):  # noqa: FBT003 - takes no keywords
             reason, end = "signal", time.monotonic() + RETURN_SECONDS
 
 
@@ -210,20 +217,20 @@ def main(arguments: "list[str]") -> None:
     signals.block_signals()
     given = KeeperArguments(arguments)
     if given.listener >= 0:
-        _answer(given.listener, given.ready, given.answers)
+        _answer(given, given.ready)
     marked = signature(given.ready_file)
     ready = given.ready
 
     def gives_up() -> bool:
         if given.listener >= 0:
-            _answer(given.listener, ready, given.answers)
+            _answer(given, ready)
         return signals.pending()
 
     began = time.monotonic()
     seen = reason = ""
     while not reason:
         seconds = given.interval if given.interval > 0 else -1.0
-        if wait(seconds, given.listener, ready, given.answers):
+        if wait(seconds, given, ready):
             reason = "signal"
             break
         found = difference(given.socket, given.peer, given.watched, given.greeting, gives_up)

@@ -118,7 +118,7 @@ def until_something_happens(given: KeeperArguments, plugin: Plugin, mark: ReadyM
         wait = max(0.0, next_look - now) if given.interval > 0 else 3600.0
         if given.listener >= 0:
             wait = min(wait, PROBE_SECONDS)
-        if keeper.wait(wait, given.listener, plugin.status.ready, given.answers):
+        if keeper.wait(wait, given, plugin.status.ready):
             return "signal"
         now = time.monotonic()
         if given.interval > 0 and now >= next_look:

@@ -1,6 +1,8 @@
-"""Answers HTTP probes with texts that were prepared: for the daemon and for the process that stays.
+"""Answers HTTP probes with texts that were prepared: for the daemon and for the keeper.
 
 Only what ``toolkit.daemon.keeper`` has loaded anyway, and loaded by it only where there are probes.
+Nothing here waits: many clients are served side by side, and between two turns the caller looks at
+signals and files.
 """
 
 from __future__ import annotations
@@ -9,87 +11,141 @@ import _socket
 import posix
 import time
 
-TURN_SECONDS = 0.25
-"""How long probes are answered before signals and files have their turn again."""
-CLIENT_SECONDS = 0.25
-"""How long a client may take to say what it wants."""
+CLIENT_SECONDS = 0.5
+"""How long a client may take in all, from the turn that accepts it."""
+IDLE_SECONDS = 0.2
+"""The longest that a client waits to be accepted."""
+BUSY_SECONDS = 0.02
+"""The same for the next piece of what an open client says."""
+CLIENTS = 128
+"""The most that are open at once: a newer one takes the place of the oldest."""
+ACCEPTED = 512
+"""The most that one turn accepts; the rest waits in the listener's queue."""
 REQUEST_BYTES = 4096
 """The most of a request that is looked at: its first line says all."""
 DRAINED_BYTES = 65536
 """The most of its rest that is read away: what lies unread at the end is an error to the client."""
 
 
-def answer(listener: int, ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - by position, as idle calls it
-    """Answer the HTTP requests that wait on a listening socket, for one turn at most.
+class Client:
+    """A connection, and what it has said."""
+
+    __slots__ = ("answered", "end", "left", "said", "sock")
+
+    def __init__(self, sock: _socket.socket, end: float) -> None:
+        self.sock = sock
+        self.end = end
+        """Reading of the monotonic clock."""
+        self.said = b""
+        self.answered = False
+        self.left = DRAINED_BYTES
+
+
+class Probes:
+    """The clients of one listening socket.
 
     ``answers`` holds the texts of /healthz, /readyz when ready, /readyz when not, /metrics when
     ready and /metrics when not.
     """
-    try:
-        sock = _socket.socket(fileno=posix.dup(listener))
-    except OSError:  # no descriptor is left: the client asks again
-        return
-    end = time.monotonic() + TURN_SECONDS
-    try:
-        while time.monotonic() < end:
-            sock.settimeout(0.0)
-            try:
-                # The C type has no public accept: ``socket.accept`` wraps this one.
-                descriptor, _ = sock._accept()  # type: ignore[attr-defined] # noqa: SLF001
-            except OSError:
-                return
-            _answer_one(_socket.socket(fileno=descriptor), ready, answers)
-    finally:
-        sock.close()
 
+    def __init__(self, listener: int, answers: list[str]) -> None:
+        self._listener = listener
+        self._answers = answers
+        self._clients: list[Client] = []
 
-def _answer_one(client: _socket.socket, ready: bool, answers: list[str]) -> None:  # noqa: FBT001 - the same
-    try:
-        client.settimeout(CLIENT_SECONDS)
-        words = _first_line(client).split(b" ", 2)
-        path = words[1].split(b"?")[0] if len(words) > 1 else b""
+    def turn(self, ready: bool) -> float:  # noqa: FBT001 - by position, as the keeper calls it
+        """Answer who has asked, accept who waits, and close who has had its time.
+
+        Returns the seconds after which the next turn should come.
+        """
+        now = time.monotonic()
+        self._serve(ready, now)
+        self._accept(ready, now)
+        return BUSY_SECONDS if self._clients else IDLE_SECONDS
+
+    def close(self) -> None:
+        """Close every client."""
+        for client in self._clients:
+            client.sock.close()
+        self._clients = []
+
+    def _serve(self, ready: bool, now: float) -> None:  # noqa: FBT001 - the same
+        still_open = []
+        for client in self._clients:
+            if self._step(client, ready) and now < client.end:
+                still_open.append(client)
+            else:
+                client.sock.close()
+        self._clients = still_open
+
+    def _accept(self, ready: bool, now: float) -> None:  # noqa: FBT001 - the same
+        try:
+            listener = _socket.socket(fileno=posix.dup(self._listener))
+        except OSError:  # no descriptor is left: the client asks again
+            return
+        try:
+            listener.settimeout(0.0)
+            for _ in range(ACCEPTED):
+                try:
+                    # The C type has no public accept: ``socket.accept`` wraps this one.
+                    descriptor, _ = listener._accept()  # type: ignore[attr-defined] # noqa: SLF001
+                except OSError:
+                    return
+                self._add(Client(_socket.socket(fileno=descriptor), now + CLIENT_SECONDS), ready)
+        finally:
+            listener.close()
+
+    def _add(self, client: Client, ready: bool) -> None:  # noqa: FBT001 - the same
+        client.sock.settimeout(0.0)
+        if not self._step(client, ready):
+            client.sock.close()
+            return
+        self._clients.append(client)
+        if len(self._clients) > CLIENTS:
+            oldest = self._clients.pop(0)
+            # It may have asked since it was last looked at.
+            self._step(oldest, ready)
+            oldest.sock.close()
+
+    def _step(self, client: Client, ready: bool) -> bool:  # noqa: FBT001 - the same
+        """Take what a client has said by now, and answer it; return whether it is still there."""
+        try:
+            while client.left > 0:
+                part = client.sock.recv(REQUEST_BYTES)
+                client.left -= len(part)
+                if not client.answered:
+                    client.said += part
+                    if not part or b"\n" in client.said or len(client.said) >= REQUEST_BYTES:
+                        self._answer(client, ready)
+                if not part:
+                    return False
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def _answer(self, client: Client, ready: bool) -> None:  # noqa: FBT001 - the same
+        """Send the answer, which a socket's buffer always holds. Raises OSError."""
+        client.answered = True
+        words = client.said.partition(b"\n")[0].split(b" ", 2)
+        path = words[1].split(b"?")[0].strip() if len(words) > 1 else b""
         status, body = "200 OK", ""
         if path == b"/healthz":
-            body = answers[0]
+            body = self._answers[0]
         elif path == b"/readyz":
             status = "200 OK" if ready else "503 Service Unavailable"
-            body = answers[1] if ready else answers[2]
+            body = self._answers[1] if ready else self._answers[2]
         elif path == b"/metrics":
-            body = answers[3] if ready else answers[4]
+            body = self._answers[3] if ready else self._answers[4]
         else:
             status = "404 Not Found"
         content = body.encode()
-        client.sendall(
+        client.sock.send(
             (
                 f"HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\n"
                 f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
             ).encode()
             + (b"" if words[0] == b"HEAD" else content)
         )
-        client.shutdown(_socket.SHUT_WR)
-        _drain(client)
-    except OSError:
-        return
-    finally:
-        client.close()
-
-
-def _first_line(client: _socket.socket) -> bytes:
-    """Return what came until the end of the first line, however many pieces it came in."""
-    said = b""
-    while b"\n" not in said and len(said) < REQUEST_BYTES:
-        part = client.recv(REQUEST_BYTES)
-        if not part:
-            break
-        said += part
-    return said
-
-
-def _drain(client: _socket.socket) -> None:
-    left = DRAINED_BYTES
-    client.settimeout(0.0)
-    while left > 0:
-        part = client.recv(REQUEST_BYTES)
-        if not part:
-            return
-        left -= len(part)
+        client.sock.shutdown(_socket.SHUT_WR)

@@ -121,7 +121,7 @@ HEALTH_ADDRESS = Option(
     default=None,
     default_text="off",
     metavar="[HOST]:PORT",
-    help="serve /healthz, /readyz and /metrics there",
+    help="serve /healthz, /readyz and /metrics there; without a host on every address",
 )
 READY_FILE = optional_path(
     ("--ready-file",),
