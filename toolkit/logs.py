@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TextIO
 
-from runtime_configs.formats.secrets import REDACTED, names_secret
+from runtime_configs.formats.secrets import REDACTED, names_secret, without_secret_shapes
 
 
 class Level(IntEnum):
@@ -32,9 +32,11 @@ _ESCAPES = {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 
 
 def redacted(name: str, value: object) -> object:
-    """Return the value, or what stands for it where its name says that it is a secret."""
+    """Return the value, or what stands for it where its name or its shape is that of a secret."""
     if names_secret(name):
         return REDACTED
+    if isinstance(value, str):
+        return without_secret_shapes(value, REDACTED)
     if isinstance(value, Mapping):
         return {str(key): redacted(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -58,7 +60,7 @@ def text_line(
     """Return ``HH:MM:SS.mmm LEVEL message key=value…`` in local time; the event is for machines."""
     del event
     clock = time.strftime("%H:%M:%S", time.localtime(moment))
-    words = [f"{clock}.{_milliseconds(moment):03d}", f"{level.name:<7}", one_line(message)]
+    words = [f"{clock}.{_milliseconds(moment):03d}", f"{level.name:<7}", one_line(_shown(message))]
     words += [
         f"{one_line(key)}={_text_value(redacted(key, value))}" for key, value in fields.items()
     ]
@@ -76,7 +78,7 @@ def json_line(
         "time": f"{clock}.{_milliseconds(moment):03d}Z",
         "level": level.name.lower(),
         "event": event,
-        "message": message,
+        "message": _shown(message),
     }
     for key, value in fields.items():
         # A field must not replace one of the four that every reader relies on.
@@ -84,6 +86,10 @@ def json_line(
         told = round(told, _DECIMALS) if isinstance(told, float) else told
         record[f"{key}_" if key in record else key] = told
     return json.dumps(record, default=str)
+
+
+def _shown(message: str) -> str:
+    return without_secret_shapes(message, REDACTED)
 
 
 def _milliseconds(moment: float) -> int:

@@ -10,8 +10,7 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT, binary_of
 from runtime_configs.containerd.merged import disabled_entry
 from runtime_configs.formats.documents import KeyPath, load
-from runtime_configs.formats.redaction import without_passwords
-from runtime_configs.formats.secrets import names_secret
+from runtime_configs.formats.secrets import names_secret, without_secret_shapes
 from runtime_configs.formats.values import MISSING, NEUTRAL, differences, table
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
 
@@ -178,4 +177,4 @@ def _shown(path: KeyPath, value: object) -> str:
         return "absent"
     if any(map(names_secret, path)):
         return "(hidden)"
-    return without_passwords(json.dumps(value, default=str), "(hidden)")
+    return without_secret_shapes(json.dumps(value, default=str), "(hidden)")

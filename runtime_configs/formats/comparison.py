@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from runtime_configs.formats.redaction import without_passwords
-from runtime_configs.formats.secrets import names_secret
+from runtime_configs.formats.secrets import names_secret, without_secret_shapes
 from runtime_configs.formats.values import MISSING, NEUTRAL, KeyPath, differences
 
 
@@ -33,4 +32,4 @@ def unintended_changes(
 
 
 def _shown(value: object) -> str:
-    return "(unset)" if value is MISSING else without_passwords(repr(value), "(not shown)")
+    return "(unset)" if value is MISSING else without_secret_shapes(repr(value), "(not shown)")

@@ -1,8 +1,8 @@
 """Config files without their secrets, for whoever reads a log: TOML, JSON, YAML, templates.
 
 TOML is judged by its keys. All else, and what is broken, is judged line by line, by where a value's
-strings and brackets are closed; what can't be judged counts as secret. Both take time in proportion
-to the text.
+strings and brackets are closed; what can't be judged counts as secret. What has a secret's shape is
+one under any key. All of it takes time in proportion to the text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from runtime_configs.formats.documents import load
-from runtime_configs.formats.secrets import WORD, names_secret
+from runtime_configs.formats.secrets import WORD, names_secret, without_secret_shapes
 from runtime_configs.formats.template_mask import masked, unmasked
 from runtime_configs.formats.toml_spans import Statement, StatementKind, scan
 from runtime_configs.model import ConfigError, Format
@@ -29,7 +29,11 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _LONG = re.compile("\"\"\"|'''")
-_IN_ADDRESS = re.compile(r"(://[^\s/@:]+:)[^\s/@]+@")
+_ESCAPE = re.compile(
+    r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|x([0-9A-Fa-f]{2})|(/)|.)", re.DOTALL
+)
+_REST_OF_NAME = re.compile(r"[\w.-]*+[\"'`]?")
+_NO_VALUE = re.compile(r"[\s,;\[\]{}()]*+")
 
 _Spans = Iterator[tuple[int, int]]
 """Where secret values stand, in their order: from behind ``=`` or ``:`` to the end of a line."""
@@ -37,17 +41,30 @@ _Spans = Iterator[tuple[int, int]]
 
 def redacted(text: str, mark: str) -> str:
     """Return a text with the mark in place of its secrets; it keeps its number of lines."""
+    # JSON and TOML may spell any letter of a key or an address as an escape.
+    plain = _ESCAPE.sub(_unescaped, text)
+    shown = _redacted(plain, mark)
+    if plain == text:
+        return shown
+    lines = zip(text.split("\n"), plain.split("\n"), shown.split("\n"), strict=True)
+    return "\n".join(line if clear == told else told for line, clear, told in lines)
+
+
+def _redacted(text: str, mark: str) -> str:
     if text.startswith(_BOM):
-        return _BOM + redacted(text.removeprefix(_BOM), mark)
+        return _BOM + _redacted(text.removeprefix(_BOM), mark)
     if (toml := _as_toml(text)) is None:
         return _replaced(text, _by_lines(text, 0, len(text)), mark)
     found = _replaced(toml, _by_keys(toml), mark).encode("utf-8", "surrogateescape")
     return unmasked(found).decode("utf-8", "surrogateescape")
 
 
-def without_passwords(text: str, mark: str) -> str:
-    """Return a text with the mark in place of passwords as in ``http://user:password@proxy``."""
-    return _IN_ADDRESS.sub(rf"\g<1>{mark}@", text)
+def _unescaped(escape: re.Match[str]) -> str:
+    """Return the character of an escape, where it changes neither strings nor lines."""
+    digits = escape[1] or escape[2] or escape[3]
+    letter = escape[4] or ("" if digits is None else chr(min(int(digits, 16), 0x10FFFF)))
+    harmless = letter.isprintable() and not letter.isspace() and letter not in "\"'`\\"
+    return letter if letter and harmless else escape[0]
 
 
 def _replaced(text: str, spans: Iterable[tuple[int, int]], mark: str) -> str:
@@ -56,7 +73,7 @@ def _replaced(text: str, spans: Iterable[tuple[int, int]], mark: str) -> str:
     for start, end in spans:
         pieces += [text[position:start], " ", mark, f"\n{mark}" * text.count("\n", start, end)]
         position = end
-    return without_passwords("".join([*pieces, text[position:]]), mark)
+    return without_secret_shapes("".join([*pieces, text[position:]]), mark)
 
 
 def _as_toml(text: str) -> str | None:
@@ -92,7 +109,8 @@ def _secret_of(text: str, statement: Statement) -> int | None:
         return None if comment is None else _value_start(text, comment, statement.end)
     if any(map(names_secret, statement.path)):
         return text.rindex("=", statement.start, statement.value_start) + 1
-    return _value_start(text, statement.value_start, statement.end)
+    start = _value_start(text, statement.value_start, statement.end)
+    return _after_word(text, statement.value_start, statement.end) if start is None else start
 
 
 def _comment_of(text: str, header: Statement) -> int | None:
@@ -117,6 +135,13 @@ def _by_lines(text: str, position: int, limit: int, *, in_secret_table: bool = F
             yield start, end
         elif in_secret_table and line:
             yield _after_blanks(text, position), end
+        elif (start := _after_word(text, position, end)) is not None:
+            yield start, end
+        elif WORD.search(text, position, end) is not None and not _is_comment(text, position):
+            # An argument such as "--password", or the name of one: its value stands on the next.
+            end, position = _line_end(text, end + 1), end + 1
+            if position < end:
+                yield _after_blanks(text, position), end
         position = end + 1
 
 
@@ -137,6 +162,22 @@ def _value_start(text: str, start: int, end: int) -> int | None:
         return None
     separator = _SEPARATOR.search(text, word.end(), end)
     return None if separator is None else separator.end()
+
+
+def _after_word(text: str, start: int, end: int) -> int | None:
+    """Return where a value begins that follows a secret's name without ``=`` or ``:``.
+
+    So do arguments (``--password``), ``Bearer`` and prose. None where nothing follows in the range.
+    """
+    if (word := WORD.search(text, start, end)) is None:
+        return None
+    rest = _end_of(_REST_OF_NAME, text, word.end(), end)
+    return None if _end_of(_NO_VALUE, text, rest, end) == end else rest
+
+
+def _end_of(pattern: re.Pattern[str], text: str, start: int, limit: int) -> int:
+    found = pattern.match(text, start, limit)
+    return start if found is None else found.end()
 
 
 def _value_end(text: str, line: int, start: int, limit: int) -> int:

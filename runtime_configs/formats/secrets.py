@@ -1,4 +1,7 @@
-"""Which names say that their value is a secret: one list for logs, diffs and comparisons."""
+"""What is a secret: by the name of its key, and by its own shape.
+
+One list for logs, diffs, comparisons and messages.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,55 @@ from typing import Final
 REDACTED: Final = "[redacted]"
 """What stands in the place of a secret."""
 WORDS: Final = (
-    "password", "passwd", "auth", "token", "secret", "credential", "header", "username",
+    "pass", "pwd", "auth", "token", "secret", "credential", "creds", "header", "username", "bearer",
+    "cookie", "signature", "jwt", "api_key", "access_key", "private_key", "client_key",
+    "account_key", "shared_key", "encryption_key", "signing_key", "ssh_key", "master_key",
 )  # fmt: skip
-"""Parts of such names; a header may be ``Authorization``."""
-WORD: Final = re.compile("|".join(WORDS), re.IGNORECASE)
+"""Parts of names whose value is a secret, in any case and joined in any way (``apiKey``)."""
+_NOT_A_SECRET: Final = {"pass": "(?<!by)pass(?!thro?ugh|ive)"}
+WORD: Final = re.compile(
+    "|".join(_NOT_A_SECRET.get(each) or each.replace("_", "[-_. ]?") for each in WORDS),
+    re.IGNORECASE,
+)
+
+_RUN: Final = re.compile(r"\S+")
+_PEM: Final = re.compile(
+    r"-----BEGIN [^-\n]*-----.*?(?:-----END [^-\n]*-----|(?=\n?\Z))", re.DOTALL
+)
+_SHAPE: Final = re.compile(
+    r"(?P<kept>\b(?:bearer|basic)(?:[ \t]++|%20)|[?&;](?:sig|sign|signature|key|code|\w*token)=)"
+    r"""[^\s"'`&;,<>\\]++"""
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{12,}+"
+    r"|\b(?:gh[opsur]_|github_pat_|glpat-|xox[a-z]-|AIza|hf_|nvapi-|sk-|npm_|pypi-)[\w-]{8,}+"
+    r"|\beyJ[\w-]{5,}+(?:\.[\w-]++){0,4}"
+    r"|\bLS0tLS1CRUdJTi[\w+/=]*+",
+    re.IGNORECASE,
+)
+"""``Bearer …``, a signature in a query, the forms of well-known tokens, a PEM block in Base64."""
 
 
 def names_secret(name: str) -> bool:
     """Tell whether a key's or field's name says that its value is a secret."""
     return WORD.search(name) is not None
+
+
+def without_secret_shapes(text: str, mark: str) -> str:
+    """Return a text with the mark in place of what has a secret's shape, whatever its key.
+
+    That is who logs in by an address (``http://user:password@proxy``), a PEM block, ``Bearer …``,
+    a signature in a query, and tokens of well-known services. The text keeps its number of lines.
+    """
+    if "-----BEGIN " in text:
+        text = _PEM.sub(lambda found: mark + f"\n{mark}" * found.group().count("\n"), text)
+    if "://" in text:
+        text = _RUN.sub(lambda run: _without_login(run.group(), mark), text)
+    return _SHAPE.sub(lambda found: (found["kept"] or "") + mark, text)
+
+
+def _without_login(run: str, mark: str) -> str:
+    """Mask from the first address of a run of characters to its last ``@``.
+
+    A password may hold ``/`` and ``@`` itself; what is masked beside it is no loss.
+    """
+    start, end = run.find("://"), run.rfind("@")
+    return f"{run[: start + 3]}{mark}{run[end:]}" if 0 <= start < end else run

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import groupby
 
 from runtime_configs.formats.redaction import redacted
 from runtime_configs.formats.secrets import REDACTED
@@ -11,6 +12,8 @@ from runtime_configs.formats.secrets import REDACTED
 ABSENT = "/dev/null"
 CONTEXT = 3
 """Lines around a change, as `patch` expects them; any number will do."""
+_HIDDEN = "\\ {} with a secret, not shown\n"
+_RESTORED = "\\ {} restored as before, not shown\n"
 _NO_NEWLINE = "\\ No newline at end of file\n"
 _SIGNS = {"replace": "-+", "delete": "-", "insert": "+", "equal": " "}
 
@@ -21,10 +24,14 @@ _Hunk = Sequence[tuple[str, int, int, int, int]]
 """What SequenceMatcher calls opcodes: what is done, and lines of either text."""
 
 
-def unified_diff(path: str, before: bytes | None, after: bytes | None) -> str:
+def unified_diff(
+    path: str, before: bytes | None, after: bytes | None, known: bytes | None = None
+) -> str:
     """Return the diff of one file with its host path; ``None`` stands for an absent file.
 
-    Lines that nobody changes are shown as context only as far as they hold no secret.
+    No line that holds a secret is shown: context ends before it, and in the place of one that
+    changes stands how many there are, with which `patch` refuses the diff. ``known`` is the file
+    without us; without it an absent file is taken to come back with the site's own lines.
     """
     old, new = _text(before), _text(after)
     matcher = SequenceMatcher(None, _lines(old), _lines(new))
@@ -34,19 +41,29 @@ def unified_diff(path: str, before: bytes | None, after: bytes | None) -> str:
         hunks = list(matcher.get_grouped_opcodes(context))
         if not any(_shows_any(hunk, *kept) for hunk in hunks):
             break
+    theirs = frozenset(_lines(new if before is known is None else old) + _lines(_text(known)))
     name = _name(path)
     names = ABSENT if before is None else name, ABSENT if after is None else name
-    lines = _written(names, hunks, _lines(old), _lines(new))
+    sides = _without(_lines(old), kept[0]), _without(_lines(new), _shared(new, kept[1], theirs))
+    lines = _written(names, hunks, sides, _HIDDEN)
     return "".join(line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}" for line in lines)
 
 
-def redacted_diff(path: str, before: bytes | None, after: bytes | None) -> str:
-    """Return the same for a log: without context, and no value of a key that names a secret."""
+def redacted_diff(
+    path: str, before: bytes | None, after: bytes | None, known: bytes | None = None
+) -> str:
+    """Return the same for a log: without context, and with no value that is a secret.
+
+    Lines of ``known``, the file without us, that come back are counted and not shown: what a site
+    wrote is no business of a log's.
+    """
     old, new = _text(before), _text(after)
     hunks = list(SequenceMatcher(None, _lines(old), _lines(new)).get_grouped_opcodes(0))
-    return "".join(
-        _written((path, path), hunks, *(_lines(redacted(each, REDACTED)) for each in (old, new)))
-    )
+    theirs = frozenset(_lines(_text(known)))
+    restored = {index for index, line in enumerate(_lines(new)) if line in theirs}
+    sides = [_lines(redacted(each, REDACTED)) for each in (old, new)]
+    shown = sides[0], _without(sides[1], restored)
+    return "".join(_written((path, path), hunks, shown, _RESTORED))
 
 
 def _name(path: str) -> str:
@@ -59,9 +76,17 @@ def _name(path: str) -> str:
     return f"{path}\t" if " " in path else path
 
 
+def _without(lines: Sequence[str], hidden: Collection[int]) -> Sequence[str | None]:
+    return [None if index in hidden else line for index, line in enumerate(lines)]
+
+
 def _written(
-    names: tuple[str, str], hunks: Sequence[_Hunk], old: Sequence[str], new: Sequence[str]
+    names: tuple[str, str],
+    hunks: Sequence[_Hunk],
+    sides: tuple[Sequence[str | None], Sequence[str | None]],
+    note: str,
 ) -> Iterator[str]:
+    """Yield the diff's lines; where some are None a note counts them."""
     if hunks:
         yield f"--- {names[0]}\n"
         yield f"+++ {names[1]}\n"
@@ -70,7 +95,13 @@ def _written(
         yield f"@@ -{_range(old_start, old_end)} +{_range(new_start, new_end)} @@\n"
         for kind, i, j, k, m in hunk:
             for sign in _SIGNS[kind]:
-                yield from (sign + line for line in (new[k:m] if sign == "+" else old[i:j]))
+                lines = sides[1][k:m] if sign == "+" else sides[0][i:j]
+                for hidden, group in groupby(lines, lambda line: line is None):
+                    if hidden:
+                        count = len(list(group))
+                        yield note.format(f"{count} line{'s' if count > 1 else ''}")
+                    else:
+                        yield from (f"{sign}{line}" for line in group)
 
 
 def _range(start: int, end: int) -> str:
@@ -90,6 +121,15 @@ def _shows_any(hunk: _Hunk, old: set[int], new: set[int]) -> bool:
 def _secret_lines(text: str) -> set[int]:
     pairs = zip(_lines(text), _lines(redacted(text, REDACTED)), strict=True)
     return {index for index, (line, shown) in enumerate(pairs) if line != shown}
+
+
+def _shared(text: str, secret: Collection[int], theirs: Collection[str]) -> set[int]:
+    """Return which lines are secret by their place and the site's own, or secret by themselves.
+
+    A line of ours says nothing that a string or a bracket that somebody left open makes a secret.
+    """
+    lines = enumerate(_lines(text))
+    return {at for at, line in lines if at in secret and (line in theirs or _secret_lines(line))}
 
 
 def _text(content: bytes | None) -> str:

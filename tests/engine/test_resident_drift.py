@@ -124,6 +124,8 @@ def test_a_lost_config_comes_back_with_all_that_the_site_had_set(
     assert served(containerd, installer)
     handlers = containerd.cri.served().config["containerd"]["runtimes"]
     assert handlers["nvidia"]["options"]["SystemdCgroup"] is True
+    assert "lines restored as before, not shown" in installer.log()
+    assert not [line for line in SITE.splitlines() if line and f"+{line}" in installer.log()]
     assert installer.stop() == 0, installer.log()
     assert containerd.config.read_text() == SITE
 

@@ -166,7 +166,7 @@ def set_up(
     else:
         if repair:
             for change in plan.differing:
-                diff = redacted_diff(change.path, change.now, change.after)
+                diff = redacted_diff(change.path, change.now, change.after, known=change.base)
                 log.step("drift.diff", f"{change.path} is put right", diff=diff)
         try:
             return transaction.apply(plan, record)

@@ -146,7 +146,8 @@ def _action(change: FileChange) -> str:
 
 def _diff(node: Node, change: FileChange) -> str:
     """Return a diff that names the file itself: `patch` refuses to follow a symbolic link."""
-    return unified_diff(node.root.resolve(change.path), change.now, change.after)
+    path = node.root.resolve(change.path)
+    return unified_diff(path, change.now, change.after, known=change.base)
 
 
 def _diff_lines(node: Node, changes: Iterable[FileChange]) -> list[str]:
