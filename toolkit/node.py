@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from runtime_configs.adapter import EngineAdapter
 from runtime_configs.model import EngineName, HostView
@@ -16,6 +16,9 @@ from toolkit.journal.record import Record, State
 from toolkit.journal.store import JournalStore
 from toolkit.payload.installer import PayloadInstaller
 from toolkit.settings import GivenPath, Settings
+
+if TYPE_CHECKING:
+    from toolkit.engine.process.discover import Choice
 
 
 class OpenControl(Protocol):
@@ -97,11 +100,14 @@ def choose_engine(node: Node, record: Record | None) -> EngineName:
 
     ``record`` is the journal: what is set up already stays where nothing speaks against it.
     """
-    if node.settings.runtime is not None:
-        return node.settings.runtime
-    from toolkit.engine.process.discover import Earlier, choose_runtime
+    return engine_choice(node, record).name
+
+
+def engine_choice(node: Node, record: Record | None) -> Choice:
+    """Return the same engine, and what speaks for it."""
+    from toolkit.engine.process.discover import Earlier, chosen_runtime
 
     earlier = None
     if record is not None and record.engine is not None and record.state is State.COMMITTED:
         earlier = Earlier(name=record.engine, socket=record.socket)
-    return choose_runtime(node.settings, node.root, earlier)
+    return chosen_runtime(node.settings, node.root, earlier)

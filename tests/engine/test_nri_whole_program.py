@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -86,6 +87,51 @@ def test_a_removed_payload_file_comes_back_and_the_plugin_is_registered_again(
     wait_for(installer.ready_file.exists, "the plugin to be registered again", 20)
     assert "drift" not in containerd.process.log()
     assert installer.stop() == 0, installer.log()
+
+
+def test_verify_says_whether_the_plugin_is_connected(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    before = installer.run("verify")
+    assert before.returncode == 1
+    assert before.stdout == (
+        "missing: no NRI plugin of this installer is connected to"
+        f" {containerd.directory}/nri.sock\n"
+    )
+    process = installer.start()
+    installer.wait_ready()
+    connected = installer.run("verify")
+    assert (connected.returncode, connected.stdout) == (
+        0,
+        f"NRI plugin connected, PID {process.pid}\n",
+    )
+    assert installer.stop() == 0, installer.log()
+    assert installer.run("verify").returncode == 1
+
+
+def test_doctor_names_the_line_that_keeps_plugins_away(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    # The host root is the engine's directory: there its config is the usual one.
+    root = containerd.directory / "host"
+    (root / "etc/containerd").mkdir(parents=True)
+    (root / "usr").mkdir()
+    text = containerd.config.read_text().replace(
+        "disable =", "disable_connections = true\ndisable ="
+    )
+    containerd.config.write_text(text)
+    (root / "etc/containerd/config.toml").write_text(text)
+    containerd.stop()
+    (containerd.directory / "nri.sock").unlink(missing_ok=True)
+    containerd.start()
+    installer.variables = {**installer.variables, "HOST_ROOT_MOUNT": str(root)}
+    done = installer.run("doctor", "--output=json")
+    (found,) = [each for each in json.loads(done.stdout)["findings"] if each["check"] == "NRI"]
+    assert found["verdict"] == "problem"
+    assert found["message"].endswith(
+        "nri.sock: /etc/containerd/config.toml has disable_connections = true"
+    )
+    assert found["fix"] == "change that line and restart the engine"
 
 
 def test_doctor_connects_to_the_plugin_socket_and_keeps_no_plugin_waiting(

@@ -22,7 +22,12 @@ from toolkit.engine.facts import (
     Source,
 )
 from toolkit.engine.process import kubelet, peer
-from toolkit.engine.process.locate import Located, Locator, refuse_stranger
+from toolkit.engine.process.locate import (
+    Located,
+    Locator,
+    refuse_stranger,
+    refuse_without_host_root,
+)
 from toolkit.engine.process.same_place import same_place
 from toolkit.engine.reload import BY_UNIT, Restarter, method, unit_of
 from toolkit.engine.verify import shortcomings
@@ -132,6 +137,7 @@ class BaseControl(ABC):
         located = self._locator.locate(self._socket, deadline)
         quiet = self._settings.restart_mode is RestartMode.NONE
         if not quiet:
+            refuse_without_host_root(located, self._host.root)
             refuse_stranger(located)
         unreachable = located.unreachable or located.stranger
         live = LiveAnswer()

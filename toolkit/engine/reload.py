@@ -165,7 +165,9 @@ class Restarter:
     def _absent(self, how: Method, old: EngineProcess | None, seconds: float) -> tuple[str, str]:
         unit = old.unit if old is not None else None
         log = f"see `journalctl -u {unit}` on the host" if unit else "see the engine's log"
-        return f"{self._engine} did not come back within {seconds:.0f} s ({how.value})", log
+        limit = "--verify-timeout sets the limit, at a stop --stop-timeout"
+        message = f"{self._engine} did not come back within {seconds:.0f} s ({how.value})"
+        return message, f"{log}; {limit}"
 
 
 def _same(process: EngineProcess, old: EngineProcess | None) -> bool:

@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from toolkit.host.mounts import Mount, below, covering, place_on_host, read_mountinfo, rebased
 
 _HOST_MOUNT = "/host"
+NO_HOST_ROOT = (
+    "this is a container, and the host's root is not mounted in it",
+    "mount it at /host (docker run -v /:/host, a hostPath volume of /), or give --host-root",
+)
+"""What is wrong where ``own_root_is_a_containers`` and no other root was named, and the fix."""
 _NOT_GIVEN = frozenset({"/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"})  # noqa: S108 - a mount point, no file is made there
 _ENGINE_FILES = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 _LAYERED = frozenset({"overlay", "fuse-overlayfs", "aufs"})

@@ -38,6 +38,8 @@ class ProcessFacts:
     """Whether its root is the host's, and not a container's; None where that can't be told."""
     search_path: tuple[str, ...] = ()
     """The directories of its ``PATH``, in which it looks its helpers up."""
+    user: int | None = None
+    """Its effective user's number, as this process's user namespace counts; None: not known."""
 
     @property
     def unit(self) -> str | None:
@@ -149,6 +151,7 @@ class ProcFs:
                     arguments=tuple(_allowed(process.cmdline, [])),
                     cgroup=self._text(pid, "cgroup") or "",
                     search_path=_search_path(_allowed(process.environ, {})),
+                    user=process.uids().effective,
                 )
         except (psutil.NoSuchProcess, ProcessLookupError):  # a zombie that is read says so, too
             return None

@@ -53,12 +53,15 @@ def verify(settings: Settings, output: Output) -> ExitCode:
                 "engine": None if found.engine is None else found.engine.value,
                 "served": binaries(answer),
                 "default": None if answer is None else answer.default,
+                "plugin": found.plugin,
                 "missing": list(found.missing),
                 "ok": not found.missing,
             }
         )
     else:
-        _print_lines([*_served_lines(answer), *(f"missing: {each}" for each in found.missing)])
+        connected = [] if found.plugin is None else [f"NRI plugin connected, PID {found.plugin}"]
+        missing = (f"missing: {each}" for each in found.missing)
+        _print_lines([*_served_lines(answer), *connected, *missing])
     return ExitCode.FAILED if found.missing else ExitCode.DONE
 
 

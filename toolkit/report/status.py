@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ class Answer:
 
     engine: EngineName | None
     """None in NRI mode: no engine is asked, as no handler is wanted."""
+    plugin: int | None = None
+    """In NRI mode, the process whose plugin the engine has registered."""
     answer: EffectiveConfig | None
     missing: tuple[str, ...]
 
@@ -40,7 +43,7 @@ class Answer:
 def ask(node: Node) -> Answer:
     """Ask the engine which handlers it serves. Raises ToolkitError where none can be chosen."""
     if node.settings.nri.enabled:
-        return Answer(engine=None, answer=None, missing=())
+        return _plugin(node)
     engine = choose_engine(node, node.store.load())
     facts = node.control(engine).facts(UninterruptedClock().now() + LOOK_SECONDS)
     request = config_request(
@@ -51,6 +54,17 @@ def ask(node: Node) -> Answer:
         answer=facts.served.config,
         missing=shortcomings(expectation(request, None), facts.served),
     )
+
+
+def _plugin(node: Node) -> Answer:
+    """Tell whether an installer's plugin is connected: its ready file is there as long as it is."""
+    holder = _holder(node)
+    if holder is not None:
+        return Answer(engine=None, answer=None, missing=(), plugin=int(holder["pid"]))
+    socket = node.root.host_path(node.settings.nri.socket)
+    lack = "" if os.path.exists(node.root.access(socket)) else ", which is not there"
+    missing = f"no NRI plugin of this installer is connected to {socket}{lack}"
+    return Answer(engine=None, answer=None, missing=(missing,))
 
 
 def binaries(answer: EffectiveConfig | None) -> dict[str, str | None]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
-from runtime_configs.distros import Place
+from runtime_configs.distros import Place, plain_row
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.docker.client import DockerClient, DockerInfo, ReloadEvents
-from toolkit.engine.facts import EngineProcess, Holding, HoldReport, ReloadReport
-from toolkit.engine.process.daemon_arguments import path_option
+from toolkit.engine.facts import EngineProcess, Holding, HoldReport, HostFacts, ReloadReport
+from toolkit.engine.process.daemon_arguments import added_runtimes, path_option
+from toolkit.engine.process.same_place import same_place
 from toolkit.engine.reload import Method, method
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.settings import EngineSettings, RestartMode
 
+_USUAL_CONFIG = plain_row(EngineName.DOCKER).top_level
 _HELD_SECONDS = 20.0
 _RELOAD_SECONDS = 5.0
 """A reload takes milliseconds; one that fails sends no event at all."""
@@ -38,6 +41,28 @@ class DockerControl(BaseControl):
     ) -> None:
         super().__init__(settings, host, decode)
         self._seen: dict[str, str] = {}
+
+    def facts(self, deadline: float) -> HostFacts:
+        """Look at dockerd, and at what of its command line a live reload or a file runs into."""
+        found = super().facts(deadline)
+        if found.process is None or self._settings.restart_mode is RestartMode.NONE:
+            return found
+        given = self._settings.config
+        read = self._config_option(found.process.arguments) or _USUAL_CONFIG
+        if given.declared and not same_place(self._host.root, found.top_level, read):
+            refused = (
+                f"{given.source} names {found.top_level}, but dockerd (PID {found.process.pid})"
+                f" reads {read} alone; name that file, or leave {given.source} out"
+            )
+            return replace(found, refused=refused)
+        names = added_runtimes(found.process.arguments)
+        if names and method(self.name, found.process, self._settings.restart_mode) is Method.LIVE:
+            warning = (
+                f"dockerd was started with --add-runtime for {', '.join(names)}: a live reload"
+                f" drops what the flag adds; move it to runtimes in {found.top_level}"
+            )
+            return replace(found, warnings=(*found.warnings, warning))
+        return found
 
     def reload(
         self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float

@@ -19,3 +19,14 @@ def path_option(arguments: Sequence[str], *names: str) -> str | None:
     """Return an option's value where it is an absolute path (with or without ``unix://``)."""
     value = (option(arguments, *names) or "").removeprefix("unix://")
     return value if value.startswith("/") else None
+
+
+def added_runtimes(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the runtimes that dockerd's ``--add-runtime NAME=PATH`` adds."""
+    found = []
+    for position, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag == "--add-runtime":
+            given = value if equals else "".join(arguments[position + 1 : position + 2])
+            found.append(given.partition("=")[0])
+    return tuple(found)

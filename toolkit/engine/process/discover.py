@@ -14,6 +14,7 @@ from toolkit.engine.process import kubelet
 from toolkit.engine.process.daemon_arguments import path_option
 from toolkit.engine.process.locate import Located, Locator
 from toolkit.errors import EngineNotFoundError, HostPathError
+from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_a_containers
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessTable, ProcFs
 from toolkit.host.view import HostFilesView
@@ -31,34 +32,76 @@ class Earlier:
     socket: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """An engine, and what speaks for it."""
+
+    name: EngineName
+    why: str
+
+
 def choose_runtime(
     settings: Settings, root: HostRoot, earlier: Earlier | None = None
 ) -> EngineName:
-    """Return the engine to be set up.
+    """Return the engine to be set up; raises as ``chosen_runtime``."""
+    return chosen_runtime(settings, root, earlier).name
+
+
+def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None = None) -> Choice:
+    """Return the engine to be set up, and why.
 
     The one from before stays while it answers and no kubelet names another: a kubelet that is down
     for the moment is no reason to turn to the next engine. Raises EngineNotFoundError where none
     answers or where several do that have nothing to do with each other.
     """
     if settings.runtime is not None:
-        return settings.runtime
+        return Choice(name=settings.runtime, why="named by --runtime or RUNTIME")
     table = ProcFs(root.proc, root.root)
     view = HostFilesView(root)
     served = kubelet.endpoint(table, view)
     if served is not None:
         named = _kubelets_engine(served, root, table)
         if named is not None:
-            return named
+            return Choice(name=named, why=f"the kubelet uses {served}")
     deadline = time.monotonic() + _SECONDS
-    if earlier is not None and _behind(earlier.name, earlier.socket, root, table, deadline):
-        return earlier.name
-    answering = {
-        name: located
+    if earlier is not None and _behind(earlier.name, earlier.socket, root, table, deadline).answers:
+        return Choice(name=earlier.name, why="it was set up before")
+    looked = {
+        name: _answering(name, engine.socket.path, root, table, deadline)
         for name, engine in settings.engines.items()
-        if (located := _answering(name, engine.socket.path, root, table, deadline)) is not None
     }
-    tried = tuple(engine.socket.path for engine in settings.engines.values())
-    return choose(answering, Surroundings(root=root, table=table, view=view), tried)
+    answering = {name: each.located for name, each in looked.items() if each.located is not None}
+    if not answering:
+        _refuse_what_stays(root, tuple(looked.values()))
+    reasons = tuple(each.reason for each in looked.values())
+    chosen = choose(answering, Surroundings(root=root, table=table, view=view), reasons)
+    if len(answering) == 1:
+        return Choice(name=chosen, why="no other engine answers")
+    return Choice(name=chosen, why="it runs its containers with the containerd that answers too")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """What one look at a socket found: an engine, or the reason why there is none."""
+
+    located: Located | None = None
+    reason: str = ""
+    fix: str = ""
+    """Of what waiting will not change."""
+
+    @property
+    def answers(self) -> bool:
+        return self.located is not None
+
+
+def _refuse_what_stays(root: HostRoot, looks: tuple[_Look, ...]) -> None:
+    """Raise EngineNotFoundError where the reason is one that starting an engine does not change."""
+    if root.root == "/" and own_root_is_a_containers(root.proc):
+        raise EngineNotFoundError(*NO_HOST_ROOT)
+    fixes = dict.fromkeys(each.fix for each in looks if each.fix)
+    if fixes:
+        reasons = "; ".join(each.reason for each in looks)
+        raise EngineNotFoundError(f"no engine can be set up here: {reasons}", "; ".join(fixes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +116,13 @@ class Surroundings:
 def choose(
     answering: dict[EngineName, Located], node: Surroundings, tried: tuple[str, ...]
 ) -> EngineName:
-    """Choose among the engines that answer; raises EngineNotFoundError as ``choose_runtime``."""
+    """Choose among the engines that answer; raises EngineNotFoundError as ``chosen_runtime``.
+
+    ``tried`` says of each engine's socket why none answers there.
+    """
     if not answering:
         raise EngineNotFoundError(
-            f"no engine answers on this node (tried {', '.join(tried)})",
+            f"no engine answers on this node: {'; '.join(tried)}",
             "start it, or name it with --runtime and --socket",
         )
     if set(answering) == {EngineName.CONTAINERD, EngineName.DOCKER}:
@@ -91,26 +137,28 @@ def choose(
 
 def _answering(
     name: EngineName, given: str, root: HostRoot, table: ProcessTable, deadline: float
-) -> Located | None:
+) -> _Look:
     """Look at the socket that the user gave for an engine, or at its usual one."""
     try:
         socket = root.host_path(given)
-    except HostPathError:
-        return None
+    except HostPathError as error:
+        return _Look(reason=error.message, fix=error.hint)
     return _behind(name, socket, root, table, deadline)
 
 
 def _behind(
     name: EngineName, socket: str, root: HostRoot, table: ProcessTable, deadline: float
-) -> Located | None:
+) -> _Look:
     """Look at a socket; one whose process can't be seen from here counts all the same."""
     try:
         located = Locator(name, root, table).locate(socket, deadline)
-    except HostPathError:
-        return None
-    if located.unreachable is not None or (located.stranger and not located.invisible):
-        return None
-    return located
+    except HostPathError as error:
+        return _Look(reason=error.message, fix=error.hint)
+    if located.unreachable is not None:
+        return _Look(reason=located.unreachable)
+    if located.stranger is not None and not located.invisible:
+        return _Look(reason=located.stranger, fix=located.fix)
+    return _Look(located=located)
 
 
 def _kubelets_engine(socket: str, root: HostRoot, table: ProcessTable) -> EngineName | None:

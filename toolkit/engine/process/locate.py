@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass, replace
 
 from runtime_configs.model import EngineName
 from toolkit.engine.facts import EngineProcess
 from toolkit.engine.process import identity, peer
+from toolkit.engine.process.known_strangers import Stranger, known_stranger
 from toolkit.errors import EngineInvisibleError, EngineNotFoundError
+from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_a_containers
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessFacts, ProcessTable
 
@@ -16,6 +20,9 @@ _GREETINGS = {
     EngineName.CRIO: peer.GRPC_GREETING,
     EngineName.DOCKER: peer.DOCKER_GREETING,
 }
+_PRIVILEGED = "run the container privileged (docker run --privileged)"
+_SHARE_PIDS = "run the container with hostPID: true (docker run --pid=host)"
+_REMOVE = "remove it, restart the engine, and mount the socket's directory instead of the socket"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +38,8 @@ class Located:
     """Why no engine can be asked there at the moment; None where something answers for it."""
     stranger: str | None = None
     """Why the process behind the socket must not be signalled: waiting won't change it."""
+    fix: str = ""
+    """What to do about the stranger."""
     invisible: bool = False
     """It must not be since it is in no PID namespace that is seen from here."""
 
@@ -49,8 +58,11 @@ class Locator:
         try:
             found = peer.identify(access, _GREETINGS[self._engine], deadline)
         except OSError as error:
+            none = Located(socket=socket, access=access, process=None, unreachable=None)
+            if what := _no_socket(access):
+                return replace(none, stranger=f"{socket} is {what}, not a socket", fix=_REMOVE)
             why = f"no {self._engine} answers on {socket}: {error.strerror or error}"
-            return Located(socket=socket, access=access, process=None, unreachable=why)
+            return replace(none, unreachable=why)
         return self.judge(found, socket, access)
 
     def current(self, socket: str, access: str, deadline: float) -> EngineProcess | None:
@@ -66,20 +78,33 @@ class Locator:
         none = Located(socket=socket, access=access, process=None, unreachable=None)
         if found.pid == 0:  # else the kernel names it as this PID namespace counts
             why = f"the process behind {socket} can't be seen from this PID namespace"
-            return replace(none, stranger=why, invisible=True)
+            return replace(none, stranger=why, fix=_SHARE_PIDS, invisible=True)
         process = self._table.find(found.pid)
         if process is None or _is_ending(process):
             why = f"the process behind {socket} (PID {found.pid}) went away while it was looked at"
             return replace(none, unreachable=why)
         if process.pid == 1 and not found.spoke:
             return self._behind_init(process, none)
+        stranger = self._stranger(process, socket)
+        if stranger is not None:
+            return replace(none, stranger=stranger.why, fix=stranger.fix)
+        return replace(none, process=self._engine_process(process))
+
+    def _stranger(self, process: ProcessFacts, socket: str) -> Stranger | None:
+        """Return why a process is left alone; None for the host's engine."""
+        known = known_stranger(self._engine, process, socket)
+        if known is not None:
+            return known
         hidden = process.executable is None and process.on_host is None
         if not hidden and (process.pid == 1 or not identity.is_engine(self._engine, process)):
-            why = f"{socket} belongs to {_shown(process)}, not to {self._engine}"
-            return replace(none, stranger=why)
+            return Stranger(why=f"{socket} belongs to {_shown(process)}, not to {self._engine}")
+        behind = f"{_shown(process)} behind {socket}"
+        if process.on_host is None:
+            return Stranger(why=f"{behind} may not be looked at", fix=_PRIVILEGED)
         if not process.on_host:
-            return replace(none, stranger=_not_the_hosts(process, socket))
-        return replace(none, process=self._engine_process(process))
+            # Neither it nor its containers would see what we install.
+            return Stranger(why=f"{behind} runs inside a container, not on this host")
+        return None
 
     def _behind_init(self, init: ProcessFacts, none: Located) -> Located:
         """Return the engine for which PID 1 listens (systemd's socket activation)."""
@@ -89,11 +114,16 @@ class Locator:
             if each.on_host and identity.is_engine(self._engine, each)
         ]
         if len(engines) == 1:
+            known = known_stranger(self._engine, engines[0], none.socket)
+            if known is not None:
+                return replace(none, stranger=known.why, fix=known.fix)
             return replace(none, process=self._engine_process(engines[0]))
         listens = f"{_shown(init)} listens on {none.socket}"
         if engines:
-            why = f"{listens}, for one of {len(engines)} {self._engine} processes that run"
-            return replace(none, stranger=why)
+            several = Stranger(
+                why=f"{listens}, for one of {len(engines)} {self._engine} processes that run"
+            )
+            return replace(none, stranger=several.why, fix=several.fix)
         return replace(none, unreachable=f"{listens}, and no {self._engine} runs behind it")
 
     def _engine_process(self, process: ProcessFacts) -> EngineProcess:
@@ -109,18 +139,31 @@ def _shown(process: ProcessFacts) -> str:
     return f"{process.executable or process.name} (PID {process.pid})"
 
 
-def _not_the_hosts(process: ProcessFacts, socket: str) -> str:
-    """Say why an engine is not touched: neither it nor its containers would see what we install."""
-    behind = f"{_shown(process)} behind {socket}"
-    if process.on_host is None:
-        return f"{behind} may not be looked at; run the container privileged"
-    return f"{behind} runs inside a container, not on this host"
+def _no_socket(path: str) -> str | None:
+    """Return what there is in the place of a socket; None for a socket, or for nothing.
+
+    Docker makes a directory of a mount's source that is not there yet.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return None
+    if stat.S_ISSOCK(mode):
+        return None
+    return "a directory" if stat.S_ISDIR(mode) else "a file"
 
 
 def refuse_stranger(located: Located) -> None:
     """Raise EngineNotFoundError where the process behind the socket is not the engine's."""
-    if located.stranger is not None and located.invisible:
-        fix = "run the container with hostPID: true (docker run --pid=host)"
-        raise EngineInvisibleError(located.stranger, fix)
     if located.stranger is not None:
-        raise EngineNotFoundError(located.stranger, "check --runtime and --socket")
+        kind = EngineInvisibleError if located.invisible else EngineNotFoundError
+        raise kind(located.stranger, located.fix)
+
+
+def refuse_without_host_root(located: Located, root: HostRoot) -> None:
+    """Raise EngineNotFoundError where no engine is found because this container sees no host."""
+    if root.root != "/" or located.process is not None or located.invisible:
+        return
+    absent = located.stranger is not None or not os.path.lexists(located.access)
+    if absent and own_root_is_a_containers(root.proc):
+        raise EngineNotFoundError(*NO_HOST_ROOT)

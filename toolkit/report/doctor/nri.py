@@ -1,17 +1,30 @@
-"""NRI mode: whether the engine takes plugins."""
+"""NRI mode: whether the engine accepts plugins, and what of its config keeps it from that."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from runtime_configs.distros import DISTRIBUTIONS
+from runtime_configs.formats.documents import load
+from runtime_configs.model import ConfigError, EngineName, Format, HostView
+from toolkit.errors import ToolkitError
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, ok, problem, warning
 
-_MEND = (
+_FIX = (
     "enable NRI in the engine (containerd from 2.0 on has it on by default, before that "
-    'disable = false in plugins."io.containerd.nri.v1.nri"), or name it with --nri-socket'
+    'disable = false in plugins."io.containerd.nri.v1.nri"), or name its socket with --nri-socket'
 )
+_CONTAINERD_TABLE = ("plugins", "io.containerd.nri.v1.nri")
+_CRIO_TABLE = ("crio", "nri")
+_OFF: tuple[tuple[tuple[str, ...], str, bool], ...] = (
+    (_CONTAINERD_TABLE, "disable_connections", True),
+    (_CONTAINERD_TABLE, "disable", True),
+    (_CRIO_TABLE, "nri_disable_connections", True),
+    (_CRIO_TABLE, "enable_nri", False),
+)
+"""Keys, and the value with which no plugin gets a socket (containerd 1.7 to 2.3, CRI-O 1.26)."""
 
 
 def plugin_socket(sight: Context) -> Iterator[Finding]:
@@ -25,10 +38,39 @@ def plugin_socket(sight: Context) -> Iterator[Finding]:
         try:
             connection.connect(root.access(path))
         except FileNotFoundError:
-            yield problem("NRI", f"no NRI socket at {path}", _MEND)
+            off = _switched_off(sight.node.view)
+            yield problem("NRI", f"no NRI socket at {path}{off and f': {off}'}", _fix(off))
         except BlockingIOError:
             yield warning("NRI", f"{path} has connections that the engine has not accepted yet")
         except OSError as error:
-            yield problem("NRI", f"the NRI socket {path} can't be used: {error.strerror}", _MEND)
+            yield problem("NRI", f"the NRI socket {path} can't be used: {error.strerror}", _FIX)
         else:
             yield ok("NRI", f"{path} takes connections")
+
+
+def _fix(off: str) -> str:
+    return "change that line and restart the engine" if off else _FIX
+
+
+def _switched_off(view: HostView) -> str:
+    """Return the line of an engine's config that keeps plugins away; empty where none is found."""
+    for path in _configs(view):
+        try:
+            content = view.read(path)
+            document = {} if content is None else load(content, Format.TOML, path=path)
+        except (ConfigError, ToolkitError):
+            continue
+        for table, key, value in _OFF:
+            inner: object = document
+            for name in table:
+                inner = inner.get(name) if isinstance(inner, Mapping) else None
+            if isinstance(inner, Mapping) and inner.get(key) is value:
+                return f"{path} has {key} = {str(value).lower()}"
+    return ""
+
+
+def _configs(view: HostView) -> Iterator[str]:
+    rows = [each for each in DISTRIBUTIONS if each.engine is not EngineName.DOCKER]
+    yield from dict.fromkeys(each.top_level for each in rows)
+    yield from view.glob("/etc/containerd/conf.d/*.toml")
+    yield from view.glob("/etc/crio/crio.conf.d/*")

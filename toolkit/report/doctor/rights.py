@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolkit.errors import EngineInvisibleError
-from toolkit.host.given_mounts import own_root_is_a_containers
+from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_a_containers
 from toolkit.host.processes import has_root
 from toolkit.node import Node
 from toolkit.report.doctor.context import Context
@@ -17,6 +17,8 @@ from toolkit.report.doctor.system import own_proc
 
 _PRIVILEGED = "run the container with privileged: true (docker run --privileged)"
 _CONFINED = (":container_t:", ":container_init_t:", ":container_kvm_t:", ":svirt_lxc_net_t:")
+_FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""Its inode is fixed (Linux, include/uapi/linux/nsfs.h and include/linux/proc_ns.h)."""
 _ALL_USERS = ["0", "0", "4294967295"]
 
 
@@ -45,12 +47,7 @@ def host_root(sight: Context) -> Iterator[Finding]:
     """Look whether what is taken for the host's root is one."""
     root = sight.node.root
     if root.root == "/" and own_root_is_a_containers(root.proc):
-        yield problem(
-            "host root",
-            "this is a container, and the host's root is not mounted in it",
-            "mount it at /host (docker run -v /:/host, a hostPath volume of /), "
-            "or name it with --host-root",
-        )
+        yield problem("host root", *NO_HOST_ROOT)
     elif not any(os.path.isdir(os.path.join(root.root, each)) for each in ("etc", "usr")):
         yield problem(
             "host root",
@@ -139,12 +136,25 @@ def host_processes(sight: Context) -> Iterator[Finding]:
 
 
 def sees_host_processes(node: Node) -> bool:
-    """Tell whether this PID namespace is the host's: its PID 1 has the host root as its root."""
+    """Tell whether this PID namespace is the node's.
+
+    It is the machine's first one, or its PID 1 has the host root as its root (a node in a
+    container, as kind's is).
+    """
+    if _in_first_pid_namespace(node):
+        return True
     found = None
     if node.root.root != "/" or not own_root_is_a_containers(node.root.proc):
         found = has_root(node.root.proc, 1, node.root.root)
     # Without ptrace rights PID 1 can't be looked at; kthreadd exists in the first one only.
     return Path(node.root.proc, "2/comm").exists() if found is None else found
+
+
+def _in_first_pid_namespace(node: Node) -> bool:
+    try:
+        return os.readlink(os.path.join(node.root.proc, "self/ns/pid")) == _FIRST_PID_NAMESPACE
+    except OSError:
+        return False
 
 
 def app_armor(sight: Context) -> Iterator[Finding]:
