@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from runtime_configs.model import (
     DesiredHandlers,
@@ -28,8 +29,7 @@ class Placement(StrEnum):
     """The top-level file is rendered from a template, and the template is edited."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigRequest:
+class ConfigRequest(Struct, frozen=True, kw_only=True):
     """All that an adapter has to know; paths are host paths."""
 
     desired: DesiredHandlers
@@ -65,8 +65,7 @@ OVERRIDE_IGNORED: Final = (
 """A note of engines whose handlers have other keys."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DryRun:
+class DryRun(Struct, frozen=True, kw_only=True):
     """How the engine's own binary is asked whether it would load the edited files."""
 
     files: tuple[tuple[str, bytes], ...]

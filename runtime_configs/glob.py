@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
 
 _SPECIAL = re.compile(r"[*?\[\\]")
 _NO_CHARACTER: Final = 0xFFFD
@@ -22,8 +23,7 @@ class MalformedPatternError(ValueError):
     """Go's ErrBadPattern: a class that is empty or open, or nothing behind a backslash."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Class:
+class _Class(Struct, frozen=True):
     """One character of some ranges, or of none of them."""
 
     ranges: tuple[tuple[int, int], ...]

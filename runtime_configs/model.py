@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+from msgspec import Struct, field
 
 
 class EngineName(StrEnum):
@@ -50,8 +51,7 @@ class ConfigError(Exception):
         self.hint = hint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class Version(Struct, frozen=True, kw_only=True):
     """An engine's version, compared by its numbers alone (a pre-release counts as the release)."""
 
     major: int
@@ -66,16 +66,14 @@ class Version:
         return (self.major, self.minor, self.patch)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeHandler:
+class RuntimeHandler(Struct, frozen=True, kw_only=True):
     """One handler that we add: its name and the wrapper's path on the host."""
 
     name: str
     binary_path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesiredHandlers:
+class DesiredHandlers(Struct, frozen=True, kw_only=True):
     """What the engine should serve once we are done."""
 
     handlers: tuple[RuntimeHandler, ...]
@@ -92,8 +90,7 @@ class DesiredHandlers:
     """Merged into each containerd handler's table last (``--runtime-config-override``)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedHandler:
+class ServedHandler(Struct, frozen=True, kw_only=True):
     """One handler as the engine reports it."""
 
     name: str
@@ -104,8 +101,7 @@ class ServedHandler:
     """The handler's whole table, in the engine's own spelling."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EffectiveConfig:
+class EffectiveConfig(Struct, frozen=True, kw_only=True):
     """What the engine has in force, as read from it or from its dump command."""
 
     handlers: Mapping[str, ServedHandler]
@@ -116,8 +112,7 @@ class EffectiveConfig:
     """Why no handler can ever be served (``disabled_plugins`` names the CRI plugin), else None."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileEdit:
+class FileEdit(Struct, frozen=True, kw_only=True):
     """A file whose bytes should change. ``None`` stands for a file that is not there."""
 
     path: str
@@ -128,8 +123,7 @@ class FileEdit:
     role: Role
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EditSet:
+class EditSet(Struct, frozen=True, kw_only=True):
     """The edits of one plan, in the order in which they are safe to write."""
 
     edits: tuple[FileEdit, ...] = ()

@@ -8,8 +8,9 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from toolkit import logs
 from toolkit.errors import ExitCode, ToolkitError, UsageError
@@ -98,8 +99,7 @@ def _let_signals_end_us() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """Which command is called, and what was said."""
 
     command: str | None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.model import EditSet, FileEdit
@@ -24,8 +25,7 @@ STAGED_SECONDS = 20.0
 """How long the engine's binary may take to load a config of any size."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class Loaded(Struct, frozen=True, kw_only=True):
     """What the engine's binary made of files."""
 
     result: CommandResult

@@ -9,9 +9,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TextIO
+
+from msgspec import Struct
 
 from runtime_configs.formats.secrets import REDACTED, names_secret, without_secret_shapes
 
@@ -112,11 +113,10 @@ def _text_value(value: object) -> str:
 Form = Callable[[float, Level, str, str, Mapping[str, object]], str]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Output:
+class _Output(Struct, kw_only=True):
     """Where lines go and how they look; one for the process."""
 
-    form: Form = field(default=text_line)
+    form: Form = text_line
     threshold: Level = Level.INFO
     stream: TextIO | None = None
     """None: whatever ``sys.stderr`` is at that moment."""
@@ -168,8 +168,7 @@ def traceback_of(error: BaseException) -> None:
         get(__name__).debug("program.traceback", "where it happened", traceback=trace)
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(Struct, frozen=True):
     """What a module says; ``event`` is a stable name such as ``engine.reloaded``."""
 
     module: str

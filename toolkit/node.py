@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.adapter import EngineAdapter
 from runtime_configs.model import EngineName, HostView
@@ -28,8 +30,7 @@ class OpenControl(Protocol):
         """Return it; ``socket`` is where it was found earlier, which a declared one overrules."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(Struct, frozen=True, kw_only=True):
     """The host as one run sees it; tests put fakes in each place."""
 
     settings: Settings

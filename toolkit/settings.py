@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from runtime_configs.model import EngineName
 
@@ -57,8 +58,7 @@ class Output(StrEnum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenPath:
+class GivenPath(Struct, frozen=True, kw_only=True):
     """A path as the user gave it, or the engine's default."""
 
     path: str
@@ -71,8 +71,7 @@ class GivenPath:
         return self.source != "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSettings:
+class EngineSettings(Struct, frozen=True, kw_only=True):
     """What the user said of one engine."""
 
     config: GivenPath
@@ -98,8 +97,7 @@ class EngineSettings:
         return (self.handler_name, *HANDLERS_BESIDE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CrioSettings:
+class CrioSettings(Struct, frozen=True, kw_only=True):
     """CRI-O's own options."""
 
     hooks_dir: str
@@ -107,8 +105,7 @@ class CrioSettings:
     mode: CrioMode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PayloadSettings:
+class PayloadSettings(Struct, frozen=True, kw_only=True):
     """Where the toolkit's files come from."""
 
     source_root: str | None
@@ -117,8 +114,7 @@ class PayloadSettings:
     ignore_errors: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriverSettings:
+class DriverSettings(Struct, frozen=True, kw_only=True):
     """Where the driver and its device nodes are, on the host and as this container sees them."""
 
     root: str
@@ -127,8 +123,7 @@ class DriverSettings:
     dev_root_in_container: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeConfigSettings:
+class RuntimeConfigSettings(Struct, frozen=True, kw_only=True):
     """Keys of the installed ``config.toml``; None leaves a key as the payload has it."""
 
     debug: str | None
@@ -144,8 +139,7 @@ class RuntimeConfigSettings:
     opt_in_features: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CdiSettings:
+class CdiSettings(Struct, frozen=True, kw_only=True):
     """The management CDI spec."""
 
     enabled: bool
@@ -157,8 +151,7 @@ class CdiSettings:
     """The control device nodes; only where ``enabled``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NriSettings:
+class NriSettings(Struct, frozen=True, kw_only=True):
     """The NRI plugin."""
 
     enabled: bool
@@ -169,8 +162,7 @@ class NriSettings:
     management_namespaces: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LifecycleSettings:
+class LifecycleSettings(Struct, frozen=True, kw_only=True):
     """How long things may take and what stays resident; times in seconds."""
 
     no_daemon: bool
@@ -188,8 +180,7 @@ class LifecycleSettings:
     ready_file: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Struct, frozen=True, kw_only=True):
     """Everything that the user can say, checked."""
 
     runtime: EngineName | None

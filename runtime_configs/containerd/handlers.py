@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd.merged import Merged, deep_merge
@@ -17,8 +18,7 @@ LEGACY_DEFAULT = "default"
 """The name under which 1.x serves a ``default_runtime`` table."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
+class Base(Struct, frozen=True, kw_only=True):
     """The low-level runtime that our handlers take their options from."""
 
     name: str

@@ -5,7 +5,8 @@ from __future__ import annotations
 import posixpath
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runtime_configs import glob
 from runtime_configs.adapter import ConfigRequest
@@ -13,8 +14,7 @@ from runtime_configs.formats.documents import load
 from runtime_configs.model import ConfigError, Format, HostView, Version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedFile:
+class LoadedFile(Struct, frozen=True, kw_only=True):
     """One file as the engine reads it."""
 
     path: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runtime_configs.containerd.imports import LoadedFile
 from runtime_configs.containerd.schema import (
@@ -19,8 +20,7 @@ from runtime_configs.containerd.schema import (
 from runtime_configs.formats.values import table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Merged:
+class Merged(Struct, frozen=True, kw_only=True):
     """The files' own settings, without the engine's defaults."""
 
     version: int

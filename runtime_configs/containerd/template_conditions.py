@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _START: Final = (b'{{ if not (index .ExtraRuntimes "', b'").BinaryName }}\n')
 """Every release that has a base has this map, and an empty value for a name that is not in it
@@ -27,8 +28,7 @@ _BLOCKS: Final = (b"if", b"range", b"with", b"define", b"block")
 _HEADER = re.compile(rb"^[ \t]*\[+(.*)\]", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
+class _Section(Struct, frozen=True):
     """A condition on one handler's name: where it starts and ends, and what it holds."""
 
     name: bytes

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runtime_configs.formats.documents import load, lookup
 from runtime_configs.glob import escaped, glob_order
 from runtime_configs.model import Format, HostView
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigFile:
+class ConfigFile(Struct, frozen=True):
     """One file as it is on the host."""
 
     path: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct
 
 from runtime_configs.adapter import Placement
 from runtime_configs.containerd.imports import absolute, import_patterns, matches
@@ -38,8 +39,7 @@ MERGING_SINCE: Final = (2, 0, 0)
 """containerd merges a drop-in's tables from here on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class Sighting(Struct, frozen=True, kw_only=True):
     """What is known of a node's engine before its distribution is. Paths are host paths."""
 
     engine: EngineName
@@ -55,8 +55,7 @@ class Sighting:
     """What the user gave with ``--drop-in-config``, as the engine sees it; it wins."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Struct, frozen=True, kw_only=True):
     """Where the change goes on this node."""
 
     distribution: Distribution
@@ -64,7 +63,7 @@ class Place:
     drop_in: str | None
     placement: Placement
     template: str | None = None
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
     refused: str | None = None
     """Why nothing can be set up here, and what to do instead."""
 

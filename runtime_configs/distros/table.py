@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from runtime_configs.adapter import Placement
 from runtime_configs.model import EngineName
@@ -13,8 +14,7 @@ CONTAINERD_DROP_IN: Final = "/etc/containerd/conf.d/99-nvidia.toml"
 DROP_IN_NAME: Final = "99-nvidia.toml"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
+class Distribution(Struct, frozen=True, kw_only=True):
     """One row: what a distribution does differently. Paths are host paths."""
 
     name: str

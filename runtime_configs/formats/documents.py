@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 from runtime_configs.formats import toml_edit
 from runtime_configs.formats.toml_spans import has_long_key
@@ -48,8 +49,7 @@ _KEPT: Final = 16
 """Decoded documents that are remembered: a plan reads the same bytes again and again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """One key to be set, or with REMOVE to be deleted."""
 
     path: KeyPath

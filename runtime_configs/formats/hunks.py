@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _MOST_EDITS = 1000
 """Lines inserted and deleted up to which the shortest script is looked for."""
@@ -16,8 +17,7 @@ _CONTEXT = 3
 _PARAGRAPH = re.compile(rb"(?:\A|(?<=\n))(?=[ \t]*\r?\n)")
 
 
-@dataclass(frozen=True, slots=True)
-class Hunk:
+class Hunk(Struct, frozen=True):
     """Whole lines that stand in place of others, with the lines around them in the new text."""
 
     old: bytes
@@ -27,8 +27,7 @@ class Hunk:
     below: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Undone:
+class Undone(Struct, frozen=True):
     """A text after hunks were undone in it; ``complete`` where each had exactly one place."""
 
     text: bytes

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _TOKEN = re.compile(
     r'[ \t\r\n]*+("(?:[^"\\]++|\\.)*+"|[{}\[\]:,]|[^ \t\r\n{}\[\]:,"]++)', re.DOTALL
 )
 
 
-@dataclass(slots=True)
-class JsonNode:
+class JsonNode(Struct):
     """A value with its span; an object with its members, of which the last of a name counts."""
 
     start: int
@@ -28,8 +28,7 @@ class JsonNode:
         return next((m for m in reversed(self.members or ()) if m.name == name), None)
 
 
-@dataclass(slots=True)
-class Member:
+class Member(Struct):
     """A name with its value; ``start`` is the offset of the name's opening quote."""
 
     name: str

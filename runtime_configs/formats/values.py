@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 KeyPath: TypeAlias = tuple[str, ...]
 Table: TypeAlias = dict[str, object]
@@ -33,8 +34,7 @@ class Verbatim(str):
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One difference between two tables: the value at ``path`` before and after."""
 
     path: KeyPath

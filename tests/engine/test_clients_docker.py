@@ -99,7 +99,7 @@ def test_dockerd_behind_the_socket_of_another_listener_is_found(dockerd: RealDoc
 PROBE = """
 import os, signal, sys, time
 from tests.engine.controls import control, engine_settings
-from toolkit.engine.docker_control import DockerControl
+from toolkit.engine.docker.control import DockerControl
 
 engine = control(DockerControl, engine_settings(sys.argv[1], sys.argv[2]))
 alive = engine.facts(time.monotonic() + 20.0)

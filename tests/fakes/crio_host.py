@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tomlkit
+from msgspec.structs import replace
 
 from runtime_configs.formats.documents import load
 from runtime_configs.model import EngineName, Format

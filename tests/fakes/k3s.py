@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Container
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from runtime_configs.adapter import Placement
 from runtime_configs.containerd.schema import PLUGIN_V2, PLUGIN_V3

@@ -13,11 +13,13 @@ from tests.node.probe import DowntimeProbe
 pytestmark = pytest.mark.node
 
 PROGRAM = """
-import dataclasses, json, os, sys, time
+import json, os, sys, time
+
+import msgspec
 from tests.engine.controls import engine_settings, host
 from runtime_configs.model import EngineName
 from runtime_configs.registry import adapter_for
-from toolkit.engine.containerd_control import ContainerdControl
+from toolkit.engine.containerd.control import ContainerdControl
 from toolkit.engine.facts import Expectation
 from toolkit.host.clock import UninterruptedClock
 from toolkit.settings import RestartMode
@@ -33,7 +35,7 @@ for _ in range(rounds):
     engine.preflight(facts.process, mode)
     report = engine.reload(facts.process, mode, UninterruptedClock(), time.monotonic() + 20)
     engine.verify(Expectation(default="runc"), UninterruptedClock(), time.monotonic() + 20)
-    reports.append(dataclasses.asdict(report) | {"unit": facts.process.unit})
+    reports.append(msgspec.to_builtins(report) | {"unit": facts.process.unit})
 print(json.dumps(reports))
 """
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
 from tests.fakes.node import FakeTable, process

@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.fakes.crio_host import CrioHost
 from tests.faults.node_host import FaultHost

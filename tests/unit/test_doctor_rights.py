@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.faults.node_host import FaultHost
 from tests.unit.doctor_host import ALL, found, give_proc, node_of, only

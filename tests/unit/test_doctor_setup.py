@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.faults.node_host import CONFIG, FaultHost
 from tests.unit.doctor_host import node_of, only

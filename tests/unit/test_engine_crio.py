@@ -4,10 +4,10 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
 from runtime_configs.registry import adapter_for

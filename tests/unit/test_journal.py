@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from runtime_configs.model import EngineName, Format, Role
 from toolkit.errors import ExitCode, JournalError

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.faults.node_host import FaultHost
 from tests.unit.cli_session import call, refusal, settings_from
@@ -119,7 +120,7 @@ def test_the_log_and_doctor_name_it(tmp_path: Path, capsys: pytest.CaptureFixtur
     node = node_of(FaultHost(tmp_path))
     settings = settings_from({"CONTAINERD_SOCKETT": "/run/x.sock"})
     assert settings.warnings
-    object.__setattr__(node.settings, "warnings", settings.warnings)
+    node = replace(node, settings=replace(node.settings, warnings=settings.warnings))
     (finding,) = found(node, "settings")
     assert "did you mean CONTAINERD_SOCKET?" in finding.message
 

@@ -6,10 +6,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runtime_configs.model import Version
 from tests.faults.node_host import CONFIG, DROP_IN, FaultHost
@@ -70,7 +70,7 @@ def test_what_can_not_be_looked_at_is_named_and_all_else_is_told(tmp_path: Path)
     def no_engine(*_: object) -> object:
         raise EngineNotFoundError("nobody there")
 
-    node = replace(host.node(), control=no_engine)  # type: ignore[arg-type]
+    node = replace(host.node(), control=no_engine)
     document = status_of(node)
     assert document["files"] == {CONFIG: "as we left it", DROP_IN: "unknown"}
     assert document["default"] == "nvidia"

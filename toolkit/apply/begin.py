@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from toolkit.apply.plan import FileChange, Plan, served
 from toolkit.engine.answers import LackKind

@@ -7,7 +7,8 @@ somebody made under our change is part of what we start from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runtime_configs.adapter import ConfigRequest, EngineAdapter
 from runtime_configs.formats.documents import load
@@ -30,8 +31,7 @@ from toolkit.request import config_request
 from toolkit.settings import RestartMode, Settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileChange:
+class FileChange(Struct, frozen=True, kw_only=True):
     """One file of the engine: as it would be without us, as it is, as it should be."""
 
     path: str
@@ -62,8 +62,7 @@ class FileChange:
         return self.now != self.after
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadDecision:
+class ReloadDecision(Struct, frozen=True, kw_only=True):
     """Whether the engine has to be told, how, and why or why not."""
 
     needed: bool
@@ -71,8 +70,7 @@ class ReloadDecision:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """All that a setup will do."""
 
     facts: HostFacts | None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.formats.unified_diff import redacted_diff
 from runtime_configs.model import EngineName
@@ -35,8 +37,7 @@ POLL_SECONDS = 0.1
 ATTEMPTS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class Planned(Struct, frozen=True, kw_only=True):
     """A plan and the engine that it was made for."""
 
     plan: Plan

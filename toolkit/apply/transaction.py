@@ -8,7 +8,7 @@ on the way, a signal too, is undone from the intent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from toolkit import logs
 from toolkit.apply.begin import begin_record
@@ -30,8 +30,7 @@ from toolkit.undo.rollback import settle_payload, undo
 log = logs.get(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What a setup did."""
 
     record: Record

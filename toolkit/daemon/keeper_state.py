@@ -7,12 +7,13 @@ rest is one environment variable, which the keeper passes on unread.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.daemon import keeper
@@ -31,8 +32,7 @@ STUCK = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
+class Counters(Struct, frozen=True, kw_only=True):
     """What ``/metrics`` tells; times in seconds."""
 
     setup_seconds: float = 0.0
@@ -43,8 +43,7 @@ class Counters:
     rollbacks: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resident:
+class Resident(Struct, frozen=True, kw_only=True):
     """What is remembered across the keeper."""
 
     lock_fd: int
@@ -66,6 +65,7 @@ class Resident:
     listener_fd: int = -1
     journal_fd: int = -1
     """The journal's copy in memory."""
+    pid: int = 0
     woken: str = ""
 
     @classmethod
@@ -74,13 +74,12 @@ class Resident:
         text = environment.get(STATE_VARIABLE)
         if text is None:
             return None
-        document = json.loads(text)
-        if document["pid"] != os.getpid():
+        # Fields that this version does not know are skipped: an upgrade may come between the execs.
+        found = msgspec.json.decode(text, type=cls)
+        if found.pid != os.getpid():
             # Somebody's copy of our environment.
             return None
-        counters = Counters(**_known(Counters, document["counters"]))
-        rest = {**document, "lock_made": tuple(document["lock_made"]), "counters": counters}
-        return replace(cls(**_known(cls, rest)), woken=environment.get(WOKEN_VARIABLE, ""))
+        return replace(found, woken=environment.get(WOKEN_VARIABLE, ""))
 
     def after_set_up(self, seconds: float, downtime: float | None) -> Resident:
         """Count one that came to its end; without a downtime nothing was reloaded."""
@@ -127,20 +126,12 @@ class Resident:
 
     def text(self) -> str:
         """Return the variable's value."""
-        document = {**asdict(self), "pid": os.getpid()}
-        del document["woken"]
-        return json.dumps(document)
+        return msgspec.json.encode(replace(self, pid=os.getpid(), woken="")).decode()
 
 
 def _rest(steps: int, interval: float) -> float:
     """Return the seconds to wait before the next try, the first steps of which are at once."""
     return 0.0 if steps <= 0 else min(LONGEST_REST, max(interval, 1.0) * 2.0 ** min(steps, 16))
-
-
-def _known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that this version has: an upgrade may come between the two execs."""
-    names = {each.name for each in fields(kind)}
-    return {name: value for name, value in document.items() if name in names}
 
 
 def forget() -> None:
@@ -149,8 +140,7 @@ def forget() -> None:
     os.environ.pop(WOKEN_VARIABLE, None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watch:
+class Watch(Struct, frozen=True, kw_only=True):
     """What the keeper looks at; paths as this process opens them."""
 
     interval: float

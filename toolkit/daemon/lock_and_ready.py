@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.daemon.keeper_state import Resident

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from runtime_configs.model import EffectiveConfig
 
@@ -19,8 +20,7 @@ class LackKind(StrEnum):
     """It runs and is told not to serve pods."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lack:
+class Lack(Struct, frozen=True, kw_only=True):
     """Why an engine serves no handler at the moment."""
 
     reason: str
@@ -28,8 +28,7 @@ class Lack:
     fix: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveAnswer:
+class LiveAnswer(Struct, frozen=True, kw_only=True):
     """What the running daemon said of itself."""
 
     version: str | None = None
@@ -41,8 +40,7 @@ class LiveAnswer:
     """Why it serves nothing, though it answered; it may tell its config all the same."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class Served(Struct, frozen=True, kw_only=True):
     """What the engine itself says that it serves, never what its files say; or why nothing."""
 
     config: EffectiveConfig | None = None

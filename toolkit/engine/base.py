@@ -6,8 +6,9 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
+
+from msgspec import Struct
 
 from runtime_configs.distros import DISTRIBUTIONS, Place, Sighting, identify
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
@@ -48,8 +49,7 @@ _ONE_UNIT = 5.0
 _PROGRAM_DIRECTORIES = ("/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin", "/bin")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
+class Host(Struct, frozen=True, kw_only=True):
     """The node as the controls reach it; each part has a fake for the tests."""
 
     root: HostRoot

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from runtime_configs.adapter import Placement
 from runtime_configs.model import EffectiveConfig, EngineName, Version
@@ -29,8 +30,7 @@ class Supervisor(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineProcess:
+class EngineProcess(Struct, frozen=True, kw_only=True):
     """The daemon behind the socket. Paths are host paths."""
 
     pid: int
@@ -46,8 +46,7 @@ class EngineProcess:
     """The directories of its ``PATH``: where it finds a low-level runtime that is only named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostFacts:
+class HostFacts(Struct, frozen=True, kw_only=True):
     """One engine as it is now. Paths are host paths."""
 
     engine: EngineName
@@ -82,8 +81,7 @@ class HostFacts:
         return self.served.config or self.effective
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expectation:
+class Expectation(Struct, frozen=True, kw_only=True):
     """What the engine has to serve for a setup or a revert to count as done."""
 
     served: tuple[tuple[str, str], ...] = ()
@@ -96,8 +94,7 @@ class Expectation:
     """The handler that must not be the default one any more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReloadReport:
+class ReloadReport(Struct, frozen=True, kw_only=True):
     """One reload that was carried out; times in seconds."""
 
     mode: str
@@ -117,8 +114,7 @@ class Holding(StrEnum):
     CANNOT_TELL = "cannot tell"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HoldReport:
+class HoldReport(Struct, frozen=True, kw_only=True):
     """The answer; which containers hold it and what follows, or why it can't be told."""
 
     holding: Holding

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
+
+from msgspec import Struct
 
 from runtime_configs.model import ConfigError, EffectiveConfig, HostView, Version
 from toolkit.engine.facts import Source
@@ -33,8 +34,7 @@ def command_seconds(deadline: float) -> float:
     return max(_AT_LEAST, deadline - time.monotonic())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceRequest:
+class SourceRequest(Struct, frozen=True, kw_only=True):
     """All that reading the effective config needs."""
 
     sources: tuple[str, ...]
@@ -49,8 +49,7 @@ class SourceRequest:
     """For the dump command, a reading of the monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effective:
+class Effective(Struct, frozen=True, kw_only=True):
     """What was read, where, and why the sources before it did not work."""
 
     config: EffectiveConfig | None

@@ -6,8 +6,9 @@ import os
 import select
 import signal
 import time
-from dataclasses import dataclass
 from typing import Protocol, Self
+
+from msgspec import Struct
 
 OUTPUT_LIMIT = 64 * 1024 * 1024
 """Bytes kept of each stream; the dump of a config with 10,000 tables has a few MiB."""
@@ -16,8 +17,7 @@ _CHUNK = 1 << 16
 _NOT_STARTED = 127
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandResult:
+class CommandResult(Struct, frozen=True, kw_only=True):
     """What a program left."""
 
     status: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from toolkit.host.mounts import Mount, below, covering, place_on_host, read_mountinfo, rebased
 
@@ -20,8 +21,7 @@ _LAYERED = frozenset({"overlay", "fuse-overlayfs", "aufs"})
 _MANAGERS = (b"systemd\n", b"init\n")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenMount:
+class GivenMount(Struct, frozen=True, kw_only=True):
     """A mount that somebody gave the container."""
 
     point: str

@@ -11,8 +11,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, replace
 from enum import Enum, auto
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from toolkit.errors import HostPathError
 from toolkit.host.given_mounts import GivenMount, given_mounts
@@ -31,8 +33,7 @@ class Reading(Enum):
     ON_HOST = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostRoot:
+class HostRoot(Struct, frozen=True, kw_only=True):
     """Where the host's root file system is seen, and which mounts show parts of it elsewhere."""
 
     root: str

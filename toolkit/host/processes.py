@@ -10,8 +10,9 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from toolkit.errors import EngineNotFoundError
 
@@ -19,8 +20,7 @@ _DELETED = " (deleted)"
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessFacts:
+class ProcessFacts(Struct, frozen=True, kw_only=True):
     """One process at one moment."""
 
     pid: int

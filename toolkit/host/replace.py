@@ -11,7 +11,8 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from toolkit.host.syscalls import Syscalls
 from toolkit.host.writer import FileMetadata, FileState, Known
@@ -28,8 +29,7 @@ _BOUND_TO_CONTENT = frozenset({"security.ima", "security.evm"})
 """Signatures of the old bytes: on the new ones they would make the file unreadable."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _NewFile:
+class _NewFile(Struct, frozen=True, kw_only=True):
     """What is to take a file's place."""
 
     content: bytes

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileMetadata:
+
+class FileMetadata(Struct, frozen=True, kw_only=True):
     """Mode, owner and extended attributes (SELinux labels are among them) of a file."""
 
     mode: int
@@ -19,16 +19,14 @@ class FileMetadata:
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileState:
+class FileState(Struct, frozen=True, kw_only=True):
     """A regular file's bytes and metadata at one moment."""
 
     content: bytes
     metadata: FileMetadata
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewLink:
+class NewLink(Struct, frozen=True, kw_only=True):
     """A symbolic link to be created."""
 
     target: str

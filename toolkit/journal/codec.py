@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+
+from msgspec.structs import fields
 
 from runtime_configs.model import EngineName, Format, Role
 from toolkit.errors import JournalError, NewerJournalError

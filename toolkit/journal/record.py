@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from runtime_configs.model import EngineName, Format, Role
 from toolkit.host.writer import FileMetadata
@@ -32,8 +34,7 @@ class State(StrEnum):
     """The engine's files are back; only the payload is left, since containers need it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
+class FileRecord(Struct, frozen=True, kw_only=True):
     """One file of the engine. Digests are SHA-256 in hexadecimal; None: the file is absent."""
 
     path: str
@@ -64,8 +65,7 @@ class FileRecord:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(Struct, frozen=True, kw_only=True):
     """One change of the host, begun or in force.
 
     A field that came with a later minor schema has its default in an earlier record.

@@ -12,7 +12,8 @@ import glob
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from runtime_configs.model import HostView
 from toolkit.errors import HostPathError, JournalError, NewerJournalError

@@ -6,9 +6,9 @@ click takes a tenth of a short run to load: only a command line that says someth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import click
+from msgspec import Struct
 
 from toolkit.errors import UsageError
 from toolkit.options import general
@@ -20,8 +20,7 @@ from toolkit.options.misspelt import unknown_word
 from toolkit.version import VERSION as PROGRAM_VERSION
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(Struct, frozen=True, kw_only=True):
     """What a command line says."""
 
     command: str | None

@@ -8,7 +8,8 @@ lets a Boolean take the next argument, and joins no letters (``command_parse.go`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from toolkit.errors import UsageError
 from toolkit.options.option import Option
@@ -17,8 +18,7 @@ HELP = ("--help", "-h")
 VERSION = ("--version", "-v")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewritten:
+class Rewritten(Struct, frozen=True, kw_only=True):
     """A command line in which every flag reads ``--name=value``."""
 
     tokens: tuple[str, ...]

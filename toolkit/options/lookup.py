@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from msgspec import Struct, field
 
 from runtime_configs.model import EngineName
 from toolkit.errors import UsageError
@@ -17,24 +18,21 @@ T_co = TypeVar("T_co", covariant=True)
 DEFAULT = "default"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GivenFlag:
+class GivenFlag(Struct, frozen=True, kw_only=True):
     """A flag as it was spelled on the command line, and its value."""
 
     spelling: str
     value: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading(Generic[T_co]):
+class Reading(Struct, Generic[T_co], frozen=True, kw_only=True):
     """A value and the flag or variable that it came from, or ``default``."""
 
     value: T_co
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
+class Sources(Struct, frozen=True, kw_only=True):
     """All that was said: flags by the option's identifier, and the environment."""
 
     flags: Mapping[str, tuple[GivenFlag, ...]] = field(default_factory=dict)

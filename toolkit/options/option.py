@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from runtime_configs.model import EngineName
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option(Generic[T_co]):
+class Option(Struct, Generic[T_co], frozen=True, kw_only=True):
     """One option: how it is spelled, what it may be, what it is when nobody says anything."""
 
     flags: tuple[str, ...]
@@ -80,8 +80,7 @@ class Option(Generic[T_co]):
         return str(self.default)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """Rows that belong together, under one heading."""
 
     title: str

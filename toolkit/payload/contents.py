@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from toolkit.payload.manifest import Entry, EntryKind, Manifest, stamp, sums_of
 from toolkit.payload.records import GenerationState, Sum
@@ -18,12 +19,11 @@ from toolkit.payload.source import HOOK, HOOK_LINK, LIBRARIES, MODES, WRAPPED, P
 from toolkit.payload.wrappers import CONFIG_PATH, config_path, wrapper
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
+class Contents(Struct, frozen=True, kw_only=True):
     """A generation's entries, and what is in each of its files."""
 
     manifest: Manifest
-    files: Mapping[str, bytes | Path] = field(repr=False)
+    files: Mapping[str, bytes | Path] = field()
 
 
 def source_sums(source: PayloadSource, before: GenerationState | None) -> dict[str, Sum]:
@@ -78,8 +78,7 @@ def contents_of(
     return Contents(manifest=Manifest(entries=tuple(tree.entries)), files=tree.files)
 
 
-@dataclass(slots=True)
-class _Tree:
+class _Tree(Struct):
     """Collects a generation's entries with their contents."""
 
     sums: Mapping[str, Sum]

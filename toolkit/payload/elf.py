@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from toolkit.host.regular import open_regular
 
@@ -19,8 +20,7 @@ _TABLE_LIMIT = 4096
 """Entries of a version table that are looked at; glibc defines about fifty."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElfFacts:
+class ElfFacts(Struct, frozen=True, kw_only=True):
     """One file's needs."""
 
     machine: str
@@ -30,8 +30,7 @@ class ElfFacts:
     """The newest version that it defines: glibc's own libc.so.6."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
+class _Section(Struct, frozen=True):
     kind: int
     offset: int
     size: int

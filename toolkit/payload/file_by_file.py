@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from toolkit.payload.manifest import Entry, EntryKind, listing
 from toolkit.payload.source import WRAPPED
@@ -21,8 +22,7 @@ def old_of(staged: str) -> str:
     return f"{staged}.old"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InPlace:
+class InPlace(Struct, frozen=True, kw_only=True):
     """One directory whose files are replaced or removed by themselves."""
 
     trees: Trees

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from toolkit.host.clock import Clock
 from toolkit.host.commands import CommandRunner, HostCommands
@@ -43,8 +44,7 @@ class PayloadAction(StrEnum):
     UNCHANGED = "unchanged"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PayloadPlan:
+class PayloadPlan(Struct, frozen=True, kw_only=True):
     """What would be installed, and whether anything would be written at all."""
 
     action: PayloadAction

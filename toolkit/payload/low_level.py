@@ -8,8 +8,9 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from runtime_configs.model import EffectiveConfig, EngineName, ServedHandler
 from toolkit.errors import HostPathError
@@ -43,8 +44,7 @@ _NESTING = 8
 """An NVIDIA runtime that names another one that names another one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LowLevelRuntimes:
+class LowLevelRuntimes(Struct, frozen=True, kw_only=True):
     """What goes into ``config.toml``, and what a wrapper falls back on. Host paths."""
 
     paths: tuple[str, ...]
@@ -106,8 +106,7 @@ def _is_oci(handler: ServedHandler) -> bool:
     return kind in ("", "oci") or kind.startswith(("io.containerd.runc.", "io.containerd.runtime."))
 
 
-@dataclass(frozen=True, slots=True)
-class _Finder:
+class _Finder(Struct, frozen=True):
     root: HostRoot
     directories: tuple[str, ...]
 

@@ -6,9 +6,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from msgspec import Struct
 
 from toolkit.host.regular import open_regular
 
@@ -24,8 +25,7 @@ class EntryKind(StrEnum):
     DIRECTORY = "directory"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """One entry below the toolkit directory."""
 
     path: str
@@ -40,8 +40,7 @@ class Entry:
     """Of a link."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """Every entry of one generation, directories before what is in them."""
 
     entries: tuple[Entry, ...]

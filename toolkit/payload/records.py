@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from toolkit.errors import JournalError
 from toolkit.payload.manifest import Manifest
@@ -16,8 +18,7 @@ Sum = tuple[Stamp, str]
 """A file's stamp and the SHA-256 that it had then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PayloadRecord:
+class PayloadRecord(Struct, frozen=True, kw_only=True):
     """What will be done, or was done, with the payload: part of the daemon's journal."""
 
     install_dir: str
@@ -71,8 +72,7 @@ class PayloadRecord:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationState:
+class GenerationState(Struct, frozen=True, kw_only=True):
     """One generation that was staged or is installed; beside the journal on the host."""
 
     digest: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from toolkit.errors import PayloadError
 from toolkit.host.paths import HostRoot
@@ -47,8 +48,7 @@ _CONFIG = "etc/nvidia-container-runtime/config.toml"
 _IMAGE_DIRECTORY = "/artifacts"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile:
+class SourceFile(Struct, frozen=True, kw_only=True):
     """One file of the payload, as this process sees it."""
 
     name: str
@@ -63,8 +63,7 @@ class SourceFile:
         return self.path.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PayloadSource:
+class PayloadSource(Struct, frozen=True, kw_only=True):
     """The whole payload, complete but for ``missing``."""
 
     root: Path

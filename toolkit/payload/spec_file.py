@@ -8,8 +8,10 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.host.writer import FileMetadata, FileWriter
@@ -20,8 +22,7 @@ log = logs.get(__name__)
 _SPEC = FileMetadata(mode=0o644)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecRecord:
+class SpecRecord(Struct, frozen=True, kw_only=True):
     """A spec that we wrote: what was there before us, before the last start, and our own sum."""
 
     path: str
@@ -85,8 +86,7 @@ class SpecRecord:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpecChange:
+class SpecChange(Struct, frozen=True, kw_only=True):
     """What a setup does to one spec; its content is only known once it has been described."""
 
     path: str

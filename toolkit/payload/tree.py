@@ -6,8 +6,9 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from toolkit.host.clock import Clock
 from toolkit.host.paths import HostRoot
@@ -20,8 +21,7 @@ _PARALLEL = 2
 """Threads that compare: reading leaves the interpreter's lock, comparing does not."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trees:
+class Trees(Struct, frozen=True, kw_only=True):
     """Works on directories that are named by their host paths."""
 
     root: HostRoot

@@ -6,7 +6,8 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
+
+from msgspec import to_builtins
 
 from runtime_configs.formats.unified_diff import unified_diff
 from runtime_configs.model import EffectiveConfig
@@ -85,7 +86,7 @@ def doctor(settings: Settings, output: Output) -> ExitCode:
     """Show what the checks of the host found; FAILED where something would stop a setup."""
     findings = examine(open_node(settings))
     if output is Output.JSON:
-        _print_json({"findings": [asdict(each) for each in findings]})
+        _print_json({"findings": [to_builtins(each) for each in findings]})
     else:
         for each in findings:
             fix = f" -> {each.fix}" if each.fix else ""

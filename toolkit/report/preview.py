@@ -6,7 +6,9 @@ Nothing is changed: each step that comes first is computed, and the next one pla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.overlay import Overlay
 from toolkit.apply.plan import FileChange, Plan, ReloadDecision, changing, reload_decision
@@ -22,16 +24,14 @@ from toolkit.undo.recovery import is_complete
 from toolkit.undo.rollback import undo_targets
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class Removal(Struct, frozen=True, kw_only=True):
     """Something of ours that goes before the setup begins."""
 
     path: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class Preview(Struct, frozen=True, kw_only=True):
     """A plan, and all else that the same start would do."""
 
     plan: Plan
@@ -47,8 +47,7 @@ class Preview:
         return self.plan.nothing_to_do and not self.specs and not self.removals
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settled:
+class _Settled(Struct, frozen=True, kw_only=True):
     """The journal as a start would find it after what comes first."""
 
     record: Record | None

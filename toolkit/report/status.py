@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct
 
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.plan import expectation
@@ -28,8 +29,7 @@ T = TypeVar("T")
 UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What the engine says, held against what the settings want of it."""
 
     engine: EngineName | None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
 from toolkit import logs
@@ -27,8 +29,7 @@ WRITE_ATTEMPTS = 5
 """How often a file is restored that somebody writes at the same moment."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """A file and what it should hold again."""
 
     record: FileRecord
@@ -43,8 +44,7 @@ class Target:
         return self.now != self.content
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WayBack:
+class WayBack(Struct, frozen=True, kw_only=True):
     """The targets, and the engine that has to be led back to them in stages, if it runs."""
 
     engine: EngineName | None

@@ -7,7 +7,8 @@ back it goes before they are started again, and where containers keep it those h
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from runtime_configs.containerd import rancher
 from runtime_configs.model import HostView

@@ -7,7 +7,8 @@ the engine serves counts as done; any other is undone. A revert is always finish
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.engine.control import EngineControl

@@ -6,7 +6,8 @@ right, and an engine that still runs with what it had loaded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
 from toolkit import logs
@@ -32,8 +33,7 @@ COMING_SECONDS = 0.5
 """How long an engine that does not run is given to appear, in the middle of a restart by others."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevertReport:
+class RevertReport(Struct, frozen=True, kw_only=True):
     """What a revert did."""
 
     files: tuple[str, ...] = ()

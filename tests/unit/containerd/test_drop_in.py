@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from runtime_configs.adapter import Placement
 from runtime_configs.containerd.drop_in import import_candidates

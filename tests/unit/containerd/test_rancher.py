@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd import rancher
@@ -95,7 +94,7 @@ def test_other_options_of_the_file_stay(content: str | None, expected: str) -> N
 
 
 def edits(engine: str | None, template: str | None, files: dict[str, str] | None = None) -> EditSet:
-    asked: ConfigRequest = dataclasses.replace(
+    asked: ConfigRequest = structs.replace(
         request(engine, default="nvidia"),
         top_level=f"{AGENT}/config.toml", drop_in=None, placement=Placement.TEMPLATE,
         template=f"{AGENT}/config.toml.tmpl",
@@ -136,18 +135,18 @@ def test_a_default_that_the_distribution_does_not_find_by_itself_is_refused(
     handlers = desired.handlers
     if names is not None:
         handlers = tuple(
-            dataclasses.replace(each, name=name) for each, name in zip(handlers, names, strict=True)
+            structs.replace(each, name=name) for each, name in zip(handlers, names, strict=True)
         )
-    asked = dataclasses.replace(
+    asked = structs.replace(
         request("1.7.23"),
-        desired=dataclasses.replace(desired, handlers=handlers, default=handlers[0].name),
+        desired=structs.replace(desired, handlers=handlers, default=handlers[0].name),
         top_level=f"{AGENT}/config.toml", drop_in=None, placement=Placement.TEMPLATE,
         template=f"{AGENT}/config.toml.tmpl",
     )  # fmt: skip
     with pytest.raises(ConfigError, match="takes no default but nvidia in") as caught:
         ADAPTER.edits(asked, host({}))
     assert "--set-as-default=false" in caught.value.hint
-    without = dataclasses.replace(asked, desired=dataclasses.replace(asked.desired, default=None))
+    without = structs.replace(asked, desired=structs.replace(asked.desired, default=None))
     assert ADAPTER.edits(without, host({})).edits
 
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
 from runtime_configs.crio.adapter import CrioAdapter

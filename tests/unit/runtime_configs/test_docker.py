@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
 from runtime_configs.docker.adapter import DockerAdapter

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
+from msgspec import Struct
 
 from toolkit.engine.protos import (
     containerd_containers_pb2 as containers_pb2,
@@ -34,8 +34,7 @@ _CRI_PLUGINS = ("cri", "runtime", "images")
 """Plugins without which no pod runs: ``cri``, and in 2.x the two that it was split into."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunningContainer:
+class RunningContainer(Struct, frozen=True, kw_only=True):
     """One container, running or stopped, and the binary that its runtime options name."""
 
     name: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 from google.protobuf.message import Message
+from msgspec import Struct
 
 from toolkit.engine.protos import cri_pb2
 from toolkit.engine.rpc import Answer, Caller, RpcError
@@ -14,8 +14,7 @@ _SERVICES = ("runtime.v1.RuntimeService", "runtime.v1alpha2.RuntimeService")
 """containerd before 1.6 knows the second name only; these messages are the same in both."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CriStatus:
+class CriStatus(Struct, frozen=True, kw_only=True):
     """What the runtime says of itself."""
 
     ready: bool
@@ -27,8 +26,7 @@ class CriStatus:
     """The handlers listed by name (containerd 2.0, CRI-O 1.30 and later); None where none are."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sandbox:
+class Sandbox(Struct, frozen=True, kw_only=True):
     """One pod's sandbox."""
 
     id: str
@@ -37,8 +35,7 @@ class Sandbox:
     """Empty: the default handler's, or the engine does not list it (CRI-O 1.36.3 never does)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CriContainer:
+class CriContainer(Struct, frozen=True, kw_only=True):
     """One container of a pod."""
 
     identifier: str

@@ -6,7 +6,8 @@ Loads grpc: imported when needed.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from toolkit.engine.answers import Lack, LiveAnswer
 from toolkit.engine.cri.client import CriClient, Sandbox

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import posixpath
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from runtime_configs.distros import Place
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, Version

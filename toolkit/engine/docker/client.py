@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import socket
 import time
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from toolkit.engine import wait
 from toolkit.engine.http_unix import MissingResourceError, UnixConnection, get
@@ -17,8 +18,7 @@ from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 _RELOADS = quote('{"type":{"daemon":true},"event":{"reload":true}}')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DockerInfo:
+class DockerInfo(Struct, frozen=True, kw_only=True):
     """What dockerd has in force."""
 
     version: str
@@ -29,8 +29,7 @@ class DockerInfo:
     """The whole answer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DockerContainer:
+class DockerContainer(Struct, frozen=True, kw_only=True):
     """One container, running or not."""
 
     name: str

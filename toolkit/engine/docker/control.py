@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from runtime_configs.distros import Place, plain_row
 from runtime_configs.model import EffectiveConfig, EngineName

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import posixpath
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runtime_configs.distros import plain_row
 from runtime_configs.model import EngineName, HostView
@@ -24,8 +25,7 @@ _SECONDS = 5.0
 _NAME_IT = "name the engine with --runtime"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Earlier:
+class Earlier(Struct, frozen=True, kw_only=True):
     """The engine that was set up before, and its socket on the host."""
 
     name: EngineName
@@ -104,8 +104,7 @@ def _refuse_what_stays(root: HostRoot, looks: tuple[_Look, ...]) -> None:
         raise EngineNotFoundError(f"no engine can be set up here: {reasons}", "; ".join(fixes))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True, kw_only=True):
     """What is looked at to tell whether one engine uses another."""
 
     root: HostRoot

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from runtime_configs.model import EngineName
 from toolkit.engine.process.identity import is_engine
@@ -14,8 +15,7 @@ _DESKTOP = "com.docker.backend"
 _SNAP = "/snap/docker/"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stranger:
+class Stranger(Struct, frozen=True, kw_only=True):
     """Why the process behind a socket is left alone, and what to do."""
 
     why: str

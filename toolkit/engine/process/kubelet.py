@@ -6,7 +6,9 @@ import json
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.distros import K3S, MICROK8S
 from runtime_configs.model import EngineName, HostView
@@ -25,8 +27,7 @@ _DEFAULT = "/run/containerd/containerd.sock"
 _K3S_DOCKER = "/run/k3s/cri-dockerd/cri-dockerd.sock"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Told(Struct, frozen=True, kw_only=True):
     """A setting of the kubelet."""
 
     value: str | None

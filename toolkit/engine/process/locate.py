@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
 from toolkit.engine.facts import EngineProcess
@@ -25,8 +27,7 @@ _SHARE_PIDS = "run the container with hostPID: true (docker run --pid=host)"
 _REMOVE = "remove it, restart the engine, and mount the socket's directory instead of the socket"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Located:
+class Located(Struct, frozen=True, kw_only=True):
     """A socket and who is behind it."""
 
     socket: str

@@ -11,7 +11,8 @@ import os
 import re
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from toolkit.engine.cri.client import CriClient, CriContainer
 from toolkit.engine.rpc import Connection, RpcError
@@ -21,8 +22,7 @@ _HOST_INIT = 1
 _LONGEST_LINE = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traces:
+class Traces(Struct, frozen=True, kw_only=True):
     """What this process knows of the container around it."""
 
     identifiers: frozenset[str]

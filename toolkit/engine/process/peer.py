@@ -11,7 +11,8 @@ from __future__ import annotations
 import socket
 import struct
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from toolkit.engine import wait
 
@@ -25,8 +26,7 @@ DOCKER_GREETING = _HTTP1_PING
 _SILENCE = 2.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(Struct, frozen=True, kw_only=True):
     """The process behind a socket, as this process's PID namespace counts."""
 
     pid: int

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
 from toolkit.apply.plan import Plan
@@ -17,8 +18,7 @@ from toolkit.report.preview import Preview, preview
 from toolkit.settings import CrioMode, RestartMode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class Context(Struct, frozen=True, kw_only=True):
     """The host as it was seen once, for all checks."""
 
     node: Node

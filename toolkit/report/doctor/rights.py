@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from toolkit.errors import EngineInvisibleError
 from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_a_containers
@@ -22,8 +23,7 @@ _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 _ALL_USERS = ["0", "0", "4294967295"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capability:
+class Capability(Struct, frozen=True, kw_only=True):
     """One of capabilities(7), and what a setup does with it."""
 
     number: int
