@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
 from tests.fakes.node import SYSTEMD, FakeTable, process
@@ -23,9 +24,7 @@ SOCKET = "/var/run/docker.sock"
 
 
 def of_user(user: int, executable: str) -> ProcessFacts:
-    found = process(7, executable, "dockerd")
-    object.__setattr__(found, "user", user)
-    return found
+    return replace(process(7, executable, "dockerd"), user=user)
 
 
 def judged(found: ProcessFacts, engine: EngineName = EngineName.DOCKER) -> Located:

@@ -32,8 +32,7 @@ class Earlier(Struct, frozen=True, kw_only=True):
     socket: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(Struct, frozen=True, kw_only=True):
     """An engine, and what speaks for it."""
 
     name: EngineName
@@ -80,8 +79,7 @@ def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None =
     return Choice(name=chosen, why="it runs its containers with the containerd that answers too")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
+class _Look(Struct, frozen=True, kw_only=True):
     """What one look at a socket found: an engine, or the reason why there is none."""
 
     located: Located | None = None
