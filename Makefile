@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
-TOOLS := shellcheck:shellcheck strace:strace patch:patch debootstrap:debootstrap systemd-nspawn:systemd-container gpgv:gpgv
+TOOLS := shellcheck:shellcheck strace:strace patch:patch debootstrap:debootstrap systemd-nspawn:systemd-container gpgv:gpgv openssl:openssl
 # Debian's engines are fetched on other distributions too: debootstrap knows a mirror, the keys verify.
 DEBIAN := debootstrap:debootstrap :debian-archive-keyring
 # Engines, mounts and namespaces need root.

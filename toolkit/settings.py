@@ -33,6 +33,15 @@ class RestartMode(StrEnum):
 class OnExit(StrEnum):
     """What SIGTERM means for the engine's config."""
 
+    AUTO = "auto"
+    """What it is sent for decides: ``toolkit.daemon.stop_reason``."""
+    REVERT = "revert"
+    KEEP = "keep"
+
+
+class OnExitUnknown(StrEnum):
+    """What it means with ``auto`` where nobody can tell what it is sent for."""
+
     REVERT = "revert"
     KEEP = "keep"
 
@@ -168,6 +177,7 @@ class LifecycleSettings(Struct, frozen=True, kw_only=True):
     no_daemon: bool
     no_runtime_config: bool
     on_exit: OnExit
+    on_exit_unknown: OnExitUnknown
     stop_timeout: float
     verify_timeout: float
     reconcile_interval: float

@@ -66,7 +66,8 @@ class Node:
         )
 
     def boot(self) -> None:
-        """Boot it and wait until containerd serves CRI under its unit."""
+        """Boot it, also once more after its end, and wait until containerd serves CRI."""
+        self.process.stop()
         self.process.start()
         self.process.hold()
         try:
@@ -82,6 +83,11 @@ class Node:
         if init is not None:
             os.kill(init, signal.SIGKILL)
         self.process.stop()
+
+    @property
+    def booted(self) -> bool:
+        """Whether its systemd runs: not from a shutdown to the next ``boot``."""
+        return self._find_init() is not None
 
     @property
     def init(self) -> int:

@@ -56,6 +56,7 @@ REFUSED = {
     "a variable without a value": ("toolkit.env[0].name=X", "env"),
     "a variable's name with a dash": ("toolkit.env[0].name=A-B,toolkit.env[0].value=x", "name"),
     "an unknown end": ("onExit=restart", "onExit"),
+    "an end that only the other value knows": ("onExitUnknown=auto", "onExitUnknown"),
     "a relative directory": ("toolkit.installDir=usr/local", "installDir"),
 }
 
@@ -266,6 +267,49 @@ def test_the_probes_believe_a_ready_file_only_of_a_living_process(tmp_path: Path
     assert probe(tmp_path, good.replace(f"pid={pid}", "pid=4194303")) != 0
 
 
+def rights(values: str = "") -> dict[str, list[dict[str, Any]]]:
+    kinds = ("Role", "ClusterRole")
+    return {each["kind"]: each["rules"] for each in objects(values) if each["kind"] in kinds}
+
+
+def test_a_pod_may_get_its_daemon_set_and_its_node_and_is_told_their_names() -> None:
+    name = daemon_set()["metadata"]["name"]
+    assert rights() == {
+        "Role": [
+            {
+                "apiGroups": ["apps"],
+                "resources": ["daemonsets"],
+                "resourceNames": [name],
+                "verbs": ["get"],
+            }
+        ],
+        "ClusterRole": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}],
+    }
+    assert pod()["automountServiceAccountToken"] is True
+    assert environment()["DAEMONSET_NAME"] == name
+    fields = {
+        each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"]
+        for each in container()["env"]
+        if "valueFrom" in each
+    }
+    assert fields["POD_NAMESPACE"] == "metadata.namespace"
+    assert fields["NODE_NAME"] == "spec.nodeName"
+    bound = [each for each in objects() if each["kind"].endswith("Binding")]
+    roles = {each["metadata"]["name"] for each in objects() if each["kind"].endswith("Role")}
+    assert {each["roleRef"]["name"] for each in bound} == roles
+    assert [each["subjects"][0]["name"] for each in bound] == [pod()["serviceAccountName"]] * 2
+
+
+@pytest.mark.parametrize("end", ["revert", "keep"])
+def test_a_pod_that_asks_nobody_has_neither_rights_nor_a_token(end: str) -> None:
+    assert rights(f"onExit={end}") == {}
+    assert pod(f"onExit={end}")["automountServiceAccountToken"] is False
+
+
+def test_the_end_of_a_failed_pods_log_is_its_message() -> None:
+    assert container()["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
 def test_cdi_sets_what_the_operator_sets() -> None:
     given = environment("cdi.enabled=true")
     assert given["CDI_ENABLED"] == "true"
@@ -298,7 +342,10 @@ def test_the_image_is_named_as_the_operator_does(values: str, image: str) -> Non
 
 
 def test_node_feature_discovery_comes_only_when_asked_for() -> None:
-    assert {each["kind"] for each in objects()} == {"DaemonSet", "RuntimeClass", "ServiceAccount"}
+    assert {each["kind"] for each in objects()} == {
+        *("DaemonSet", "RuntimeClass", "ServiceAccount"),
+        *("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"),
+    }
     kinds = [each["kind"] for each in objects("nfd.enabled=true")]
     assert "Deployment" in kinds
     assert kinds.count("DaemonSet") == 2

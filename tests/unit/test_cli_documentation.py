@@ -82,6 +82,7 @@ ACCEPT_NVIDIA_VISIBLE_DEVICES_ENVVAR_WHEN_UNPRIVILEGED
 --nri-namespace | NRI_NAMESPACE
 --nri-management-cdi-device-namespaces | NRI_MANAGEMENT_CDI_DEVICE_NAMESPACES
 --on-exit | TOOLKIT_ON_EXIT
+--on-exit-unknown | TOOLKIT_ON_EXIT_UNKNOWN
 --stop-timeout | TOOLKIT_STOP_TIMEOUT
 --verify-timeout | TOOLKIT_VERIFY_TIMEOUT
 --reconcile-interval | TOOLKIT_RECONCILE_INTERVAL

@@ -13,7 +13,7 @@ from tests.unit.cli_session import refusal, settings_from, settings_of
 from toolkit.errors import ExitCode, UsageError
 from toolkit.host.given_mounts import default_host_root
 from toolkit.options.catalog import OPTIONS
-from toolkit.settings import CrioMode, GivenPath, OnExit, PackageType, RestartMode
+from toolkit.settings import CrioMode, GivenPath, OnExit, OnExitUnknown, PackageType, RestartMode
 
 VARIABLES = sorted({name for option in OPTIONS for name in option.all_variables})
 EMPTY_SAYS_SOMETHING = {"CDI_OUTPUT_DIR", "CREATE_DEVICE_NODES"}
@@ -116,6 +116,7 @@ CONTAINERD, CRIO, DOCKER = EngineName.CONTAINERD, EngineName.CRIO, EngineName.DO
         "--nri-namespace=GPU",
         "--nri-management-cdi-device-namespaces=a,b_c",
         "--on-exit=stay",
+        "--on-exit-unknown=auto",
         "--stop-timeout=-1",
         "--stop-timeout=8s",
         "--verify-timeout=0",
@@ -224,7 +225,8 @@ def test_nothing_said_gives_the_documented_defaults() -> None:
     assert settings.lifecycle.verify_timeout == 60
     assert settings.lifecycle.reconcile_interval == 30
     assert settings.lifecycle.health_address is None
-    assert settings.lifecycle.on_exit is OnExit.REVERT
+    assert settings.lifecycle.on_exit is OnExit.AUTO
+    assert settings.lifecycle.on_exit_unknown is OnExitUnknown.REVERT
     assert settings.payload.package_type is PackageType.AUTO
     assert settings.payload.source_root is None
     assert settings.driver.dev_root == "/run/nvidia/driver"

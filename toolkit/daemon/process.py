@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from toolkit import logs
 from toolkit.apply.setup import set_up
 from toolkit.apply.transaction import Outcome
-from toolkit.daemon import handover, keeper, keeper_state
+from toolkit.daemon import handover, keeper, keeper_state, stop_reason
 from toolkit.daemon.drift import signatures
 from toolkit.daemon.keeper_state import Resident
 from toolkit.daemon.lock_and_ready import Presence
@@ -30,7 +30,7 @@ from toolkit.host.clock import Clock, SystemClock, block_termination_signals
 from toolkit.journal import memory_copy
 from toolkit.journal.record import Record
 from toolkit.node import Node, open_node
-from toolkit.settings import OnExit, Settings
+from toolkit.settings import Settings
 from toolkit.undo.recovery import recover
 from toolkit.undo.revert import Revert, RevertReport
 
@@ -213,12 +213,12 @@ class Daemon:
         self._become_idle(record, peer, responder, earlier=None)
 
     def _stop(self) -> ExitCode:
-        """Take everything back, or leave it with ``--on-exit keep``."""
+        """Revert the setup or keep it, as ``--on-exit`` or the reason for the stop says."""
         took = logs.stopwatch()
         try:
             self._presence.hide()
-            if self._life.on_exit is OnExit.KEEP:
-                log.step("daemon.kept", "stopped; the setup stays")
+            if not stop_reason.reverts(self._node, os.environ):
+                log.step("daemon.kept", "stopped; the setup stays", seconds=took())
                 return ExitCode.DONE
             self._revert()
             log.step("daemon.stopped", "stopped; the host is as it was before", seconds=took())
@@ -248,7 +248,7 @@ class Daemon:
 
     def _take_back_earlier(self) -> None:
         """After a signal in a setup: what an earlier life left in force goes too."""
-        if self._life.on_exit is OnExit.REVERT:
+        if stop_reason.reverts(self._node, os.environ):
             self._revert()
 
     def _ready_or_reverted(self, outcome: Outcome) -> Outcome:

@@ -157,6 +157,7 @@ def _lifecycle(sources: Sources) -> LifecycleSettings:
         no_daemon=read(general.NO_DAEMON).value,
         no_runtime_config=read(general.NO_RUNTIME_CONFIG).value,
         on_exit=read(general.ON_EXIT).value,
+        on_exit_unknown=read(general.ON_EXIT_UNKNOWN).value,
         stop_timeout=read(general.STOP_TIMEOUT).value,
         verify_timeout=read(general.VERIFY_TIMEOUT).value,
         reconcile_interval=read(general.RECONCILE_INTERVAL).value,

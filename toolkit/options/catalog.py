@@ -28,6 +28,7 @@ GROUPS: tuple[Group, ...] = (
         title="Life cycle and logs",
         options=(
             general.ON_EXIT,
+            general.ON_EXIT_UNKNOWN,
             general.STOP_TIMEOUT,
             general.VERIFY_TIMEOUT,
             general.RECONCILE_INTERVAL,

@@ -22,6 +22,20 @@ its flag may be repeated. Every value is checked before anything runs; a bad one
 with exit code 2 and one line that names the flag or variable.
 """
 
+_POD = """
+## What a pod is told of itself
+
+With `--on-exit=auto` a daemon that is stopped asks the API server for its DaemonSet and its node
+([upgrade](upgrade.md)), with the pod's service account. The chart sets these; they have no flags.
+
+| variable | default | meaning |
+|---|---|---|
+| DAEMONSET_NAME | none | the DaemonSet that the pod belongs to |
+| POD_NAMESPACE | none | the namespace of both |
+| NODE_NAME | none | the node that the pod runs on |
+| KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT | set by the kubelet | where the API server is; \
+without the first one this is no pod |
+"""
 _ENTRY_POINT = """
 ## Read by the container's entry point alone
 
@@ -47,7 +61,7 @@ def document() -> str:
         usual = plain_row(engine)
         drop_in = f"`{usual.drop_in}`" if usual.drop_in else "none"
         parts.append(f"| {engine} | `{usual.top_level}` | {drop_in} | `{usual.sockets[0]}` |\n")
-    parts.append(_ENTRY_POINT)
+    parts += [_POD, _ENTRY_POINT]
     return "".join(parts)
 
 

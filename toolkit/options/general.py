@@ -6,7 +6,7 @@ from runtime_configs.model import EngineName
 from toolkit.options import parsers
 from toolkit.options.option import Option
 from toolkit.options.rows import choice, optional_path, path, switch
-from toolkit.settings import LogFormat, OnExit, Output, PackageType
+from toolkit.settings import LogFormat, OnExit, OnExitUnknown, Output, PackageType
 
 READERS = ("plan", "status", "verify", "doctor")
 """The commands that take no lock and write nothing."""
@@ -84,8 +84,15 @@ IGNORE_ERRORS = Option(
 ON_EXIT = choice(
     ("--on-exit",),
     ("TOOLKIT_ON_EXIT",),
-    OnExit.REVERT,
-    "at SIGTERM: put the engine back, or keep the setup (rolling updates)",
+    OnExit.AUTO,
+    "at SIGTERM: revert the setup or keep it; auto: revert, unless the host is going down or our"
+    " own DaemonSet goes on and selects this node",
+)
+ON_EXIT_UNKNOWN = choice(
+    ("--on-exit-unknown",),
+    ("TOOLKIT_ON_EXIT_UNKNOWN",),
+    OnExitUnknown.REVERT,
+    "with --on-exit=auto, where the cluster can't say whether our DaemonSet goes on",
 )
 STOP_TIMEOUT = Option(
     flags=("--stop-timeout",),

@@ -1,0 +1,177 @@
+"""Why this process is stopped, and so what its end means for the node.
+
+Order: the host's own shutdown, then what the cluster says of our DaemonSet. The table with all
+cases stands in docs/upgrade.md.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from toolkit import logs
+from toolkit.errors import ToolkitError
+from toolkit.host.shutdown import HostState, host_state
+from toolkit.node import Node
+from toolkit.settings import OnExit, OnExitUnknown
+
+if TYPE_CHECKING:
+    from toolkit.daemon.api_server import ApiServer, OurPod
+
+log = logs.get(__name__)
+
+SECONDS = 1.0
+"""For all of it: the files are to be back soon after SIGTERM."""
+HOST_SECONDS = 0.5
+"""Of these, for a systemd that hangs; the cluster is asked meanwhile."""
+
+
+class Cluster(Enum):
+    """What the cluster says of our DaemonSet."""
+
+    NONE = "this is no pod of a cluster"
+    GOES_ON = "its DaemonSet goes on and selects this node"
+    DESELECTED = "its DaemonSet does not select this node any more"
+    GONE = "its DaemonSet is deleted"
+    UNKNOWN = "the cluster can't say whether its DaemonSet goes on"
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """What the cluster says, and how that was found out."""
+
+    cluster: Cluster
+    how: str
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What the end of this process does to the node, and why."""
+
+    reverts: bool
+    reason: str
+    how: str
+    found: bool = True
+    """False: the reason can't be told, and ``--on-exit-unknown`` has decided."""
+
+
+def decide(host: HostState, answer: Answer, otherwise: OnExitUnknown) -> Decision:
+    """Decide from what was seen. A host that goes down comes first, whatever the cluster says."""
+    if host.going_down:
+        return Decision(reverts=False, reason="the host or its engine is going down", how=host.how)
+    if answer.cluster is Cluster.UNKNOWN:
+        return Decision(
+            reverts=otherwise is OnExitUnknown.REVERT,
+            reason=f"{answer.cluster.value}; --on-exit-unknown says {otherwise}",
+            how=f"{host.how}; {answer.how}",
+            found=False,
+        )
+    reverts = answer.cluster is not Cluster.GOES_ON
+    return Decision(reverts=reverts, reason=answer.cluster.value, how=f"{host.how}; {answer.how}")
+
+
+def reverts(node: Node, environment: Mapping[str, str]) -> bool:
+    """Find out why this process is stopped and log it; return whether the setup is reverted."""
+    took = logs.stopwatch()
+    decision = find_out(node, environment)
+    tell = log.step if decision.found else log.warning
+    action = "reverting" if decision.reverts else "keeping the setup"
+    message = f"{action}: {decision.reason}"
+    tell("daemon.stop-reason", message, how=decision.how, seconds=took())
+    return decision.reverts
+
+
+def find_out(node: Node, environment: Mapping[str, str]) -> Decision:
+    """Return what ``--on-exit`` says, with ``auto`` after a look around of ``SECONDS`` at most."""
+    life = node.settings.lifecycle
+    if life.on_exit is not OnExit.AUTO:
+        reverts = life.on_exit is OnExit.REVERT
+        return Decision(reverts=reverts, reason=f"--on-exit={life.on_exit}", how="as it was told")
+    began = time.monotonic()
+    asked = _Asked(environment, began + SECONDS)
+    host = host_state(node.commands, _unit(node), began + HOST_SECONDS)
+    return decide(host, asked.answer(), life.on_exit_unknown)
+
+
+def _unit(node: Node) -> str | None:
+    """Return the engine's unit; None: there is none that we set up."""
+    try:
+        record = node.store.load()
+    except ToolkitError:
+        return None
+    if record is None or record.engine is None:
+        return None
+    return record.unit or f"{record.engine}.service"
+
+
+class _Asked:
+    """The cluster being asked, beside the look at the host.
+
+    In a thread, since a server that sends byte after byte would outlive every time-out of a socket.
+    """
+
+    def __init__(self, environment: Mapping[str, str], deadline: float) -> None:
+        self._deadline = deadline
+        self._answer = Answer(cluster=Cluster.UNKNOWN, how="the API server took too long")
+        self._thread = threading.Thread(target=self._ask, args=(environment,), daemon=True)
+        self._thread.start()
+
+    def answer(self) -> Answer:
+        """Return the answer, waiting for it until the deadline."""
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        return self._answer
+
+    def _ask(self, environment: Mapping[str, str]) -> None:
+        try:
+            self._answer = ask_cluster(environment, self._deadline)
+        except Exception as error:  # noqa: BLE001 - an object of no known form; it is told below
+            how = f"what the API server sends can't be read: {error!r}"
+            self._answer = Answer(cluster=Cluster.UNKNOWN, how=how)
+
+
+def ask_cluster(
+    environment: Mapping[str, str],
+    deadline: float,
+    account: str = "/var/run/secrets/kubernetes.io/serviceaccount",
+) -> Answer:
+    """Ask the API server whether our DaemonSet goes on and selects this node.
+
+    ``account`` is where the kubelet mounts the pod's token and the cluster's CA.
+    """
+    if not environment.get("KUBERNETES_SERVICE_HOST"):
+        return Answer(cluster=Cluster.NONE, how="KUBERNETES_SERVICE_HOST is not set")
+    from toolkit.daemon.api_server import ApiServer, NoAnswerError, OurPod
+    from toolkit.daemon.node_selection import UnknownRuleError
+
+    try:
+        pod = OurPod.from_environment(environment)
+        server = ApiServer(pod, deadline, account)
+        try:
+            return _answer_of(server, pod)
+        finally:
+            server.close()
+    except (NoAnswerError, UnknownRuleError) as error:
+        return Answer(cluster=Cluster.UNKNOWN, how=str(error))
+
+
+def _answer_of(server: ApiServer, pod: OurPod) -> Answer:
+    """Ask for the DaemonSet, then the node. Raises NoAnswerError, UnknownRuleError."""
+    from toolkit.daemon.node_selection import needs_node, selects
+
+    name = f"DaemonSet {pod.namespace}/{pod.daemon_set}"
+    daemon_set = server.daemon_set(pod)
+    if daemon_set is None:
+        return Answer(cluster=Cluster.GONE, how=f"the API server has no {name}")
+    if daemon_set["metadata"].get("deletionTimestamp"):
+        return Answer(cluster=Cluster.GONE, how=f"the API server is deleting {name}")
+    if needs_node(daemon_set):
+        node = server.node(pod)
+        if node is None:
+            return Answer(cluster=Cluster.DESELECTED, how=f"the API server has no node {pod.node}")
+        reason = selects(daemon_set, node)
+        if reason:
+            return Answer(cluster=Cluster.DESELECTED, how=f"{reason}: {name}, node {pod.node}")
+    return Answer(cluster=Cluster.GOES_ON, how=f"the API server has {name}, node {pod.node}")
