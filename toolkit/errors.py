@@ -49,6 +49,8 @@ class LockedError(ToolkitError):
     """Another instance holds the lock."""
 
     exit_code = ExitCode.LOCKED
+    holder: int | None = None
+    """Its PID; None where it has not written it."""
 
 
 class HostPathError(ToolkitError):

@@ -6,6 +6,7 @@ the same code, so that a probe never hangs.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 
@@ -98,6 +99,7 @@ class Responder:
     """Answers probes from a thread while the daemon works: alive, and not ready."""
 
     def __init__(self, listener: int, counters: Counters) -> None:
+        self._listener = listener
         self._probes = Probes(listener, list(answers(counters, "working")))
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
@@ -107,6 +109,11 @@ class Responder:
         """Leave the socket to the next one that answers."""
         self._stopped.set()
         self._thread.join()
+
+    def end(self) -> None:
+        """Close the socket: a successor listens there as soon as it has the lock."""
+        self.stop()
+        os.close(self._listener)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._probes.turn(False)):  # noqa: FBT003 - takes no keywords

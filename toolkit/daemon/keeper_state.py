@@ -66,6 +66,8 @@ class Resident(Struct, frozen=True, kw_only=True):
     journal_fd: int = -1
     """The journal's copy in memory."""
     pid: int = 0
+    install_dir: str = ""
+    """On the host; it tells a successor whether its journal is ours."""
     woken: str = ""
 
     @classmethod
@@ -127,6 +129,21 @@ class Resident(Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """Return the variable's value."""
         return msgspec.json.encode(replace(self, pid=os.getpid(), woken="")).decode()
+
+
+def install_dir_of(pid: int, proc: str = "/proc") -> str | None:
+    """Return the install directory of a daemon that was resident; None: the process is none.
+
+    Its environment holds what went through the execs, from the keeper to the process's end.
+    """
+    try:
+        with open(f"{proc}/{pid}/environ", "rb") as file:
+            variables = dict(each.partition(b"=")[::2] for each in file.read().split(b"\0"))
+        found = msgspec.json.decode(variables[STATE_VARIABLE.encode()], type=Resident)
+    except (OSError, KeyError, msgspec.MsgspecError):
+        return None
+    # Another PID: somebody's copy of its environment.
+    return found.install_dir if found.pid == pid else None
 
 
 def _rest(steps: int, interval: float) -> float:

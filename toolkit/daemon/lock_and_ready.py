@@ -12,14 +12,21 @@ import os
 from msgspec.structs import replace
 
 from toolkit import logs
+from toolkit.daemon import keeper_state
 from toolkit.daemon.keeper_state import Resident
 from toolkit.daemon.ready_file import ReadyFile
-from toolkit.errors import HostPathError, ToolkitError
+from toolkit.errors import HostPathError, LockedError, ToolkitError
+from toolkit.host.clock import Clock
 from toolkit.host.lock import Lock
 from toolkit.journal.record import Record
 from toolkit.node import Node
 
 log = logs.get(__name__)
+
+DECISION_SECONDS = 2.0
+"""Beside the stop time-out: the reason for the stop is found out, and the files are restored."""
+LOOK_SECONDS = 0.1
+"""Between two tries to take a lock that is waited for."""
 
 
 class Presence:
@@ -39,6 +46,29 @@ class Presence:
         """Take the lock. Raises LockedError where another instance has it."""
         path = node.root.access(node.root.host_path(node.settings.lifecycle.pid_file))
         return cls(node, Lock.acquire(path))
+
+    @classmethod
+    def after_predecessor(cls, node: Node, clock: Clock) -> Presence:
+        """Take the lock; a daemon that was resident with the same journal gets time to stop.
+
+        Its DaemonSet may be gone a moment before the next one comes. Raises LockedError where it
+        stays, and at once where another instance has the lock.
+        """
+        end = clock.now() + node.settings.lifecycle.stop_timeout + DECISION_SECONDS
+        predecessor = None
+        while True:
+            try:
+                return cls.begun(node)
+            except LockedError as error:
+                if error.holder is None or clock.now() >= end:
+                    raise
+                if error.holder != predecessor:
+                    if keeper_state.install_dir_of(error.holder) != node.store.install_dir:
+                        raise
+                    predecessor = error.holder
+                    message = "waiting for the daemon that has the lock to stop"
+                    log.step("lock.awaited", message, pid=predecessor)
+            clock.sleep(LOOK_SECONDS)
 
     @classmethod
     def resumed(cls, node: Node, resident: Resident) -> Presence:

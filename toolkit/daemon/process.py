@@ -80,10 +80,11 @@ class Daemon:
 
     @classmethod
     def started(cls, node: Node, clock: Clock) -> Daemon:
-        """Take the lock. Raises LockedError where another instance has it."""
-        presence = Presence.begun(node)
-        listener = -1
+        """Take the lock. Raises LockedError where another instance has it and keeps it."""
         life = node.settings.lifecycle
+        taken = Presence.begun(node) if life.no_daemon else None
+        presence = taken or Presence.after_predecessor(node, clock)
+        listener = -1
         if life.health_address is not None:
             from toolkit.daemon.health import open_listener
 
@@ -99,6 +100,7 @@ class Daemon:
             lock_made=lock.made,
             peer=keeper.DOWN,
             listener_fd=listener,
+            install_dir=node.store.install_dir,
         )
         return cls(node=node, clock=clock, presence=presence, resident=resident)
 
@@ -157,7 +159,7 @@ class Daemon:
             self._repair(responder)
         except InterruptedBySignalError as signal:
             log.step("daemon.stopping", "stopping", signal=signal.signal_name)
-            return self._stop()
+            return self._stop(responder)
         return ExitCode.DONE
 
     def _repair(self, responder: Responder | None) -> None:
@@ -212,7 +214,7 @@ class Daemon:
             log.error("drift.unrepaired", message, again_in_seconds=max(0.0, wait))
         self._become_idle(record, peer, responder, earlier=None)
 
-    def _stop(self) -> ExitCode:
+    def _stop(self, responder: Responder | None) -> ExitCode:
         """Revert the setup or keep it, as ``--on-exit`` or the reason for the stop says."""
         took = logs.stopwatch()
         try:
@@ -223,6 +225,8 @@ class Daemon:
             self._revert()
             log.step("daemon.stopped", "stopped; the host is as it was before", seconds=took())
         finally:
+            if responder is not None:
+                responder.end()
             self._presence.release()
         return ExitCode.DONE
 

@@ -127,11 +127,9 @@ def _open_locked(path: str, made: list[str]) -> int | None:
         if _is_file_at(descriptor, path):
             return descriptor
     except BlockingIOError:
-        holder = _holder(descriptor)
+        error = _locked(descriptor, path)
         os.close(descriptor)
-        raise LockedError(
-            f"{path} is locked by another instance, {holder}", "stop that one first"
-        ) from None
+        raise error from None
     except FileNotFoundError:
         pass
     except OSError:
@@ -150,9 +148,13 @@ def _is_file_at(descriptor: int, path: str) -> bool:
     return os.path.samestat(os.fstat(descriptor), os.lstat(path))
 
 
-def _holder(descriptor: int) -> str:
+def _locked(descriptor: int, path: str) -> LockedError:
     text = os.pread(descriptor, 32, 0).split(b"\n")[0].strip()
-    return f"PID {text.decode()}" if text.isdigit() else "which has not written its PID"
+    holder = int(text) if text.isdigit() else None
+    known = "which has not written its PID" if holder is None else f"PID {holder}"
+    error = LockedError(f"{path} is locked by another instance, {known}", "stop that one first")
+    error.holder = holder
+    return error
 
 
 def _make_directories(path: str, made: list[str]) -> None:
