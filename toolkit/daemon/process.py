@@ -132,8 +132,9 @@ class Daemon:
         except BaseException as error:
             taken = signal_behind(error)
             try:
-                if taken is not None:
-                    self._take_back_earlier()
+                # What an earlier life left in force goes with a setup that was interrupted.
+                if taken is not None and stop_reason.reverts(self._node, os.environ):
+                    self._revert()
             finally:
                 self._presence.release()
             if taken in (None, error):
@@ -249,11 +250,6 @@ class Daemon:
                 f"the setup is still in place: {error.message}",
                 f"{error.hint or 'fix that'}, then run `revert` or start again",
             ) from error
-
-    def _take_back_earlier(self) -> None:
-        """After a signal in a setup: what an earlier life left in force goes too."""
-        if stop_reason.reverts(self._node, os.environ):
-            self._revert()
 
     def _ready_or_reverted(self, outcome: Outcome) -> Outcome:
         """Take the setup back where nobody can be told of it: a failed start leaves nothing."""

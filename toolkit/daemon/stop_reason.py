@@ -77,10 +77,12 @@ def reverts(node: Node, environment: Mapping[str, str]) -> bool:
     """Find out why this process is stopped and log it; return whether the setup is reverted."""
     took = logs.stopwatch()
     decision = find_out(node, environment)
-    tell = log.step if decision.found else log.warning
     action = "reverting" if decision.reverts else "keeping the setup"
     message = f"{action}: {decision.reason}"
-    tell("daemon.stop-reason", message, how=decision.how, seconds=took())
+    if decision.found:
+        log.step("daemon.stop-reason", message, how=decision.how, seconds=took())
+    else:
+        log.warning("daemon.stop-reason", message, how=decision.how, seconds=took())
     return decision.reverts
 
 
