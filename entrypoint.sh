@@ -35,7 +35,7 @@ say() {
 		printf '{"time": "%s", "level": "info", "event": "driver.awaited", "message": "%s"}\n' \
 			"$(date -u +%Y-%m-%dT%H:%M:%S.%3NZ)" "$1" >&2
 		;;
-	*) printf '%s INFO    %s\n' "$(date +%H:%M:%S.%3N)" "$1" >&2 ;;
+	*) printf '%s INFO    %s\n' "$(date +'%Y-%m-%d %H:%M:%S.%3N')" "$1" >&2 ;;
 	esac
 }
 

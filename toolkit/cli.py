@@ -62,7 +62,8 @@ class ProgramCommands:
         from toolkit.daemon import process
         from toolkit.report import output as printed
 
-        return printed.reverted(process.revert(settings, purge=purge), output)
+        report = process.revert(settings, purge=purge)
+        return printed.reverted(report, output, settings.color)
 
     def plan(self, settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
         """Show what a setup would change."""
@@ -124,7 +125,7 @@ def run(
         from toolkit.options.build import build_settings  # help and version need none of it
 
         settings = build_settings(request.sources)
-        logs.configure(settings.log_format, debug=settings.debug)
+        logs.configure(settings.log_format, debug=settings.debug, color=settings.color)
         for warning in settings.warnings:
             log.warning("settings.adjusted", warning)
         return _flushed(_call(commands, request, settings))
@@ -133,6 +134,7 @@ def run(
             "usage.refused" if isinstance(error, UsageError) else "program.failed", str(error)
         )
         logs.traceback_of(error)
+        _print_failure(arguments, error)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -179,13 +181,13 @@ def _call(commands: Commands, request: Request, settings: Settings) -> ExitCode:
 
 
 def _at_a_glance(arguments: Sequence[str], environ: Mapping[str, str]) -> Sources:
-    """Return what is said of the log, also by a command line that can't be read as a whole."""
+    """Return what is said of log and output, also by a command line that can't be read."""
     flags: dict[str, tuple[GivenFlag, ...]] = {}
     for position, argument in enumerate(arguments):
         if argument == "--":
             break
         spelling, equals, value = argument.partition("=")
-        for option in (general.LOG_FORMAT, general.DEBUG):
+        for option in (general.LOG_FORMAT, general.DEBUG, general.OUTPUT):
             if spelling.startswith("-") and spelling.lstrip("-") == option.name:
                 if not equals:
                     following = arguments[position + 1 : position + 2]
@@ -204,6 +206,26 @@ def _configure_logs(sources: Sources) -> None:
     with contextlib.suppress(UsageError):
         debug = sources.read(general.DEBUG).value
     logs.configure(log_format, debug=debug)
+
+
+def _print_failure(arguments: Sequence[str], error: ToolkitError) -> None:
+    """Print the error as a document where a command's result would be one."""
+    asked = any(word in general.OUTPUT.commands for word in arguments)
+    with contextlib.suppress(UsageError, OSError, ValueError):
+        if asked and _at_a_glance(arguments, {}).read(general.OUTPUT).value is Output.JSON:
+            from toolkit.report.terminal import print_json
+
+            print_json(
+                {
+                    "error": {
+                        "kind": ExitCode(error.exit_code).name.lower(),
+                        "message": error.message,
+                        "fix": error.hint,
+                        "exit_code": int(error.exit_code),
+                    }
+                }
+            )
+            sys.stdout.flush()
 
 
 def _flushed(code: ExitCode) -> ExitCode:

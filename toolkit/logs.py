@@ -26,9 +26,13 @@ class Level(IntEnum):
     ERROR = 40
 
 
+_COLOURS = {Level.WARNING: 33, Level.ERROR: 31}
+"""Yellow and red, as terminals number them."""
 _DECIMALS = 6
 """Of a JSON line's seconds."""
 
+_TEXT_CLOCK = "%Y-%m-%d %H:%M:%S"
+_JSON_CLOCK = "%Y-%m-%dT%H:%M:%S"
 _ESCAPES = {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 
 
@@ -58,9 +62,9 @@ def one_line(text: str) -> str:
 def text_line(
     moment: float, level: Level, event: str, message: str, fields: Mapping[str, object]
 ) -> str:
-    """Return ``HH:MM:SS.mmm LEVEL message key=value…`` in local time; the event is for machines."""
+    """Return ``DATE TIME LEVEL message key=value…`` in local time; the event is for machines."""
     del event
-    clock = time.strftime("%H:%M:%S", time.localtime(moment))
+    clock = time.strftime(_TEXT_CLOCK, time.localtime(moment))
     words = [f"{clock}.{_milliseconds(moment):03d}", f"{level.name:<7}", one_line(_shown(message))]
     words += [
         f"{one_line(key)}={_text_value(redacted(key, value))}" for key, value in fields.items()
@@ -74,7 +78,7 @@ def json_line(
     """Return one JSON object; ``time`` is RFC 3339 in UTC."""
     import json  # not needed for text lines, and a start counts milliseconds
 
-    clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment))
+    clock = time.strftime(_JSON_CLOCK, time.gmtime(moment))
     record: dict[str, object] = {
         "time": f"{clock}.{_milliseconds(moment):03d}Z",
         "level": level.name.lower(),
@@ -120,6 +124,7 @@ class _Output(Struct, kw_only=True):
     threshold: Level = Level.INFO
     stream: TextIO | None = None
     """None: whatever ``sys.stderr`` is at that moment."""
+    color: str = "never"
 
     def write(self, level: Level, event: str, message: str, fields: Mapping[str, object]) -> None:
         """Write one line in one call, so that lines of two processes do not mix."""
@@ -127,6 +132,8 @@ class _Output(Struct, kw_only=True):
         if level < self.threshold or stream is None:
             return
         line = self.form(time.time(), level, event, message, fields) + "\n"
+        if level in _COLOURS and self.form is text_line and wants_colour(self.color, stream):
+            line = _coloured(line, level)
         try:
             stream.write(line)
             stream.flush()
@@ -135,11 +142,28 @@ class _Output(Struct, kw_only=True):
             return
 
 
+def wants_colour(color: str, stream: TextIO | None) -> bool:
+    """Tell whether what is written there has colours."""
+    terminal = stream is not None and not stream.closed and stream.isatty()
+    return color == "always" or (color == "auto" and terminal)
+
+
+def _coloured(line: str, level: Level) -> str:
+    """Colour the level's name: what stays resident has no click."""
+    return line.replace(level.name, f"\033[{_COLOURS[level]}m{level.name}\033[0m", 1)
+
+
 _output = _Output()
 
 
-def configure(log_format: str, *, debug: bool, stream: TextIO | None = None) -> None:
-    """Choose how lines look (``text`` or ``json``) and whether debug lines are shown."""
+def configure(
+    log_format: str, *, debug: bool, stream: TextIO | None = None, color: str = "never"
+) -> None:
+    """Choose how lines look (``text`` or ``json``) and whether debug lines are shown.
+
+    ``color`` is ``auto``, ``always`` or ``never``, and of text lines alone.
+    """
+    _output.color = color
     _output.form = json_line if log_format == "json" else text_line
     _output.threshold = Level.DEBUG if debug else Level.INFO
     _output.stream = stream
@@ -148,10 +172,11 @@ def configure(log_format: str, *, debug: bool, stream: TextIO | None = None) -> 
 def template(event: str, message: str) -> str:
     """Return an error's line for a process without this module: see ``keeper.tell``."""
     form = _output.form
-    line = form(0.0, Level.ERROR, event, message, {}).replace("%", "%%")
-    clock = form(0.0, Level.ERROR, "", "", {}).partition(" " if form is text_line else ",")[0]
-    pattern = "%H:%M:%S.000" if form is text_line else '{"time": "%Y-%m-%dT%H:%M:%S.000Z"'
-    return ("L" if form is text_line else "Z") + pattern + line[len(clock) :]
+    text = form is text_line
+    moment = f"{_TEXT_CLOCK}.000" if text else f'{{"time": "{_JSON_CLOCK}.000Z"'
+    shown = time.strftime(moment, time.localtime(0) if text else time.gmtime(0))
+    line = form(0.0, Level.ERROR, event, message, {}).removeprefix(shown).replace("%", "%%")
+    return ("L" if text else "Z") + moment + line
 
 
 def debugging() -> bool:

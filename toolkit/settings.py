@@ -67,6 +67,15 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class Color(StrEnum):
+    """Whether what is printed has colours."""
+
+    AUTO = "auto"
+    """On a terminal."""
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class GivenPath(Struct, frozen=True, kw_only=True):
     """A path as the user gave it, or the engine's default."""
 
@@ -208,5 +217,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     lifecycle: LifecycleSettings
     debug: bool
     log_format: LogFormat
+    color: Color
     warnings: tuple[str, ...] = ()
     """What was taken differently from what was said; the command line logs them."""

@@ -26,6 +26,7 @@ pytestmark = [
         ids=lambda each: f"containerd-{each.series}",
     ),
 ]
+ROOT = Path(__file__).parents[2]
 READERS = ("plan", "status", "verify", "doctor")
 ESCAPE = re.compile(rb"\x1b\[[0-9;]*m")
 CHANGING = "open,openat,creat,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,flock"
@@ -203,21 +204,45 @@ def test_a_command_that_reads_writes_nothing_and_takes_no_lock(
 
 
 def test_the_documentation_shows_what_is_printed(installer: Installer) -> None:
-    page = (Path(__file__).parents[2] / "docs/commands.md").read_text()
+    page = (ROOT / "docs/commands.md").read_text()
     blocks = re.findall(r"```console\n\$ nvidia-toolkit ([^\n]*)\n(.*?)```", page, re.DOTALL)
-    shown = {command.strip(): names(text) for command, text in blocks if "json" not in command}
+    shown = {command.strip(): names(text) for command, text in blocks}
+    assert sample("doctor") == names_in(document(installer, "doctor"))
+    assert sample("status-before") == names_in(document(installer, "status"))
+    assert sample("verify-before") == names_in(document(installer, "verify"))
     installer.start()
     wait_idle(installer)
     # Of each command the last block is the one with the daemon running.
-    assert shown["status"] == names(installer.run("status").stdout)
     assert shown["plan"] == names(installer.run("plan").stdout)
-    assert shown["doctor"] == names(installer.run("doctor").stdout)
+    assert sample("status") == names_in(document(installer, "status"))
+    assert sample("verify") == names_in(document(installer, "verify"))
+
+
+def document(installer: Installer, command: str) -> object:
+    found: object = json.loads(installer.run(command, "--output=json").stdout)
+    return found
+
+
+def sample(name: str) -> object:
+    """Return the names in a document whose text the documentation shows."""
+    return names_in(json.loads((ROOT / f"tests/unit/samples/{name}.json").read_text()))
+
+
+def names_in(found: object) -> object:
+    """Return what a document is about, without what differs from run to run."""
+    if isinstance(found, dict):
+        return {
+            Path(name).name: value if name in ("id", "verdict", "state") else names_in(value)
+            for name, value in found.items()
+        }
+    if isinstance(found, list):
+        return [names_in(each) for each in found]
+    return type(found)
 
 
 def names(text: str) -> list[str]:
     """Return what each line is about."""
-    verdict = re.compile(r"^(ok|warning|problem|unknown) +")
-    return [verdict.sub("", line.partition(":")[0]) for line in text.splitlines()]
+    return [line.partition(":")[0] for line in text.splitlines()]
 
 
 def host(installer: Installer, containerd: RealContainerd) -> dict[str, tuple[object, ...]]:

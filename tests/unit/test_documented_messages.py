@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from toolkit.report.layout import WIDTH, Line, doctor_lines, handler_lines, status_lines
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -71,3 +73,34 @@ def test_the_grace_period_is_documented_as_the_chart_has_it() -> None:
     assert "{{ add .Values.stopTimeout .Values.verifyTimeout 30 }}" in template
     page = (DOCS / "install-helm.md").read_text()
     assert "is the sum of the first two and 30 (120)" in page
+
+
+SAMPLES = ROOT / "tests/unit/samples"
+"""Documents of runs beside a real containerd, with the usual paths."""
+
+
+def blocks(command: str) -> list[str]:
+    page = (DOCS / "commands.md").read_text()
+    return re.findall(rf"```console\n\$ nvidia-toolkit {command}\n(.*?)```", page, re.DOTALL)
+
+
+def rendered(lines: Iterable[Line]) -> str:
+    return "".join(f"{line.text}\n" for line in lines)
+
+
+def test_the_page_of_the_commands_shows_what_a_terminal_shows() -> None:
+    documents = {path.stem: json.loads(path.read_text()) for path in SAMPLES.glob("*.json")}
+    assert blocks("doctor") == [rendered(doctor_lines(documents["doctor-problem"]))]
+    states = (documents["status-before"], documents["status"])
+    assert blocks("status") == [rendered(status_lines(each)) for each in states]
+    for block, name in zip(blocks("verify"), ("verify-before", "verify"), strict=True):
+        found = documents[name]
+        missing = (Line(text=f"missing: {each}") for each in found["missing"])
+        handlers = handler_lines(found["served"], found["default"])
+        assert block == rendered([*handlers, *missing])
+
+
+def test_no_line_of_a_console_block_is_wider_than_a_terminal() -> None:
+    for command in ("doctor", "status"):
+        for block in blocks(command):
+            assert max(map(len, block.splitlines())) <= WIDTH

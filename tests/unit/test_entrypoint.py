@@ -48,6 +48,9 @@ class Node:
         return process
 
 
+TEXT_TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}"
+
+
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     node = Node(tmp_path)
@@ -127,4 +130,6 @@ def test_the_line_about_waiting_has_the_form_and_the_time_of_the_programs_own(
         assert record["event"] == "driver.awaited"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record["time"])
     else:
-        assert re.match(r"\d\d:\d\d:\d\d\.\d{3} INFO    waiting for the driver: ", line)
+        assert re.match(
+            r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} INFO    waiting for the driver: ", line
+        )

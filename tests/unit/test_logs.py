@@ -31,7 +31,8 @@ def stream() -> Iterator[io.StringIO]:
 def test_a_text_line_has_time_level_message_and_fields(stream: io.StringIO) -> None:
     logs.get("x").step("engine.reloaded", "containerd serves", seconds=0.0931, unit="a b", ok=True)
     assert re.fullmatch(
-        r'\d\d:\d\d:\d\d\.\d{3} INFO    containerd serves seconds=0\.093 unit="a b" ok=true\n',
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} INFO    containerd serves"
+        r' seconds=0\.093 unit="a b" ok=true\n',
         stream.getvalue(),
     )
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from runtime_configs.formats.unified_diff import redacted_diff
 from runtime_configs.model import EngineName
 from toolkit import logs
+from toolkit.apply.announce import announce
 from toolkit.apply.begin import refresh_record
 from toolkit.apply.plan import Plan, build, files_only
 from toolkit.apply.transaction import Outcome, Transaction
@@ -21,7 +22,7 @@ from toolkit.host.clock import Clock
 from toolkit.journal.baseline import baselines
 from toolkit.journal.record import Record
 from toolkit.journal.store import JournalStore
-from toolkit.node import Node, choose_engine
+from toolkit.node import Node, choose_engine, engine_choice
 from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode, Settings
@@ -42,6 +43,8 @@ class Planned(Struct, frozen=True, kw_only=True):
 
     plan: Plan
     control: EngineControl | None
+    why: str = ""
+    """What speaks for this engine."""
 
 
 def make_plan(
@@ -55,7 +58,8 @@ def make_plan(
     if touches_no_engine(node.settings):
         low_level = low_level_runtimes(None, node.root, node.settings)
         return Planned(plan=files_only(node.installer.plan(low_level)), control=None)
-    engine = choose_engine(node, record)
+    choice = engine_choice(node, record)
+    engine = choice.name
     control = node.control(engine)
     others = record.engine if record is not None and record.engine is not engine else None
     if others is not None:
@@ -81,7 +85,7 @@ def make_plan(
         without=baselines(record, node.view, node.store.blob, node.adapter),
         payload=node.installer.plan(low_level),
     )
-    return Planned(plan=plan, control=control)
+    return Planned(plan=plan, control=control, why=choice.why)
 
 
 def touches_no_engine(settings: Settings) -> bool:
@@ -154,6 +158,8 @@ def set_up(
         _revert_other(node, other)
         planned = make_plan(node, record, clock, patience=patience)
     plan, control = planned.plan, planned.control
+    if not repair:
+        announce(plan, planned.why)
     for note in plan.notes:
         log.step("plan.note", note)
     transaction = Transaction(node=node, control=control, clock=clock)

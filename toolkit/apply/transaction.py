@@ -166,6 +166,11 @@ class Transaction:
     def _tell(self, plan: Plan, process: EngineProcess | None, deadline: float) -> ReloadReport:
         if self._control is None:
             raise TypeError("nothing to tell")
+        log.step(
+            "engine.reloading",
+            f"{self._control.name} reloads its config",
+            up_to_seconds=self._node.settings.lifecycle.verify_timeout,
+        )
         report = bring_up(self._control, plan.reload.mode, process, self._clock, deadline)
         log.step(
             "engine.reloaded",

@@ -63,6 +63,7 @@ def build_settings(sources: Sources) -> Settings:
         lifecycle=_lifecycle(sources),
         debug=read(general.DEBUG).value,
         log_format=read(general.LOG_FORMAT).value,
+        color=read(general.COLOR).value,
         warnings=_warnings(sources, runtime),
     )
 

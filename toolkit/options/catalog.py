@@ -35,6 +35,7 @@ GROUPS: tuple[Group, ...] = (
             general.READY_FILE,
             general.HEALTH_ADDRESS,
             general.LOG_FORMAT,
+            general.COLOR,
             general.DEBUG,
         ),
     ),

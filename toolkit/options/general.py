@@ -6,7 +6,7 @@ from runtime_configs.model import EngineName
 from toolkit.options import parsers
 from toolkit.options.option import Option
 from toolkit.options.rows import choice, optional_path, path, switch
-from toolkit.settings import LogFormat, OnExit, OnExitUnknown, Output, PackageType
+from toolkit.settings import Color, LogFormat, OnExit, OnExitUnknown, Output, PackageType
 
 READERS = ("plan", "status", "verify", "doctor")
 """The commands that take no lock and write nothing."""
@@ -120,6 +120,15 @@ RECONCILE_INTERVAL = Option(
 )
 LOG_FORMAT = choice(
     ("--log-format",), ("TOOLKIT_LOG_FORMAT",), LogFormat.TEXT, "how log lines look on stderr"
+)
+COLOR = Option(
+    flags=("--color",),
+    variables=("NO_COLOR",),
+    parse=parsers.one_of(Color),
+    default=Color.AUTO,
+    variable_means=Color.NEVER,
+    metavar="auto|always|never",
+    help="colours; auto: on a terminal; NO_COLOR with any value: never",
 )
 HEALTH_ADDRESS = Option(
     flags=("--health-address",),

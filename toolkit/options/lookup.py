@@ -43,6 +43,8 @@ class Sources(Struct, frozen=True, kw_only=True):
         said = self._said(option, engine)
         if said is None:
             return Reading(value=option.default, source=DEFAULT)
+        if option.variable_means is not None and option.identifier not in self.flags:
+            return Reading(value=option.variable_means, source=said.spelling)
         try:
             return Reading(value=option.parse(said.value), source=said.spelling)
         except BadValueError as error:

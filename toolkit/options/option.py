@@ -34,6 +34,8 @@ class Option(Struct, Generic[T_co], frozen=True, kw_only=True):
     """A comma separated list whose flag may be repeated."""
     empty_variable_counts: bool = False
     """A variable that is set but empty is a value of its own."""
+    variable_means: T_co | None = None
+    """What a variable says whatever it holds, as ``NO_COLOR`` does (no-color.org)."""
     hidden: bool = False
     commands: tuple[str, ...] = ()
     """The only commands that take it; empty: all of them."""

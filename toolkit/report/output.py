@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Iterable
-
-from msgspec import to_builtins
+from collections.abc import Iterable, Iterator
 
 from runtime_configs.formats.unified_diff import unified_diff
-from runtime_configs.model import EffectiveConfig
 from toolkit.apply.plan import FileChange
 from toolkit.engine.facts import HostFacts, Source
 from toolkit.errors import ExitCode, ToolkitError
-from toolkit.logs import one_line
 from toolkit.node import Node, open_node
 from toolkit.report.doctor import Verdict, examine
+from toolkit.report.layout import (
+    Line,
+    doctor_lines,
+    doctor_records,
+    handler_lines,
+    plan_lines,
+    status_lines,
+)
 from toolkit.report.paths import paths_read
 from toolkit.report.preview import Preview, preview
-from toolkit.report.status import ask, binaries, status_of
-from toolkit.settings import Output, Settings
+from toolkit.report.status import Answer, ask, binaries, status_of
+from toolkit.report.terminal import on_terminal, print_json, print_lines
+from toolkit.settings import Color, Output, Settings
 from toolkit.undo.revert import RevertReport
-
-_COLOURS = {"+": "\033[32m", "-": "\033[31m", "@": "\033[36m", "#": "\033[2m"}
-_PLAIN = "\033[0m"
 
 
 def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
@@ -36,10 +35,10 @@ def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
     """Show it for a host that was looked at already."""
     found = preview(node)
     if output is Output.JSON:
-        _print_json(_plan_document(node, found))
+        print_json(_plan_document(node, found))
     else:
-        lines = [*_diff_lines(node, found.plan.differing), *_remarks(node, found)]
-        _print_lines(lines, coloured=_on_terminal())
+        diff = _diff_lines(node, found.plan.differing)
+        print_lines(plan_lines(diff, _remarks(node, found)), node.settings.color)
     changes = detailed_exitcode and not found.nothing_to_do
     return ExitCode.CHANGES if changes else ExitCode.DONE
 
@@ -49,7 +48,7 @@ def verify(settings: Settings, output: Output) -> ExitCode:
     found = ask(open_node(settings))
     answer = found.answer
     if output is Output.JSON:
-        _print_json(
+        print_json(
             {
                 "engine": None if found.engine is None else found.engine.value,
                 "served": binaries(answer),
@@ -60,9 +59,7 @@ def verify(settings: Settings, output: Output) -> ExitCode:
             }
         )
     else:
-        connected = [] if found.plugin is None else [f"NRI plugin connected, PID {found.plugin}"]
-        missing = (f"missing: {each}" for each in found.missing)
-        _print_lines([*_served_lines(answer), *connected, *missing])
+        print_lines(_verified(found), settings.color)
     return ExitCode.FAILED if found.missing else ExitCode.DONE
 
 
@@ -76,29 +73,29 @@ def status(settings: Settings, output: Output) -> ExitCode:
     except ToolkitError as error:
         document = {"state": f"unknown: {error}"}
     if output is Output.JSON:
-        _print_json(document)
+        print_json(document)
         return ExitCode.DONE
-    _print_lines(f"{name}: {_shown(value)}" for name, value in document.items())
+    print_lines(status_lines(document), settings.color)
     return ExitCode.DONE
 
 
 def doctor(settings: Settings, output: Output) -> ExitCode:
     """Show what the checks of the host found; FAILED where something would stop a setup."""
     findings = examine(open_node(settings))
+    document = {"findings": [each.document() for each in findings]}
     if output is Output.JSON:
-        _print_json({"findings": [to_builtins(each) for each in findings]})
+        print_json(document)
     else:
-        for each in findings:
-            fix = f" -> {each.fix}" if each.fix else ""
-            _print_lines([f"{each.verdict.value:8} {each.check}: {each.message}{fix}"])
+        laid_out = doctor_lines if on_terminal() else doctor_records
+        print_lines(laid_out(document), settings.color)
     failed = any(each.verdict is Verdict.PROBLEM for each in findings)
     return ExitCode.FAILED if failed else ExitCode.DONE
 
 
-def reverted(report: RevertReport | None, output: Output) -> ExitCode:
+def reverted(report: RevertReport | None, output: Output, color: Color) -> ExitCode:
     """Show what a revert did."""
     if output is Output.JSON:
-        _print_json(
+        print_json(
             {
                 "files": [] if report is None else list(report.files),
                 "reloaded": report is not None and report.reloaded,
@@ -109,13 +106,13 @@ def reverted(report: RevertReport | None, output: Output) -> ExitCode:
         )
         return ExitCode.DONE
     if report is None:
-        _print_lines(["nothing to revert: no setup of ours is on this host"])
+        print_lines(["nothing to revert: no setup of ours is on this host"], color)
         return ExitCode.DONE
     lines = [f"restored: {path}" for path in report.files]
     lines.append(f"engine reloaded: {'yes' if report.reloaded else 'no'}")
     lines.append(f"payload: {report.payload}")
-    lines += [f"warning: {each}" for each in report.warnings]
-    _print_lines(lines)
+    warnings = (Line(text=f"warning: {each}", colour="yellow") for each in report.warnings)
+    print_lines([*lines, *warnings], color)
     return ExitCode.DONE
 
 
@@ -179,7 +176,7 @@ def _remarks(node: Node, found: Preview) -> list[str]:
     lines += [f"note: {each}" for each in planned.notes]
     wanted = "yes" if planned.reload.needed else "no"
     lines.append(f"reload: {wanted}, {planned.reload.reason}")
-    return [f"# {one_line(each)}" for each in lines]
+    return lines
 
 
 def _engine_remarks(facts: HostFacts) -> list[str]:
@@ -194,34 +191,10 @@ def _engine_remarks(facts: HostFacts) -> list[str]:
     return lines
 
 
-def _served_lines(answer: EffectiveConfig | None) -> list[str]:
-    if answer is None:
-        return []
-    return [
-        f"{name} {handler.binary_path or '-'}{' (default)' if name == answer.default else ''}"
-        for name, handler in sorted(answer.handlers.items())
-    ]
-
-
-def _shown(value: object) -> str:
-    """Return a value as one line of text."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None else str(value)
-
-
-def _on_terminal() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
-def _print_lines(lines: Iterable[str], *, coloured: bool = False) -> None:
-    for line in lines:
-        colour = _COLOURS.get(line[:1]) if coloured else None
-        text = f"{colour}{line}{_PLAIN}" if colour else line
-        sys.stdout.buffer.write(text.encode(errors="surrogateescape") + b"\n")
-
-
-def _print_json(document: object) -> None:
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+def _verified(found: Answer) -> Iterator[Line]:
+    if found.answer is not None:
+        yield from handler_lines(binaries(found.answer), found.answer.default)
+    if found.plugin is not None:
+        yield Line(text=f"NRI plugin connected, PID {found.plugin}")
+    for each in found.missing:
+        yield Line(text=f"missing: {each}", colour="red")

@@ -8,7 +8,7 @@ from toolkit.errors import ToolkitError
 from toolkit.node import Node
 from toolkit.report.doctor import engine, nri, places, restart, rights, setup, system
 from toolkit.report.doctor.context import Context, look
-from toolkit.report.doctor.findings import Finding, not_looked_at
+from toolkit.report.doctor.findings import Finding, identified, not_looked_at
 
 Check = Callable[[Context], Iterator[Finding]]
 CHECKS: tuple[tuple[str, Check], ...] = (
@@ -41,7 +41,8 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 def examine(node: Node) -> tuple[Finding, ...]:
     """Return what each check found. A check that fails is one more thing that can't be told."""
     sight = look(node)
-    return tuple(finding for name, check in CHECKS for finding in _guarded(name, check, sight))
+    found = (finding for name, check in CHECKS for finding in _guarded(name, check, sight))
+    return tuple(identified(found))
 
 
 def _guarded(name: str, check: Check, sight: Context) -> Iterator[Finding]:

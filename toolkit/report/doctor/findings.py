@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from toolkit.errors import ToolkitError
 
@@ -28,11 +31,33 @@ class Finding(Struct, frozen=True, kw_only=True):
     verdict: Verdict
     message: str
     fix: str = ""
+    identifier: str = ""
+    """Unique among the findings of one run, and the same in every run; empty: made of the check."""
+
+    def document(self) -> dict[str, str]:
+        """Return it as JSON has it."""
+        return {
+            "id": self.identifier,
+            "check": self.check,
+            "verdict": self.verdict.value,
+            "message": self.message,
+            "fix": self.fix,
+        }
 
 
-def ok(check: str, message: str) -> Finding:
+def identified(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Give each finding its identifier: the check in small letters, numbered from the second on."""
+    seen: Counter[str] = Counter()
+    for each in findings:
+        name = each.identifier or each.check.lower().replace(" ", "-")
+        seen[name] += 1
+        number = f".{seen[name]}" if seen[name] > 1 else ""
+        yield replace(each, identifier=f"{name}{number}")
+
+
+def ok(check: str, message: str, identifier: str = "") -> Finding:
     """Return that nothing differs."""
-    return Finding(check=check, verdict=Verdict.OK, message=message)
+    return Finding(check=check, verdict=Verdict.OK, message=message, identifier=identifier)
 
 
 def warning(check: str, message: str, fix: str = "") -> Finding:

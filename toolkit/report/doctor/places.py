@@ -26,7 +26,8 @@ _CONFIG_INODES = 8
 def as_read(sight: Context) -> Iterator[Finding]:
     """Tell how each path was read."""
     for each in paths_read(sight.node, sight.facts):
-        yield ok("path", each)
+        what = each.partition(" /")[0].replace("engine's ", "").replace(" ", "-").lower()
+        yield ok("path", each, f"path.{what}")
 
 
 def of_the_toolkit(sight: Context) -> Iterator[Finding]:

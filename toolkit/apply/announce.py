@@ -1,0 +1,45 @@
+"""The log's first line of a setup: what runs, on which engine, why that one, and what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from toolkit import logs
+from toolkit.apply.plan import Plan
+from toolkit.payload.installer import PayloadPlan
+from toolkit.version import VERSION
+
+log = logs.get(__name__)
+_MIB = 1 << 20
+
+
+def announce(plan: Plan, why: str) -> None:
+    """Write the line; ``why`` says what speaks for the engine."""
+    facts = plan.facts
+    acts = ", ".join(_acts(plan)) or "nothing to do"
+    if facts is None:
+        log.step("setup.begun", f"nvidia-toolkit {VERSION}, no engine: {acts}")
+        return
+    version = "of unknown version" if facts.version is None else facts.version.text
+    log.step(
+        "setup.begun",
+        f"nvidia-toolkit {VERSION}, {facts.engine} {version}: {acts}",
+        socket=facts.socket,
+        chosen=why,
+        distribution=facts.distribution,
+    )
+
+
+def _acts(plan: Plan) -> Iterator[str]:
+    """Say in the order in which it is done what a setup does."""
+    if plan.payload.changes:
+        yield _payload(plan.payload)
+    count = len(plan.differing)
+    if count:
+        yield f"change {count} file{'' if count == 1 else 's'} of the engine"
+    if plan.reload.needed:
+        yield "reload it"
+
+
+def _payload(payload: PayloadPlan) -> str:
+    return f"{payload.action.value} the toolkit's files ({payload.size / _MIB:.1f} MiB)"

@@ -1,0 +1,159 @@
+"""How a command's document reads for a person: columns, within 80 characters.
+
+Pure: a document in, lines out, so that the documentation's samples are held against it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
+
+from msgspec import Struct
+
+from toolkit.logs import one_line
+
+WIDTH = 80
+_DIGEST = 12
+"""Letters of a digest that a person compares."""
+_ORDER = ("problem", "warning", "unknown", "ok")
+
+
+class Line(Struct, frozen=True, kw_only=True):
+    """A line, and the part of it that is coloured."""
+
+    text: str
+    colour: str = ""
+    """What click calls it, or ``dim``; empty: none."""
+    letters: int | None = None
+    """How much of it, from the first letter on; None: all."""
+
+
+_OF_DIFF = {"+": "green", "-": "red", "@": "cyan", "#": "dim"}
+_COLOURS = {"problem": "red", "warning": "yellow", "unknown": "cyan", "ok": "green"}
+
+
+def doctor_lines(document: Mapping[str, object]) -> Iterator[Line]:
+    """Return each finding in columns, problems first, and a last line that sums up."""
+    findings = cast("list[Mapping[str, str]]", document["findings"])
+    column = max((len(each["check"]) for each in findings), default=0)
+    for each in sorted(findings, key=lambda each: _ORDER.index(each["verdict"])):
+        verdict, colour = each["verdict"], _COLOURS[each["verdict"]]
+        before = f"{verdict:<8} {each['check']:<{column}}  "
+        texts = [each["message"], *([f"fix: {each['fix']}"] if each["fix"] else [])]
+        for text in texts:
+            for line in _wrapped(text, len(before)):
+                yield Line(text=f"{before}{line}", colour=colour, letters=len(verdict))
+                before, colour = " " * len(before), ""
+    yield summary(each["verdict"] for each in findings)
+
+
+def doctor_records(document: Mapping[str, object]) -> Iterator[Line]:
+    """Return one finding a line, as a program such as grep reads it."""
+    for each in cast("list[Mapping[str, str]]", document["findings"]):
+        fix = f" -> {each['fix']}" if each["fix"] else ""
+        text = one_line(f"{each['verdict']:8} {each['check']}: {each['message']}{fix}")
+        colour, letters = _COLOURS[each["verdict"]], len(each["verdict"])
+        yield Line(text=text, colour=colour, letters=letters)
+
+
+def summary(verdicts: Iterable[str]) -> Line:
+    """Return what the findings amount to."""
+    count = Counter(verdicts)
+    parts = [
+        f"{count[each]} {each}{'' if count[each] == 1 else 's'}" if count[each] else ""
+        for each in ("problem", "warning")
+    ]
+    found = ", ".join(filter(None, parts))
+    if count["problem"]:
+        what = "problem" if count["problem"] == 1 else "problems"
+        return Line(text=f"{found}: fix the {what}, then start", colour="red")
+    return Line(text=f"{found or 'no problems'}: ready to start", colour="green")
+
+
+def status_lines(document: Mapping[str, object]) -> Iterator[Line]:
+    """Return what is set up: one value, file or handler a line."""
+    payload = document.get("payload")
+    rows = {
+        "state": document["state"],
+        "ready": _ready(document),
+        **{name: document[name] for name in ("mode", "driver", "engine") if name in document},
+        **({"payload": _payload(payload)} if isinstance(payload, Mapping) else {}),
+    }
+    served = document.get("served")
+    if isinstance(served, str):
+        rows["served"] = served
+    for name, value in rows.items():
+        yield from _row(name, "-" if value is None else str(value))
+    files = cast("Mapping[str, str]", document.get("files") or {})
+    if files:
+        yield Line(text="files")
+        column = max(map(len, files.values()))
+        for path, state in files.items():
+            colour = "" if state == "as we left it" else "yellow"
+            yield Line(text=f"  {state:<{column}}  {one_line(path)}", colour=colour)
+    yield from _handlers(document)
+    for what, why in cast("Mapping[str, str]", document.get("unknown") or {}).items():
+        yield from _row("unknown", f"{what}: {why}", colour="cyan")
+
+
+def plan_lines(diff: Iterable[str], remarks: Iterable[str]) -> Iterator[Line]:
+    """Return a diff, and what it does not say as lines of ``#``, which ``patch`` skips."""
+    for text in (*diff, *(f"# {one_line(each)}" for each in remarks)):
+        yield Line(text=text, colour=_OF_DIFF.get(text[:1], ""))
+
+
+def handler_lines(handlers: Mapping[str, str | None], default: str | None) -> Iterator[Line]:
+    """Return one handler a line, with its binary."""
+    column = max(map(len, handlers), default=0)
+    for name, path in sorted(handlers.items()):
+        mark = " (default)" if name == default else ""
+        yield Line(text=one_line(f"{name:<{column}}  {path or '-'}{mark}"))
+
+
+def _handlers(document: Mapping[str, object]) -> Iterator[Line]:
+    """Return the handlers that were set up beside those that the engine serves."""
+    ours = cast("Mapping[str, str]", document.get("handlers") or {})
+    served = document.get("served")
+    if not isinstance(served, Mapping):
+        if ours:
+            yield Line(text=f"handlers, as set up (default {document.get('default')})")
+            for line in handler_lines(ours, None):
+                yield Line(text=f"  {line.text}")
+        return
+    yield Line(text=f"handlers, as the engine serves them (default {document.get('default')})")
+    names = sorted({*ours, *served})
+    column = max(map(len, names), default=0)
+    for name in names:
+        path, colour = served.get(name) or "-", ""
+        if name in ours and served.get(name) != ours[name]:
+            found = f"served with {path}" if name in served else "not served"
+            path, colour = f"{found}, set up with {ours[name]}", "red"
+        yield Line(text=one_line(f"  {name:<{column}}  {path}"), colour=colour)
+
+
+def _ready(document: Mapping[str, object]) -> str:
+    ready, pid = document.get("ready"), document.get("pid")
+    if ready is None:
+        return "unknown"
+    return f"yes, PID {pid}" if ready else "no"
+
+
+def _payload(payload: Mapping[str, object]) -> str:
+    state = "intact" if payload["intact"] else "not as it was installed"
+    return f"{payload['directory']}, {str(payload['digest'])[:_DIGEST]}, {state}"
+
+
+def _row(name: str, text: str, colour: str = "") -> Iterator[Line]:
+    before = f"{name:<8} "
+    for line in _wrapped(text, len(before)):
+        yield Line(text=f"{before}{line}", colour=colour)
+        before = " " * len(before)
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    """Break a text at its spaces alone: a path stays one that can be copied."""
+    return textwrap.wrap(
+        one_line(text), WIDTH - indent, break_long_words=False, break_on_hyphens=False
+    ) or [""]

@@ -1,0 +1,42 @@
+"""Writing to stdout: coloured lines for a person, one JSON document for a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+
+from toolkit.logs import wants_colour
+from toolkit.report.layout import Line
+from toolkit.settings import Color
+
+SCHEMA = 1
+"""Of the JSON documents: a name that goes or changes its meaning makes it one more."""
+
+
+def on_terminal() -> bool:
+    """Tell whether a person reads what is printed."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def print_lines(lines: Iterable[Line | str], color: Color) -> None:
+    """Write lines, in colour where it is wanted; bytes of a path that are no UTF-8 stay."""
+    coloured = wants_colour(color, sys.stdout)
+    for each in lines:
+        line = each if isinstance(each, Line) else Line(text=each)
+        text = _styled(line) if coloured and line.colour else line.text
+        sys.stdout.buffer.write(text.encode(errors="surrogateescape") + b"\n")
+
+
+def print_json(document: Mapping[str, object]) -> None:
+    """Write a document with the number of its schema."""
+    sys.stdout.write(json.dumps({"schema": SCHEMA, **document}, indent=2) + "\n")
+
+
+def _styled(line: Line) -> str:
+    from click import style  # takes a tenth of a short run to load: for colours alone
+
+    cut = len(line.text) if line.letters is None else line.letters
+    head, rest = line.text[:cut], line.text[cut:]
+    dim = line.colour == "dim"
+    return style(head, fg=None if dim else line.colour, dim=dim or None) + rest
