@@ -116,6 +116,16 @@ def run(
     program: str = PROGRAM,
 ) -> int:
     """Do what the command line says and return the exit code; a failure is one line on stderr."""
+    if general.COMPLETE in environ:
+        from toolkit.options.completion import complete
+
+        return complete(program, environ[general.COMPLETE])
+    return _run(arguments, environ, commands, program)
+
+
+def _run(
+    arguments: Sequence[str], environ: Mapping[str, str], commands: Commands, program: str
+) -> int:
     _configure_logs(_at_a_glance(arguments, environ))
     try:
         request = parse(arguments, environ, program)

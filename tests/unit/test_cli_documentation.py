@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from runtime_configs.model import EngineName
 from toolkit.options.catalog import OPTIONS
 from toolkit.options.document import document
-from toolkit.options.help import SUMMARIES
+from toolkit.options.usage import SUMMARIES, main_options
 
 ROOT = Path(__file__).parents[2]
 HEAVY = (
@@ -132,9 +133,27 @@ def test_the_page_of_the_options_is_fresh() -> None:
 
 
 @pytest.mark.parametrize("command", [None, *SUMMARIES])
-def test_help_shows_each_option_with_its_variables(command: str | None) -> None:
+def test_help_is_a_screen_with_examples_and_exit_codes(command: str | None) -> None:
+    result = program(*([command] if command else []), "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 50
+    for title in ("Options:", "Examples:", "Exit codes:"):
+        assert title in lines
+    assert "--help-all" in result.stdout
+    for option in OPTIONS:
+        own = bool(option.commands) and command in option.commands
+        assert own <= (option in main_options(command))
+        shown = re.search(rf"^ +(-\w, )?{option.flags[0]}\b(?!-)", result.stdout, re.MULTILINE)
+        assert (shown is not None) is (option in main_options(command))
+
+
+@pytest.mark.parametrize("command", [None, *SUMMARIES])
+def test_the_whole_help_shows_each_option_with_its_variables(command: str | None) -> None:
     arguments = [command] if command else []
-    result = program(*arguments, "--help")
+    result = program(*arguments, "--help-all")
+    assert max(map(len, result.stdout.splitlines())) <= 80
     assert (result.returncode, result.stderr) == (0, "")
     words = set(result.stdout.replace(",", " ").replace("]", " ").replace(";", " ").split())
     for option in OPTIONS:

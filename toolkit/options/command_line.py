@@ -5,7 +5,7 @@ click takes a tenth of a short run to load: only a command line that says someth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 from msgspec import Struct
@@ -13,10 +13,11 @@ from msgspec import Struct
 from toolkit.errors import UsageError
 from toolkit.options import general
 from toolkit.options.catalog import OPTIONS
-from toolkit.options.grammar import HELP, VERSION, Rewritten, rewrite
-from toolkit.options.help import SUMMARIES, write_help
+from toolkit.options.grammar import HELP, HELP_ALL, VERSION, Rewritten, rewrite
+from toolkit.options.help import write_help
 from toolkit.options.lookup import GivenFlag
 from toolkit.options.misspelt import unknown_word
+from toolkit.options.usage import SUMMARIES
 from toolkit.version import VERSION as PROGRAM_VERSION
 
 
@@ -34,6 +35,8 @@ class InstallerCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Rewrite the flags first; the words are known before click shows any help."""
+        if ctx.resilient_parsing:  # a line that is being completed
+            return super().parse_args(ctx, [])
         rewritten = rewrite(args, OPTIONS)
         ctx.meta["rewritten"] = rewritten
         return super().parse_args(ctx, list(rewritten.tokens))
@@ -42,7 +45,8 @@ class InstallerCommand(click.Command):
         """Write the help of the program, or of the command that was named."""
         words: Rewritten = ctx.meta["rewritten"]
         named = [word for word in words.words if word in SUMMARIES]
-        write_help(formatter, ctx.info_name or "", named[0] if named else None)
+        whole = bool(ctx.meta.get(HELP_ALL))
+        write_help(formatter, ctx.info_name or "", named[0] if named else None, whole=whole)
 
 
 def read(arguments: Sequence[str], program: str) -> Said | None:
@@ -51,7 +55,7 @@ def read(arguments: Sequence[str], program: str) -> Said | None:
     Raises UsageError.
     """
     try:
-        context = _command(program).make_context(program, list(arguments))
+        context = click_command(program).make_context(program, list(arguments))
     except click.exceptions.Exit:
         return None
     except click.ClickException as error:
@@ -72,15 +76,38 @@ def read(arguments: Sequence[str], program: str) -> Said | None:
     return Said(command=command, flags=flags)
 
 
-def _command(program: str) -> click.Command:
+def click_command(program: str) -> click.Command:
+    """Return the command as click knows it."""
+
     def show_version(_context: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
         if wanted:
             click.echo(f"{program} {PROGRAM_VERSION}")
             raise click.exceptions.Exit
 
+    def show_all(context: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
+        if wanted:
+            context.meta[HELP_ALL] = True
+            click.echo(context.get_help())
+            raise click.exceptions.Exit
+
     parameters: list[click.Parameter] = [
-        click.Option([option.identifier, *option.flags], multiple=True) for option in OPTIONS
+        click.Option(
+            [option.identifier, *option.flags],
+            multiple=True,
+            hidden=option.hidden,
+            shell_complete=_completer(option.metavar.split("|") if "|" in option.metavar else ()),
+        )
+        for option in OPTIONS
     ]
+    parameters.append(
+        click.Option(
+            ["help_all", HELP_ALL],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=show_all,
+        )
+    )
     parameters.append(
         click.Option(
             ["show_version", *VERSION],
@@ -90,10 +117,21 @@ def _command(program: str) -> click.Command:
             callback=show_version,
         )
     )
-    parameters.append(click.Argument(["words"], nargs=-1, type=click.UNPROCESSED))
+    parameters.append(
+        click.Argument(
+            ["words"], nargs=-1, type=click.UNPROCESSED, shell_complete=_completer(tuple(SUMMARIES))
+        )
+    )
     return InstallerCommand(
         program, params=parameters, context_settings={"help_option_names": list(HELP)}
     )
+
+
+def _completer(
+    choices: Sequence[str],
+) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return what click asks for the words that may stand somewhere."""
+    return lambda _context, _parameter, begun: [each for each in choices if each.startswith(begun)]
 
 
 def _command_and_directory(

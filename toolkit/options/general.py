@@ -8,6 +8,8 @@ from toolkit.options.option import Option
 from toolkit.options.rows import choice, optional_path, path, switch
 from toolkit.settings import Color, LogFormat, OnExit, OnExitUnknown, Output, PackageType
 
+COMPLETE = "_NVIDIA_TOOLKIT_COMPLETE"
+"""The variable that a shell's completion script sets when it asks what may follow."""
 READERS = ("plan", "status", "verify", "doctor")
 """The commands that take no lock and write nothing."""
 

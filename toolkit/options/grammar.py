@@ -15,6 +15,7 @@ from toolkit.errors import UsageError
 from toolkit.options.option import Option
 
 HELP = ("--help", "-h")
+HELP_ALL = "--help-all"
 VERSION = ("--version", "-v")
 
 
@@ -40,7 +41,7 @@ def rewrite(arguments: Sequence[str], options: Sequence[Option[object]]) -> Rewr
             words.extend(remaining)
         elif not argument.startswith("-") or argument == "-":
             words.append(argument)
-        elif _dashed(argument) in HELP + VERSION:
+        elif _dashed(argument) in (*HELP, HELP_ALL, *VERSION):
             tokens.append(_dashed(argument))
         else:
             spelling, equals, value = argument.partition("=")

@@ -1,34 +1,39 @@
-"""How the table of options reads in ``--help``."""
+"""How commands and options read in ``--help``, a screen, and ``--help-all``, the whole table."""
 
 from __future__ import annotations
+
+import textwrap
 
 import click
 
 from toolkit.options.catalog import GROUPS
 from toolkit.options.option import Option
-
-SUMMARIES = {
-    "plan": "show what a setup would change, as a diff, and whether the engine would reload",
-    "revert": "restore what an earlier setup changed",
-    "status": "show what is installed and whether it is intact",
-    "verify": "ask the engine which handlers it serves",
-    "doctor": "check the host before anything is done and name the fix of each problem",
-}
-"""The subcommands, each with what it does."""
+from toolkit.options.usage import (
+    DOCUMENTATION,
+    EXAMPLES,
+    EXIT_CODES,
+    RULES,
+    SUMMARIES,
+    WHOLE,
+    main_options,
+)
 
 _COLUMN = 16
 """Where meanings begin: the longest variable still fits beside it on 80 columns, unbroken."""
+_COLUMN_OF_OPTIONS = 28
+_COLUMN_OF_EXAMPLES = 42
+_WIDEST = 76
+"""Of a flag's spellings on one line: 80 less the indent."""
 
-_WHOLE = "Without a command: install the NVIDIA container toolkit on this node, make its engine"
-_WHOLE += " serve the handlers, wait, and put everything back at SIGTERM."
 
-
-def write_help(formatter: click.HelpFormatter, program: str, command: str | None) -> None:
-    """Write the help of the program, or of one of its commands."""
+def write_help(
+    formatter: click.HelpFormatter, program: str, command: str | None, *, whole: bool = False
+) -> None:
+    """Write the help of the program, or of one of its commands; ``whole`` with every option."""
     if command is None:
         formatter.write_usage(program, "[COMMAND] [OPTIONS] [INSTALL-DIRECTORY]")
         formatter.write_paragraph()
-        formatter.write_text(_WHOLE)
+        formatter.write_text(WHOLE)
         with formatter.section("Commands"):
             formatter.write_dl(list(SUMMARIES.items()))
     else:
@@ -36,29 +41,51 @@ def write_help(formatter: click.HelpFormatter, program: str, command: str | None
         formatter.write_paragraph()
         summary = SUMMARIES[command]
         formatter.write_text(f"{summary[0].upper()}{summary[1:]}.")
+    if whole:
+        _write_table(formatter, command)
+    else:
+        with formatter.section("Options"):
+            rows = [(_spelled(each), each.help) for each in main_options(command)]
+            rows.append(("--help-all", "every option, with its variables and its default"))
+            formatter.write_dl(rows, col_max=_COLUMN_OF_OPTIONS)
+    with formatter.section("Examples"):
+        examples = [(f"{program} {line}", what) for line, what in EXAMPLES[command]]
+        formatter.write_dl(examples, col_max=_COLUMN_OF_EXAMPLES)
+    with formatter.section("Exit codes"):
+        formatter.write_dl(list(EXIT_CODES[command]))
+    formatter.write_paragraph()
+    formatter.write_text(DOCUMENTATION)
+
+
+def _write_table(formatter: click.HelpFormatter, command: str | None) -> None:
     for group in GROUPS:
-        rows = [_row(option) for option in group.options if _is_shown(option, command)]
+        shown = (option for option in group.options if _is_shown(option, command))
+        rows = [row for option in shown for row in _rows(option)]
         if rows:
             with formatter.section(group.title):
                 formatter.write_dl(rows, col_max=_COLUMN)
     with formatter.section("Always there"):
-        formatter.write_dl(
-            [("-h, --help", "show this text"), ("-v, --version", "show the version")],
-            col_max=_COLUMN,
-        )
+        rows = [
+            ("-h, --help", "a screen of help"),
+            ("--help-all", "show this text"),
+            ("-v, --version", "show the version"),
+        ]
+        formatter.write_dl(rows, col_max=_COLUMN)
     formatter.write_paragraph()
-    formatter.write_text(
-        "A flag wins over its variables, the first variable that is set over the others."
-        " A Boolean takes a value only behind an equals sign: --debug=false."
-        " Lists are comma separated."
-    )
+    formatter.write_text(RULES)
 
 
 def _is_shown(option: Option[object], command: str | None) -> bool:
     return not option.hidden and (not option.commands or command in option.commands)
 
 
-def _row(option: Option[object]) -> tuple[str, str]:
+def _spelled(option: Option[object]) -> str:
+    """Return the letter, the first long name and the form of the value."""
+    letters = [flag for flag in option.flags if len(flag) == len("-x")]
+    return f"{', '.join((*letters, option.flags[0]))} {option.metavar}".rstrip()
+
+
+def _rows(option: Option[object]) -> list[tuple[str, str]]:
     # Letters first, as everywhere; a metavar stands once, behind the last spelling.
     spellings = ", ".join(sorted(option.flags, key=lambda flag: len(flag) > len("-x")))
     left = f"{spellings} {option.metavar}".rstrip()
@@ -67,7 +94,9 @@ def _row(option: Option[object]) -> tuple[str, str]:
         notes.append(f"variables: {variables_text(option)}")
     if option.shown_default:
         notes.append(f"default: {option.shown_default}")
-    return left, f"{option.help}  [{'; '.join(notes)}]" if notes else option.help
+    text = f"{option.help}  [{'; '.join(notes)}]" if notes else option.help
+    *before, last = textwrap.wrap(left, _WIDEST, break_on_hyphens=False)
+    return [*((line, "") for line in before), (last, text)]
 
 
 def variables_text(option: Option[object]) -> str:

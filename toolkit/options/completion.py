@@ -1,0 +1,23 @@
+"""Completion in bash, zsh and fish: click's scripts, which ask the program what may follow."""
+
+from __future__ import annotations
+
+from click.shell_completion import get_completion_class, shell_complete
+
+from toolkit.options.command_line import click_command
+from toolkit.options.general import COMPLETE
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def complete(program: str, instruction: str) -> int:
+    """Answer a script of click's; return the exit code."""
+    return shell_complete(click_command(program), {}, program, COMPLETE, instruction)
+
+
+def script(program: str, shell: str) -> str:
+    """Return the script that a shell loads."""
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise ValueError(f"click completes in no {shell}")
+    return kind(click_command(program), {}, program, COMPLETE).source()
