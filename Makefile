@@ -8,6 +8,9 @@ TOOLS := shellcheck:shellcheck strace:strace patch:patch debootstrap:debootstrap
 DEBIAN := debootstrap:debootstrap :debian-archive-keyring
 # Engines, mounts and namespaces need root.
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=CI,DEBIAN_MIRROR,TOOLKIT_SOURCE_ROOT)
+# Tests wait for engines more than they compute, hence more workers than cores.
+WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
+PYTEST := $(PYTHON) -m pytest --numprocesses $(WORKERS)
 SCRIPTS := .ci/run $(shell grep -lE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' -r tools .ci entrypoint.sh 2>/dev/null)
 
 .PHONY: help venv tools engines node demo test lint test-faults bench image lock manifests protos clean
@@ -21,7 +24,7 @@ demo: venv ## watch the whole job on a private containerd (TOOLKIT_SOURCE_ROOT=D
 	@$(AS_ROOT) $(PYTHON) -m demo
 
 test: lint engines node ## lint, types, layers and every test, real engines included
-	$(AS_ROOT) $(PYTHON) -m pytest
+	$(AS_ROOT) $(PYTEST)
 
 lint: venv tools ## style, types, layers, shell scripts, Dockerfile
 	.venv/bin/ruff check
@@ -32,7 +35,7 @@ lint: venv tools ## style, types, layers, shell scripts, Dockerfile
 	if [ -e Dockerfile ] && [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
 
 test-faults: engines node ## faults, signals, cycles and generated documents in their long form
-	$(AS_ROOT) env HYPOTHESIS_PROFILE=long $(PYTHON) -m pytest --timeout 0 -m 'long or not long' \
+	$(AS_ROOT) env HYPOTHESIS_PROFILE=long $(PYTEST) --timeout 0 -m 'long or not long' \
 	    tests/faults tests/property tests/engine/test_resident_*.py tests/node/test_masked_unit.py
 
 bench: venv tools engines node ## the figures that README and CHANGELOG quote

@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+from collections import Counter
 from collections.abc import Generator
+from typing import Any
 
 import pytest
+
+from tests import own_namespaces
 
 REAL = ("engine", "node", "image")
 """Markers of tests that continuous integration has to run: there a skip would hide a failure."""
 
+TOGETHER = {
+    "tests/image/": "the node with Docker",
+    "tests/node/test_k3s.py": "the node with k3s",
+    "tests/node/": "the node",
+    # A kubelet of one would be taken for the node's by the others.
+    "tests/engine/test_auto_choice.py": "kubelets",
+    "tests/engine/test_auto_two_engines.py": "kubelets",
+    "tests/engine/test_doctor.py": "kubelets",
+}
+"""Tests that one worker runs one after the other: they share a machine, booted once, or see each
+other's processes. The first that a test's id begins with counts; every other test goes anywhere."""
 
-def pytest_configure() -> None:
+INJECTED = pytest.StashKey[Counter[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Take signals as any program does: children inherit what `nohup` or a `&` made ignored."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.stash[INJECTED] = Counter()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Let the run go on where it sees nothing else of the machine; its workers are its children."""
+    if os.geteuid() == 0 and not hasattr(config, "workerinput"):
+        own_namespaces.enter()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,3 +75,45 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:  # noqa: ANN401 - the same
+    """Spread the tests over the workers of ``-n``."""
+    scheduling = importlib.import_module("xdist.scheduler").LoadScopeScheduling(config, log)
+    scheduling._split_scope = lambda test: next(
+        (TOGETHER[each] for each in TOGETHER if test.startswith(each)), test
+    )
+    return scheduling
+
+
+@pytest.fixture
+def counts(pytestconfig: pytest.Config) -> Counter[str]:
+    """How often a fault was injected, by its name."""
+    return pytestconfig.stash[INJECTED]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand a worker's figures over."""
+    found = session.config.stash[INJECTED]
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["injected"] = dict(found)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401 - of pytest-xdist, which may be missing
+    """Add the figures of a worker that has ended."""
+    config: pytest.Config = node.config
+    found = config.stash[INJECTED]
+    found.update(getattr(node, "workeroutput", {}).get("injected", {}))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Show how often each fault was injected."""
+    found = config.stash[INJECTED]
+    if found:
+        terminalreporter.section("injected")
+    for name, number in sorted(found.items()):
+        terminalreporter.write_line(f"{number:7} {name}")

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.engine.cri import CriClient
 from tests.engine.images import BUSYBOX_IMAGE, write_oci_archive
-from tests.engine.packages import REPOSITORY, busybox, runc, unpacked
+from tests.engine.packages import ENGINES, busybox, runc, unpacked
 from tests.engine.supervised import Supervised, private_directory, wait_for
 
 CAP_SYS_RESOURCE = 24
@@ -53,7 +53,7 @@ class ContainerdRelease:
 
     def runs_here(self) -> bool:
         """Say whether it is unpacked and this machine's libraries are new enough for it."""
-        directory = REPOSITORY / ".cache/engines" / f"containerd-{self.suite}"
+        directory = ENGINES / f"containerd-{self.suite}"
         try:
             _output(directory / "usr/bin/containerd", "--version")
         except (OSError, RuntimeError):
@@ -118,7 +118,7 @@ class RealContainerd:
         """End it, its shims, its containers and its supervisor."""
         self.process.stop()
 
-    def wait_ready(self, timeout: float = 20.0) -> None:
+    def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until CRI answers with RuntimeReady; a timeout shows the end of the log."""
         try:
             wait_for(self.cri.ready, "CRI to be ready", timeout)

@@ -49,7 +49,7 @@ class CriClient:
         log_directory: Path,
         *,
         seen_as: Path | None = None,
-        timeout: float = 30.0,
+        timeout: float = 60.0,
     ) -> None:
         self.socket = socket
         self.log_directory = log_directory

@@ -114,7 +114,7 @@ class RealDockerd:
         init = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()[0]
         return ("nsenter", "--target", init, "--mount", "--pid", "--")
 
-    def wait_ready(self, timeout: float = 30.0) -> None:
+    def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until its API answers; a timeout shows the end of its log."""
         try:
             wait_for(self._answers, "dockerd to answer", timeout)

@@ -6,11 +6,12 @@ import subprocess
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
+ENGINES = (REPOSITORY / ".cache").resolve() / "engines"
 
 
 def unpacked(name: str, suite: str) -> Path:
     """Return where a package's files lie, such as ``unpacked("containerd", "trixie")``."""
-    directory = REPOSITORY / ".cache" / "engines" / f"{name}-{suite}"
+    directory = ENGINES / f"{name}-{suite}"
     if not (directory / ".packages").exists():
         subprocess.run((REPOSITORY / "tools/unpack-engines", f"{name}-{suite}"), check=True)
     return directory
@@ -28,7 +29,7 @@ def busybox() -> Path:
 
 def _shared(name: str, program: str) -> Path:
     """Return a program of Debian 12, or the machine's own where only that is unpacked."""
-    machine = REPOSITORY / ".cache" / "engines" / f"{name}-machine"
+    machine = ENGINES / f"{name}-machine"
     bookworm = machine.with_name(f"{name}-bookworm")
     directory = (
         machine if machine.exists() and not bookworm.exists() else unpacked(name, "bookworm")

@@ -101,7 +101,7 @@ class Installer:
             )
         return self.process
 
-    def wait_ready(self, timeout: float = 30.0) -> None:
+    def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait for the ready file; an end or a timeout shows the log."""
         end = time.monotonic() + timeout
         while not self.ready_file.exists():
@@ -110,7 +110,7 @@ class Installer:
                 raise AssertionError(f"not ready\n{self.log()}")
             time.sleep(0.01)
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30.0) -> int:
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 60.0) -> int:
         """Send a signal and return the exit code."""
         if self.process is None:
             raise AssertionError("it was not started")

@@ -61,7 +61,7 @@ def is_idle(installer: Installer) -> bool:
     return command[1:3] == [b"-I", b"-S"]
 
 
-def wait_idle(installer: Installer, timeout: float = 30.0) -> None:
+def wait_idle(installer: Installer, timeout: float = 60.0) -> None:
     """Wait until it is ready and has been the small process for some looks at drift."""
     seen = 0
 
@@ -83,7 +83,7 @@ def events(installer: Installer, message: str) -> int:
     return installer.log().count(message)
 
 
-def wait_said(installer: Installer, message: str, times: int = 1, timeout: float = 30.0) -> None:
+def wait_said(installer: Installer, message: str, times: int = 1, timeout: float = 60.0) -> None:
     """Wait until the log has so many lines with a text; a timeout shows the log."""
     try:
         wait_for(lambda: events(installer, message) >= times, message, timeout)
@@ -101,7 +101,7 @@ def probe(port: int, path: str) -> tuple[int, str]:
             return error.code, error.read().decode()
 
 
-def wait_probe(port: int, path: str, code: int, timeout: float = 30.0) -> None:
+def wait_probe(port: int, path: str, code: int, timeout: float = 60.0) -> None:
     """Wait until a probe is answered so."""
     wait_for(lambda: probe(port, path)[0] == code, f"{code} of {path}", timeout)
 

@@ -158,7 +158,7 @@ def private_directory(prefix: str) -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
-def wait_for(look: Callable[[], T], what: str, timeout: float = 20.0) -> T:
+def wait_for(look: Callable[[], T], what: str, timeout: float = 60.0) -> T:
     """Look until there is something to see; raises TimeoutError with ``what``."""
     deadline = time.monotonic() + timeout
     while True:

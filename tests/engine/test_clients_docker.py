@@ -69,7 +69,7 @@ def test_a_live_reload_serves_the_handler_in_the_same_process(docker: RealDocker
     engine.reload(process, RestartMode.AUTO, CLOCK, soon())
     engine.verify(Expectation(default="runc"), CLOCK, soon())
     with pytest.raises(EngineTimeoutError, match="still served"):
-        engine.verify(Expectation(absent=(("nvidia", BINARY),)), CLOCK, soon(2.0))
+        engine.verify(Expectation(absent=(("nvidia", BINARY),)), CLOCK, soon(3.0))
 
 
 @pytest.mark.parametrize("text", ["{", '{"default-runtime": "nowhere"}'])
@@ -79,7 +79,7 @@ def test_a_file_that_dockerd_does_not_take_up_is_told(docker: RealDockerd, text:
     assert process is not None
     docker.config.write_text(text)
     with pytest.raises(EngineRejectedError, match="keeps the old one"):
-        engine.reload(process, RestartMode.AUTO, CLOCK, soon(1.0))
+        engine.reload(process, RestartMode.AUTO, CLOCK, soon(3.0))
     engine.verify(Expectation(default="runc"), CLOCK, soon())
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-from pathlib import Path
 
 import pytest
 
 from tests.engine.dockerd import DockerRelease, RealDockerd, real_dockerd
+from tests.engine.left_over import has_its_own_run, left_of
 from tests.engine.supervised import wait_for
 
 pytestmark = pytest.mark.engine
@@ -33,15 +32,10 @@ def test_sighup_makes_it_read_its_file_again(dockerd: RealDockerd) -> None:
 
 @pytest.mark.usefixtures("_root")
 def test_nothing_is_left_of_it(docker_release: DockerRelease) -> None:
-    mounts = Path("/proc/self/mounts").read_text()
-    run = sorted(Path("/run").iterdir())
     with real_dockerd(docker_release) as engine:
         engine.start()
         image = engine.import_image()
         engine.docker("run", "--detach", "--network=none", image)
         directory = engine.directory
-    assert not directory.exists()
-    assert Path("/proc/self/mounts").read_text() == mounts
-    assert sorted(Path("/run").iterdir()) == run
-    links = [link for link in Path("/proc").glob("[0-9]*/cwd") if os.access(link, os.R_OK)]
-    assert not [link for link in links if str(link.resolve()).startswith(str(directory))]
+        assert has_its_own_run(engine.process.supervisor_pid)
+    assert left_of(directory) == []

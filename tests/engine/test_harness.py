@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.engine.containerd import ContainerdRelease, RealContainerd, real_containerd
+from tests.engine.left_over import has_its_own_run, left_of
 from tests.engine.supervised import wait_for
 
 pytestmark = pytest.mark.engine
@@ -40,6 +39,7 @@ def test_an_engine_that_is_held_stays_dead_until_it_is_released(containerd: Real
     containerd.process.hold()
     before = containerd.process.pid
     containerd.process.kill(signal.SIGKILL)
+    wait_for(lambda: containerd.process.events()[-1].event == "died", "its end")
     time.sleep(0.3)
     assert containerd.process.pid == before
     containerd.process.release()
@@ -51,31 +51,11 @@ def test_an_engine_that_is_held_stays_dead_until_it_is_released(containerd: Real
 def test_nothing_is_left_of_an_engine_with_a_running_pod(
     containerd_release: ContainerdRelease,
 ) -> None:
-    mounts = Path("/proc/self/mounts").read_text()
-    run = sorted(Path("/run").iterdir())
-    cgroups = _cgroups()
     with real_containerd(containerd_release) as engine:
         engine.start()
         engine.import_image()
         engine.cri.run_pod()
         engine.cri.run_to_end("", ("/bin/true",))
         directory = engine.directory
-    assert not directory.exists()
-    assert Path("/proc/self/mounts").read_text() == mounts
-    assert sorted(Path("/run").iterdir()) == run
-    assert _cgroups() == cgroups
-    assert not [line for line in _command_lines() if str(directory) in line]
-
-
-def _cgroups() -> list[str]:
-    return sorted(root for root, _, _ in os.walk("/sys/fs/cgroup") if "k8s.io" in root)
-
-
-def _command_lines() -> list[str]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue
-    return found
+        assert has_its_own_run(engine.process.supervisor_pid)
+    assert left_of(directory) == []

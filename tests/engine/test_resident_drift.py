@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from tests.engine.resident import (
     wait_idle,
     wait_said,
 )
+from tests.engine.supervised import wait_for
+from toolkit.daemon.keeper_state import QUICK_REPAIRS
 
 pytestmark = pytest.mark.engine
 
@@ -286,15 +289,17 @@ def test_somebody_who_writes_against_us_is_answered_more_and_more_slowly(
     containerd.start()
     installer.start()
     wait_idle(installer)
-    end = time.monotonic() + 14
-    written = 0
-    while time.monotonic() < end:
-        if events(installer, REPAIRED) == written:
-            written += 1
-            containerd.config.write_text("version = 2\n")
-        time.sleep(0.05)
-    assert 4 <= events(installer, REPAIRED) <= 7, installer.log()
-    assert not installer.ready_file.exists()
+    moments = []
+    for number in range(QUICK_REPAIRS + 3):
+        containerd.config.write_text("version = 2\n")
+        wait_said(installer, REPAIRED, number + 1)
+        moments.append(time.monotonic())
+    containerd.config.write_text("version = 2\n")
+    wait_for(lambda: not installer.ready_file.exists(), "it to be not ready")
+    *_, second, third = (later - one for one, later in pairwise(moments))
+    # A rest of 2 s, then one of 4 s, seen from here a moment later or earlier.
+    assert second > 1.5, installer.log()
+    assert third > 3, installer.log()
     assert installer.stop() == 0, installer.log()
 
 
@@ -348,8 +353,12 @@ def test_waiting_costs_no_time_of_the_processor(
     wait_idle(installer)
     before = processor_seconds(installer)
     time.sleep(4)
-    looks = 4 / 0.2
-    assert processor_seconds(installer) - before <= looks * 0.002, "2 ms for each look at most"
+    spent = processor_seconds(installer) - before
+    began = os.times()
+    assert installer.run("--version").returncode == 0
+    ended = os.times()
+    start = sum(ended[2:4]) - sum(began[2:4])
+    assert spent < start, "20 looks cost less than one start of the program"
 
 
 def processor_seconds(installer: Installer) -> float:

@@ -56,4 +56,4 @@ def test_each_step_says_what_where_and_how_long(containerd: RealContainerd) -> N
         assert each[TIMED[each["event"]]], each
     stopped = lines[-1]
     assert stopped["event"] == "daemon.stopped"
-    assert 0.0 < stopped["seconds"] < 10.0
+    assert stopped["seconds"] > 0.0

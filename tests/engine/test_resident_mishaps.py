@@ -128,7 +128,7 @@ def test_a_ready_file_that_can_not_be_removed_makes_nobody_ready(
     with read_only(installer.ready_file.parent):
         containerd.process.hold()
         containerd.process.kill(signal.SIGKILL)
-        wait_for(lambda: probe(port, "/readyz")[0] == 503, "it to be not ready", INTERVAL + 4)
+        wait_for(lambda: probe(port, "/readyz")[0] == 503, "it to be not ready")
         time.sleep(5 * INTERVAL)
         assert probe(port, "/readyz")[0] == 503
         assert installer.ready_file.exists()

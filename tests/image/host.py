@@ -47,13 +47,13 @@ class DockerHost:
         (self.node.root / "etc/systemd/system/docker.service").write_text(UNIT)
         self.node.run("systemctl", "daemon-reload")
         self.node.run("systemctl", "start", "docker")
-        wait_for(self._answers, "dockerd to answer", 30)
+        wait_for(self._answers, "dockerd to answer")
 
     def restart(self) -> None:
         """Restart dockerd: it takes a while to see that its containerd has been replaced."""
         self.node.run("systemctl", "reset-failed", "containerd", "docker")
         self.node.run("systemctl", "restart", "docker")
-        wait_for(self._answers, "dockerd to answer", 30)
+        wait_for(self._answers, "dockerd to answer")
 
     def docker(self, *arguments: str) -> str:
         """Run Docker's client on the node and return what it prints on stdout."""

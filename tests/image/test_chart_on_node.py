@@ -88,13 +88,13 @@ class ChartPod:
 
     def wait_ready(self) -> None:
         try:
-            wait_for(self.probe, "the readiness probe to succeed", 60)
+            wait_for(self.probe, "the readiness probe to succeed")
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.node.run('cat', '/root/chart.log')}") from None
 
     def stop(self) -> None:
         self.ctr("tasks", "kill", "--signal=SIGTERM", self.name)
-        wait_for(lambda: self.listed("STOPPED"), "the pod to end", 30)
+        wait_for(lambda: self.listed("STOPPED"), "the pod to end")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -79,10 +78,9 @@ def test_the_readmes_line_sets_up_the_very_docker_that_runs_it(
     )
     assert said == "from a container of the handler\n"
     show_memory(docker, running)
-    started = time.monotonic()
     docker.docker("stop", running)
-    assert time.monotonic() - started < 10.0, "within the grace period of docker stop"
-    assert docker.docker("inspect", "--format={{.State.ExitCode}}", running) == "0\n"
+    code = docker.docker("inspect", "--format={{.State.ExitCode}}", running)
+    assert code == "0\n", "137 after the grace period of docker stop"
     info = docker.info()
     assert not set(info["Runtimes"]) & HANDLERS
     assert info["DefaultRuntime"] == "runc"

@@ -107,7 +107,7 @@ class Operand:
 
     def stop(self) -> None:
         self.ctr("tasks", "kill", "--signal=SIGTERM", self.name)
-        wait_for(self.stopped, "the container to end", 30)
+        wait_for(self.stopped, "the container to end")
 
     def ready(self) -> bool:
         present = "test -e /run/nvidia/toolkit/toolkit-ready && echo yes || true"
@@ -153,7 +153,7 @@ def driver_ready(node: Node) -> None:
 def set_up(operand: Operand, variables: Mapping[str, str]) -> None:
     operand.variables = {**ALWAYS, **variables}
     operand.start()
-    wait_for(lambda: operand.ready() or operand.stopped(), "the daemon to be ready", 60)
+    wait_for(lambda: operand.ready() or operand.stopped(), "the daemon to be ready")
     assert operand.ready(), operand.log()
 
 
@@ -178,9 +178,7 @@ def test_the_operators_container_sets_the_node_up_and_puts_it_back(
     assert 'default-kind = "management.nvidia.com/gpu"' in own
     specs = node.run("ls", "/var/run/cdi").split()
     assert bool(specs) is cdi
-    started = time.monotonic()
     operand.stop()
-    assert time.monotonic() - started < 10.0
     assert (node.root / "etc/containerd/config.toml").read_bytes() == CONFIG, operand.log()
     wait_for(node.cri.ready, "containerd")
     assert not set(node.cri.served().handlers) & HANDLERS

@@ -97,7 +97,7 @@ class K3sNode:
     def restart(self) -> None:
         """Restart the service, as an upgrade does."""
         self.node.run("systemctl", "restart", "k3s")
-        wait_for(self.cri.ready, "k3s's containerd", 30)
+        wait_for(self.cri.ready, "k3s's containerd")
 
     def import_image(self) -> None:
         """Give it the busybox image, which is its sandbox image too."""

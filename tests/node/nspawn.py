@@ -53,7 +53,7 @@ class Node:
                 *("/usr/bin/systemd-nspawn", "-q", "-b", "-D", str(self.root)),
                 *(
                     "-M",
-                    f"node-{os.getpid()}",
+                    directory.name.replace("_", "-0"),
                     "--private-network",
                     "--capability=all",
                     "--keep-unit",
@@ -71,8 +71,8 @@ class Node:
         self.process.start()
         self.process.hold()
         try:
-            wait_for(self._find_init, "the node's init", 60)
-            wait_for(self.cri.ready, "the node's containerd", 60)
+            wait_for(self._find_init, "the node's init")
+            wait_for(self.cri.ready, "the node's containerd")
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.process.log()[-4000:]}") from None
         self.run("sh", "-c", WRITABLE_CGROUPS)
@@ -119,6 +119,10 @@ class Node:
     def unit_pid(self, unit: str = "containerd") -> int:
         """Return a unit's main process in the node's PID namespace; 0: none."""
         return int(self.run("systemctl", "show", "--property=MainPID", "--value", unit))
+
+    def automatic_restarts(self, unit: str = "containerd") -> int:
+        """Return how often systemd itself started a unit again, which waits for ``RestartSec``."""
+        return int(self.run("systemctl", "show", "--property=NRestarts", "--value", unit))
 
     def import_image(self) -> str:
         """Give containerd the busybox image, also as its sandbox image; return its name."""

@@ -52,7 +52,7 @@ def test_a_node_is_set_up_and_reverted_also_while_a_container_keeps_the_payload(
     before = files(k3s)
     installer = k3s.node.start_installer([], variables)
     ready = Path(f"/proc/{k3s.node.init}/root/run/nvidia/toolkit/toolkit-ready")
-    wait_for(lambda: ready.exists() or not installer.running(), "the ready file", 60)
+    wait_for(lambda: ready.exists() or not installer.running(), "the ready file")
     assert installer.running(), installer.stderr
     assert served(k3s) == OURS
     assert k3s.cri.served().default == "nvidia"

@@ -40,7 +40,7 @@ def test_a_unit_that_is_masked_is_refused_before_anything_is_written_or_signalle
     finally:
         node.run("systemctl", "unmask", "--runtime", UNIT)
         node.run("systemctl", "start", UNIT)
-        wait_for(node.cri.ready, "the node's containerd", 60)
+        wait_for(node.cri.ready, "the node's containerd")
     assert examined == ExitCode.FAILED
     assert code == ExitCode.FAILED, installer.stderr
     assert f"{UNIT} is masked" in installer.stderr

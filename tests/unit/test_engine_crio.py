@@ -93,12 +93,12 @@ def test_a_handler_counts_once_the_runtime_lists_it(path: Path) -> None:
     with crio.serving(path):
         engine = control(path)
         with pytest.raises(EngineTimeoutError, match="not listed as served"):
-            engine.verify(expected, CLOCK, soon(0.3))
+            engine.verify(expected, CLOCK, soon(3.0))
         crio.handlers = ("", "crun", "nvidia")
         engine.verify(expected, CLOCK, soon())
         crio.ready = False
         with pytest.raises(EngineTimeoutError, match="not ready"):
-            engine.verify(expected, CLOCK, soon(0.3))
+            engine.verify(expected, CLOCK, soon(3.0))
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ def test_a_crio_that_is_gone_cannot_tell(path: Path) -> None:
 
 
 def test_the_deadline_is_for_all_that_is_asked_over_one_connection(path: Path) -> None:
-    with FakeCrio(config=BEFORE).serving(path), Connection(str(path), soon(1.0)) as connection:
+    with FakeCrio(config=BEFORE).serving(path), Connection(str(path), soon(3.0)) as connection:
         client = CriClient(connection)
         assert client.version() == ("cri-o", "1.36.3")
-        time.sleep(1.0)
+        time.sleep(3.0)
         with pytest.raises(RpcError, match="Deadline Exceeded"):
             client.version()
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -137,11 +136,9 @@ def test_a_log_shows_what_is_no_secret() -> None:
 
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
 def test_a_diff_of_a_long_line_or_of_many_takes_time_in_proportion(text: str) -> None:
-    began = time.monotonic()
     redacted_diff("/etc/config", text.encode(), b"a\n")
     unified_diff("/etc/config", text.encode(), b"a\n")
-    # One word of a tenth of this length took 11 s.
-    assert time.monotonic() - began < 5
+    # One word of a tenth of this length took 11 s: this one would outlast the test's time limit.
 
 
 @pytest.mark.parametrize("secret", CREDENTIALS.values(), ids=CREDENTIALS.keys())
