@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -83,6 +84,37 @@ class DryRun(Struct, frozen=True, kw_only=True):
     """It prints a dump that ``effective`` decodes; False: only the exit status counts."""
 
 
+class Fault(Struct, frozen=True, kw_only=True):
+    """Something in the engine's files that keeps it from starting, or from serving pods."""
+
+    path: str
+    """The file on the host."""
+    line: int | None
+    """Counted from 1; None where no file names it."""
+    message: str
+
+    @property
+    def where(self) -> str:
+        """The file with the line."""
+        return self.path if self.line is None else f"{self.path}:{self.line}"
+
+    def __str__(self) -> str:
+        """Return it as one line."""
+        return f"{self.where}: {self.message}"
+
+
+class Trial(Struct, frozen=True, kw_only=True):
+    """How the engine itself is started on the edited files, where it can't change the host."""
+
+    files: tuple[tuple[str, bytes], ...]
+    """Paths below the directory, with what has to lie there meanwhile."""
+    arguments: tuple[str, ...]
+    until: tuple[bytes, ...]
+    """What its log says once all is loaded or has failed; it is ended then."""
+    refusal: Callable[[str], str | None]
+    """Reads in its log why it would serve no pods; None where it would."""
+
+
 class EngineAdapter(Protocol):
     """Turns an engine's current files and the wanted handlers into new bytes."""
 
@@ -109,6 +141,15 @@ class EngineAdapter(Protocol):
         One line each: key path, old value, new value; values of registry credentials are not shown.
         """
 
+    def pending(
+        self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
+    ) -> tuple[str, ...]:
+        """Name each setting of the files without us that the running engine has not in force.
+
+        One line each: key path, both values; secrets are not shown. What comes of our own change is
+        left out.
+        """
+
     def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> DryRun | None:
@@ -118,6 +159,26 @@ class EngineAdapter(Protocol):
         and to the live ones of all others. ``directory`` is an empty one on the host that no engine
         reads. With edits to what would be there without us it tells what those files mean.
         """
+
+    def missing_files(
+        self, edits: EditSet, request: ConfigRequest, view: HostView
+    ) -> tuple[Fault, ...]:
+        """Name each file that the edited files ask for and that is not there.
+
+        The engine starts with none of them missing. Raises ConfigError for a file that does not
+        parse.
+        """
+
+    def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
+        """Name what the engine refuses in the edited files by rules that its dry run leaves out.
+
+        Raises ConfigError for a file that does not parse.
+        """
+
+    def trial(
+        self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
+    ) -> Trial | None:
+        """Return how the engine is started on the edited files; None where that tells no more."""
 
     def strip_our_changes(
         self,

@@ -1,18 +1,27 @@
-"""Let the engine's own binary load files as they would be, before anything live is touched."""
+"""Let the engine itself judge files as they would be, before anything live is touched.
+
+Its dump or check command runs first, then the engine is started on the files for a moment, in a
+sandbox where it can change nothing. Where there is no sandbox, its own rules take the place of the
+start (an adapter's ``faults``).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
-import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from msgspec import Struct
 
-from runtime_configs.adapter import ConfigRequest
-from runtime_configs.model import EditSet, FileEdit
+from runtime_configs.adapter import ConfigRequest, DryRun, Fault, Trial
+from runtime_configs.formats.secrets import without_secret_shapes
+from runtime_configs.model import ConfigError, EditSet, FileEdit
 from toolkit import logs
 from toolkit.engine.facts import HostFacts
 from toolkit.host.commands import CommandResult
+from toolkit.host.sandbox import DIRECTORY, Request, Sandbox, SandboxUnavailableError
+from toolkit.journal.baseline import engine_config_error
 from toolkit.journal.record import FileRecord
 from toolkit.node import Node
 
@@ -20,9 +29,12 @@ log = logs.get(__name__)
 
 CANNOT_BE_RUN = (126, 127)
 """Exit statuses of a program that is not there or not executable."""
-_PATH = re.compile(r"/[^\s:'\"]+")
-STAGED_SECONDS = 20.0
+LOAD_SECONDS = 20.0
 """How long the engine's binary may take to load a config of any size."""
+START_SECONDS = 10.0
+"""How long the engine may take to start; it needs a tenth of one second."""
+OF_THE_SANDBOX = ("read-only file system", DIRECTORY, "operation not permitted")
+"""What a failure speaks of that comes from where the engine is started, and not from its files."""
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -40,45 +52,172 @@ class Loaded(Struct, frozen=True, kw_only=True):
         return self.result.status != 0 and self.result.status not in CANNOT_BE_RUN
 
 
+class Refusal(Struct, frozen=True, kw_only=True):
+    """Why the engine would not serve pods with files."""
+
+    reason: str
+    fault: Fault | None
+    """The line that is behind it, as far as the engine's rules tell."""
+
+    def __str__(self) -> str:
+        """Return the reason with the line to fix."""
+        if self.fault is None:
+            return self.reason
+        return f"{self.reason} ({self.fault.where})" if self.reason else str(self.fault)
+
+
+class DryRuns:
+    """One engine with its files, asked what it makes of edits."""
+
+    def __init__(
+        self,
+        node: Node,
+        facts: HostFacts,
+        request: ConfigRequest,
+        sandbox: Sandbox | None,
+        *,
+        stages: bool,
+    ) -> None:
+        self._node = node
+        self._facts = facts
+        self._request = request
+        self._adapter = node.adapter(facts.engine)
+        self._sandbox = sandbox
+        self._stages = stages
+
+    def missing(self, edits: Iterable[FileEdit]) -> Fault | None:
+        """Return the first file that the edited files ask for and that is not there."""
+        try:
+            found = self._adapter.missing_files(_set(edits), self._request, self._node.view)
+        except ConfigError as error:
+            raise engine_config_error(error) from error
+        return found[0] if found else None
+
+    def loaded(self, edits: Iterable[FileEdit]) -> Loaded | None:
+        """Let the engine's binary load copies of its files; None where it can't be asked."""
+        executable, edit_set = self._facts.executable, _set(edits)
+        if executable is None:
+            return None
+        if self._sandbox is not None:
+            check = self._check(edit_set, DIRECTORY)
+            if check is None:
+                return None
+            request = Request(arguments=(executable, *check.arguments), files=dict(check.files))
+            with contextlib.suppress(SandboxUnavailableError):
+                result = self._sandbox.run(request, LOAD_SECONDS)
+                if result.status not in CANNOT_BE_RUN:
+                    return _loaded(check, result, DIRECTORY)
+        return self._staged(executable, edit_set) if self._stages else None
+
+    def refused(self, edits: Iterable[FileEdit]) -> Refusal | None:
+        """Return why the engine, started on its files with edits, would serve no pods."""
+        edit_set = _set(edits)
+        try:
+            trial = self._adapter.trial(edit_set, self._request, self._node.view, DIRECTORY)
+            faults = self._adapter.faults(edit_set, self._request, self._node.view)
+        except ConfigError as error:
+            return Refusal(reason=str(error), fault=None)
+        fault = faults[0] if faults else None
+        result = None if trial is None else self._started(trial)
+        if trial is None or result is None:
+            return None if fault is None else Refusal(reason="", fault=fault)
+        reason = trial.refusal(result.errors)
+        if reason is None and result.status != 0:
+            reason = result.reason
+        if reason is None:
+            return None
+        if any(each in reason.lower() for each in OF_THE_SANDBOX):
+            log.debug("config.untried", "a start on the files does not tell", reason=reason)
+            return None if fault is None else Refusal(reason="", fault=fault)
+        return Refusal(reason=without_secret_shapes(reason, "(hidden)"), fault=fault)
+
+    def _started(self, trial: Trial) -> CommandResult | None:
+        """Start the engine for a moment; None where that is not possible."""
+        executable = self._facts.executable
+        if self._sandbox is None or executable is None:
+            return None
+        request = Request(
+            arguments=(executable, *trial.arguments),
+            files=dict(trial.files),
+            until=trial.until,
+            search=False,
+        )
+        try:
+            result = self._sandbox.run(request, START_SECONDS)
+        except SandboxUnavailableError:
+            return None
+        return None if result.timed_out or result.status in CANNOT_BE_RUN else result
+
+    def _check(self, edit_set: EditSet, directory: str) -> DryRun | None:
+        return self._adapter.dry_run(edit_set, self._request, self._node.view, directory)
+
+    def _staged(self, executable: str, edit_set: EditSet) -> Loaded | None:
+        """Let the engine's binary load copies that lie on the host meanwhile."""
+        node = self._node
+        with node.store.staging() as directory:
+            check = self._check(edit_set, directory)
+            if check is None:
+                return None
+            for path, content in check.files:
+                node.writer.make_directories(posixpath.dirname(path))
+                node.writer.write(path, content)
+            result = node.commands.run((executable, *check.arguments), LOAD_SECONDS)
+        return _loaded(check, result, directory)
+
+
+@contextmanager
+def dry_runs(
+    node: Node, facts: HostFacts, request: ConfigRequest, *, stages: bool = True
+) -> Iterator[DryRuns]:
+    """Give a way to ask the engine; ``stages`` allows copies on the host without a sandbox."""
+    sandbox = None
+    if facts.executable is not None:
+        try:
+            sandbox = node.sandbox()
+        except SandboxUnavailableError as error:
+            log.debug("config.untried", "the engine can't be started aside", reason=str(error))
+    try:
+        yield DryRuns(node, facts, request, sandbox, stages=stages)
+    finally:
+        if sandbox is not None:
+            sandbox.close()
+
+
 def refusal(
     node: Node,
     facts: HostFacts,
     request: ConfigRequest,
     files: Iterable[tuple[FileRecord, bytes | None]],
 ) -> str | None:
-    """Return why the engine's binary does not load its files with these contents; None if it does.
+    """Return why the engine would not start, or not serve pods, with these contents.
 
-    None also where it can't be asked.
+    None if it would, and where that can't be told.
     """
-    edits = (
+    edits = tuple(
         FileEdit(path=each.path, before=None, after=content, format=each.format, role=each.role)
         for each, content in files
     )
-    found = dry_run(node, facts, request, edits)
-    if found is None or not found.refused or (found.excused and found.excused in found.reason):
-        return None
-    return found.reason
+    with dry_runs(node, facts, request) as runs:
+        missing = runs.missing(edits)
+        if missing is not None:
+            return str(missing)
+        found = runs.loaded(edits)
+        if found is not None and found.refused:
+            excused = found.excused is not None and found.excused in found.reason
+            if not excused:
+                return found.reason
+        refused = runs.refused(edits)
+    return None if refused is None else str(refused)
 
 
-def dry_run(
-    node: Node, facts: HostFacts, request: ConfigRequest, edits: Iterable[FileEdit]
-) -> Loaded | None:
-    """Let the engine's binary load copies of its files with edits; None where that can't be."""
-    if facts.executable is None:
-        return None
-    with node.store.staging() as directory:
-        check = node.adapter(facts.engine).dry_run(
-            EditSet(edits=tuple(edits)), request, node.view, directory
-        )
-        if check is None:
-            return None
-        for path, content in check.files:
-            node.writer.make_directories(posixpath.dirname(path))
-            node.writer.write(path, content)
-        result = node.commands.run((facts.executable, *check.arguments), STAGED_SECONDS)
+def _set(edits: Iterable[FileEdit]) -> EditSet:
+    return EditSet(edits=tuple(edits))
+
+
+def _loaded(check: DryRun, result: CommandResult, directory: str) -> Loaded:
     return Loaded(
         result=result,
-        reason=result.reason.replace(directory, ""),
+        reason=without_secret_shapes(result.reason.replace(directory, ""), "(hidden)"),
         excused=check.excused,
         prints=check.prints,
     )

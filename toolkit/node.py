@@ -13,6 +13,7 @@ from runtime_configs.model import EngineName, HostView
 from toolkit.engine.control import EngineControl
 from toolkit.host.commands import CommandRunner
 from toolkit.host.paths import HostRoot
+from toolkit.host.sandbox import NamespaceSandbox, Sandbox
 from toolkit.host.writer import FileWriter
 from toolkit.journal.record import Record, State
 from toolkit.journal.store import JournalStore
@@ -42,6 +43,8 @@ class Node(Struct, frozen=True, kw_only=True):
     installer: PayloadInstaller
     control: OpenControl
     adapter: Callable[[EngineName], EngineAdapter]
+    sandbox: Callable[[], Sandbox]
+    """Opens a place where the engine can be started without effect on the host."""
 
 
 def open_node(settings: Settings) -> Node:
@@ -70,6 +73,7 @@ def open_node(settings: Settings) -> Node:
         installer=PayloadInstaller(settings=settings, root=root, writer=writer),
         control=control,
         adapter=adapter_for,
+        sandbox=lambda: NamespaceSandbox.open(root.root),
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from runtime_configs.adapter import ConfigRequest, DryRun, Placement
+from runtime_configs.adapter import ConfigRequest, DryRun, Fault, Placement, Trial
 from runtime_configs.containerd import (
     check_served,
     drop_in,
     dry_run_files,
+    faults,
     in_place,
+    pending,
     schema,
     strip_changes,
     template,
+    trial,
 )
 from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.dump import decode, unintended
@@ -66,11 +69,37 @@ class ContainerdAdapter:
         """Name each effective setting that differs though we did not mean it to."""
         return unintended(before, after, request)
 
+    def pending(
+        self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
+    ) -> tuple[str, ...]:
+        """Name each CRI setting of the files that is not in force."""
+        return pending.pending(live, files, request)
+
     def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> DryRun | None:
         """Return copies that ``containerd config dump`` can load; None for a template."""
         return dry_run_files.dry_run(edits, request, view, directory)
+
+    def missing_files(
+        self, edits: EditSet, request: ConfigRequest, view: HostView
+    ) -> tuple[Fault, ...]:
+        """Name each import of a file that is not there. Raises ConfigError."""
+        if request.placement is Placement.TEMPLATE:
+            return ()
+        return tuple(faults.missing_imports(edits, request, view))
+
+    def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
+        """Name what the CRI plugin refuses. Raises ConfigError."""
+        if request.placement is Placement.TEMPLATE:
+            return ()
+        return tuple(faults.cri_faults(edits, request, view))
+
+    def trial(
+        self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
+    ) -> Trial | None:
+        """Return how containerd is started on the edited files; None for a template."""
+        return trial.trial(edits, request, view, directory)
 
     def strip_our_changes(
         self,

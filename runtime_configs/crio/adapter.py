@@ -6,8 +6,8 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun
-from runtime_configs.crio import hook
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, Fault, Trial
+from runtime_configs.crio import faults, hook
 from runtime_configs.crio.load_order import ConfigFile, default_of, later, read_all, runtimes_of
 from runtime_configs.formats.comparison import unintended_changes
 from runtime_configs.formats.documents import Change, KeyPath, apply_changes, load
@@ -94,6 +94,18 @@ class CrioAdapter:
             meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
         return tuple(unintended_changes(before.raw, after.raw, meant))
 
+    def pending(
+        self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
+    ) -> tuple[str, ...]:
+        """Name each setting of the files that is not in force."""
+        ours = {each.name for each in request.desired.handlers}
+        meant = [(*RUNTIME, "runtimes", name) for name in ours]
+        if live.default in ours:
+            meant += [(*RUNTIME, "default_runtime"), *_following(live)]
+        if not files.handlers or not live.handlers:
+            meant += [(*RUNTIME, "runtimes")]
+        return tuple(unintended_changes(live.raw, files.raw, meant))
+
     def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> DryRun | None:
@@ -119,6 +131,31 @@ class CrioAdapter:
             files=tuple(copies.items()),
             arguments=("--config", top, "--config-dir", drop_ins, "config"),
         )
+
+    def missing_files(
+        self,
+        edits: EditSet,  # noqa: ARG002 - the protocol's
+        request: ConfigRequest,  # noqa: ARG002
+        view: HostView,  # noqa: ARG002
+    ) -> tuple[Fault, ...]:
+        """Return nothing: a drop-in is there or not."""
+        return ()
+
+    def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
+        """Name what makes CRI-O end at its start and passes ``crio config``. Raises ConfigError."""
+        if request.drop_in is None or request.crio_hook_path is not None:
+            return ()
+        return tuple(faults.faults(edits, request, view))
+
+    def trial(
+        self,
+        edits: EditSet,  # noqa: ARG002 - the protocol's
+        request: ConfigRequest,  # noqa: ARG002
+        view: HostView,  # noqa: ARG002
+        directory: str,  # noqa: ARG002
+    ) -> Trial | None:
+        """Return nothing: `crio config` validates what it prints."""
+        return None
 
     def strip_our_changes(
         self,

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, Fault, Trial
+from runtime_configs.docker import faults
 from runtime_configs.docker.arguments import flags, without_config_file
+from runtime_configs.docker.faults import STOCK
 from runtime_configs.formats.comparison import unintended_changes
 from runtime_configs.formats.documents import Change, apply_changes, load
 from runtime_configs.formats.handler_merge import strip_our_changes
@@ -25,8 +27,6 @@ from runtime_configs.model import (
 )
 from runtime_configs.overlay import Overlay
 
-STOCK = "runc"
-"""The handler that dockerd always has; its name can't be given to another."""
 EMPTY: Final = b"{}\n"
 VALIDATES: Final = (23, 0, 0)
 """The first version with ``dockerd --validate``."""
@@ -38,6 +38,14 @@ SETTINGS = (
     "SecurityOptions", "InitBinary", "Debug", "ExperimentalBuild",
 )  # fmt: skip
 """Members of ``/info`` that follow from the configuration; the others change by themselves."""
+
+
+RELOADED: Final = {
+    "debug": "Debug",
+    "labels": "Labels",
+    "live-restore": "LiveRestoreEnabled",
+}
+"""Keys that a live reload brings, with their members of ``/info``."""
 
 
 class DockerAdapter:
@@ -90,6 +98,34 @@ class DockerAdapter:
         old, new = _settings(before.raw), _settings(after.raw)
         return tuple(unintended_changes(old, new, meant))
 
+    def pending(
+        self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
+    ) -> tuple[str, ...]:
+        """Name each setting of ``daemon.json`` that a live reload would bring.
+
+        (``Reload`` in moby's ``daemon/reload.go``: only these are taken up without a restart, and
+        ``/info`` tells of them.)
+        """
+        ours = {each.name for each in request.desired.handlers}
+        there = {
+            name: {"path": each.binary_path}
+            for name, each in live.handlers.items()
+            if name in files.handlers and name not in ours
+        }
+        wanted = {
+            name: {"path": each.binary_path}
+            for name, each in files.handlers.items()
+            if name not in ours and each.binary_path is not None
+        }
+        old: dict[str, object] = {"runtimes": there}
+        new: dict[str, object] = {"runtimes": wanted}
+        if files.default is not None and live.default not in ours:
+            old["default-runtime"], new["default-runtime"] = live.default, files.default
+        for key, member in RELOADED.items():
+            if key in files.raw and member in live.raw:
+                old[key], new[key] = live.raw[member], files.raw[key]
+        return tuple(unintended_changes(old, new, ()))
+
     def dry_run(
         self,
         edits: EditSet,
@@ -113,6 +149,29 @@ class DockerAdapter:
             excused=PROXY,
             prints=False,
         )
+
+    def missing_files(
+        self,
+        edits: EditSet,  # noqa: ARG002 - the protocol's
+        request: ConfigRequest,  # noqa: ARG002
+        view: HostView,  # noqa: ARG002
+    ) -> tuple[Fault, ...]:
+        """Return nothing: its file includes no other."""
+        return ()
+
+    def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
+        """Name what dockerd refuses. Raises ConfigError."""
+        return tuple(faults.faults(edits, request, view))
+
+    def trial(
+        self,
+        edits: EditSet,  # noqa: ARG002 - the protocol's
+        request: ConfigRequest,  # noqa: ARG002
+        view: HostView,  # noqa: ARG002
+        directory: str,  # noqa: ARG002
+    ) -> Trial | None:
+        """Return nothing: dockerd changes the network when it starts."""
+        return None
 
     def strip_our_changes(
         self,

@@ -17,6 +17,7 @@ from runtime_configs.model import EngineName, Format
 from runtime_configs.registry import adapter_for
 from tests.fakes.crio import FakeCrio
 from tests.fakes.node import FakeServices, FakeSignaller, FakeTable, process
+from tests.fakes.sandbox import no_sandbox
 from tests.sample_payload import make_sample_payload
 from tests.unit.cli_session import settings_of
 from toolkit.engine.base import Host
@@ -111,6 +112,7 @@ class CrioHost:
         return replace(
             node,
             commands=self,
+            sandbox=no_sandbox,
             control=lambda name, _socket=None: CrioControl(settings.engines[name], host, decode),
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from runtime_configs.model import Version
 from runtime_configs.registry import adapter_for
 from tests.fakes.engine import FakeEngine
+from tests.fakes.sandbox import no_sandbox
 from tests.faults.steps import SteppedFiles, Steps
 from tests.sample_payload import make_sample_payload
 from tests.unit.cli_session import settings_of
@@ -121,6 +122,7 @@ class FaultHost:
             installer=PayloadInstaller(settings=settings, root=root, writer=writer),
             control=lambda _name, _socket=None: engine,
             adapter=adapter_for,
+            sandbox=no_sandbox,
         )
 
     def set_up(

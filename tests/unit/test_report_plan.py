@@ -13,9 +13,11 @@ from tests.sample_payload import make_sample_payload
 BINARY = """#!/bin/sh
 case "$*" in
     --version) echo containerd github.com/containerd/containerd 1.7.24 ;;
-    *dump) echo 'version = 2'; echo 'bad news' >&2; exit STATUS ;;
+    "--config CONFIG config dump") echo 'version = 2'; echo 'bad news' >&2; exit STATUS ;;
+    *dump) cat "$2" ;;
 esac
 """
+"""Prints what it is given, but for the engine's own file."""
 
 
 @pytest.mark.parametrize(
@@ -30,9 +32,12 @@ def test_it_is_told_where_version_and_config_were_read_and_why_not_elsewhere(
 ) -> None:
     make_sample_payload(tmp_path / "payload")
     binary, config = tmp_path / "containerd", tmp_path / "config.toml"
-    binary.write_text(BINARY.replace("STATUS", str(status)))
+    binary.write_text(BINARY.replace("STATUS", str(status)).replace("CONFIG", str(config)))
     binary.chmod(0o755)
-    config.write_text("version = 2\n")
+    config.write_text(
+        'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\n'
+        'runtime_type = "io.containerd.runc.v2"\n'
+    )
     variables = {
         "HOST_ROOT_MOUNT": "/",
         "ROOT": str(tmp_path / "nvidia"),
@@ -44,6 +49,7 @@ def test_it_is_told_where_version_and_config_were_read_and_why_not_elsewhere(
         "CONTAINERD_SOCKET": str(tmp_path / "none.sock"),
     }
     command = (sys.executable, "-m", "toolkit", "plan")
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert f"# engine: containerd 1.7.24 (by its binary) at {tmp_path}/none.sock" in done.stdout
     assert f"# config source: {source}\n" in done.stdout

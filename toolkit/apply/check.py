@@ -3,53 +3,156 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from runtime_configs.adapter import ConfigRequest, EngineAdapter
+from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, FileEdit
 from toolkit import logs
 from toolkit.apply.plan import Plan
-from toolkit.dry_run import Loaded, dry_run
-from toolkit.errors import EngineRejectedError
-from toolkit.host.commands import CommandResult
+from toolkit.dry_run import DryRuns, Loaded, dry_runs
+from toolkit.engine.answers import Served
+from toolkit.engine.facts import HostFacts
+from toolkit.engine.verify import shortcomings
+from toolkit.errors import EngineConfigError, EngineRejectedError
 from toolkit.node import Node
 
 log = logs.get(__name__)
 
 _PATH = re.compile(r"/[^\s:'\"]+")
+_UNTOUCHED = "nothing was written"
+_PENDING = "somebody's edit was never loaded and comes with the reload"
 
 
 def check_plan(node: Node, plan: Plan) -> None:
-    """Let the engine's own binary load the result. Raises EngineRejectedError.
+    """Let the engine judge the result of a plan that writes one of its files or reloads it.
+
+    Raises EngineRejectedError, EngineConfigError.
+    """
+    if plan.differing or plan.reload.needed:
+        for line in _judged(node, plan, stages=True):
+            log.warning("config.pending", f"{_PENDING}: {line}")
+
+
+def pending_edits(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
+    """Return what the engine's next reload brings that somebody else saved and never loaded.
+
+    Without ``stages`` nothing is written on the host, not even for a moment. Where no reload of
+    ours comes, an edit that the engine would not survive is among them; else it raises
+    EngineRejectedError, EngineConfigError.
+    """
+    try:
+        return _judged(node, plan, stages=stages)
+    except (EngineConfigError, EngineRejectedError) as error:
+        if plan.differing or plan.reload.needed:
+            raise
+        return (f"{error.message}; the engine runs on with what it loaded before",)
+
+
+def _judged(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
+    """Let the engine load and start on the result; return the pending edits.
 
     What the result means is held against what the files mean without us: only what is wanted may
     differ.
     """
     facts, request = plan.facts, plan.request
     if facts is None or request is None:
-        return
-    adapter = node.adapter(facts.engine)
+        return ()
     took = logs.stopwatch()
-    after = dry_run(node, facts, request, (each.edit for each in plan.differing))
+    edits = [each.edit for each in plan.differing]
+    base = [each.edit_to_base for each in plan.changes]
+    with dry_runs(node, facts, request, stages=stages) as runs:
+        missing = runs.missing(edits)
+        if missing is not None:
+            raise EngineConfigError(
+                f"{missing}: {facts.engine} would not start again",
+                f"create that file or remove the import; {_UNTOUCHED}",
+            )
+        before = _require_loadable(runs, facts, plan, request, node.adapter(facts.engine))
+        refused = runs.refused(edits)
+        if refused is not None:
+            raise EngineRejectedError(f"{_refuses(runs, facts, base)}: {refused}", _UNTOUCHED)
+    log.debug("config.tried", "the engine starts on the result", seconds=took())
+    return _pending(node, plan, facts, request, before)
+
+
+def _pending(
+    node: Node,
+    plan: Plan,
+    facts: HostFacts,
+    request: ConfigRequest,
+    before: EffectiveConfig | None,
+) -> tuple[str, ...]:
+    """Compare what is in force with what the files say without us, as far as both can be told."""
+    live, adapter = facts.served.config, node.adapter(facts.engine)
+    if facts.engine is EngineName.DOCKER:
+        named = {each.path: each.base for each in plan.changes}
+        content = named.get(facts.top_level) or node.view.read(facts.top_level)
+        before = adapter.effective(content or b"")
+    if live is None or before is None:
+        return ()
+    return adapter.pending(live, before, request)
+
+
+def _refuses(runs: DryRuns, facts: HostFacts, base: Sequence[FileEdit]) -> str:
+    """Say whose files the engine refuses: its own as they are, or those with our change."""
+    program = facts.executable or facts.engine.value
+    before = runs.loaded(base)
+    own = runs.missing(base) or (before is not None and before.refused) or runs.refused(base)
+    if own:
+        return f"{program} refuses this file as it is without us"
+    return f"{program} refuses the config that would result"
+
+
+def _require_loadable(
+    runs: DryRuns, facts: HostFacts, plan: Plan, request: ConfigRequest, adapter: EngineAdapter
+) -> EffectiveConfig | None:
+    """Let the engine's binary load the result, and look at what it makes of it.
+
+    Returns what it makes of its files without us, where it says so.
+    """
+    took = logs.stopwatch()
+    base = [each.edit_to_base for each in plan.changes]
+    after = runs.loaded(each.edit for each in plan.differing)
     if after is None:
-        return
-    before = None
-    if after.prints or after.refused:
-        before = dry_run(node, facts, request, (each.edit_to_base for each in plan.changes))
+        return None
+    before = runs.loaded(base) if after.prints or after.refused else None
     if after.result.status != 0:
         if after.refused and not _is_excused(after, before):
-            raise EngineRejectedError(
-                f"{facts.executable} refuses the config that would result: {after.reason}",
-                "nothing was written",
-            )
+            raise EngineRejectedError(f"{_refuses(runs, facts, base)}: {after.reason}", _UNTOUCHED)
         log.warning("config.unchecked", "the engine's binary can't judge", reason=after.reason)
-        return
+        return None
     log.step(
         "config.checked",
         "the engine's own binary loads the result",
         by=facts.executable,
         seconds=took(),
     )
-    if after.prints and before is not None and before.result.status == 0:
-        _require_what_is_meant(adapter, request, before.result, after.result)
+    if not after.prints:
+        return None
+    result = _decoded(adapter, after)
+    lacking = shortcomings(plan.expected, Served(config=result))
+    if lacking:
+        raise EngineRejectedError(
+            f"{facts.executable} does not make of the files what is meant: {'; '.join(lacking)}",
+            f"compare with the output of its dump command; {_UNTOUCHED}",
+        )
+    if before is None or before.result.status != 0:
+        return None
+    without_us = _decoded(adapter, before)
+    surprises = adapter.unintended(without_us, result, request)
+    if surprises:
+        raise EngineRejectedError(
+            f"the change would also alter {'; '.join(surprises)}",
+            f"{_UNTOUCHED}; name the file to edit with --config or --drop-in-config",
+        )
+    return without_us
+
+
+def _decoded(adapter: EngineAdapter, loaded: Loaded) -> EffectiveConfig:
+    try:
+        return adapter.effective(loaded.result.output)
+    except ConfigError as error:
+        raise EngineRejectedError(f"the engine's dump can't be read: {error}") from error
 
 
 def _is_excused(after: Loaded, before: Loaded | None) -> bool:
@@ -57,15 +160,3 @@ def _is_excused(after: Loaded, before: Loaded | None) -> bool:
     if after.excused is None or after.excused not in after.reason or before is None:
         return False
     return before.refused and _PATH.sub("", before.reason) == _PATH.sub("", after.reason)
-
-
-def _require_what_is_meant(
-    adapter: EngineAdapter, request: ConfigRequest, before: CommandResult, after: CommandResult
-) -> None:
-    decode = adapter.effective
-    surprises = adapter.unintended(decode(before.output), decode(after.output), request)
-    if surprises:
-        raise EngineRejectedError(
-            f"the change would also alter {'; '.join(surprises)}",
-            "nothing was written; name the file to edit with --config or --drop-in-config",
-        )

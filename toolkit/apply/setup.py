@@ -12,6 +12,7 @@ from runtime_configs.model import EngineName
 from toolkit import logs
 from toolkit.apply.announce import announce
 from toolkit.apply.begin import refresh_record
+from toolkit.apply.check import pending_edits
 from toolkit.apply.plan import Plan, build, files_only
 from toolkit.apply.transaction import Outcome, Transaction
 from toolkit.engine.answers import Lack, LackKind
@@ -164,12 +165,7 @@ def set_up(
         log.step("plan.note", note)
     transaction = Transaction(node=node, control=control, clock=clock)
     if plan.nothing_to_do and record is not None and record.payload is not None:
-        log.step("plan.empty", "nothing differs", reason=plan.reload.reason)
-        process = None if plan.facts is None else plan.facts.process
-        outcome = Outcome(record=_refreshed(node, plan, record), reload=None, process=process)
-        # A spec is gone after a reboot, and a newer driver makes it stale.
-        node.installer.write_cdi(clock)
-        settle_payload(node, record)
+        outcome = _unchanged(node, plan, record, clock, repair=repair)
     else:
         if repair:
             for change in plan.differing:
@@ -187,6 +183,20 @@ def set_up(
     if control is not None and plan.reload.mode is not RestartMode.NONE:
         deadline = clock.now() + node.settings.lifecycle.verify_timeout
         control.verify(plan.expected, clock, deadline)
+    return outcome
+
+
+def _unchanged(node: Node, plan: Plan, record: Record, clock: Clock, *, repair: bool) -> Outcome:
+    """Finish a setup that finds all as it should be."""
+    log.step("plan.empty", "nothing differs", reason=plan.reload.reason)
+    process = None if plan.facts is None else plan.facts.process
+    outcome = Outcome(record=_refreshed(node, plan, record), reload=None, process=process)
+    # A spec is gone after a reboot, and a newer driver makes it stale.
+    node.installer.write_cdi(clock)
+    settle_payload(node, record)
+    if repair:
+        for line in pending_edits(node, plan, stages=True):
+            log.warning("config.pending", line)
     return outcome
 
 

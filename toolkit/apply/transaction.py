@@ -87,8 +87,7 @@ class Transaction:
             return
         if plan.reload.needed and plan.facts.process is not None:
             self._control.preflight(plan.facts.process, plan.reload.mode)
-        if plan.differing:
-            check_plan(self._node, plan)
+        check_plan(self._node, plan)
 
     def _carry_out(self, plan: Plan, intent: Record) -> tuple[Record, ReloadReport | None]:
         installer, store = self._node.installer, self._node.store

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 OUTPUT_LIMIT = 64 * 1024 * 1024
 """Bytes kept of each stream; the dump of a config with 10,000 tables has a few MiB."""
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 _CHUNK = 1 << 16
 _NOT_STARTED = 127
 
@@ -56,7 +56,7 @@ class HostCommands:
                 pid = os.posix_spawnp(
                     command[0],
                     command,
-                    {"PATH": _PATH, "LANG": "C.UTF-8"},
+                    {"PATH": PATH, "LANG": "C.UTF-8"},
                     file_actions=pipes.file_actions(),
                     setpgroup=0,
                     # Ours are blocked, and a child that inherits that can't be stopped by anybody.

@@ -136,6 +136,7 @@ def _plan_document(node: Node, found: Preview) -> dict[str, object]:
             "mode": planned.reload.mode.value,
             "reason": planned.reload.reason,
         },
+        "pending": list(found.pending),
     }
 
 
@@ -174,6 +175,7 @@ def _remarks(node: Node, found: Preview) -> list[str]:
     if planned.facts is not None:
         lines += _engine_remarks(planned.facts)
     lines += [f"note: {each}" for each in planned.notes]
+    lines += [f"pending edit: {each}" for each in found.pending]
     wanted = "yes" if planned.reload.needed else "no"
     lines.append(f"reload: {wanted}, {planned.reload.reason}")
     return lines

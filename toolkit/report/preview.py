@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from runtime_configs.overlay import Overlay
+from toolkit.apply.check import pending_edits
 from toolkit.apply.plan import FileChange, Plan, ReloadDecision, changing, reload_decision
 from toolkit.apply.setup import LOOK_SECONDS, leaves_engine, make_plan, node_of_other, other_install
 from toolkit.host.clock import UninterruptedClock
@@ -40,6 +41,8 @@ class Preview(Struct, frozen=True, kw_only=True):
     driver_lacks: str | None
     """What of the driver the start would wait for, before it writes a CDI spec."""
     removals: tuple[Removal, ...]
+    pending: tuple[str, ...] = ()
+    """Edits of others that the engine has not loaded and that its next reload brings."""
 
     @property
     def nothing_to_do(self) -> bool:
@@ -85,11 +88,13 @@ def preview(node: Node) -> Preview:
             )
         )
         planned = make_plan(_on_top(node, files), record, clock, patience=None).plan
+    pending = pending_edits(_on_top(node, files), planned, stages=False)
     return Preview(
         plan=_from_here(node, planned, files, reverted),
         specs=node.installer.planned_specs(),
         driver_lacks=node.installer.lacking_driver(),
         removals=tuple(removals),
+        pending=pending,
     )
 
 

@@ -103,6 +103,13 @@ def plan(sight: Context) -> Iterator[Finding]:
         yield ok("plan", f"{files}; {reload}: {found.plan.reload.reason}")
         for each in found.removals:
             yield ok("plan", f"{each.path}: {each.reason}")
+        for line in found.pending:
+            yield warning(
+                "pending edit",
+                line,
+                "it was saved and never loaded, and the engine's next reload brings it: undo it "
+                "or load it yourself first",
+            )
     elif sight.journal_error is not None:
         yield not_looked_at("plan", "the journal can't be used")
     elif sight.engine_error is not None:

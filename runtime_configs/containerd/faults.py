@@ -1,0 +1,212 @@
+"""What containerd does not start with, by its own rules, in the files as they would be.
+
+Its dump command checks none of it: 2.x answers a missing import with bare defaults, and no version
+lets the CRI plugin validate its settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from runtime_configs.adapter import ConfigRequest, Fault
+from runtime_configs.containerd import schema
+from runtime_configs.containerd.handlers import LEGACY_DEFAULT, legacy_default
+from runtime_configs.containerd.imports import (
+    LoadedFile,
+    import_patterns,
+    load_order,
+    resolve,
+)
+from runtime_configs.containerd.merged import Merged, deep_merge, merge
+from runtime_configs.containerd.schema import Era
+from runtime_configs.formats.documents import KeyPath, lookup
+from runtime_configs.formats.lines import line_of
+from runtime_configs.formats.values import MISSING, table
+from runtime_configs.model import EditSet, Format, HostView
+from runtime_configs.overlay import Overlay
+
+V1_SHIM = "io.containerd.runtime.v1.linux"
+IMAGES = "io.containerd.cri.v1.images"
+SERVER = schema.PLUGIN_V2
+"""In version 3 this plugin keeps the settings of the streaming server alone."""
+_DURATION = re.compile(r"[+-]?(?:0|(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+")
+SINCE_ALL_DEVICES = (1, 7, 0)
+SINCE_BIN_DIRS = (2, 1, 0)
+
+
+def missing_imports(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
+    """Yield every import of a file that is not there: no version starts with one.
+
+    (``resolveImports`` and ``LoadConfig`` of 1.6 to 2.3: only a pattern may match nothing.) Raises
+    ConfigError for a file that does not parse.
+    """
+    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
+    for each in load_order(overlay, request.top_level, request.version):
+        for pattern in import_patterns(each.document, each.path):
+            if "*" in pattern:
+                continue
+            for path in resolve(pattern, each.path, overlay, request.version):
+                if overlay.read(path) is None:
+                    yield _fault(view, each.path, ("imports",), _absent(pattern, path), pattern)
+
+
+def _absent(pattern: str, path: str) -> str:
+    named = pattern if pattern == path else f"{pattern} ({path})"
+    return f"it imports {named}, which is not there"
+
+
+def cri_faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
+    """Yield what the CRI plugin refuses. Raises ConfigError for a file that does not parse.
+
+    (``ValidatePluginConfig`` in ``pkg/cri/config/config.go`` of 1.6 and 1.7;
+    ``ValidateRuntimeConfig``, ``ValidateImageConfig`` and ``ValidateServerConfig`` in
+    ``internal/cri/config/config.go`` of 2.x.)
+    """
+    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
+    files = load_order(overlay, request.top_level, request.version)
+    era = schema.era_of(request)
+    merged = merge(files, era)
+    found = _Settings(request=request, era=era, merged=merged, cri=_parts(merged, files, era))
+    for where, message in _refused(found):
+        path = next((each for each in reversed(files) if _stands_in(each, where)), None)
+        if path is not None:
+            yield _fault(view, path.path, _spelled(path, where), message)
+        else:
+            yield Fault(path=request.top_level, line=None, message=message)
+
+
+class _Settings(Struct, frozen=True, kw_only=True):
+    """What the rules look at."""
+
+    request: ConfigRequest
+    era: Era
+    merged: Merged
+    cri: Mapping[str, object]
+    """The CRI plugin's settings, of all its parts."""
+
+    @property
+    def since(self) -> tuple[int, int, int]:
+        """The engine's version; the oldest where it is not known."""
+        version = self.request.version
+        return (1, 6, 0) if version is None else version.numbers
+
+    @property
+    def handlers(self) -> Mapping[str, Mapping[str, object]]:
+        """The handlers, with the built-in one where it is not dropped."""
+        named = self.merged.handlers
+        built_in = {schema.RUNC: {"runtime_type": schema.RUNC_TYPE}}
+        if self.era is Era.REPLACES:
+            found = named if "runtimes" in self.merged.containerd else built_in
+            legacy = legacy_default(self.merged)
+            return {**found, LEGACY_DEFAULT: legacy} if legacy else found
+        return {**built_in, **named}
+
+    @property
+    def default(self) -> object:
+        """The default handler's name."""
+        if self.era is Era.REPLACES and legacy_default(self.merged):
+            return LEGACY_DEFAULT
+        return self.merged.containerd.get("default_runtime_name", schema.RUNC)
+
+
+def _parts(merged: Merged, files: Sequence[LoadedFile], era: Era) -> Mapping[str, object]:
+    """Put the tables together that version 3 has in plugins of their own."""
+    found = dict(merged.cri)
+    if era is not Era.REPLACES:
+        for name in (IMAGES, SERVER):
+            for each in files:
+                deep_merge(found, table(each.document, "plugins", name))
+        found["containerd"] = merged.containerd
+    return found
+
+
+def _refused(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what is refused: a key path below the CRI plugin's table, and why."""
+    yield from _default(found)
+    if found.era is Era.REPLACES:
+        yield from _of_the_old_shim(found)
+    yield from _handlers(found)
+    yield from _registry(found)
+    keys = ["stream_idle_timeout", "drain_exec_sync_io_timeout"]
+    if found.since >= SINCE_ALL_DEVICES:
+        keys.append("image_pull_progress_timeout")
+    for key in keys:
+        value = found.cri.get(key, "")
+        if isinstance(value, str) and value and not _DURATION.fullmatch(value):
+            yield (key,), f'{key} is "{value}", which is no duration'
+    cni = table(found.cri, "cni")
+    if found.since >= SINCE_BIN_DIRS and cni.get("bin_dir"):
+        listed = cni.get("bin_dirs")
+        if isinstance(listed, list) and listed and listed != ["/opt/cni/bin"]:
+            yield ("cni", "bin_dir"), "cni.bin_dir and cni.bin_dirs exclude each other"
+
+
+def _default(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
+    name, key = found.default, ("containerd", "default_runtime_name")
+    if name == "":
+        yield key, "default_runtime_name is empty"
+    elif isinstance(name, str) and name not in found.handlers:
+        yield key, f'default_runtime_name is "{name}", which is no handler'
+
+
+def _of_the_old_shim(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what 1.x allows for the shim of before 1.4 alone."""
+    kind = found.handlers.get(str(found.default), {}).get("runtime_type")
+    for key in ("systemd_cgroup", "no_pivot"):
+        if found.cri.get(key) is True and kind != V1_SHIM:
+            yield (key,), f"{key} = true only works for runtime {V1_SHIM}"
+    for name, handler in found.handlers.items():
+        for key in ("runtime_engine", "runtime_root"):
+            if handler.get(key) and handler.get("runtime_type") != V1_SHIM:
+                where = ("containerd", "runtimes", name, key)
+                yield where, f"{key} of handler {name} only works for runtime {V1_SHIM}"
+    untrusted = table(found.merged.containerd, "untrusted_workload_runtime")
+    if untrusted.get("runtime_type") and "untrusted" in found.handlers:
+        key = "untrusted_workload_runtime"
+        yield (
+            ("containerd", key),
+            "untrusted_workload_runtime and runtimes.untrusted exclude each other",
+        )
+
+
+def _handlers(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
+    devices = "privileged_without_host_devices"
+    for name, handler in found.handlers.items():
+        where = ("containerd", "runtimes", name)
+        more = f"{devices}_all_devices_allowed"
+        if found.since >= SINCE_ALL_DEVICES and handler.get(more) and not handler.get(devices):
+            yield (*where, more), f"{more} of handler {name} requires {devices}"
+        kind = handler.get("io_type", "")
+        if found.era is not Era.REPLACES and kind not in ("", "fifo", "streaming"):
+            yield (*where, "io_type"), f'io_type of handler {name} is "{kind}", not "fifo"'
+
+
+def _registry(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
+    registry = table(found.cri, "registry")
+    if not registry.get("config_path"):
+        return
+    if registry.get("mirrors"):
+        yield ("registry", "mirrors"), "registry.mirrors cannot be set beside registry.config_path"
+    configs = table(registry, "configs")
+    if found.era is Era.REPLACES and any("tls" in table(configs, name) for name in configs):
+        yield ("registry", "configs"), "registry.configs.*.tls excludes registry.config_path"
+
+
+def _stands_in(file: LoadedFile, where: KeyPath) -> bool:
+    return lookup(file.document, _spelled(file, where)) is not MISSING
+
+
+def _spelled(file: LoadedFile, where: KeyPath) -> KeyPath:
+    """Return a key path as a file has it: in version 3 it may stand in any of three plugins."""
+    names = (schema.plugin(file.version), IMAGES, SERVER, schema.PLUGIN_V1)
+    paths: list[KeyPath] = [("plugins", name, *where) for name in names]
+    return next((each for each in paths if lookup(file.document, each) is not MISSING), paths[0])
+
+
+def _fault(view: HostView, path: str, where: KeyPath, message: str, text: str = "") -> Fault:
+    """Return a fault with its line in the file as it lies there now."""
+    line = line_of(view.read(path) or b"", where, Format.TOML, text)
+    return Fault(path=path, line=line, message=message)

@@ -1,0 +1,153 @@
+"""The edited files as a containerd can be started on them that has a place of its own.
+
+The root, state and socket are given by flags. What the files themselves name is turned away: other
+sockets and ports, its cgroup, NRI's plugins, and directories that it would make on the host.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from runtime_configs.adapter import ConfigRequest, Placement, Trial
+from runtime_configs.containerd import schema
+from runtime_configs.containerd.imports import LoadedFile, load_order
+from runtime_configs.containerd.schema import Era
+from runtime_configs.formats.documents import edited_to, load_exact
+from runtime_configs.model import EditSet, Format, HostView
+from runtime_configs.overlay import Overlay
+
+BOOTED: Final = b"containerd successfully booted"
+SERVER: Final = schema.PLUGIN_V2
+PLUGINS: Final = (schema.PLUGIN_V3, "io.containerd.cri.v1.images", schema.PLUGIN_V2)
+"""The CRI plugin's parts; the first that failed says why, the others follow from it."""
+NRI: Final = ("io.containerd.nri.v1.nri", "nri")
+_FAILED = re.compile(
+    r'level=(?:warning|error) msg="failed to load plugin(?: (?P<old>[^"\\ ]+))?" '
+    r'error=(?P<why>"(?:[^"\\]|\\.)*"|\S+)(?: id=(?P<new>\S+))?'
+)
+"""How 1.x and 2.x say so (``server.New``)."""
+
+
+def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str) -> Trial | None:
+    """Return copies of every file that would be loaded; None for a template.
+
+    Raises ConfigError for a file that does not parse.
+    """
+    if request.placement is Placement.TEMPLATE:
+        return None
+    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
+    loaded = load_order(overlay, request.top_level, request.version)
+    names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
+    files = []
+    for name, each in zip(names, loaded, strict=True):
+        content = overlay.read(each.path) or b""
+        document: dict[str, Any] = copy.deepcopy(
+            dict(load_exact(content, Format.TOML, path=each.path))
+        )
+        document.pop("imports", None)
+        if name == names[0] and len(names) > 1:
+            document["imports"] = names[1:]
+        _turn_away(document, directory)
+        if each is _owner(loaded, request):
+            _give_place(document, each, directory)
+        files.append((name, edited_to(content, document, Format.TOML, path=each.path)))
+    if not files:
+        names = [posixpath.join(directory, "000.toml")]
+        files = [(names[0], b"version = 2\n")]
+    return Trial(
+        files=tuple(files),
+        arguments=(
+            *("--config", names[0], "--root", f"{directory}/root", "--state", f"{directory}/state"),
+            *("--address", f"{directory}/containerd.sock", "--log-level", "info"),
+        ),
+        until=(BOOTED,),
+        refusal=refusal,
+    )
+
+
+def refusal(text: str) -> str | None:
+    """Return why the CRI plugin failed to load, as containerd logs it; None where it was loaded."""
+    found: dict[str, str] = {}
+    for match in _FAILED.finditer(text):
+        found.setdefault(match["old"] or match["new"] or "", match["why"])
+    why = next((found[each] for each in PLUGINS if each in found), None)
+    if why is None:
+        return None
+    try:
+        return str(json.loads(why))
+    except ValueError:
+        return why
+
+
+def _turn_away(document: dict[str, Any], directory: str) -> None:
+    """Replace what names a place on the host; what is no text is left for the engine to refuse."""
+    for table, key, value in (
+        ("grpc", "address", f"{directory}/containerd.sock"),
+        ("grpc", "tcp_address", ""),
+        ("ttrpc", "address", f"{directory}/containerd.sock.ttrpc"),
+        ("debug", "address", ""),
+        ("debug", "level", "info"),
+        ("debug", "format", "text"),
+        ("metrics", "address", ""),
+        ("cgroup", "path", ""),
+    ):
+        _replace_text(document.get(table), key, value)
+    for key in ("root", "state", "temp"):
+        if isinstance(document.get(key), str):
+            del document[key]
+    if type(document.get("oom_score")) is int:
+        del document["oom_score"]
+    plugins = document.get("plugins")
+    if not isinstance(plugins, dict):
+        return
+    for name, plugin in plugins.items():
+        if not isinstance(plugin, dict):
+            continue
+        _replace_text(plugin, "root_path", "")
+        if name in NRI and type(plugin.get("disable")) is not str:
+            plugin["disable"] = True
+        if name in (*PLUGINS, schema.PLUGIN_V1):
+            _of_cri(plugin, directory)
+
+
+def _of_cri(plugin: dict[str, Any], directory: str) -> None:
+    _replace_text(plugin, "stream_server_address", "127.0.0.1")
+    _replace_text(plugin, "stream_server_port", "0")
+    _replace_text(plugin.get("cni"), "conf_dir", f"{directory}/cni")
+    containerd = plugin.get("containerd")
+    runtimes = containerd.get("runtimes") if isinstance(containerd, dict) else None
+    for handler in runtimes.values() if isinstance(runtimes, dict) else ():
+        _replace_text(handler, "cni_conf_dir", "")
+
+
+def _replace_text(table: object, key: str, value: str) -> None:
+    if isinstance(table, dict) and isinstance(table.get(key), str):
+        table[key] = value
+
+
+def _owner(loaded: Sequence[LoadedFile], request: ConfigRequest) -> LoadedFile:
+    """Return the file whose CRI table counts: one more key in another would replace it on 1.x."""
+    if schema.era_of(request) is Era.REPLACES:
+        for each in reversed(loaded):
+            plugins = each.document.get("plugins")
+            if isinstance(plugins, Mapping) and schema.plugin(each.version) in plugins:
+                return each
+    return loaded[0]
+
+
+def _give_place(document: dict[str, Any], file: LoadedFile, directory: str) -> None:
+    """Name what has a default on the host: CNI's directory, which is made where it is missing."""
+    plugins = document.setdefault("plugins", {})
+    plugin = plugins.setdefault(schema.plugin(file.version), {}) if type(plugins) is dict else None
+    cni = plugin.setdefault("cni", {}) if isinstance(plugin, dict) else None
+    if isinstance(cni, dict):
+        cni.setdefault("conf_dir", f"{directory}/cni")
+    if isinstance(plugins, dict):
+        nri = plugins.setdefault(NRI[0] if file.version > 1 else NRI[1], {})
+        if isinstance(nri, dict):
+            nri.setdefault("disable", True)

@@ -1,0 +1,68 @@
+"""What dockerd does not start with in ``daemon.json`` though ``dockerd --validate`` accepts it.
+
+Each rule was tried on 20.10, 26.1 and 28.5 (``configureRuntimes`` and ``setupRuntimes`` in moby's
+``daemon/runtime_unix.go``; tests/engine/test_dry_run_docker.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from runtime_configs.adapter import ConfigRequest, Fault
+from runtime_configs.docker.arguments import flags
+from runtime_configs.formats.documents import KeyPath, load
+from runtime_configs.formats.lines import line_of
+from runtime_configs.formats.values import table
+from runtime_configs.model import EditSet, Format, HostView
+from runtime_configs.overlay import Overlay
+
+STOCK: Final = "runc"
+BUILT_IN: Final = (STOCK, "io.containerd.runc.v2", "io.containerd.runtime.v1.linux")
+"""Names that dockerd always knows; only the first may not be given to another runtime."""
+SHIMS_SINCE: Final = (23, 0, 0)
+"""From here on a runtime may be a shim, and each entry is checked."""
+_SHIM = re.compile(r"io\.containerd\.[\w-]+\.v\d+")
+
+
+def faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
+    """Yield what dockerd refuses. Raises ConfigError for a file that does not parse."""
+    path = request.top_level
+    content = Overlay(view, {edit.path: edit.after for edit in edits.edits}).read(path)
+    if content is None or not content.strip():
+        return
+    data = load(content, Format.JSON, path=path)
+    present = view.read(path) or content
+    for where, message in _refused(data, request):
+        yield Fault(path=path, line=line_of(present, where, Format.JSON), message=message)
+
+
+def _refused(data: Mapping[str, object], request: ConfigRequest) -> Iterator[tuple[KeyPath, str]]:
+    runtimes = table(data, "runtimes")
+    if STOCK in runtimes:
+        yield ("runtimes", STOCK), f'dockerd keeps the runtime name "{STOCK}" for its own'
+    checked = request.version is not None and request.version.numbers >= SHIMS_SINCE
+    for name, entry in runtimes.items() if checked else ():
+        if isinstance(entry, Mapping) and (why := _wrong(entry)) is not None:
+            yield ("runtimes", name), f'runtime "{name}": {why}'
+    default = data.get("default-runtime")
+    if not isinstance(default, str) or not default or default in (*runtimes, *BUILT_IN):
+        return
+    shim = checked and (default.startswith("/") or _SHIM.fullmatch(default) is not None)
+    if not shim and "--add-runtime" not in flags(request.engine_arguments):
+        yield ("default-runtime",), f'default-runtime is "{default}", which is no runtime'
+
+
+def _wrong(entry: Mapping[str, object]) -> str | None:
+    """Return why an entry of ``runtimes`` is none."""
+    path, kind = entry.get("path"), entry.get("runtimeType")
+    if path and kind:
+        return "path and runtimeType exclude each other"
+    if not path and not kind:
+        return "it has neither path nor runtimeType"
+    if path and entry.get("options"):
+        return "options are for a runtimeType, not for a path"
+    if kind and entry.get("runtimeArgs"):
+        return "runtimeArgs are for a path, not for a runtimeType"
+    return None

@@ -1,0 +1,208 @@
+"""Run programs of the host where they can change nothing of it (started by ``sandbox``).
+
+A process of its own, without this package: it takes a mount, network and PID namespace, sees the
+host root read-only with an empty ``/run`` and ``/dev``, and serves one request after the other from
+standard input. When that ends, so do the namespaces and all that runs in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import marshal
+import os
+import select
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # loading these takes as long as all the rest
+    from collections.abc import Mapping
+    from typing import Any
+
+_RDONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
+_NEW_MOUNTS, _NEW_NETWORK, _NEW_PROCESSES = 0x20000, 0x40000000, 0x20000000
+_PLACES = ("/mnt", "/media", "/srv", "/opt", "/home")
+"""Where the read-only view is put together, in a mount namespace that nobody else sees."""
+_HIDDEN = ("/proc", "/dev", "/run", "/var/run")
+_CROWDED = ("/var/lib/kubelet", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker",
+            "/var/lib/rancher")  # fmt: skip
+"""No mount below these is taken over: sockets, devices, and the pods' mounts by the thousand."""
+_KEPT = 1 << 26
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
+    """Attach a file system or a part of one. Raises OSError."""
+    texts = [None if each is None else os.fsencode(each) for each in (source, target, kind)]
+    if _libc.mount(*texts, ctypes.c_ulong(flags), os.fsencode(data)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), target)
+
+
+def shown(root: str, mountinfo: str) -> list[str]:
+    """Return what is mounted below a root and belongs into the view, by its path in there."""
+    prefix = "" if root == "/" else root
+    found = []
+    for line in mountinfo.splitlines():
+        point = line.split(" ")[4].encode().decode("unicode_escape").encode("latin-1")
+        path = os.fsdecode(point)
+        if not path.startswith(f"{prefix}/"):
+            continue
+        path = path[len(prefix) :]
+        below = (*(f"{each}/" for each in _CROWDED), *(f"{each}/" for each in _HIDDEN))
+        if path != "/" and path not in _HIDDEN and not path.startswith(below):
+            found.append(path)
+    return found
+
+
+def build_view(root: str) -> str:
+    """Return the directory with a read-only view of the root. Raises OSError."""
+    if _libc.unshare(_NEW_MOUNTS | _NEW_NETWORK | _NEW_PROCESSES):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "unshare")
+    mount(None, "/", None, _RECURSIVE | _PRIVATE)
+    place = next(
+        each for each in _PLACES if os.path.isdir(each) and not f"{root}/".startswith(f"{each}/")
+    )
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        paths = shown(root, file.read())
+    prefix = "" if root == "/" else root
+    sources = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            sources[path] = os.open(prefix + path, os.O_PATH | os.O_CLOEXEC)
+    devices = {
+        name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)
+        for name in ("null", "zero", "random", "urandom")
+    }
+    mount(root, place, None, _BIND)
+    mount(None, place, None, _REMOUNT | _BIND | _RDONLY)
+    for path, source in sources.items():
+        # A mount that another one hides has no place of its own.
+        with contextlib.suppress(OSError):
+            mount(f"/proc/self/fd/{source}", place + path, None, _BIND)
+            mount(None, place + path, None, _REMOUNT | _BIND | _RDONLY)
+    mount("tmpfs", f"{place}/run", "tmpfs", 0, "mode=755")
+    mount("tmpfs", f"{place}/dev", "tmpfs", 0, "mode=755")
+    for name, source in devices.items():
+        os.close(os.open(f"{place}/dev/{name}", os.O_CREAT | os.O_WRONLY))
+        mount(f"/proc/self/fd/{source}", f"{place}/dev/{name}", None, _BIND)
+    for source in (*sources.values(), *devices.values()):
+        os.close(source)
+    return place
+
+
+def run(request: Mapping[str, Any]) -> dict[str, object]:
+    """Write a request's files, run its program, and say what became of it.
+
+    ``until``: it is killed as soon as its standard error has one of these, which is no failure.
+    """
+    files, words = request["files"], request["arguments"]
+    until, seconds = request["until"], request["seconds"]
+    environment = request["environment"]
+    for path, content in files.items():
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+    (output, output_end), (errors, errors_end) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _become(words, environment, output_end, errors_end)
+    os.close(output_end)
+    os.close(errors_end)
+    collected = {output: bytearray(), errors: bytearray()}
+    ended = _collect(pid, collected, errors, until, time.monotonic() + seconds)
+    if ended != "ended":
+        os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    for descriptor in collected:
+        os.close(descriptor)
+    return {
+        "status": os.waitstatus_to_exitcode(status),
+        "output": bytes(collected[output]),
+        "errors": bytes(collected[errors]),
+        "ended": ended,
+    }
+
+
+def _become(words: tuple[str, ...], environment: dict[str, str], output: int, errors: int) -> None:
+    """Become a request's program; never returns."""
+    try:
+        os.setsid()
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(errors, 2)
+        os.execve(words[0], words, environment)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        os.write(2, f"{words[0]}: {error.strerror}\n".encode())
+    os._exit(127)
+
+
+def _collect(
+    pid: int, collected: dict[int, bytearray], errors: int, until: tuple[bytes, ...], end: float
+) -> str:
+    """Read a program's output; return why that stopped: ``ended``, ``reached`` or ``late``."""
+    gone = os.pidfd_open(pid)
+    poll = select.poll()
+    for descriptor in (gone, *collected):
+        poll.register(descriptor, select.POLLIN)
+    finished = False
+    try:
+        while True:
+            left = 0.0 if finished else max(0.0, end - time.monotonic())
+            ready = [descriptor for descriptor, _ in poll.poll(left * 1000)]
+            if not ready:
+                return "ended" if finished else "late"
+            for descriptor in ready:
+                if descriptor == gone:
+                    finished = True
+                    poll.unregister(gone)
+                    continue
+                chunk = os.read(descriptor, 1 << 16)
+                if not chunk:
+                    poll.unregister(descriptor)
+                elif len(collected[descriptor]) < _KEPT:
+                    collected[descriptor] += chunk
+            if until and any(each in collected[errors] for each in until):
+                return "reached"
+    finally:
+        os.close(gone)
+
+
+def serve(view: str) -> None:
+    """Answer requests until there are no more; runs as the first process of its namespace."""
+    os.chroot(view)
+    os.chdir("/")
+    mount("proc", "/proc", "proc", 0)
+    requests, answers = os.fdopen(0, "rb"), os.fdopen(1, "wb")
+    marshal.dump({"ready": True}, answers)
+    answers.flush()
+    while True:
+        try:
+            request = marshal.load(requests)  # noqa: S302 - from our own parent
+        except EOFError:
+            return
+        marshal.dump(run(request), answers)
+        answers.flush()
+
+
+def main() -> None:
+    """Build the view of the root that is named, and serve; tell where that is not possible."""
+    try:
+        view = build_view(sys.argv[1])
+        pid = os.fork()
+        if pid == 0:
+            serve(view)
+            os._exit(0)
+    except (OSError, StopIteration) as error:
+        reason = str(error) or "no directory is free for its view of the host"
+        marshal.dump({"ready": False, "reason": reason}, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    os.waitpid(pid, 0)
+
+
+if __name__ == "__main__":
+    main()
