@@ -57,6 +57,7 @@ ENV PATH=/opt/nvidia-toolkit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 # front of it: dash alone would get SIGTERM, and its end kills the daemon before it has put anything back.
 RUN ln -sf bash /bin/sh
 COPY LICENSE /licenses/LICENSE
+COPY share /usr/local/share
 COPY --from=payload /artifacts /artifacts
 COPY --from=program /opt/nvidia-toolkit /opt/nvidia-toolkit
 COPY entrypoint.sh /opt/nvidia-toolkit/

@@ -13,7 +13,7 @@ WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
 PYTEST := $(PYTHON) -m pytest --numprocesses $(WORKERS)
 SCRIPTS := .ci/run $(shell grep -lE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' -r tools .ci entrypoint.sh 2>/dev/null)
 
-.PHONY: help venv tools engines node demo test lint test-faults bench image lock manifests protos clean
+.PHONY: help venv tools engines node demo test lint test-faults bench image lock manifests docs protos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,10 @@ lock: venv ## write requirements.lock: the image's dependencies with their hashe
 
 manifests: venv ## write the plain manifests from the Helm chart
 	$(PYTHON) tools/chart.py manifests
+
+docs: venv ## write what comes from the table of options: its page, the manual page, completion
+	$(PYTHON) -m toolkit.options.document > docs/configuration.md
+	$(PYTHON) -m toolkit.options.document share
 
 protos: venv ## write the message modules from their declarations
 	$(PYTHON) tools/generate_protos.py

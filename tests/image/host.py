@@ -29,7 +29,7 @@ ExecStart=/usr/sbin/dockerd --containerd=/run/containerd/containerd.sock \\
 ExecReload=/bin/kill -s HUP $MAINPID
 Restart=always
 """
-CONTEXT = ("toolkit", "runtime_configs", "deploy/image", "Dockerfile", ".dockerignore")
+CONTEXT = ("toolkit", "runtime_configs", "share", "deploy/image", "Dockerfile", ".dockerignore")
 CONTEXT_FILES = ("requirements.lock", "entrypoint.sh", "LICENSE")
 
 

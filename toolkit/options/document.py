@@ -1,13 +1,19 @@
-"""The reference of all options, written from the table: ``python -m toolkit.options.document``."""
+"""What is written from the table of options.
+
+``python -m toolkit.options.document`` prints the page of the flags and variables; with a directory
+behind it, it writes what belongs below a system's ``share``: manual page and completion scripts.
+"""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from runtime_configs.distros import plain_row
 from runtime_configs.model import EngineName
 from toolkit.options.catalog import GROUPS
 from toolkit.options.help import variables_text
+from toolkit.options.man_page import man_page
 from toolkit.options.option import Option
 
 _HEAD = """# Flags and variables
@@ -76,5 +82,28 @@ def _row(option: Option[object]) -> str:
     return f"| {flags} | {variables} | {option.shown_default or 'none'} | {meaning} |\n"
 
 
+def shared_files() -> dict[str, str]:
+    """Return what belongs below a system's ``share``, by path."""
+    from toolkit.options.completion import script
+
+    program = "nvidia-toolkit"
+    return {
+        f"man/man1/{program}.1": man_page(),
+        f"bash-completion/completions/{program}": script(program, "bash"),
+        f"zsh/site-functions/_{program}": script(program, "zsh"),
+        f"fish/vendor_completions.d/{program}.fish": script(program, "fish"),
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Print the page, or write the files below the directory that is named."""
+    if not arguments:
+        sys.stdout.write(document())
+    for name, text in shared_files().items() if arguments else ():
+        path = Path(arguments[0], name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
 if __name__ == "__main__":
-    sys.stdout.write(document())
+    main(sys.argv[1:])

@@ -1,0 +1,91 @@
+"""The manual page, written from the table: ``python -m toolkit.options.document share``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from toolkit.options.catalog import GROUPS
+from toolkit.options.help import variables_text
+from toolkit.options.option import Option
+from toolkit.options.usage import EXAMPLES, EXIT_CODES, RULES, SUMMARIES, WHOLE
+from toolkit.version import VERSION
+
+_PROGRAM = "nvidia-toolkit"
+_FILES = (
+    ("/usr/local/nvidia/toolkit", "the toolkit's files; --toolkit-install-dir names another"),
+    ("/usr/local/nvidia/.toolkit-journal", "what was there before, for the way back"),
+    ("/run/nvidia/toolkit/toolkit.pid", "the lock of the one instance"),
+    ("/run/nvidia/toolkit/toolkit-ready", "is there while GPU containers can start"),
+)
+
+
+def man_page() -> str:
+    """Return the page in the macros of man(7)."""
+    return "".join(f"{line}\n" for line in _lines())
+
+
+def _lines() -> Iterator[str]:
+    yield f'.TH NVIDIA-TOOLKIT 1 "" "nvidia-toolkit {VERSION}" "User Commands"'
+    yield ".SH NAME"
+    yield f"{_text(_PROGRAM)} \\- install the NVIDIA container toolkit on a node"
+    yield ".SH SYNOPSIS"
+    yield f".B {_text(_PROGRAM)}"
+    yield "[COMMAND] [OPTIONS] [INSTALL\\-DIRECTORY]"
+    yield ".SH DESCRIPTION"
+    yield _text(WHOLE)
+    yield ".SH COMMANDS"
+    for name, summary in SUMMARIES.items():
+        yield from _item(name, summary)
+    yield ".SH OPTIONS"
+    yield _text(RULES)
+    for group in GROUPS:
+        yield f'.SS "{_text(group.title)}"'
+        for option in group.options:
+            if not option.hidden:
+                yield from _option(option)
+    yield '.SS "Always there"'
+    for flags, meaning in (
+        ("-h, --help", "a screen of help; behind a command, its own"),
+        ("--help-all", "the same with every option"),
+        ("-v, --version", "the version"),
+    ):
+        yield from _item(flags, meaning)
+    yield ".SH EXIT STATUS"
+    for code, meaning in (*EXIT_CODES[None], EXIT_CODES["plan"][-1]):
+        yield from _item(code, meaning)
+    yield ".SH FILES"
+    for path, meaning in _FILES:
+        yield from _item(path, meaning)
+    yield ".SH EXAMPLES"
+    for examples in EXAMPLES.values():
+        for line, what in examples:
+            yield from _item(f"{_PROGRAM} {line}", what)
+    yield ".SH SEE ALSO"
+    yield ".BR containerd (8),"
+    yield ".BR dockerd (8),"
+    yield ".BR crio (8)"
+
+
+def _option(option: Option[object]) -> Iterator[str]:
+    notes = f" (with {', '.join(option.commands)} alone)" if option.commands else ""
+    yield from _item(
+        f"{', '.join(option.flags)} {option.metavar}".rstrip(), f"{option.help}{notes}"
+    )
+    if option.all_variables:
+        yield ".br"
+        yield f"Variables: {_text(variables_text(option))}"
+    if option.shown_default:
+        yield ".br"
+        yield f"Default: {_text(option.shown_default)}"
+
+
+def _item(term: str, meaning: str) -> Iterator[str]:
+    yield ".TP"
+    yield f".B {_text(term)}"
+    yield _text(meaning)
+
+
+def _text(text: str) -> str:
+    """Return a text in which nothing is taken for a request or an escape."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
+    return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped
