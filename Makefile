@@ -13,7 +13,7 @@ WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
 PYTEST := $(PYTHON) -m pytest --numprocesses $(WORKERS)
 SCRIPTS := .ci/run $(shell grep -lE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' -r tools .ci entrypoint.sh 2>/dev/null)
 
-.PHONY: help venv tools engines node demo test lint test-faults bench image lock manifests docs protos clean
+.PHONY: help venv tools engines node demo test lint test-faults bench image lock manifests docs release protos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -26,12 +26,19 @@ demo: venv ## watch the whole job on a private containerd (TOOLKIT_SOURCE_ROOT=D
 test: lint engines node ## lint, types, layers and every test, real engines included
 	$(AS_ROOT) $(PYTEST)
 
-lint: venv tools ## style, types, layers, shell scripts, Dockerfile
+lint: venv tools ## style, types, layers, shell scripts, Dockerfile, workflows, chart
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	shellcheck --external-sources $(sort $(SCRIPTS))
+	.venv/bin/zizmor --offline --no-progress --quiet .github
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms \
+	    .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	if command -v actionlint >/dev/null; then actionlint; fi
+	if [ -e .venv/lib/python*/site-packages/helm_python ]; then $(PYTHON) tools/chart.py lint; fi
 	if [ -e Dockerfile ] && [ -x .venv/bin/hadolint ]; then .venv/bin/hadolint Dockerfile; fi
 
 test-faults: engines node ## faults, signals, cycles and generated documents in their long form
@@ -53,6 +60,10 @@ manifests: venv ## write the plain manifests from the Helm chart
 docs: venv ## write what comes from the table of options: its page, the manual page, completion
 	$(PYTHON) -m toolkit.options.document > docs/configuration.md
 	$(PYTHON) -m toolkit.options.document share
+
+release: venv ## write VERSION=1.2.3 where a version stands; CONTRIBUTING.md has the whole recipe
+	$(PYTHON) tools/release.py "$(VERSION)"
+	$(MAKE) manifests docs
 
 protos: venv ## write the message modules from their declarations
 	$(PYTHON) tools/generate_protos.py
