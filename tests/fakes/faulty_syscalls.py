@@ -73,6 +73,14 @@ class FaultySyscalls:
         self._step("setxattr")
         self.real.setxattr(descriptor, name, value)
 
+    def removexattr(self, descriptor: int, name: str) -> None:
+        self._step("removexattr")
+        self.real.removexattr(descriptor, name)
+
+    def await_writers(self, descriptor: int) -> None:
+        self._step("await_writers")
+        self.real.await_writers(descriptor)
+
     def sync(self, descriptor: int) -> None:
         self._step("sync")
         self.real.sync(descriptor)

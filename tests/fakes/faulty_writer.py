@@ -42,13 +42,14 @@ class FaultyWriter:
         metadata: FileMetadata | None = None,
         *,
         instead_of: Known = None,
+        follow: bool = True,
     ) -> None:
         self._step("write", path)
-        self.real.write(path, content, metadata, instead_of=instead_of)
+        self.real.write(path, content, metadata, instead_of=instead_of, follow=follow)
 
-    def remove(self, path: str, *, instead_of: Known = None) -> None:
+    def remove(self, path: str, *, instead_of: Known = None, follow: bool = True) -> None:
         self._step("remove", path)
-        self.real.remove(path, instead_of=instead_of)
+        self.real.remove(path, instead_of=instead_of, follow=follow)
 
     def remove_link(self, path: str) -> None:
         self._step("remove_link", path)

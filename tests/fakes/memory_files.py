@@ -77,8 +77,10 @@ class MemoryFiles:
         metadata: FileMetadata | None = None,
         *,
         instead_of: Known = None,
+        follow: bool = True,
     ) -> None:
         self.calls.append(("write", path))
+        self._refuse_link("write", path, follow=follow)
         place = self._resolve(path)
         before = self.entries.get(place)
         self._require(path, instead_of)
@@ -88,10 +90,15 @@ class MemoryFiles:
         kept = before.metadata if isinstance(before, FileState) else FileMetadata(mode=0o644)
         self.entries[place] = FileState(content=content, metadata=metadata or kept)
 
-    def remove(self, path: str, *, instead_of: Known = None) -> None:
+    def remove(self, path: str, *, instead_of: Known = None, follow: bool = True) -> None:
         self.calls.append(("remove", path))
+        self._refuse_link("remove", path, follow=follow)
         self._require(path, instead_of)
         self._drop(path, self._resolve(path))
+
+    def _refuse_link(self, what: str, path: str, *, follow: bool) -> None:
+        if not follow and isinstance(self.entries.get(self._entry(path)), Link):
+            raise _error(what, path, errno.ELOOP)
 
     def remove_link(self, path: str) -> None:
         self.calls.append(("remove_link", path))

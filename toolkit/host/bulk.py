@@ -10,7 +10,8 @@ import errno
 import os
 from pathlib import Path
 
-from toolkit.host.writer import FileMetadata, NewEntry, NewLink
+from toolkit.host.regular import open_regular
+from toolkit.host.writer import ACL, FileMetadata, NewEntry, NewLink
 
 _NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF}
 _NOTHING_TO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -38,6 +39,8 @@ def create_entry(target: Path, content: NewEntry, metadata: FileMetadata) -> Non
         elif content is not None:
             _write_all(descriptor, content)
         os.fchown(descriptor, metadata.uid, metadata.gid)
+        if ACL not in metadata.xattrs and ACL in _names(descriptor):
+            os.removexattr(descriptor, ACL)
         os.fchmod(descriptor, metadata.mode)
         for name, value in metadata.xattrs.items():
             os.setxattr(descriptor, name, value)
@@ -60,8 +63,15 @@ def sync_tree(directory: Path) -> None:
         _sync(path)
 
 
+def _names(descriptor: int) -> list[str]:
+    try:
+        return os.listxattr(descriptor)
+    except OSError:  # a file system without extended attributes
+        return []
+
+
 def _copy(source: Path, target: int) -> None:
-    with source.open("rb", buffering=0) as reader:
+    with open_regular(source, follow=False) as reader:
         try:
             while os.copy_file_range(reader.fileno(), target, _PIECE):
                 pass

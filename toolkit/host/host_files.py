@@ -11,14 +11,14 @@ from pathlib import Path
 from toolkit.errors import ConcurrentEditError, ExchangeUnsupportedError, HostPathError
 from toolkit.host import bulk
 from toolkit.host.mounts import below, read_mountinfo
-from toolkit.host.paths import HostRoot
+from toolkit.host.paths import HostRoot, NoDirectoryError
 from toolkit.host.replace import (
     ChangedError,
     read_state,
+    remove_file,
     remove_temporaries,
     removed_on_error,
     replace_file,
-    require,
     temporary_name,
 )
 from toolkit.host.syscalls import LinuxSyscalls, Syscalls
@@ -39,8 +39,9 @@ class HostFiles:
 
     def read(self, path: str) -> FileState | None:
         """Return the file, or None where there is none."""
-        with _named_error("read", path):
-            return read_state(self._root.access(path))
+        with _named_error("read", path), _none_there(), self._root.held(path) as place:
+            return read_state(place)
+        return None
 
     def write(
         self,
@@ -49,26 +50,33 @@ class HostFiles:
         metadata: FileMetadata | None = None,
         *,
         instead_of: Known = None,
+        follow: bool = True,
     ) -> None:
         """Put a whole file in place, durably."""
-        with _named_error("write", path):
-            place = self._root.access(path)
+        with _named_error("write", path), self._root.held(path, follow=follow) as place:
             replace_file(self._calls, place, content, metadata, instead_of)
 
-    def remove(self, path: str, *, instead_of: Known = None) -> None:
+    def remove(self, path: str, *, instead_of: Known = None, follow: bool = True) -> None:
         """Remove a file, durably; of a link the file that it leads to."""
-        with _named_error("remove", path):
-            place = self._root.access(path)
-            require(place, instead_of)
-            self._unlink(place)
+        with (
+            _named_error("remove", path),
+            _none_there(),
+            self._root.held(path, follow=follow) as place,
+        ):
+            if not follow and os.path.islink(place):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            remove_file(self._calls, place, instead_of)
 
     def remove_link(self, path: str) -> None:
         """Remove a symbolic link, durably, not what it leads to."""
-        with _named_error("remove", path):
-            place = self._root.entry(path)
+        with (
+            _named_error("remove", path),
+            _none_there(),
+            self._root.held(path, follow=False) as place,
+        ):
             if os.path.lexists(place) and not os.path.islink(place):
                 raise HostPathError(f"cannot remove {path}: it is not a symbolic link")
-            self._unlink(place)
+            remove_file(self._calls, place, None)
 
     def real_path(self, path: str) -> str:
         """Return a path with every symbolic link followed."""
@@ -88,23 +96,29 @@ class HostFiles:
         with _named_error("make directory", path):
             try:
                 for directory in self.missing_directories(path):
-                    place = self._root.locate(directory)
-                    self._calls.mkdir(place, mode)
-                    made.append(directory)
-                    self._calls.sync_directory(os.path.dirname(place))
+                    with self._root.held(directory, follow=False) as place:
+                        self._calls.mkdir(place, mode)
+                        made.append(directory)
+                        self._calls.sync_directory(os.path.dirname(place))
                 if not os.path.isdir(self._root.access(path)):
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             except OSError:
                 for directory in reversed(made):
-                    with contextlib.suppress(OSError):
-                        self._calls.rmdir(self._root.locate(directory))
+                    with (
+                        contextlib.suppress(OSError),
+                        self._root.held(directory, follow=False) as place,
+                    ):
+                        self._calls.rmdir(place)
                 raise
         return tuple(made)
 
     def remove_directory(self, path: str) -> bool:
         """Remove a directory if it is there and empty, durably; return whether it is gone."""
-        with _named_error("remove directory", path):
-            place = self._root.entry(path)
+        with (
+            _named_error("remove directory", path),
+            _none_there(),
+            self._root.held(path, follow=False) as place,
+        ):
             if not os.path.lexists(place):
                 return True
             if os.path.isdir(place) and not os.path.islink(place):
@@ -117,12 +131,11 @@ class HostFiles:
                     return False
                 raise
             self._calls.sync_directory(os.path.dirname(place))
-            return True
+        return True
 
     def exchange(self, first: str, second: str) -> None:
         """Exchange two entries in one step, durably."""
-        with _named_error("exchange", first):
-            places = (self._root.entry(first), self._root.entry(second))
+        with _named_error("exchange", first), self._both(first, second) as places:
             try:
                 self._calls.exchange(*places)
             except OSError as error:
@@ -134,15 +147,13 @@ class HostFiles:
 
     def rename(self, source: str, target: str) -> None:
         """Rename an entry within a file system, durably."""
-        with _named_error(f"rename {source} to", target):
-            places = (self._root.entry(source), self._root.entry(target))
+        with _named_error(f"rename {source} to", target), self._both(source, target) as places:
             self._calls.rename(*places)
             self._sync_parents(*places)
 
     def link(self, path: str, target: str) -> None:
         """Make ``path`` a symbolic link to ``target``, in one step, durably."""
-        with _named_error("link", path):
-            place = self._root.entry(path)
+        with _named_error("link", path), self._root.held(path, follow=False) as place:
             directory = os.path.dirname(place)
             remove_temporaries(self._calls, directory)
             temporary = os.path.join(directory, temporary_name())
@@ -153,23 +164,26 @@ class HostFiles:
 
     def create(self, path: str, content: NewEntry, metadata: FileMetadata) -> None:
         """Make a new entry in a tree that nobody reads yet, not durable before a sync."""
-        with _named_error("write", path):
-            bulk.create_entry(Path(self._root.entry(path)), content, metadata)
+        with _named_error("write", path), self._root.held(path, follow=False) as place:
+            bulk.create_entry(Path(place), content, metadata)
 
     def sync_tree(self, path: str) -> None:
         """Make a directory and all that is below it durable."""
-        with _named_error("sync", path):
-            bulk.sync_tree(Path(self._root.entry(path)))
+        with _named_error("sync", path), self._root.held(path, follow=False) as place:
+            bulk.sync_tree(Path(place))
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory with all below it, never following a link or leaving a mount."""
-        with _named_error("remove", path):
-            place = self._root.entry(path)
+        with (
+            _named_error("remove", path),
+            _none_there(),
+            self._root.held(path, follow=False) as place,
+        ):
             if not os.path.lexists(place):
                 return
-            table = read_mountinfo(os.path.join(self._root.proc, "self/mountinfo"))
-            for mount in table:
-                if below(mount.point, place) is not None:
+            seen = self._root.entry(path)
+            for mount in read_mountinfo(os.path.join(self._root.proc, "self/mountinfo")):
+                if below(mount.point, seen) is not None:
                     raise HostPathError(
                         f"cannot remove {path}: something is mounted at {mount.point}",
                         "unmount it first",
@@ -179,31 +193,46 @@ class HostFiles:
 
     def clean_leftovers(self, directory: str) -> None:
         """Remove the temporary files that a killed process of ours left in a directory."""
-        with _named_error("clean", directory), contextlib.suppress(FileNotFoundError):
-            place = self._root.access(directory)
-            remove_temporaries(self._calls, place)
+        entry = os.path.join(directory, temporary_name())
+        with (
+            _named_error("clean", directory),
+            _none_there(),
+            self._root.held(entry, follow=False) as place,
+        ):
+            held = os.path.dirname(place)
+            remove_temporaries(self._calls, held)
             # Without unnamed files they are made beside the directory, where that can be written.
             with contextlib.suppress(OSError):
-                remove_temporaries(self._calls, os.path.dirname(place))
+                remove_temporaries(self._calls, os.path.join(held, ".."))
 
-    def _unlink(self, place: str) -> None:
-        directory = os.path.dirname(place)
-        try:
-            remove_temporaries(self._calls, directory)
-            self._calls.unlink(place)
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        self._calls.sync_directory(directory)
+    @contextlib.contextmanager
+    def _both(self, first: str, second: str) -> Iterator[tuple[str, str]]:
+        with (
+            self._root.held(first, follow=False) as one,
+            self._root.held(second, follow=False) as other,
+        ):
+            yield one, other
 
     def _remove_below(self, place: str, device: int) -> None:
-        """Remove an entry and all below it; each directory is read before anything in it goes."""
-        if os.path.islink(place) or not os.path.isdir(place):
+        """Remove an entry and all below it; each directory is read before anything in it goes.
+
+        It is held meanwhile: a link that takes its place leads nowhere.
+        """
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            descriptor = os.open(place, flags)
+        except OSError as error:
+            if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+                raise
             self._calls.unlink(place)
             return
-        if os.lstat(place).st_dev != device:
-            raise OSError(errno.EXDEV, "Another file system is mounted below it")
-        for name in os.listdir(place):
-            self._remove_below(os.path.join(place, name), device)
+        try:
+            if os.fstat(descriptor).st_dev != device:
+                raise OSError(errno.EXDEV, "Another file system is mounted below it")
+            for name in os.listdir(descriptor):
+                self._remove_below(f"/proc/self/fd/{descriptor}/{name}", device)
+        finally:
+            os.close(descriptor)
         self._calls.rmdir(place)
 
     def _sync_parents(self, *places: str) -> None:
@@ -212,12 +241,19 @@ class HostFiles:
             sync(directory)
 
 
+def _none_there() -> contextlib.suppress:
+    """Take a directory that is missing for a file that is missing."""
+    return contextlib.suppress(NoDirectoryError)
+
+
 @contextlib.contextmanager
 def _named_error(what: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HostPathError(f"cannot {what} {path}: {error.strerror}") from error
+        linked = error.errno == errno.ELOOP
+        reason = "a symbolic link is in its place" if linked else error.strerror
+        raise HostPathError(f"cannot {what} {path}: {reason}") from error
     except ChangedError as error:
         raise ConcurrentEditError(
             f"{path} was modified by another process while being written", "run again"

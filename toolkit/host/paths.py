@@ -8,9 +8,11 @@ and can't lead out of the host root.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from enum import Enum, auto
 
 from msgspec import Struct
@@ -23,6 +25,14 @@ from toolkit.host.mounts import below, join
 _MAX_LINKS = 40
 _MAX_PATH = 4095
 _MAX_NAME = 255
+_DESCRIPTORS = "/proc/self/fd"
+"""Where this process finds what it has open, whatever becomes of its name."""
+_LOOKUPS = 8
+"""How often a path is looked up that others exchange while it is opened."""
+
+
+class NoDirectoryError(OSError):
+    """The directory of an entry is missing, so that the entry is too."""
 
 
 class Reading(Enum):
@@ -44,7 +54,14 @@ class HostRoot(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def detect(cls, host_root: str, *, proc: str = "/proc") -> HostRoot:
-        """Look at the mount tables. Raises HostPathError where the host root is not a directory."""
+        """Look at the mount tables.
+
+        Raises HostPathError where the host root is not a directory, and without /proc.
+        """
+        if not os.path.isdir(_DESCRIPTORS):
+            raise HostPathError(
+                "/proc is not mounted: no file can be opened safely", "mount it, as engines do"
+            )
         root = os.path.realpath(_checked(host_root))
         if not os.path.isdir(root):
             raise HostPathError(
@@ -105,6 +122,43 @@ class HostRoot(Struct, frozen=True, kw_only=True):
         """Return where this process finds the entry itself; a link in the last place stays."""
         return self.locate(self._walk(_checked(host_path), follow_last=False))
 
+    @contextlib.contextmanager
+    def held(self, host_path: str, *, follow: bool = True) -> Iterator[str]:
+        """Hold the directory that an entry is in; yield where this process finds the entry.
+
+        What is done there reaches that very directory, whatever is put in the place of it or of
+        one above it meanwhile. With ``follow`` the entry is the one that a link in the last place
+        leads to. Raises NoDirectoryError where the directory is missing, and OSError.
+        """
+        descriptor, name = self._hold(_checked(host_path), follow=follow)
+        try:
+            yield f"{_DESCRIPTORS}/{descriptor}/{name}".rstrip("/")
+        finally:
+            os.close(descriptor)
+
+    def _hold(self, path: str, *, follow: bool) -> tuple[int, str]:
+        """Open the directory of an entry component by component, none of which may be a link.
+
+        A link that is met was put there after the path had been looked up: that is done again.
+        """
+        attempts = _LOOKUPS
+        while True:
+            attempts -= 1
+            base, inside = self._placed(self._walk(path, follow_last=follow))
+            directory, name = os.path.split(inside)
+            if not inside:
+                # The entry is a mount point of its own, such as a single file.
+                base, name = os.path.split(base)
+            try:
+                return _opened(base, directory), name
+            except FileNotFoundError as error:
+                raise NoDirectoryError(error.errno, error.strerror) from error
+            except OSError as error:
+                if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
+                    raise
+                if not attempts:
+                    raise NoDirectoryError(error.errno, error.strerror) from error
+
     def host_of(self, access_path: str) -> str:
         """Return the host's name for a path of this process; raises HostPathError if none."""
         path = _checked(access_path)
@@ -123,11 +177,16 @@ class HostRoot(Struct, frozen=True, kw_only=True):
         show the same directory a writable one is taken, and of those the one nearest to the root:
         an engine's own directory, given for its socket, has all of our mounts in it once more.
         """
+        base, inside = self._placed(resolved)
+        return join(base, inside) if inside.strip("/") else base
+
+    def _placed(self, resolved: str) -> tuple[str, str]:
+        """Return the mount point or root that shows a path without links, and the path in it."""
         showing = [mount for mount in self.mounts if below(resolved, mount.host) is not None]
         if showing:
             best = max(showing, key=lambda each: (len(each.host), each.writable, -len(each.point)))
-            return join(best.point, below(resolved, best.host) or "")
-        return join(self.root, resolved) if resolved != "/" else self.root
+            return best.point, below(resolved, best.host) or ""
+        return self.root, resolved
 
     def _read(self, given: str) -> tuple[Reading, str, GivenMount | None]:
         path = _checked(given)
@@ -210,6 +269,20 @@ def _checked(path: str) -> str:
     ):
         raise HostPathError(f"{shown}…: {os.strerror(errno.ENAMETOOLONG)}")
     return clean
+
+
+def _opened(base: str, inside: str) -> int:
+    """Open a directory below one that is ours; no link is followed on the way. Raises OSError."""
+    descriptor = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    for name in inside.split("/"):
+        if name:
+            outer = descriptor
+            try:
+                descriptor = os.open(name, flags, dir_fd=outer)
+            finally:
+                os.close(outer)
+    return descriptor
 
 
 def _real_parent(path: str) -> str:

@@ -8,12 +8,13 @@ import stat
 from io import FileIO
 
 
-def open_regular(path: str | os.PathLike[str]) -> FileIO:
-    """Open a regular file for reading, links followed; anything else is an OSError.
+def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> FileIO:
+    """Open a regular file for reading; anything else is an OSError, without ``follow`` a link too.
 
     A FIFO would be waited for, and no signal ends that wait here.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "Not a regular file")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from toolkit.host.syscalls import Syscalls
-from toolkit.host.writer import FileMetadata, FileState, Known
+from toolkit.host.writer import ACL, FileMetadata, FileState, Known
 
 MAX_SIZE = 256 * 1024 * 1024
 """Bytes of the largest file that is read whole; no config and no part of the payload comes near."""
@@ -63,7 +63,7 @@ def read_state(path: str) -> FileState | None:
             xattrs=_read_xattrs(descriptor),
         )
         with open(descriptor, "rb", closefd=False) as file:
-            return FileState(content=file.read(), metadata=metadata)
+            return FileState(content=file.read(), metadata=metadata, links=status.st_nlink)
     finally:
         os.close(descriptor)
 
@@ -94,6 +94,30 @@ def replace_file(
         require(path, instead_of)
         _in_place(calls, path, before, FileState(content=content, metadata=wanted))
         return
+    calls.sync_directory(directory)
+
+
+def remove_file(calls: Syscalls, path: str, instead_of: Known) -> None:
+    """Remove an entry and make that durable; see ``FileWriter.remove``.
+
+    Raises ChangedError where somebody has written it meanwhile, to the last moment.
+    """
+    directory = os.path.dirname(path)
+    remove_temporaries(calls, directory)
+    require(path, instead_of)
+    if instead_of is None:
+        with contextlib.suppress(FileNotFoundError):
+            calls.unlink(path)
+    elif os.path.lexists(path):
+        temporary = os.path.join(directory, temporary_name())
+        calls.rename(path, temporary)
+        try:
+            _require_at_last(calls, temporary, instead_of)
+            calls.unlink(temporary)
+        except (OSError, ChangedError):
+            if not os.path.lexists(path):
+                calls.rename(temporary, path)
+            raise
     calls.sync_directory(directory)
 
 
@@ -161,7 +185,7 @@ def _through_named(calls: Syscalls, path: str, new: _NewFile) -> None:
     Only where the parent directory belongs to another mount is it made in the directory itself.
     """
     directory = os.path.dirname(path)
-    parent = os.path.dirname(directory)
+    parent = os.path.join(directory, "..")
     if os.stat(parent).st_dev == os.stat(directory).st_dev:
         remove_temporaries(calls, parent)
         try:
@@ -204,11 +228,44 @@ def _take_place(calls: Syscalls, temporary: str, path: str, new: _NewFile) -> No
         calls.rename(temporary, path)
         return
     try:
-        require(temporary, new.instead_of)
+        _require_at_last(calls, temporary, new.instead_of)
     except ChangedError:
-        calls.exchange(temporary, path)
+        _exchange_back(calls, temporary, path, new.content)
         raise
     calls.unlink(temporary)
+
+
+def _require_at_last(calls: Syscalls, path: str, known: Known) -> None:
+    """Look at a file that lost its name, once those are done who have it open for writing.
+
+    What an editor or an ``echo >>`` writes to it after our look would be lost. Nobody can open it
+    for writing until the descriptor is closed.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        calls.await_writers(descriptor)
+        require(path, known)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange_back(calls: Syscalls, temporary: str, path: str, ours: bytes) -> None:
+    """Give the old file its place again, with what somebody made of ours in between."""
+    calls.exchange(temporary, path)
+    state = read_state(temporary)
+    if state is None or state.content == ours:
+        return
+    if not state.content.startswith(ours):
+        # Who wrote last, wins.
+        calls.exchange(temporary, path)
+        return
+    descriptor = calls.open_existing(path)
+    try:
+        os.lseek(descriptor, 0, os.SEEK_END)
+        _write_all(calls, descriptor, state.content.removeprefix(ours))
+        calls.sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require(path: str, known: Known) -> None:
@@ -258,11 +315,13 @@ def _apply(calls: Syscalls, descriptor: int, metadata: FileMetadata) -> None:
     status = os.fstat(descriptor)
     if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
         calls.chown(descriptor, metadata.uid, metadata.gid)
-    if metadata.xattrs:
-        present = _read_xattrs(descriptor)
-        for name, value in metadata.xattrs.items():
-            if present.get(name) != value:
-                calls.setxattr(descriptor, name, value)
+    present = _read_xattrs(descriptor)
+    for name, value in metadata.xattrs.items():
+        if present.get(name) != value:
+            calls.setxattr(descriptor, name, value)
+    if ACL in present and ACL not in metadata.xattrs:
+        # Of the directory's default ACL: others would read what the old file kept from them.
+        calls.removexattr(descriptor, ACL)
     # Last: chown takes set-user-ID bits away, and an ACL changes the group's bits.
     calls.chmod(descriptor, metadata.mode)
 

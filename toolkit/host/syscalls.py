@@ -6,9 +6,17 @@ Paths are those of this process, already resolved. Every method raises OSError.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import signal
+import time
 from typing import Protocol
 
+WRITER_SECONDS = 0.5
+"""How long somebody who has a file open for writing that is replaced is waited for."""
+UNKNOWN_WRITER_SECONDS = 0.05
+"""The same where the file system can't tell whether somebody has."""
+_LOOK_SECONDS = 0.002
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -42,6 +50,12 @@ class Syscalls(Protocol):
 
     def setxattr(self, descriptor: int, name: str, value: bytes) -> None:
         """Set an extended attribute."""
+
+    def removexattr(self, descriptor: int, name: str) -> None:
+        """Remove an extended attribute."""
+
+    def await_writers(self, descriptor: int) -> None:
+        """Wait until nobody has the file open for writing, or that takes too long."""
 
     def sync(self, descriptor: int) -> None:
         """Wait until the file is on disk."""
@@ -111,6 +125,31 @@ class LinuxSyscalls:
         """Set an extended attribute."""
         os.setxattr(descriptor, name, value)
 
+    def removexattr(self, descriptor: int, name: str) -> None:
+        """Remove an extended attribute."""
+        os.removexattr(descriptor, name)
+
+    def await_writers(self, descriptor: int) -> None:
+        """Wait until nobody has the file open for writing, or that takes too long.
+
+        A read lease is refused as long as somebody has (fcntl(2), F_SETLEASE), on whatever host or
+        in whatever container; it is held until the descriptor is closed.
+        """
+        end = time.monotonic() + WRITER_SECONDS
+        unknown = time.monotonic() + UNKNOWN_WRITER_SECONDS
+        while True:
+            now = time.monotonic()
+            try:
+                # Who opens the file against a lease makes the kernel send SIGIO: it would end us.
+                fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+                fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            except OSError as error:
+                if now >= (end if error.errno == errno.EAGAIN else unknown):
+                    return
+            else:
+                return
+            time.sleep(_LOOK_SECONDS)
+
     def sync(self, descriptor: int) -> None:
         """Wait until the file is on disk."""
         os.fsync(descriptor)
@@ -157,7 +196,11 @@ class LinuxSyscalls:
     def mkdir(self, path: str, mode: int) -> None:
         """Make a directory with exactly this mode, whatever the umask."""
         os.mkdir(path, mode)
-        os.chmod(path, mode)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
     def rmdir(self, path: str) -> None:
         """Remove an empty directory."""

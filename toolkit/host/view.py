@@ -6,7 +6,7 @@ import os
 
 from runtime_configs import glob
 from toolkit.errors import HostPathError
-from toolkit.host.paths import HostRoot
+from toolkit.host.paths import HostRoot, NoDirectoryError
 from toolkit.host.replace import read_state
 
 
@@ -19,7 +19,10 @@ class HostFilesView:
     def read(self, path: str) -> bytes | None:
         """Return the file's bytes, or None where there is no file. Raises HostPathError."""
         try:
-            state = read_state(self._root.access(path))
+            with self._root.held(path) as place:
+                state = read_state(place)
+        except NoDirectoryError:
+            return None
         except OSError as error:
             raise HostPathError(f"cannot read {path}: {error.strerror}") from error
         return state.content if state else None

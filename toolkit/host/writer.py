@@ -8,6 +8,9 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+ACL = "system.posix_acl_access"
+"""The extended attribute that a file's POSIX ACL is; a directory's default ACL makes it."""
+
 
 class FileMetadata(Struct, frozen=True, kw_only=True):
     """Mode, owner and extended attributes (SELinux labels are among them) of a file."""
@@ -24,6 +27,8 @@ class FileState(Struct, frozen=True, kw_only=True):
 
     content: bytes
     metadata: FileMetadata
+    links: int = 1
+    """How many names the file has; more than one are hard links."""
 
 
 class NewLink(Struct, frozen=True, kw_only=True):
@@ -47,8 +52,8 @@ class FileWriter(Protocol):
     holds either what it held before or what it should hold, whole.
 
     ``read``, ``write`` and ``remove`` mean the file that the path leads to: a symbolic link at the
-    path stays, and its target, looked up inside the host root, is read, replaced or removed. Every
-    other method means the entry itself.
+    path stays, and its target, looked up inside the host root, is read, replaced or removed; with
+    ``follow=False`` a link is an error. Every other method means the entry itself.
     """
 
     def read(self, path: str) -> FileState | None:
@@ -61,6 +66,7 @@ class FileWriter(Protocol):
         metadata: FileMetadata | None = None,
         *,
         instead_of: Known = None,
+        follow: bool = True,
     ) -> None:
         """Put a whole file in place, durably.
 
@@ -69,7 +75,7 @@ class FileWriter(Protocol):
         something else than ``instead_of`` at the last moment: nothing is written then.
         """
 
-    def remove(self, path: str, *, instead_of: Known = None) -> None:
+    def remove(self, path: str, *, instead_of: Known = None, follow: bool = True) -> None:
         """Remove a file, durably; one that is gone already is not an error.
 
         Raises ConcurrentEditError as ``write`` does.
