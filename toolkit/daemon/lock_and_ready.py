@@ -43,8 +43,14 @@ class Presence:
 
     @classmethod
     def begun(cls, node: Node) -> Presence:
-        """Take the lock. Raises LockedError where another instance has it."""
-        path = node.root.access(node.root.host_path(node.settings.lifecycle.pid_file))
+        """Take the lock.
+
+        Raises LockedError where another instance has it, and HostPathError where a symbolic link is
+        in the place of the pid file or the ready file.
+        """
+        life = node.settings.lifecycle
+        path = _no_link(node, life.pid_file, "--pid-file")
+        _no_link(node, life.ready_file, "--ready-file")
         return cls(node, Lock.acquire(path))
 
     @classmethod
@@ -107,7 +113,7 @@ class Presence:
     @property
     def ready_file(self) -> str:
         """Where this process opens it."""
-        return self._node.root.access(self._ready.path)
+        return self._node.root.entry(self._ready.path)
 
     def mark_not_ready(self) -> None:
         """Say that nothing is served, or may not be. Raises HostPathError."""
@@ -159,3 +165,14 @@ class Presence:
                 self._node.writer.remove_directory(path)
         except ToolkitError as error:
             log.warning("lock.stays", "the pid file stays, unlocked", reason=str(error))
+
+
+def _no_link(node: Node, given: str, flag: str) -> str:
+    """Return where this process opens a file that is ours; raises HostPathError for a link."""
+    path = node.root.host_path(given)
+    place = node.root.entry(path)
+    if os.path.islink(place):
+        raise HostPathError(
+            f"{path} is a symbolic link", f"remove the link or name another file with {flag}"
+        )
+    return place

@@ -61,7 +61,9 @@ class ReadyMark:
 
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
             beside = f"{self._path}.new"
-            with open(beside, "w", encoding="ascii") as file:
+            _unlink(beside)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(beside, flags, 0o644), "w", encoding="ascii") as file:
                 file.write(content())
             os.replace(beside, self._path)
         else:
@@ -69,10 +71,15 @@ class ReadyMark:
 
     def remove(self) -> None:
         """Say that nothing is served."""
-        try:  # noqa: SIM105 - contextlib is not imported here
-            os.unlink(self._path)
-        except FileNotFoundError:
-            pass
+        _unlink(self._path)
+
+
+def _unlink(path: str) -> None:
+    """Remove a file that may be gone; of a link the link."""
+    try:  # noqa: SIM105 - contextlib is not imported here
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def main(arguments: list[str]) -> None:

@@ -35,7 +35,11 @@ def content() -> str:
 
 
 class ReadyFile:
-    """The file's appearance and removal. Raises HostPathError where the disk refuses."""
+    """The file's appearance and removal.
+
+    Raises HostPathError where the disk refuses, and where a symbolic link is in its place: what it
+    leads to is somebody else's.
+    """
 
     def __init__(self, writer: FileWriter, path: str) -> None:
         self._writer = writer
@@ -49,9 +53,8 @@ class ReadyFile:
     def make(self) -> None:
         """Say that all is served."""
         self._writer.make_directories(posixpath.dirname(self.path))
-        self._writer.write(self.path, content().encode(), FileMetadata(mode=0o644))
+        self._writer.write(self.path, content().encode(), FileMetadata(mode=0o644), follow=False)
 
     def remove(self) -> None:
         """Say that it is not, or may not be."""
-        if not self.missing_directories():
-            self._writer.remove(self.path)
+        self._writer.remove(self.path, follow=False)
