@@ -295,3 +295,53 @@ def test_a_payload_that_changes_while_it_is_copied_is_refused(host: PayloadHost)
 def test_a_record_keeps_the_fields_that_it_does_not_know(host: PayloadHost) -> None:
     document = host.install().to_json() | {"of a later version": [1, 2]}
     assert document == PayloadRecord.from_json(document).to_json()
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["../../../outside/victim", "/outside/victim", "/../outside/victim", "sub/../../../../victim"],
+)
+@pytest.mark.parametrize("place", ["usr/bin/nvidia-ctk", "usr/bin", "usr"])
+def test_a_link_of_the_payload_leads_nowhere_out_of_it(
+    host: PayloadHost, place: str, target: str
+) -> None:
+    source = host.payload()
+    for outside in (host.base / "outside", host.base):
+        outside.mkdir(exist_ok=True)
+        (outside / "victim").write_text("theirs")
+        for directory in (outside / "usr/bin", outside / "bin"):
+            directory.mkdir(parents=True)
+            (directory / "nvidia-ctk").write_text("theirs")
+    link = source / place
+    if place == "usr/bin/nvidia-ctk":
+        link.unlink()
+    else:
+        link.rename(link.with_name("moved"))
+        target = os.path.dirname(target)
+    link.symlink_to(target)
+    with pytest.raises(PayloadError, match="nvidia-ctk"):
+        host.install()
+    assert not host.toolkit.exists()
+
+
+def test_links_of_the_payload_are_followed_inside_it_as_its_own_root(host: PayloadHost) -> None:
+    source = host.payload()
+    (source / "usr/bin").rename(source / "opt")
+    (source / "usr/bin").symlink_to("/../../opt")
+    (source / "opt/nvidia-ctk").rename(source / "ctk")
+    (source / "opt/nvidia-ctk").symlink_to("../../../ctk")
+    host.install()
+    assert (host.toolkit / "nvidia-ctk.real").read_bytes() == (source / "ctk").read_bytes()
+
+
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o1777, 0o777, 0o775, 0o666])
+def test_nobody_else_may_change_a_file_that_is_installed_or_run_it_as_another(
+    host: PayloadHost, mode: int
+) -> None:
+    source = host.payload()
+    for path in source.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
+    host.install()
+    modes = {path.stat().st_mode & 0o7777 for path in host.toolkit.rglob("*") if path.is_file()}
+    assert modes <= {0o755, 0o644}

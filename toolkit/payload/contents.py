@@ -86,10 +86,13 @@ class _Tree(Struct):
     files: dict[str, bytes | Path] = field(default_factory=dict)
 
     def copy(self, name: str, source: Path, mode: int) -> None:
-        """Add a file of the payload; only permission bits of its mode are taken."""
+        """Add a file of the payload; of its mode what others could change it by is left out.
+
+        That is every set-ID bit, and the right to write for anybody but the owner.
+        """
         self.files[name] = source
         (size, *_), sha256 = self.sums[str(source)]
-        self._file(name, mode & 0o777, sha256, size)
+        self._file(name, mode & 0o755, sha256, size)
 
     def write(self, name: str, content: bytes, mode: int) -> None:
         """Add a file that is made here."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from toolkit.errors import PayloadError
+from toolkit.errors import HostPathError, PayloadError
 from toolkit.host.paths import HostRoot
 from toolkit.settings import PackageType, PayloadSettings
 
@@ -102,8 +102,9 @@ def find_payload(settings: PayloadSettings, root: HostRoot) -> PayloadSource:
         *((name, _BINARY_DIRECTORIES) for name in (*WRAPPED, *PLAIN)),
         *((name, _LIBRARY_DIRECTORIES) for name in LIBRARIES),
     ]
+    inside = HostRoot(root=str(source))
     for name, directories in wanted:
-        file = _find(source, name, directories)
+        file = _find(inside, name, directories)
         if file is not None:
             found.append(file)
         elif name not in MODES:
@@ -114,11 +115,11 @@ def find_payload(settings: PayloadSettings, root: HostRoot) -> PayloadSource:
             "unpack the packages nvidia-container-toolkit, nvidia-container-toolkit-base, "
             "libnvidia-container-tools and libnvidia-container1 there",
         )
-    config = source / _CONFIG
+    config = _inside(inside, _CONFIG)
     return PayloadSource(
         root=source,
         files=tuple(found),
-        config=config.read_bytes() if config.is_file() else None,
+        config=config.read_bytes() if config is not None and config.is_file() else None,
         missing=tuple(missing),
     )
 
@@ -142,13 +143,13 @@ def _source_root(settings: PayloadSettings, root: HostRoot) -> Path:
     return path
 
 
-def _find(source: Path, name: str, directories: Iterable[str]) -> SourceFile | None:
+def _find(source: HostRoot, name: str, directories: Iterable[str]) -> SourceFile | None:
     for directory in directories:
-        path = _inside(source, source / directory / name)
+        path = _inside(source, f"{directory}/{name}")
         if path is None:
             continue
         try:
-            status = path.stat()
+            status = path.lstat()
         except OSError:
             continue
         if stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK):
@@ -156,14 +157,15 @@ def _find(source: Path, name: str, directories: Iterable[str]) -> SourceFile | N
     return None
 
 
-def _inside(source: Path, path: Path) -> Path | None:
-    """Follow a link as the package means it: an absolute target lies below the source root."""
-    for _ in range(8):
-        if not path.is_symlink():
-            return path
-        target = path.readlink()
-        path = source / target.relative_to("/") if target.is_absolute() else path.parent / target
-    return None
+def _inside(source: HostRoot, name: str) -> Path | None:
+    """Follow each link on the way as the package means it: the source root is its ``/``.
+
+    None where they lead in a circle. Nothing leads out of the root: what lies there is no payload.
+    """
+    try:
+        return Path(source.access(f"/{name}"))
+    except HostPathError:
+        return None
 
 
 def _exists(root: HostRoot, path: str) -> bool:
