@@ -71,6 +71,21 @@ def test_patch_applies_the_plan_to_what_the_set_up_makes(
         assert (tmp_path / "etc" / path.relative_to(etc)).read_bytes() == path.read_bytes()
 
 
+def test_a_plan_says_before_that_a_hard_link_will_be_severed(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    other = installer.directory / "other-name.toml"
+    other.hardlink_to(containerd.config)
+    content = other.read_bytes()
+    note = f"# note: {containerd.config} has 2 names (hard links): the others keep the old content"
+    assert note in installer.run("plan").stdout
+    installer.start()
+    wait_idle(installer)
+    assert note.removeprefix("# note: ") in installer.log()
+    assert installer.stop() == 0, installer.log()
+    assert other.read_bytes() == containerd.config.read_bytes() == content
+
+
 def test_a_plan_has_colours_on_a_terminal_alone(installer: Installer) -> None:
     plain = installer.run("plan").stdout.encode()
     assert b"\x1b" not in plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -86,7 +87,19 @@ def make_plan(
         without=baselines(record, node.view, node.store.blob, node.adapter),
         payload=node.installer.plan(low_level),
     )
+    plan = replace(plan, notes=(*plan.notes, *_severed_links(node, plan)))
     return Planned(plan=plan, control=control, why=choice.why)
+
+
+def _severed_links(node: Node, plan: Plan) -> Iterator[str]:
+    """Say of each file with several names that one in its place has this name alone."""
+    for change in plan.differing:
+        state = node.writer.read(change.path)
+        if state is not None and state.links > 1:
+            yield (
+                f"{change.path} has {state.links} names (hard links): the others keep the old "
+                "content; make them symbolic links if they should follow"
+            )
 
 
 def touches_no_engine(settings: Settings) -> bool:

@@ -42,6 +42,7 @@ INSTALL_DIR = path(
     ("TOOLKIT_INSTALL_DIR", "ROOT"),
     "/usr/local/nvidia",
     "files go to its directory toolkit",
+    parsers.search_path_directory,
 )
 SOURCE_ROOT = optional_path(
     ("--toolkit-source-root",),

@@ -129,6 +129,16 @@ def absolute_path(text: str) -> str:
     return path
 
 
+def search_path_directory(text: str) -> str:
+    """Read an absolute path that can stand in ``PATH``, where ``:`` ends a directory."""
+    if ":" in text:
+        raise BadValueError(
+            f"{shown(text)} has a ':', which ends a directory in the wrappers' PATH",
+            "choose a directory without one",
+        )
+    return absolute_path(text)
+
+
 def socket_path(text: str) -> str:
     """Read a socket's path; ``unix://`` before it, as the kubelet writes it, is understood."""
     return absolute_path(text.removeprefix("unix://"))

@@ -45,13 +45,17 @@ def choice(flags: tuple[str, ...], variables: tuple[str, ...], default: E, text:
 
 
 def path(
-    flags: tuple[str, ...], variables: tuple[str, ...], default: str, text: str
+    flags: tuple[str, ...],
+    variables: tuple[str, ...],
+    default: str,
+    text: str,
+    parse: Callable[[str], str] = parsers.absolute_path,
 ) -> Option[str]:
     """Return the row of an absolute path."""
     return Option(
         flags=flags,
         variables=variables,
-        parse=parsers.absolute_path,
+        parse=parse,
         default=default,
         help=text,
         metavar="PATH",
