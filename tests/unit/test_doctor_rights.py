@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from tests.faults.node_host import FaultHost
 from tests.unit.doctor_host import ALL, found, give_proc, node_of, only
 from toolkit.host.given_mounts import own_root_is_a_containers
 from toolkit.node import Node
-from toolkit.report.doctor import Finding, Verdict
+from toolkit.report.doctor import Finding, Verdict, rights
+from toolkit.report.doctor.rights import Capability
 
 MakeNode = Callable[..., Node]
 DOCKER = """\
@@ -68,7 +70,16 @@ def test_what_only_a_signal_needs_is_not_asked_for_where_none_is_sent(
     assert only(made, "hostPID").verdict is Verdict.OK
 
 
-@pytest.mark.parametrize(("missing", "name"), [(KILL, "CAP_KILL"), (SYS_ADMIN, "CAP_SYS_ADMIN")])
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [
+        (KILL, "CAP_KILL"),
+        (SYS_ADMIN, "CAP_SYS_ADMIN"),
+        (1 << 0, "CAP_CHOWN"),
+        (1 << 1, "CAP_DAC_OVERRIDE"),
+        (1 << 3, "CAP_FOWNER"),
+    ],
+)
 def test_a_capability_that_most_set_ups_do_without_is_worth_a_look(
     node: MakeNode, missing: int, name: str
 ) -> None:
@@ -185,3 +196,25 @@ def test_a_profile_that_keeps_us_from_the_engine_is_named(
     made = node(*options, files={"self/attr/current": label})
     verdicts = [each.verdict for each in found(made, "AppArmor")]
     assert verdicts == ([Verdict.PROBLEM] if confined else [])
+
+
+@pytest.mark.parametrize(
+    ("options", "verdict"),
+    [
+        ((), Verdict.OK),
+        (("--cdi-enabled", "--create-device-nodes="), Verdict.OK),
+        (("--cdi-enabled",), Verdict.PROBLEM),
+    ],
+)
+def test_device_nodes_of_cdi_need_a_right_of_their_own(
+    node: MakeNode, options: tuple[str, ...], verdict: Verdict
+) -> None:
+    finding = only(node(*options, capabilities=ALL & ~(1 << 27)), "privileges")
+    assert finding.verdict is verdict
+    assert finding.message.startswith("CAP_MKNOD is missing: ") == (verdict is Verdict.PROBLEM)
+
+
+def test_the_table_of_rights_names_each_capability_that_is_looked_for() -> None:
+    looked_for = {each.name for each in vars(rights).values() if isinstance(each, Capability)}
+    table = (Path(__file__).parents[2] / "SECURITY.md").read_text()
+    assert looked_for == set(re.findall(r"`(CAP_\w+)`", table))

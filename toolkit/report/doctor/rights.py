@@ -31,6 +31,16 @@ class Capability(Struct, frozen=True, kw_only=True):
     use: str
 
 
+_CHOWN = Capability(number=0, name="CAP_CHOWN", use="a config of another owner can't be kept so")
+_DAC_OVERRIDE = Capability(
+    number=1, name="CAP_DAC_OVERRIDE", use="a config that only another owner may read can't be read"
+)
+_FOWNER = Capability(
+    number=3,
+    name="CAP_FOWNER",
+    use="mode and attributes of a config of another owner can't be kept",
+)
+_MKNOD = Capability(number=27, name="CAP_MKNOD", use="NVIDIA's device nodes can't be made")
 _KILL = Capability(number=5, name="CAP_KILL", use="an engine of another user can't be signalled")
 _SYS_CHROOT = Capability(
     number=18, name="CAP_SYS_CHROOT", use="the host's own programs can't be run"
@@ -73,9 +83,9 @@ def privileges(sight: Context) -> Iterator[Finding]:
     elif effective is None:
         yield not_looked_at("privileges", f"{sight.node.root.proc}/self/status has no CapEff")
     elif lacking := _lacking(_needed(sight), effective):
-        yield problem("privileges", lacking, _PRIVILEGED)
+        yield problem("privileges", lacking, f"{_PRIVILEGED}, or add it")
     elif lacking := _lacking(_helpful(sight), effective):
-        yield warning("privileges", lacking, _PRIVILEGED)
+        yield warning("privileges", lacking, f"{_PRIVILEGED}, or add it")
     else:
         names = ", ".join(each.name for each in (*_needed(sight), *_helpful(sight)))
         yield ok("privileges", f"root with {names}")
@@ -102,12 +112,15 @@ def _needed(sight: Context) -> tuple[Capability, ...]:
     """Return what this setup can't do without."""
     chroots = (_SYS_CHROOT,) if sight.engines and sight.node.root.root != "/" else ()
     traces = (_SYS_PTRACE,) if sight.signals else ()
-    return (*traces, *chroots)
+    cdi = sight.node.settings.cdi
+    nodes = (_MKNOD,) if cdi.enabled and cdi.create_device_nodes else ()
+    return (*traces, *chroots, *nodes)
 
 
 def _helpful(sight: Context) -> tuple[Capability, ...]:
     """Return what it needs on some nodes alone."""
-    return (_SYS_ADMIN, *((_KILL,) if sight.signals else ()))
+    owners = (_CHOWN, _DAC_OVERRIDE, _FOWNER) if sight.engines else ()
+    return (*owners, _SYS_ADMIN, *((_KILL,) if sight.signals else ()))
 
 
 def _effective(node: Node) -> int | None:
