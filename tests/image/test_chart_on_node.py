@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,14 @@ pytestmark = pytest.mark.image
 
 PROBES = itertools.count()
 HANDLERS = {"nvidia", "nvidia-cdi", "nvidia-legacy"}
+CLIENTS_OWN = (
+    *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW"),
+    *("CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE"),
+    *("CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE"),
+)
+"""What ``ctr run`` gives without being told (containerd, oci/spec.go, defaultUnixCaps)."""
+FIVE = sum(1 << number for number in (0, 1, 3, 18, 19))
+"""CHOWN, DAC_OVERRIDE, FOWNER, SYS_CHROOT, SYS_PTRACE (capabilities(7))."""
 CONFIG = b"# the node's own\nversion = 2\n"
 FOUR = (
     "operator.defaultRuntime=containerd"
@@ -54,7 +63,8 @@ class ChartPod:
         paths = {each["name"]: each["hostPath"]["path"] for each in self.spec["volumes"]}
         mounts = [
             f"--mount=type=bind,src={paths[each['name']]},dst={each['mountPath']}"
-            f",options=rbind:{'rslave:' if 'mountPropagation' in each else ''}rw"
+            f",options=rbind:{'rslave:' if 'mountPropagation' in each else ''}"
+            f"{'ro' if each.get('readOnly') else 'rw'}"
             for each in self.container["volumeMounts"]
         ]
         self.node.run("mkdir", "-p", *paths.values())
@@ -65,10 +75,28 @@ class ChartPod:
         ]
         assert self.spec["hostPID"]
         self.ctr(
-            *("run", "--detach", "--privileged", "--with-ns=pid:/proc/1/ns/pid"),
+            *("run", "--detach", *self.rights(), "--with-ns=pid:/proc/1/ns/pid"),
             *(*mounts, *variables, "--log-uri=file:///root/chart.log"),
             *(f"docker.io/library/{IMAGE}:latest", self.name),
         )
+
+    def rights(self) -> list[str]:
+        """Return the pod's security context, as the kubelet would have it."""
+        context = self.container["securityContext"]
+        if context["privileged"]:
+            return ["--privileged"]
+        # Of its own the client gives what Docker does, and takes away by name alone.
+        added = [f"CAP_{each}" for each in context["capabilities"]["add"]]
+        dropped = [each for each in CLIENTS_OWN if each not in added]
+        given = [each for each in added if each not in CLIENTS_OWN]
+        return [f"--cap-drop={each}" for each in dropped] + [f"--cap-add={each}" for each in given]
+
+    def capabilities(self) -> int:
+        """Return the mask of those that the pod's process can ever have."""
+        tasks = self.node.run("ctr", "--namespace=k8s.io", "tasks", "list").splitlines()
+        pid = next(line.split()[1] for line in tasks if line.startswith(f"{self.name} "))
+        status = self.node.run("cat", f"/proc/{pid}/status").splitlines()
+        return int(next(line.split()[1] for line in status if line.startswith("CapBnd:")), 16)
 
     def ctr(self, *arguments: str) -> str:
         return self.node.run("ctr", "--namespace=k8s.io", *arguments)
@@ -131,3 +159,25 @@ def test_a_node_that_was_kept_is_reverted_by_the_next_pod(node: Node) -> None:
     assert not set(node.cri.served().handlers) & HANDLERS
     assert config.read_bytes() == CONFIG
     assert not (node.root / "usr/local/nvidia/toolkit").exists()
+
+
+def test_a_pod_that_is_not_privileged_sets_up_and_reverts_on_a_node_that_is_read_only(
+    node: Node,
+) -> None:
+    config = node.root / "etc/containerd/config.toml"
+    os.chown(config, 1234, 1234)
+    config.chmod(0o600)
+    least = "securityContext.privileged=false,securityContext.configDirs={/etc/containerd}"
+    pod = ChartPod(node, "least-rights", f"{FOUR},onExit=revert,{least}")
+    pod.start()
+    pod.wait_ready()
+    assert pod.capabilities() == FIVE
+    assert set(node.cri.served().handlers) >= HANDLERS
+    pod.stop()
+    wait_for(node.cri.ready, "containerd")
+    assert not set(node.cri.served().handlers) & HANDLERS
+    assert config.read_bytes() == CONFIG
+    status = config.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 1234, 0o600)
+    assert not (node.root / "usr/local/nvidia/toolkit").exists()
+    os.chown(config, 0, 0)

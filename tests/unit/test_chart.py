@@ -31,6 +31,7 @@ FOUR = (
     ",toolkit.env[3].name=CONTAINERD_SET_AS_DEFAULT,toolkit.env[3].value=true"
 )
 COMBINATIONS = {
+    "least rights": "securityContext.privileged=false,securityContext.configDirs={/etc/docker}",
     "no values": "",
     "the four variables": FOUR,
     "docker": "operator.defaultRuntime=docker,operator.runtimeClass=gpu",
@@ -205,6 +206,34 @@ def test_the_pod_is_what_the_job_needs() -> None:
     ]
     assert "livenessProbe" not in container(), "an engine that is away is no reason to kill it"
     assert environment()["NVIDIA_VISIBLE_DEVICES"] == "void"
+
+
+LEAST = "securityContext.privileged=false"
+
+
+@pytest.mark.parametrize(("values", "more"), [("", set()), (",cdi.enabled=true", {"MKNOD"})])
+def test_a_pod_that_is_not_privileged_has_the_capabilities_of_the_table(
+    values: str, more: set[str]
+) -> None:
+    rights = container(LEAST + values)["securityContext"]
+    assert rights["privileged"] is False
+    assert rights["allowPrivilegeEscalation"] is False
+    assert rights["capabilities"]["drop"] == ["ALL"]
+    added = set(rights["capabilities"]["add"])
+    assert added == {"SYS_PTRACE", "SYS_CHROOT", "CHOWN", "DAC_OVERRIDE", "FOWNER"} | more
+    table = (ROOT / "SECURITY.md").read_text()
+    assert all(f"`CAP_{each}`" in table for each in added)
+
+
+def test_with_the_config_s_directory_the_node_is_read_only_but_for_it() -> None:
+    values = f"{LEAST},securityContext.configDirs={{/etc/containerd}}"
+    mounts = {each["mountPath"]: each for each in container(values)["volumeMounts"]}
+    assert mounts["/host"]["readOnly"] is True
+    assert "readOnly" not in mounts["/etc/containerd"]
+    volumes = {each["name"]: each["hostPath"] for each in pod(values)["volumes"]}
+    assert volumes[mounts["/etc/containerd"]["name"]]["path"] == "/etc/containerd"
+    assert "readOnly" not in str(container()["volumeMounts"])
+    assert "readOnly" not in str(container(LEAST)["volumeMounts"])
 
 
 def test_every_mount_is_a_directory_and_the_node_is_below_host() -> None:
