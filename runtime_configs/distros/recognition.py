@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.adapter import Placement
-from runtime_configs.containerd.imports import absolute, import_patterns, matches
+from runtime_configs.containerd.imports import absolute, import_patterns, load_order, matches
 from runtime_configs.distros.table import (
     BOTTLEROCKET,
     CRIO,
@@ -46,11 +47,17 @@ class Sighting(Struct, frozen=True, kw_only=True):
     socket: str | None = None
     config: str | None = None
     """The running daemon's own top-level file; None where it does not run or names none."""
+    reads: str | None = None
+    """The same, or the usual file where a daemon that runs names none."""
+    reloaded: bool = True
+    """Whether the running daemon has to take the change up, so that its own file counts."""
     unit: str | None = None
     """The systemd unit that owns the daemon, or its parent."""
     version: Version | None = None
     declared_config: str | None = None
-    """What the user gave with ``--config``; it wins."""
+    """What the user gave with ``--config``; it wins where the daemon reads it."""
+    declared_by: str = "--config"
+    """The flag or variable that it came from."""
     declared_drop_in: str | None = None
     """What the user gave with ``--drop-in-config``, as the engine sees it; it wins."""
 
@@ -72,14 +79,14 @@ def identify(seen: Sighting, view: HostView) -> Place:
     """Return the node's distribution and where the change goes. Reads, never writes."""
     row = _recognised(seen, view)
     if seen.engine is not EngineName.CONTAINERD:
-        return _plain(row, seen, seen.config or row.top_level)
+        return _plain(row, seen, seen.config or row.top_level, view)
     if row in (K3S, RKE2):
         return _rendered(row, seen, view)
     if row is K0S:
         return _k0s(seen, view)
     if row is MICROK8S:
         return _microk8s(seen)
-    return _plain(row, seen, seen.config or row.top_level)
+    return _plain(row, seen, seen.config or row.top_level, view)
 
 
 def _recognised(seen: Sighting, view: HostView) -> Distribution:
@@ -121,22 +128,33 @@ def _os_release(view: HostView) -> Mapping[str, str]:
     return found
 
 
-def _plain(row: Distribution, seen: Sighting, config: str) -> Place:
-    top_level = seen.declared_config or config
-    return Place(
+def _plain(row: Distribution, seen: Sighting, config: str, view: HostView) -> Place:
+    place = Place(
         distribution=row,
-        top_level=top_level,
+        top_level=seen.declared_config or config,
         drop_in=seen.declared_drop_in or row.drop_in,
         placement=Placement.PLAIN,
-        warnings=_contradiction(seen, top_level),
         refused=row.refuse,
     )
+    declared, reads = seen.declared_config, seen.reads or seen.config
+    if declared is None or reads in (None, declared) or seen.engine is not EngineName.CONTAINERD:
+        return place
+    reads = str(reads)
+    said = f"{seen.declared_by} names {declared}, but the running engine reads {reads}"
+    if _imports(view, reads, declared, seen.version):
+        return replace(place, top_level=reads, warnings=(f"{said}, which imports it",))
+    if not seen.reloaded:
+        return replace(place, warnings=(said,))
+    fix = f"set {seen.declared_by} to {reads} or leave it out, or import {declared} there"
+    return replace(place, refused=place.refused or f"{said}; {fix}")
 
 
-def _contradiction(seen: Sighting, top_level: str) -> tuple[str, ...]:
-    if seen.config is None or seen.config == top_level:
-        return ()
-    return (f"--config names {top_level}, but the running engine reads {seen.config}",)
+def _imports(view: HostView, top_level: str, path: str, version: Version | None) -> bool:
+    """Tell whether a file is among those that a top-level file pulls in."""
+    try:
+        return any(each.path == path for each in load_order(view, top_level, version))
+    except ConfigError:
+        return False
 
 
 def _rendered(row: Distribution, seen: Sighting, view: HostView) -> Place:

@@ -212,3 +212,27 @@ def test_a_node_without_an_edit_has_no_pending_edit_before_and_after_a_setup(
     assert json.loads(installer.run("plan", "--output=json").stdout)["pending"] == []
     assert installer.run("revert").returncode == 0
     assert json.loads(installer.run("plan", "--output=json").stdout)["pending"] == []
+
+
+@pytest.mark.parametrize("containerd_release", RELEASES[-1:], ids=lambda each: each.series)
+def test_a_named_config_counts_only_where_the_engine_reads_it(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    other = containerd.config.parent / "other.toml"
+    other.write_text("version = 2\n")
+    program = installer_of(containerd, CONTAINERD_CONFIG=str(other))
+    refused_before_a_byte(
+        containerd,
+        program,
+        f"CONTAINERD_CONFIG names {other}, but the running engine reads {containerd.config}",
+        f"set CONTAINERD_CONFIG to {containerd.config}",
+    )
+    containerd.config.write_text(f'version = 2\nimports = ["{other}"]\n')
+    made = program.run("--no-daemon")
+    assert made.returncode == 0, made.stderr
+    assert "which imports it" in made.stderr
+    assert program.run("verify").returncode == 0
+    assert program.run("revert").returncode == 0
+    assert other.read_text() == "version = 2\n"
+    assert containerd.config.read_text() == f'version = 2\nimports = ["{other}"]\n'
+    assert installer.run("verify").returncode == 1

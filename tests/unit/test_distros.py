@@ -177,16 +177,39 @@ def test_a_file_of_k0s_drop_in_directory_given_as_config_is_the_drop_in() -> Non
     assert place.top_level == K0S.top_level
 
 
-def test_a_declared_config_wins_and_the_contradiction_names_both() -> None:
+LIVE, MINE = "/etc/containerd/live.toml", "/etc/my.toml"
+
+
+@pytest.mark.parametrize("known", [{"config": LIVE, "reads": LIVE}, {"reads": LIVE}])
+def test_a_declared_config_that_the_engine_does_not_read_is_refused_with_the_value_to_set(
+    known: dict[str, str],
+) -> None:
     seen = Sighting(
         engine=EngineName.CONTAINERD,
-        config="/etc/containerd/live.toml",
-        declared_config="/etc/my.toml",
+        declared_config=MINE,
+        declared_by="CONTAINERD_CONFIG",
+        **known,  # type: ignore[arg-type]
     )
     place = identify(seen, HostTree({}))
-    assert place.top_level == "/etc/my.toml"
-    assert "/etc/my.toml" in place.warnings[0]
-    assert "/etc/containerd/live.toml" in place.warnings[0]
+    assert place.refused == (
+        f"CONTAINERD_CONFIG names {MINE}, but the running engine reads {LIVE}; "
+        f"set CONTAINERD_CONFIG to {LIVE} or leave it out, or import {MINE} there"
+    )
+
+
+def test_a_declared_config_that_the_engine_imports_leaves_the_engines_own_as_top_level() -> None:
+    seen = Sighting(engine=EngineName.CONTAINERD, reads=LIVE, declared_config=MINE)
+    tree = HostTree({LIVE: b'version = 2\nimports = ["/etc/m*.toml"]\n', MINE: b"version = 2\n"})
+    place = identify(seen, tree)
+    assert (place.top_level, place.refused) == (LIVE, None)
+    assert f"reads {LIVE}, which imports it" in place.warnings[0]
+
+
+def test_a_declared_config_of_an_engine_that_is_not_reloaded_wins_with_a_warning() -> None:
+    seen = Sighting(engine=EngineName.CONTAINERD, reads=LIVE, declared_config=MINE, reloaded=False)
+    place = identify(seen, HostTree({}))
+    assert (place.top_level, place.refused) == (MINE, None)
+    assert f"{MINE}, but the running engine reads {LIVE}" in place.warnings[0]
 
 
 def test_a_declared_drop_in_that_k3s_does_not_import_gives_way_with_a_warning() -> None:

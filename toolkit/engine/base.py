@@ -66,6 +66,8 @@ class BaseControl(ABC):
     name: EngineName
     program: str
     """The daemon's file name in the PATH."""
+    usual_config: str | None = None
+    """The top-level file of a daemon that is told of none; None where it does not matter."""
 
     def __init__(
         self,
@@ -209,17 +211,22 @@ class BaseControl(ABC):
         root, settings = self._host.root, self._settings
         running = self._config_option(process.arguments) if process is not None else None
         declared = root.host_path(settings.config.path) if settings.config.declared else None
-        if declared is not None and running is not None and same_place(root, declared, running):
-            running = declared
+        reads = running or (None if process is None else self.usual_config)
+        if declared is not None and reads is not None and same_place(root, declared, reads):
+            running = declared if running is not None else None
+            reads = declared
         drop_in = settings.drop_in
         named = drop_in is not None and drop_in.declared
         seen = Sighting(
             engine=self.name,
             socket=self._socket,
             config=running,
+            reads=reads,
+            reloaded=settings.restart_mode is not RestartMode.NONE,
             unit=process.unit if process is not None else None,
             version=version,
             declared_config=declared,
+            declared_by=settings.config.source,
             declared_drop_in=root.host_path(drop_in.path) if drop_in and named else None,
         )
         return identify(seen, self._host.view)

@@ -91,6 +91,7 @@ class Revert:
         gone = False
         try:
             if failure is not None:
+                self._require_not_at_fault(way)
                 raise failure
             if told is not None and record.handlers:
                 gone = self._leaves_first(record, told, purge=purge)
@@ -155,6 +156,15 @@ class Revert:
         )
         return report
 
+    def _require_not_at_fault(self, way: WayBack) -> None:
+        """Say which line somebody left that keeps the engine from reloading its own files.
+
+        Raises EngineRejectedError.
+        """
+        facts = None if way.control is None else facts_of(way.control, self._asking_seconds)
+        if facts is not None and facts.process is not None:
+            self._require_loadable(facts, way)
+
     def _require_loadable(self, facts: HostFacts, way: WayBack) -> None:
         """Leave an engine running whose own files, as others left them, would be its end.
 
@@ -166,7 +176,7 @@ class Revert:
         reason = refusal(self._node, facts, request, files)
         if reason is not None:
             raise EngineRejectedError(
-                f"{facts.executable} would not start with them again: {reason}",
+                f"{facts.executable} refuses them as they are without us: {reason}",
                 f"fix the config and run `revert` again; {facts.engine} goes on with our handlers",
             )
 

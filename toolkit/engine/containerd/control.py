@@ -23,6 +23,7 @@ class ContainerdControl(CriControl):
 
     name = EngineName.CONTAINERD
     program = "containerd"
+    usual_config = "/etc/containerd/config.toml"
 
     def held(self, toolkit_dir: str) -> HoldReport:
         """Say which containers of any namespace have a binary below ``toolkit_dir`` as runtime."""

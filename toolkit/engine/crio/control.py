@@ -94,11 +94,13 @@ class CrioControl(CriControl):
             return place
         if given is None or not given.declared:
             return replace(place, drop_in=posixpath.join(running, name))
-        warning = (
-            f"--drop-in-config names {place.drop_in}, "
+        said = (
+            f"{given.source} names {place.drop_in}, "
             f"but the running engine reads the files in {running}"
         )
-        return replace(place, warnings=(*place.warnings, warning))
+        if self._settings.restart_mode is not RestartMode.NONE:
+            return replace(place, refused=f"{said}; name a file in there")
+        return replace(place, warnings=(*place.warnings, said))
 
     def _dump_command(self, executable: str, place: Place) -> tuple[str, ...]:
         # It fails for a file that is named and not there, and reads none for an empty name.
