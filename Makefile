@@ -43,7 +43,8 @@ lint: venv tools ## style, types, layers, shell scripts, Dockerfile, workflows, 
 
 test-faults: engines node ## faults, signals, cycles and generated documents in their long form
 	$(AS_ROOT) env HYPOTHESIS_PROFILE=long $(PYTEST) --timeout 0 -m 'long or not long' \
-	    tests/faults tests/property tests/engine/test_resident_*.py tests/node/test_masked_unit.py
+	    tests/faults tests/property tests/engine/test_resident_*.py tests/engine/test_dry_run_fuzz.py \
+	    tests/node/test_masked_unit.py
 
 bench: venv tools engines node ## the figures that README and CHANGELOG quote
 	$(AS_ROOT) $(PYTHON) -m benchmarks

@@ -92,6 +92,8 @@ class Fault(Struct, frozen=True, kw_only=True):
     line: int | None
     """Counted from 1; None where no file names it."""
     message: str
+    hidden: bool = False
+    """A start aside does not show it, since it is about the host's own network."""
 
     @property
     def where(self) -> str:

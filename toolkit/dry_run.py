@@ -33,7 +33,7 @@ LOAD_SECONDS = 20.0
 """How long the engine's binary may take to load a config of any size."""
 START_SECONDS = 10.0
 """How long the engine may take to start; it needs a tenth of one second."""
-OF_THE_SANDBOX = ("read-only file system", DIRECTORY, "operation not permitted")
+OF_THE_SANDBOX = ("read-only file system", "operation not permitted")
 """What a failure speaks of that comes from where the engine is started, and not from its files."""
 
 
@@ -103,9 +103,9 @@ class DryRuns:
             if check is None:
                 return None
             request = Request(arguments=(executable, *check.arguments), files=dict(check.files))
-            with contextlib.suppress(SandboxUnavailableError):
+            with contextlib.suppress(SandboxUnavailableError):  # then it is staged
                 result = self._sandbox.run(request, LOAD_SECONDS)
-                if result.status not in CANNOT_BE_RUN:
+                if result.status not in CANNOT_BE_RUN and not _is_of_the_sandbox(result.reason):
                     return _loaded(check, result, DIRECTORY)
         return self._staged(executable, edit_set) if self._stages else None
 
@@ -118,6 +118,7 @@ class DryRuns:
         except ConfigError as error:
             return Refusal(reason=str(error), fault=None)
         fault = faults[0] if faults else None
+        hidden = next((each for each in faults if each.hidden), None)
         result = None if trial is None else self._started(trial)
         if trial is None or result is None:
             return None if fault is None else Refusal(reason="", fault=fault)
@@ -125,11 +126,12 @@ class DryRuns:
         if reason is None and result.status != 0:
             reason = result.reason
         if reason is None:
-            return None
-        if any(each in reason.lower() for each in OF_THE_SANDBOX):
+            return None if hidden is None else Refusal(reason="", fault=hidden)
+        if _is_of_the_sandbox(reason):
             log.debug("config.untried", "a start on the files does not tell", reason=reason)
             return None if fault is None else Refusal(reason="", fault=fault)
-        return Refusal(reason=without_secret_shapes(reason, "(hidden)"), fault=fault)
+        reason = without_secret_shapes(reason.replace(DIRECTORY, ""), "(hidden)")
+        return Refusal(reason=reason, fault=fault)
 
     def _started(self, trial: Trial) -> CommandResult | None:
         """Start the engine for a moment; None where that is not possible."""
@@ -212,6 +214,10 @@ def refusal(
 
 def _set(edits: Iterable[FileEdit]) -> EditSet:
     return EditSet(edits=tuple(edits))
+
+
+def _is_of_the_sandbox(reason: str) -> bool:
+    return any(each in reason.lower() for each in OF_THE_SANDBOX)
 
 
 def _loaded(check: DryRun, result: CommandResult, directory: str) -> Loaded:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -33,6 +34,8 @@ IMAGES = "io.containerd.cri.v1.images"
 SERVER = schema.PLUGIN_V2
 """In version 3 this plugin keeps the settings of the streaming server alone."""
 _DURATION = re.compile(r"[+-]?(?:0|(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+")
+FIB: Final = "/proc/1/net/fib_trie"
+"""The host's own IPv4 addresses, as the kernel lists them to its first process."""
 SINCE_ALL_DEVICES = (1, 7, 0)
 SINCE_BIN_DIRS = (2, 1, 0)
 
@@ -76,6 +79,40 @@ def cri_faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterat
             yield _fault(view, path.path, _spelled(path, where), message)
         else:
             yield Fault(path=request.top_level, line=None, message=message)
+    yield from _addresses(files, view)
+
+
+def _addresses(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]:
+    """Yield each address that containerd would listen on and that the host does not have.
+
+    It ends right after its start then (``serve`` in ``cmd/containerd/command/main.go``, ``Run`` of
+    the CRI service).
+    """
+    local = re.findall(r"\|-- (\S+)\s+/32 host LOCAL", _text(view.read(FIB)))
+    if not local:
+        return
+    for each in files:
+        for where in (("metrics", "address"), ("grpc", "tcp_address")):
+            value = lookup(each.document, where)
+            if isinstance(value, str) and _is_absent(value.rpartition(":")[0], local):
+                message = f"{'.'.join(where)} is {value}, which is no address of this host"
+                yield _fault(view, each.path, where, message, hidden=True)
+    key = ("stream_server_address",)
+    owner = next((each for each in reversed(files) if _stands_in(each, key)), None)
+    host = None if owner is None else lookup(owner.document, _spelled(owner, key))
+    if owner is not None and isinstance(host, str) and _is_absent(host, local):
+        message = f"stream_server_address is {host}, which is no address of this host"
+        yield _fault(view, owner.path, _spelled(owner, key), message, hidden=True)
+
+
+def _is_absent(host: str, local: Sequence[str]) -> bool:
+    """Tell whether a text is an IPv4 address that nobody here has; names are not looked up."""
+    literal = re.fullmatch(r"\d+(?:\.\d+){3}", host) is not None
+    return literal and not host.startswith("127.") and host not in ("0.0.0.0", *local)  # noqa: S104
+
+
+def _text(content: bytes | None) -> str:
+    return (content or b"").decode(errors="replace")
 
 
 class _Settings(Struct, frozen=True, kw_only=True):
@@ -206,7 +243,15 @@ def _spelled(file: LoadedFile, where: KeyPath) -> KeyPath:
     return next((each for each in paths if lookup(file.document, each) is not MISSING), paths[0])
 
 
-def _fault(view: HostView, path: str, where: KeyPath, message: str, text: str = "") -> Fault:
+def _fault(
+    view: HostView,
+    path: str,
+    where: KeyPath,
+    message: str,
+    text: str = "",
+    *,
+    hidden: bool = False,
+) -> Fault:
     """Return a fault with its line in the file as it lies there now."""
     line = line_of(view.read(path) or b"", where, Format.TOML, text)
-    return Fault(path=path, line=line, message=message)
+    return Fault(path=path, line=line, message=message, hidden=hidden)

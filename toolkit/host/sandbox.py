@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ from toolkit.host.commands import PATH, CommandResult
 
 DIRECTORY = "/run/nvidia-toolkit-dry-run"
 """Below it the files of a request lie, as its program sees them; nobody else does."""
+
+
+_ENDING_SECONDS = 5.0
 
 
 class SandboxUnavailableError(ToolkitError):
@@ -111,8 +115,8 @@ class NamespaceSandbox:
         try:
             marshal.dump(content, self._requests)
             self._requests.flush()
-        except OSError as error:
-            raise SandboxUnavailableError(f"it ended: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise SandboxUnavailableError(f"it ended: {error}") from error
         answer = self._receive()
         return CommandResult(
             status=0 if answer["ended"] == "reached" else answer["status"],
@@ -123,12 +127,17 @@ class NamespaceSandbox:
 
     def close(self) -> None:
         """End whatever still runs in it."""
+        if self._requests.closed:
+            return
+        ended = os.pidfd_open(self._pid)
+        # The end of its requests ends it, and its end waits for that of all in its namespace.
         with contextlib.suppress(OSError):
             self._requests.close()
-        self._answers.close()
-        with contextlib.suppress(ProcessLookupError):
+        if not select.select([ended], [], [], _ENDING_SECONDS)[0]:
             os.killpg(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
+        os.close(ended)
+        self._answers.close()
 
     def _receive(self) -> Mapping[str, Any]:
         try:
