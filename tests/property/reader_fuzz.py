@@ -1,8 +1,8 @@
 """Fuzz what reads an engine's files: ``python -m tests.property.reader_fuzz COUNT [SEED]``.
 
-The inputs are mutations of the golden trees' configs, templates and dumps, of the secrets' spellings
-and of NRI conversations. Each reader answers or raises its own error, a redaction keeps the number of
-lines, and an edit of what was read says what it should. Prints how many inputs each reader had.
+The inputs are mutations of the golden trees' configs, templates and dumps, of the spellings of a
+secret and of NRI conversations. Each reader answers or raises its own error, a redaction keeps the
+number of lines, and an edit of what was read says what it should. Prints the inputs of each reader.
 """
 
 from __future__ import annotations
