@@ -236,3 +236,28 @@ def test_a_named_config_counts_only_where_the_engine_reads_it(
     assert other.read_text() == "version = 2\n"
     assert containerd.config.read_text() == f'version = 2\nimports = ["{other}"]\n'
     assert installer.run("verify").returncode == 1
+
+
+WITHOUT_NAMESPACES = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+
+
+@pytest.mark.parametrize("containerd_release", SINCE_1_7, ids=lambda each: each.series)
+def test_the_engines_rules_judge_where_it_cannot_be_started_aside(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    installer.prefix = WITHOUT_NAMESPACES
+    before = containerd.config.read_text()
+    containerd.config.write_text(MIRRORS)
+    refused_before_a_byte(
+        containerd,
+        installer,
+        "refuses this file as it is without us: "
+        f"{containerd.config}:4: registry.mirrors cannot be set beside registry.config_path",
+    )
+    containerd.config.write_text(before)
+    made = installer.run("--no-daemon")
+    assert made.returncode == 0, made.stderr
+    assert "unshare" in made.stderr
+    assert installer.run("verify").returncode == 0
+    assert installer.run("revert").returncode == 0
+    assert containerd.config.read_text() == before

@@ -66,8 +66,8 @@ def really_serves(release: ContainerdRelease, directory: Path) -> bool:
         while process.poll() is None and booted < LOOKS:
             ready += socket.is_socket() and client.ready()
             if ready >= LOOKS / 2:
-                return True
-            # One that can't listen for its streams serves for a moment, and ends.
+                # One that can't listen for its streams serves for a moment, says so, and ends.
+                return "Failed to start streaming server" not in log.read_text(errors="replace")
             booted += "containerd successfully booted" in log.read_text(errors="replace")
             time.sleep(0.02)
         return False
