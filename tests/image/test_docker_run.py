@@ -111,6 +111,33 @@ def test_plan_shows_the_change_and_makes_none(docker: DockerHost, looking: str) 
     assert not (docker.node.root / "usr/local/nvidia/toolkit").exists()
 
 
+STARTED_ASIDE = """
+from toolkit.host.sandbox import DIRECTORY, NamespaceSandbox, Request
+place = NamespaceSandbox.open("/host")
+options = [f"--config={DIRECTORY}/c.toml"]
+options += [f"--{each}={DIRECTORY}/{each}" for each in ("root", "state", "address")]
+content = b'version = 2\\n[plugins."io.containerd.grpc.v1.cri"]\\nno_pivot = true\\n'
+request = Request(
+    arguments=("/usr/bin/containerd", *options),
+    files={f"{DIRECTORY}/c.toml": content},
+    until=(b"successfully booted",),
+)
+result = place.run(request, 60.0)
+place.close()
+print(result.status, "`no_pivot` only works for runtime" in result.errors)
+"""
+
+
+def test_an_engine_of_the_host_can_be_started_aside_from_the_container(docker: DockerHost) -> None:
+    engine = docker.node.unit_pid("containerd")
+    printed = docker.docker(
+        *("run", "--rm", "--network=none", "--privileged", "--pid=host", "--volume=/:/host:ro"),
+        *("--entrypoint=/opt/nvidia-toolkit/bin/python", IMAGE, "-c", STARTED_ASIDE),
+    )
+    assert printed == "0 True\n"
+    assert docker.node.unit_pid("containerd") == engine
+
+
 def test_doctor_finds_nothing_that_would_stop_the_set_up(docker: DockerHost, looking: str) -> None:
     printed = docker.sh(f"{looking} {IMAGE} doctor --runtime=docker")
     assert "ok       engine: docker" in printed
