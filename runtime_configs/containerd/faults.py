@@ -80,6 +80,19 @@ def cri_faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterat
         else:
             yield Fault(path=request.top_level, line=None, message=message)
     yield from _addresses(files, view)
+    yield from _directories(files, view)
+
+
+def _directories(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]:
+    """Yield root and state where they are one directory (``CreateTopLevelDirectories``)."""
+    places = {"root": "/var/lib/containerd", "state": "/run/containerd"}
+    for each in files:
+        for key, known in list(places.items()):
+            value = each.document.get(key)
+            places[key] = value if isinstance(value, str) and value else known
+    if places["root"] == places["state"]:
+        owner = next((each for each in reversed(files) if "state" in each.document), files[-1])
+        yield _fault(view, owner.path, ("state",), "root and state are one directory", hidden=True)
 
 
 def _addresses(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]:

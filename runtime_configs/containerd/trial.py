@@ -18,6 +18,7 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.imports import LoadedFile, load_order
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats.documents import edited_to, load_exact
+from runtime_configs.formats.values import table
 from runtime_configs.model import EditSet, Format, HostView
 from runtime_configs.overlay import Overlay
 
@@ -26,6 +27,10 @@ SERVER: Final = schema.PLUGIN_V2
 PLUGINS: Final = (schema.PLUGIN_V3, "io.containerd.cri.v1.images", schema.PLUGIN_V2)
 """The CRI plugin's parts; the first that failed says why, the others follow from it."""
 NRI: Final = ("io.containerd.nri.v1.nri", "nri")
+LEVELS = re.compile(r"(?i)(?:panic|fatal|error|warn|warning|info|debug|trace)?\Z")
+FORMATS = re.compile(r"(?:text|json)?\Z")
+ADDRESS = re.compile(r"[^:]*:\d+\Z|\[[^]]*\]:\d+\Z")
+PORT = re.compile(r"\d+\Z")
 _FAILED = re.compile(
     r'level=(?:warning|error) msg="failed to load plugin(?: (?P<old>[^"\\ ]+))?" '
     r'error=(?P<why>"(?:[^"\\]|\\.)*"|\S+)(?: id=(?P<new>\S+))?'
@@ -43,7 +48,7 @@ def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
     loaded = load_order(overlay, request.top_level, request.version)
     names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
-    files = []
+    usable, files = _usable_snapshotters(loaded, view), []
     for name, each in zip(names, loaded, strict=True):
         content = overlay.read(each.path) or b""
         document: dict[str, Any] = copy.deepcopy(
@@ -53,6 +58,7 @@ def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str
         if name == names[0] and len(names) > 1:
             document["imports"] = names[1:]
         _turn_away(document, directory)
+        _plain_snapshotters(document, usable)
         if each is _owner(loaded, request):
             _give_place(document, each, directory)
         files.append((name, edited_to(content, document, Format.TOML, path=each.path)))
@@ -63,7 +69,7 @@ def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str
         files=tuple(files),
         arguments=(
             *("--config", names[0], "--root", f"{directory}/root", "--state", f"{directory}/state"),
-            *("--address", f"{directory}/containerd.sock", "--log-level", "info"),
+            *("--address", f"{directory}/containerd.sock"),
         ),
         until=(BOOTED,),
         refusal=refusal,
@@ -86,17 +92,18 @@ def refusal(text: str) -> str | None:
 
 def _turn_away(document: dict[str, Any], directory: str) -> None:
     """Replace what names a place on the host; what is no text is left for the engine to refuse."""
-    for table, key, value in (
+    for name, key, value in (
         ("grpc", "address", f"{directory}/containerd.sock"),
-        ("grpc", "tcp_address", ""),
         ("ttrpc", "address", f"{directory}/containerd.sock.ttrpc"),
         ("debug", "address", ""),
-        ("debug", "level", "info"),
-        ("debug", "format", "text"),
-        ("metrics", "address", ""),
         ("cgroup", "path", ""),
     ):
-        _replace_text(document.get(table), key, value)
+        _replace_text(document.get(name), key, value)
+    # What is no level, form or address stays: containerd refuses it.
+    _replace_text(document.get("debug"), "level", "info", LEVELS)
+    _replace_text(document.get("debug"), "format", "text", FORMATS)
+    _replace_text(document.get("grpc"), "tcp_address", "", ADDRESS)
+    _replace_text(document.get("metrics"), "address", "127.0.0.1:0", ADDRESS)
     for key in ("root", "state", "temp"):
         if isinstance(document.get(key), str):
             del document[key]
@@ -117,7 +124,7 @@ def _turn_away(document: dict[str, Any], directory: str) -> None:
 
 def _of_cri(plugin: dict[str, Any], directory: str) -> None:
     _replace_text(plugin, "stream_server_address", "127.0.0.1")
-    _replace_text(plugin, "stream_server_port", "0")
+    _replace_text(plugin, "stream_server_port", "0", PORT)
     _replace_text(plugin.get("cni"), "conf_dir", f"{directory}/cni")
     containerd = plugin.get("containerd")
     runtimes = containerd.get("runtimes") if isinstance(containerd, dict) else None
@@ -125,9 +132,56 @@ def _of_cri(plugin: dict[str, Any], directory: str) -> None:
         _replace_text(handler, "cni_conf_dir", "")
 
 
-def _replace_text(table: object, key: str, value: str) -> None:
-    if isinstance(table, dict) and isinstance(table.get(key), str):
+def _replace_text(
+    table: object, key: str, value: str, which: re.Pattern[str] = re.compile("")
+) -> None:
+    present = table.get(key) if isinstance(table, dict) else None
+    if isinstance(table, dict) and isinstance(present, str) and which.match(present):
         table[key] = value
+
+
+def _plain_snapshotters(document: dict[str, Any], usable: frozenset[str]) -> None:
+    """Name the snapshotter that works on any file system in the place of those that do here."""
+    plugins = document.get("plugins")
+    for name in (*PLUGINS, schema.PLUGIN_V1):
+        plugin = plugins.get(name) if isinstance(plugins, dict) else None
+        if not isinstance(plugin, dict):
+            continue
+        containerd, platforms = plugin.get("containerd"), plugin.get("runtime_platforms")
+        runtimes = containerd.get("runtimes") if isinstance(containerd, dict) else None
+        tables: list[object] = [plugin, containerd]
+        for each in (runtimes, platforms):
+            tables += each.values() if isinstance(each, dict) else ()
+        for each in tables:
+            if isinstance(each, dict) and each.get("snapshotter") in usable:
+                each["snapshotter"] = "native"
+
+
+def _usable_snapshotters(loaded: Sequence[LoadedFile], view: HostView) -> frozenset[str]:
+    """Return the snapshotters that the host has what they need for, and the trial has not.
+
+    Devices are hidden, and its root directory is on a file system of its own.
+    """
+    root, found = "/var/lib/containerd", set()
+    for each in loaded:
+        value = each.document.get("root")
+        root = value if isinstance(value, str) and value else root
+        if table(each.document, "plugins", "io.containerd.snapshotter.v1.devmapper").get(
+            "pool_name"
+        ):
+            found.add("devmapper")
+        if table(each.document, "plugins", "io.containerd.snapshotter.v1.blockfile").get(
+            "scratch_file"
+        ):
+            found.add("blockfile")
+    mounts = (view.read("/proc/1/mounts") or b"").decode(errors="replace")
+    best = ("", "")
+    for line in mounts.splitlines():
+        _, point, kind = f"{line}   ".split(" ")[:3]
+        inside = f"{root}/".startswith(point if point.endswith("/") else f"{point}/")
+        if inside and len(point) >= len(best[0]):
+            best = (point, kind)
+    return frozenset(found | ({best[1]} & {"btrfs", "zfs"}))
 
 
 def _owner(loaded: Sequence[LoadedFile], request: ConfigRequest) -> LoadedFile:

@@ -219,7 +219,9 @@ def _cni(document: Table, _files: dict[str, str], chance: random.Random) -> str:
 
 
 def _snapshotter(document: Table, _files: dict[str, str], chance: random.Random) -> str:
-    name = chance.choice(("overlay", "native", "overlayfs", "stargz", "btrfs", 1))
+    name = chance.choice(
+        ("overlay", "native", "overlayfs", "stargz", "btrfs", "zfs", "devmapper", 1)
+    )
     if _version(document) > 2:
         _table(document, "plugins", IMAGES)["snapshotter"] = name
     else:
@@ -248,6 +250,10 @@ def _of_the_daemon(document: Table, _files: dict[str, str], chance: random.Rando
         ("grpc", {"max_recv_message_size": "x"}), ("grpc", 1),
         ("ttrpc", {"address": "/run/other/t.sock"}),
         ("metrics", {"address": "127.0.0.1:1338"}), ("root", "/var/lib/elsewhere"), ("root", 1),
+        ("debug", {"level": "Error"}), ("debug", {"format": "xml"}),
+        ("state", "/var/lib/containerd"),
+        ("metrics", {"address": "everywhere"}), ("metrics", {"address": "10.1.2.3:1338"}),
+        ("grpc", {"tcp_address": "127.0.0.1:0"}), ("grpc", {"tcp_address": "no port"}),
         ("state", "relative/state"), ("oom_score", 0), ("oom_score", "low"), ("temp", ""),
         ("disabled_plugins", ["io.containerd.snapshotter.v1.zfs"]),
         ("disabled_plugins", ["aufs"]),

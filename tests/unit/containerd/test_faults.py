@@ -206,3 +206,45 @@ def test_no_secret_of_a_pending_edit_is_shown() -> None:
     dump = f'version = 2\n{V2}.registry.configs."r.example".auth]\npassword = "hunter2"\n'
     lines = pending(dump)
     assert "hunter2" not in json.dumps(lines)
+
+
+def started_with(text: str, **more: str) -> str:
+    found = trial(EditSet(), request("1.7.24"), host(top=text, **more).view(), "/run/aside")
+    assert found is not None
+    return found.files[0][1].decode()
+
+
+@pytest.mark.parametrize(
+    ("mounts", "more", "used"),
+    [
+        ("/dev/a / ext4 rw 0 0\n", "", '"btrfs"'),
+        ("/dev/a / ext4 rw 0 0\n/dev/b /var/lib btrfs rw 0 0\n", "", '"native"'),
+        ("/dev/a / btrfs rw 0 0\n/dev/b /var/lib/containerd ext4 rw 0 0\n", "", '"btrfs"'),
+        ("/dev/a / ext4 rw 0 0\n/dev/b /data btrfs rw 0 0\n", 'root = "/data/x"\n', '"native"'),
+    ],
+)
+def test_a_snapshotter_that_fits_the_hosts_disk_alone_is_no_reason_to_refuse(
+    mounts: str, more: str, used: str
+) -> None:
+    text = f'version = 2\n{more}{V2}.containerd]\nsnapshotter = "btrfs"\n'
+    assert f"snapshotter = {used}" in started_with(text, **{"/proc/1/mounts": mounts})
+
+
+def test_a_snapshotter_of_devices_is_tried_as_another_where_it_is_configured() -> None:
+    text = f'version = 2\n{V2}.containerd]\nsnapshotter = "devmapper"\n'
+    assert 'snapshotter = "devmapper"' in started_with(text)
+    pool = '[plugins."io.containerd.snapshotter.v1.devmapper"]\npool_name = "p"\n'
+    assert 'snapshotter = "native"' in started_with(text + pool)
+
+
+def test_what_is_no_level_format_or_address_stays_for_the_engine_to_refuse() -> None:
+    for line in ('level = "loud"', 'format = "xml"'):
+        assert line in started_with(f"version = 2\n[debug]\n{line}\n")
+    assert 'address = "everywhere"' in started_with('[metrics]\naddress = "everywhere"\n')
+    assert 'level = "info"' in started_with('version = 2\n[debug]\nlevel = "ERROR"\n')
+
+
+def test_root_and_state_may_not_be_one_directory() -> None:
+    text = 'version = 2\nstate = "/var/lib/containerd"\n'
+    assert faults("2.1.9", text) == [(2, "root and state are one directory")]
+    assert faults("2.1.9", f'{text}root = "/data"\n') == []
