@@ -248,3 +248,22 @@ def test_without_a_descriptor_left_it_answers_nobody_and_vouches_for_nobody(
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
         probes.turn(READY)
         assert keeper.peer_of(str(tmp_path / "s")) == keeper.MUTE
+
+
+def test_a_program_that_the_engine_sees_otherwise_is_told_after_the_engine_itself(
+    tmp_path: Path, listener: socket.socket
+) -> None:
+    program = tmp_path / "program"
+    assert keeper.executable_signature(str(program)) == "x-"
+    program.write_bytes(b"#!/bin/sh\n")
+    program.chmod(0o755)
+    watched = [str(program), keeper.executable_signature(str(program))]
+    assert listener.fileno() >= 0
+    path, peer = str(tmp_path / "s"), str(os.getpid())
+    assert keeper.difference(path, peer, watched) == ""
+    program.write_bytes(b"#!/bin/sh\nexit 0\n")
+    assert keeper.difference(path, peer, watched) == "", "its content is looked at elsewhere"
+    program.chmod(0o644)
+    assert keeper.difference(path, peer, watched) == f"program {program}"
+    assert keeper.difference(path, "1", watched) == "engine restarted"
+    assert keeper.difference("", "", watched) == f"program {program}"

@@ -15,6 +15,7 @@ from toolkit.apply.announce import announce
 from toolkit.apply.begin import refresh_record
 from toolkit.apply.check import pending_edits
 from toolkit.apply.plan import Plan, build, files_only
+from toolkit.apply.served import verify_served
 from toolkit.apply.transaction import Outcome, Transaction
 from toolkit.engine.answers import Lack, LackKind
 from toolkit.engine.control import EngineControl
@@ -194,8 +195,7 @@ def set_up(
                 node, record, clock, patience=patience, repair=repair, attempts=attempts - 1
             )
     if control is not None and plan.reload.mode is not RestartMode.NONE:
-        deadline = clock.now() + node.settings.lifecycle.verify_timeout
-        control.verify(plan.expected, clock, deadline)
+        verify_served(node, control, plan, outcome.process, clock=clock)
     return outcome
 
 

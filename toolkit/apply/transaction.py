@@ -14,6 +14,7 @@ from toolkit import logs
 from toolkit.apply.begin import begin_record
 from toolkit.apply.check import check_plan
 from toolkit.apply.plan import Plan
+from toolkit.apply.served import verify_served
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, ReloadReport
 from toolkit.errors import NotRestoredError, ToolkitError
@@ -118,16 +119,20 @@ class Transaction:
                 seconds=took(),
             )
         self._clock.check()
-        deadline = self._clock.now() + self._node.settings.lifecycle.verify_timeout
         if not plan.reload.needed or self._control is None or plan.facts is None:
             if self._control is not None and plan.reload.mode is not RestartMode.NONE:
-                self._control.verify(plan.expected, self._clock, deadline)
+                verify_served(
+                    self._node, self._control, plan, _serving(plan, None), clock=self._clock
+                )
             return intent, None
         intent = intent.with_state(State.RELOADING)
         store.advance(intent)
+        deadline = self._clock.now() + self._node.settings.lifecycle.verify_timeout
         report = self._tell(plan, plan.facts.process, deadline)
         took = logs.stopwatch()
-        self._control.verify(plan.expected, self._clock, deadline)
+        verify_served(
+            self._node, self._control, plan, report.process, clock=self._clock, deadline=deadline
+        )
         log.step(
             "engine.verified",
             "the engine serves the handlers",

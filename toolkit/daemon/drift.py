@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,9 @@ from enum import StrEnum
 
 from runtime_configs.model import EngineName
 from toolkit.daemon import keeper
+from toolkit.engine.executable import chain, obstacle, root_of
 from toolkit.errors import HostPathError
+from toolkit.host.paths import HostRoot
 from toolkit.journal.record import FileRecord, Record, digest_of
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
@@ -59,6 +62,41 @@ def watched(
         if place is not None:
             found.append((place, keeper.signature(place)))
     return tuple(found)
+
+
+def executed(
+    node: Node, record: Record | None, engine_root: str, *, verified: bool
+) -> tuple[tuple[str, str], ...]:
+    """Return what the engine executes of ours, opened through its root, each with its signature.
+
+    ``engine_root`` is where this process sees the engine's root directory; empty: it is not known.
+    Without ``verified`` nothing was found right, and the signatures are those of now.
+    """
+    root = root_of(engine_root, node.root)
+    if record is None or root is None or root is node.root:
+        return ()
+    found = [
+        (path, keeper.executable_signature(engine_root + path))
+        for path in _programs(node, record, root)
+    ]
+    # Looked at after the signatures: what is hidden between the setup and now is then noticed.
+    known = [path for path, _ in found if obstacle(root, path) is None]
+    unknown = keeper.EXECUTED + UNKNOWN
+    return tuple(
+        (engine_root + path, seen if path in known or not verified else unknown)
+        for path, seen in found
+    )
+
+
+def _programs(node: Node, record: Record, root: HostRoot) -> tuple[str, ...]:
+    """Return the binaries of our handlers, what is behind them, and their interpreters."""
+    paths: dict[str, None] = {}
+    for _, binary in record.handlers:
+        for each in (binary, *(file.path for file in node.installer.programs(binary))):
+            for program in chain(root, each):
+                with contextlib.suppress(HostPathError):
+                    paths[root.resolve(program)] = None
+    return tuple(paths)
 
 
 def signatures(node: Node, record: Record | None) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from toolkit.apply.transaction import Outcome
 from toolkit.daemon import keeper
-from toolkit.daemon.drift import greeting_of, watched
+from toolkit.daemon.drift import executed, greeting_of, watched
 from toolkit.daemon.keeper_state import Resident, Watch
 from toolkit.daemon.lock_and_ready import Presence
 from toolkit.journal.record import Record
@@ -31,6 +31,7 @@ def watch(
     ``earlier`` has the signatures from before a setup looked at the files; None where it failed.
     """
     now, retry_at = time.monotonic(), resident.retry_at
+    root = engine_root(node, resident.peer)
     pid_file = resident.lock_path
     return Watch(
         interval=node.settings.lifecycle.reconcile_interval,
@@ -40,8 +41,19 @@ def watch(
         ready_file=presence.ready_file,
         socket=socket(node, record),
         greeting=greeting_of(record),
-        files=((pid_file, keeper.signature(pid_file)), *watched(node, record, earlier)),
+        files=(
+            (pid_file, keeper.signature(pid_file)),
+            *watched(node, record, earlier),
+            *executed(node, record, root, verified=earlier is not None),
+        ),
     )
+
+
+def engine_root(node: Node, peer: str) -> str:
+    """Return where this process sees the root directory of who listens; empty: of nobody known."""
+    if not peer.isdecimal() or peer == SYSTEMD_PEER:
+        return ""
+    return f"{node.root.proc}/{peer}/root"
 
 
 def verified_peer(node: Node, outcome: Outcome) -> str:

@@ -13,6 +13,7 @@ import threading
 from toolkit.daemon.keeper_state import Counters
 from toolkit.daemon.probes import Probes
 from toolkit.errors import UsageError
+from toolkit.logs import one_line
 from toolkit.version import VERSION
 
 BACKLOG = 1024
@@ -54,12 +55,12 @@ def _refused(address: str, source: str, error: OSError) -> UsageError:
     )
 
 
-def answers(counters: Counters, state: str) -> tuple[str, str, str, str, str]:
-    """Return the bodies that the keeper gives, ready and not."""
+def answers(counters: Counters, state: str, reason: str = "") -> tuple[str, str, str, str, str]:
+    """Return the bodies that the keeper gives, ready and not; ``reason`` says why not."""
     return (
         "ok\n",
         f"{state}\n",
-        "not ready\n",
+        f"not ready: {one_line(reason)}\n" if reason else "not ready\n",
         metrics(counters, state),
         metrics(counters, "degraded"),
     )

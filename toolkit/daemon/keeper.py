@@ -30,6 +30,8 @@ PEER_CREDENTIALS_BYTES = 12
 DOWN = "-"
 MUTE = "mute"
 """An engine that hangs: the kernel still takes connections for it."""
+EXECUTED = "x"
+"""What the signature of a program begins with that the engine executes."""
 SOCKET_SECONDS = 3.0
 """How long an engine may take for its first byte."""
 PROBE_SECONDS = 0.2
@@ -65,6 +67,19 @@ def signature(path: str) -> str:
         return "-"
     # The time of change comes with every write; the one of modification can be set back.
     return f"{found.st_mode:o}:{found.st_ino}:{found.st_size}:{found.st_ctime_ns}"
+
+
+def executable_signature(path: str) -> str:
+    """Return what changes when a program is exchanged, hidden or no longer to be executed.
+
+    It begins with a letter that no other signature has.
+    """
+    try:
+        found, mounted = posix.stat(path), posix.statvfs(path)
+    except OSError:
+        return EXECUTED + "-"
+    barred = mounted.f_flag & posix.ST_NOEXEC
+    return f"{EXECUTED}{found.st_mode:o}:{found.st_dev}:{found.st_ino}:{barred}"
 
 
 def _never() -> bool:
@@ -120,14 +135,20 @@ def difference(
 ) -> str:
     """Return what differs from what was prepared, or an empty text."""
     for index in range(0, len(watched), 2):
-        if signature(watched[index]) != watched[index + 1]:
-            return "file " + watched[index]
+        path, known = watched[index], watched[index + 1]
+        if known[:1] != EXECUTED and signature(path) != known:
+            return "file " + path
     if socket:
         now = peer_of(socket, greeting, gives_up)
         if now != peer:
             if now in (DOWN, MUTE):
                 return "engine " + ("stopped" if now == DOWN else "mute")
             return "engine " + ("answers again" if peer in (DOWN, MUTE) else "restarted")
+    # Last: what an engine that went has seen is gone with it.
+    for index in range(0, len(watched), 2):
+        path, known = watched[index], watched[index + 1]
+        if known[:1] == EXECUTED and executable_signature(path) != known:
+            return "program " + path
     return ""
 
 
@@ -239,6 +260,7 @@ def main(arguments: "list[str]") -> None:
         if found and ready:
             # Before anything else: a probe must not believe in what may be gone.
             ready = False
+            given.answers[2] = f"not ready: {found}\n".encode(errors="replace").decode()
             remove(given.ready_file)
         # What was seen counts though it has gone by: the ready file is the daemon's to make again.
         seen = found or seen

@@ -213,7 +213,7 @@ class Daemon:
             self._resident = self._resident.after_failure(time.monotonic(), interval, undone=undone)
             wait = (self._resident.retry_at or 0.0) - time.monotonic()
             log.error("drift.unrepaired", message, again_in_seconds=max(0.0, wait))
-        self._become_idle(record, peer, responder, earlier=None)
+        self._become_idle(record, peer, responder, earlier=None, why_not_ready=message)
 
     def _stop(self, responder: Responder | None) -> ExitCode:
         """Revert the setup or keep it, as ``--on-exit`` or the reason for the stop says."""
@@ -273,6 +273,7 @@ class Daemon:
         peer: str,
         responder: Responder | None,
         earlier: Mapping[str, str] | None,
+        why_not_ready: str = "",
     ) -> None:
         """Exec into the keeper; returns never.
 
@@ -284,7 +285,7 @@ class Daemon:
             from toolkit.daemon.health import answers
 
             responder.stop()
-            texts = answers(self._resident.counters, "ready")
+            texts = answers(self._resident.counters, "ready", why_not_ready)
         resident = replace(self._resident, peer=peer)
         if earlier is not None:
             journal_fd = memory_copy.keep(self._node.store, resident.journal_fd)

@@ -44,6 +44,11 @@ class EngineProcess(Struct, frozen=True, kw_only=True):
     parent_pid: int
     search_path: tuple[str, ...] = ()
     """The directories of its ``PATH``: where it finds a low-level runtime that is only named."""
+    root: str = ""
+    """Where this process sees the engine's root directory, in the engine's own mounts: below /proc.
+
+    Empty: it is not known, and the host's stands for it.
+    """
 
 
 class HostFacts(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 
-from runtime_configs.model import EffectiveConfig
+from runtime_configs.model import EffectiveConfig, ServedHandler
 from toolkit.engine.answers import Lack, LackKind, Served
 from toolkit.engine.facts import Expectation
 
@@ -19,6 +19,49 @@ def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:
         *_left_over(expected, served.config),
         *_wrong_default(expected, served.config),
     )
+
+
+def met(expected: Expectation, config: EffectiveConfig | None) -> Expectation:
+    """Return the part of an expectation that a config has: its handlers, its default."""
+    if config is None:
+        return Expectation()
+    handlers = config.handlers
+    return Expectation(
+        served=tuple(
+            (name, binary)
+            for name, binary in expected.served
+            if name in handlers and _same(handlers[name].binary_path, binary)
+        ),
+        default=expected.default if expected.default == config.default else None,
+    )
+
+
+def executed(expected: Expectation, config: EffectiveConfig | None) -> tuple[tuple[str, str], ...]:
+    """Return who among the expected executes which binary: a path, or a name in the engine's PATH.
+
+    A default handler that is not ours counts too; one whose shim is no runc shim names no binary.
+    """
+    found = [(f"handler {name}", binary) for name, binary in expected.served]
+    default = None if config is None else config.handlers.get(expected.default or "")
+    if default is not None and default.name not in dict(expected.served):
+        binary = _low_level(default)
+        if binary is not None:
+            found.append((f"the default handler {default.name}", binary))
+    return tuple(found)
+
+
+def _low_level(handler: ServedHandler) -> str | None:
+    """Return what a handler's containers are started with.
+
+    A runc shim without a binary looks up ``runc`` (go-runc: DefaultCommand), CRI-O the handler's
+    name (pkg/config: ValidateRuntimePath).
+    """
+    if handler.binary_path is not None:
+        return handler.binary_path
+    kind = handler.runtime_type or "oci"
+    if kind.startswith("io.containerd.runc."):
+        return "runc"
+    return handler.name if kind == "oci" else None
 
 
 def _nothing_is_right(expected: Expectation, lack: Lack | None) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+_IN_MEMORY = frozenset({"tmpfs", "ramfs", "rootfs"})
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -26,6 +27,8 @@ class Mount(Struct, frozen=True, kw_only=True):
     writable: bool
     kind: str
     """File system type, such as ``ext4`` or ``overlay``."""
+    options: str = ""
+    """Of the file system itself, separated by commas, such as an overlay's ``upperdir=…``."""
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
@@ -37,6 +40,7 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
             dash = fields.index("-", 6)
             device, root, point, options = fields[2:6]
             kind = fields[dash + 1]
+            of_the_file_system = " ".join(fields[dash + 3 :])
         except (ValueError, IndexError):
             continue
         mounts.append(
@@ -47,6 +51,7 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
                 point=_unescape(point),
                 writable="rw" in options.split(","),
                 kind=kind,
+                options=_unescape_text(of_the_file_system),
             )
         )
     return tuple(mounts)
@@ -110,6 +115,28 @@ def place_on_host(mount: Mount, host: Sequence[Mount]) -> str | None:
     return min(places)[1] if places else None
 
 
+def memory_behind(device: str, own: Sequence[Mount], host: Sequence[Mount]) -> str | None:
+    """Say which file system in memory a device's files are on, gone after a reboot; None: none.
+
+    ``own`` is the table of a process that sees the device, ``host`` that of the one that mounted
+    it: an overlay names its upper directory as that one sees it. What can't be told is None.
+    """
+    mount = next((each for each in own if each.device == device), None)
+    if mount is None:
+        return None
+    if mount.kind in _IN_MEMORY:
+        return mount.kind
+    upper = re.search(r"(?:^|,)upperdir=([^,]+)", mount.options)
+    below_it = None if upper is None else covering(upper[1], host)
+    if upper is None or below_it is None or below_it.kind not in _IN_MEMORY:
+        return None
+    return f"{mount.kind} with its upper directory {upper[1]} on {below_it.kind}"
+
+
+def _unescape_text(field: str) -> str:
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
+
+
 def _unescape(field: str) -> str:
-    raw = _ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
+    raw = _unescape_text(field)
     return os.path.normpath(raw) if not raw.endswith("//deleted") else raw

@@ -21,8 +21,8 @@ from toolkit.journal.store import JOURNAL_DIRECTORY, PRIVATE_DIRECTORY, PRIVATE_
 from toolkit.payload.contents import Contents
 from toolkit.payload.file_by_file import InPlace, old_of
 from toolkit.payload.manifest import EntryKind, Manifest, stamp
-from toolkit.payload.records import FOREIGN, GenerationState, PayloadRecord
-from toolkit.payload.source import WRAPPED
+from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
+from toolkit.payload.source import MODES, RUNTIME, WRAPPED
 from toolkit.payload.tree import Trees
 from toolkit.payload.wrappers import CONFIG_PATHS, MARK
 
@@ -74,6 +74,28 @@ class Generations:
         if state is not None and self._is_swapped_in(state):
             return state
         return None
+
+    def programs(self, name: str) -> tuple[InstalledFile, ...]:
+        """Return the files that a program of the installed generation is made of.
+
+        It is a wrapper and the binary behind it, which the runtimes of one mode may share.
+        """
+        state = self.swapped_in() or self.state()
+        if state is None:
+            return ()
+        files = {each.path: each for each in state.manifest.entries if each.kind is EntryKind.FILE}
+        behind = f"{name}.real"
+        if name in MODES and behind not in files:
+            behind = f"{RUNTIME}.real"
+        return tuple(
+            InstalledFile(
+                path=posixpath.join(self.directory, each),
+                sha256=files[each].sha256,
+                stamp=state.stamps.get(each),
+            )
+            for each in (name, behind)
+            if each in files
+        )
 
     def puts_back(self) -> bool:
         """Tell whether another installer's tree is kept, to be restored at the end."""

@@ -19,7 +19,7 @@ from toolkit.payload.cdi import ManagementSpec
 from toolkit.payload.contents import Contents, contents_of, source_sums
 from toolkit.payload.generation import Generations
 from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
-from toolkit.payload.records import GenerationState, PayloadRecord
+from toolkit.payload.records import GenerationState, InstalledFile, PayloadRecord
 from toolkit.payload.runtime_config import config_toml, keep_edits
 from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
 from toolkit.payload.spec_file import SpecChange, SpecFile
@@ -230,6 +230,14 @@ class PayloadInstaller:
             if state is not None and self._generations.intact(state):
                 return state.digest
         return None
+
+    def programs(self, binary: str) -> tuple[InstalledFile, ...]:
+        """Return the installed files behind a binary on the host; none where it is not ours."""
+        directory, name = posixpath.split(binary)
+        return self._generations.programs(name) if self._is_toolkit(directory) else ()
+
+    def _is_toolkit(self, directory: str) -> bool:
+        return posixpath.normpath(directory) == self._generations.directory
 
     def puts_back(self) -> bool:
         """Tell whether ``remove`` brings another installer's tree back in the same step."""

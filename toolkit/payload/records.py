@@ -72,6 +72,16 @@ class PayloadRecord(Struct, frozen=True, kw_only=True):
         )
 
 
+class InstalledFile(Struct, frozen=True, kw_only=True):
+    """One file of the installed payload."""
+
+    path: str
+    """On the host."""
+    sha256: str
+    stamp: Stamp | None
+    """As it was when the installation was committed; None: it is not committed yet."""
+
+
 class GenerationState(Struct, frozen=True, kw_only=True):
     """One generation that was staged or is installed; beside the journal on the host."""
 

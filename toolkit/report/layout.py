@@ -94,6 +94,8 @@ def status_lines(document: Mapping[str, object]) -> Iterator[Line]:
             colour = "" if state == "as we left it" else "yellow"
             yield Line(text=f"  {state:<{column}}  {one_line(path)}", colour=colour)
     yield from _handlers(document)
+    for each in cast("Iterable[str]", document.get("unexecutable") or ()):
+        yield Line(text=one_line(each), colour="red")
     for what, why in cast("Mapping[str, str]", document.get("unknown") or {}).items():
         yield from _row("unknown", f"{what}: {why}", colour="cyan")
 

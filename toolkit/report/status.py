@@ -13,10 +13,12 @@ from msgspec import Struct
 
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.plan import expectation
+from toolkit.apply.served import faults_of, view_of
 from toolkit.apply.setup import LOOK_SECONDS
 from toolkit.daemon import ready_file
 from toolkit.daemon.drift import drift_of
-from toolkit.engine.verify import shortcomings
+from toolkit.engine.facts import Expectation
+from toolkit.engine.verify import met, shortcomings
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.record import FileRecord, Record, State
@@ -30,7 +32,7 @@ UNKNOWN = "unknown"
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What the engine says, held against what the settings want of it."""
+    """What the engine reports and can execute, compared with what the settings want of it."""
 
     engine: EngineName | None
     """None in NRI mode: no engine is asked, as no handler is wanted."""
@@ -49,10 +51,15 @@ def ask(node: Node) -> Answer:
     request = config_request(
         node.settings, facts, posixpath.join(node.store.install_dir, "toolkit")
     )
+    expected, config = expectation(request, None), facts.served.config
+    view, hook = view_of(node, facts.engine, facts.process), request.hook_binary
     return Answer(
         engine=facts.engine,
-        answer=facts.served.config,
-        missing=shortcomings(expectation(request, None), facts.served),
+        answer=config,
+        missing=(
+            *shortcomings(expected, facts.served),
+            *faults_of(view, met(expected, config), config, hook),
+        ),
     )
 
 
@@ -93,6 +100,8 @@ def status_of(node: Node) -> dict[str, object]:
     }
     if record is not None:
         document |= _set_up(node, record, looks)
+    if document.get("unexecutable"):
+        document |= {"state": "set up, but a handler can't be executed", "ready": False}
     if looks.failed:
         document["unknown"] = dict(looks.failed)
     return document
@@ -111,7 +120,8 @@ def _set_up(node: Node, record: Record, looks: _Looks) -> dict[str, object]:
     }
     if record.payload is not None:
         document["payload"] = looks.at("payload", lambda: _payload(node, record.payload), None)
-    document["served"] = looks.at("engine", lambda: _served(node, record), None)
+    seen = looks.at("engine", lambda: _served(node, record), None)
+    document["served"], document["unexecutable"] = seen or (None, ())
     return document
 
 
@@ -128,15 +138,21 @@ def _payload(node: Node, document: Mapping[str, object] | None) -> dict[str, obj
     }
 
 
-def _served(node: Node, record: Record) -> object:
+def _served(node: Node, record: Record) -> tuple[object, tuple[str, ...]]:
+    """Return what the engine serves, or why nothing, and what of it can't be executed."""
     try:
         control = engine_of(node, record)
         if control is None:
-            return None
-        served = control.facts(UninterruptedClock().now() + LOOK_SECONDS).served
+            return None, ()
+        facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
     except ToolkitError as error:
-        return str(error)
-    return binaries(served.config) if served.lack is None else served.lack.reason
+        return str(error), ()
+    if facts.served.lack is not None:
+        return facts.served.lack.reason, ()
+    config = facts.served.config
+    expected = met(Expectation(served=record.handlers, default=record.default), config)
+    view = view_of(node, facts.engine, facts.process)
+    return binaries(config), faults_of(view, expected, config)
 
 
 class _Looks:

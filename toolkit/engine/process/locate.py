@@ -128,7 +128,8 @@ class Locator:
         return replace(none, unreachable=f"{listens}, and no {self._engine} runs behind it")
 
     def _engine_process(self, process: ProcessFacts) -> EngineProcess:
-        return identity.engine_process(process, self._table, self._root.root)
+        found = identity.engine_process(process, self._table, self._root.root)
+        return replace(found, root=f"{self._root.proc}/{process.pid}/root")
 
 
 def _is_ending(process: ProcessFacts) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from toolkit.errors import ToolkitError
 from toolkit.node import Node
-from toolkit.report.doctor import engine, nri, places, restart, rights, setup, system
+from toolkit.report.doctor import engine, executable, nri, places, restart, rights, setup, system
 from toolkit.report.doctor.context import Context, look
 from toolkit.report.doctor.findings import Finding, identified, not_looked_at
 
@@ -33,6 +33,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("cgroup driver", engine.cgroup_driver),
     ("restart", restart.restart),
     ("payload", setup.payload),
+    ("binaries", executable.binaries),
     ("plan", setup.plan),
 )
 """Those of the host come first. The name is for a check that itself fails."""

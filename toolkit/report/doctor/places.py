@@ -10,9 +10,10 @@ from runtime_configs.distros import row_of
 from runtime_configs.model import Role
 from toolkit.apply.setup import touches_no_engine
 from toolkit.engine.facts import HostFacts
+from toolkit.host.mounts import memory_behind, read_mountinfo
 from toolkit.node import Node
 from toolkit.report.doctor.context import Context
-from toolkit.report.doctor.findings import Finding, not_looked_at, ok, problem
+from toolkit.report.doctor.findings import Finding, not_looked_at, ok, problem, warning
 from toolkit.report.paths import paths_read
 
 _LITTLE_MIB = 2
@@ -38,11 +39,29 @@ def of_the_toolkit(sight: Context) -> Iterator[Finding]:
     if row is not None and row.install_dir is not None:
         elsewhere += f", on {row.name} {row.install_dir}"
     yield _writable(node, "install directory", node.store.install_dir, elsewhere)
+    yield from _lasting(node, node.store.install_dir, elsewhere)
     pid_file = node.root.host_path(node.settings.lifecycle.pid_file)
     yield _writable(node, "pid file", posixpath.dirname(pid_file))
     spec = node.installer.cdi_path()
     if spec is not None:
         yield _writable(node, "CDI spec", posixpath.dirname(spec))
+
+
+def _lasting(node: Node, path: str, elsewhere: str) -> Iterator[Finding]:
+    """Look whether a directory is on a file system that a reboot empties."""
+    device = os.stat(node.root.access(_existing(node, path))).st_dev
+    tables = (read_mountinfo(f"{node.root.proc}/{pid}/mountinfo") for pid in ("self", "1"))
+    own, of_init = tables
+    memory = memory_behind(f"{os.major(device)}:{os.minor(device)}", own, of_init or own)
+    if memory is not None:
+        message = f"{path} is on {memory}: the toolkit's files are gone after a reboot"
+        yield warning("install directory", message, elsewhere)
+
+
+def _existing(node: Node, path: str) -> str:
+    """Return the deepest part of a path that is there."""
+    missing = node.writer.missing_directories(path)
+    return posixpath.dirname(missing[0]) if missing else path
 
 
 def of_the_engine(sight: Context) -> Iterator[Finding]:
@@ -72,8 +91,7 @@ def _written(sight: Context, facts: HostFacts) -> Iterator[tuple[str, str]]:
 
 def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding:
     """Look at a directory of ours; ``elsewhere`` tells where else programs may go."""
-    missing = node.writer.missing_directories(path)
-    existing = posixpath.dirname(missing[0]) if missing else path
+    existing = _existing(node, path)
     try:
         state = os.statvfs(node.root.access(existing))
     except OSError as error:

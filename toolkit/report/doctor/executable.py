@@ -1,0 +1,68 @@
+"""Whether the engine can execute what a setup gives it: seen through the engine's own mounts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from toolkit.apply.served import FIX, faults_of, view_of
+from toolkit.engine.executable import root_of
+from toolkit.engine.facts import Expectation, HostFacts
+from toolkit.engine.verify import met
+from toolkit.errors import HostPathError
+from toolkit.journal.record import Record
+from toolkit.node import Node
+from toolkit.report.doctor.context import Context
+from toolkit.report.doctor.findings import Finding, ok, problem, warning
+
+
+def binaries(sight: Context) -> Iterator[Finding]:
+    """Look at the binaries that are served, or else at the directory that they will be in."""
+    facts, record = sight.facts, sight.record
+    if facts is None or facts.process is None or sight.node.settings.lifecycle.no_runtime_config:
+        return
+    served = _served(facts, record)
+    if not served.served:
+        yield from _directory(sight.node, facts)
+        return
+    view = view_of(sight.node, facts.engine, facts.process)
+    faults = faults_of(view, served, facts.served.config)
+    staged = sight.plan is not None and sight.plan.payload.changes
+    for each in faults:
+        if staged:
+            yield warning("binaries", each, "none is needed: a start installs the files again")
+        else:
+            yield problem("binaries", each, FIX)
+    if not faults:
+        names = ", ".join(name for name, _ in served.served)
+        yield ok("binaries", f"{facts.engine} can execute those of {names}")
+
+
+def _served(facts: HostFacts, record: Record | None) -> Expectation:
+    """Return what an earlier setup gave the engine and it serves."""
+    if record is None:
+        return Expectation()
+    expected = Expectation(served=record.handlers, default=record.default)
+    return met(expected, facts.served.config)
+
+
+def _directory(node: Node, facts: HostFacts) -> Iterator[Finding]:
+    """Look whether the engine has the same directory as we where the toolkit is to go."""
+    root = root_of("" if facts.process is None else facts.process.root, node.root)
+    missing = node.writer.missing_directories(node.store.install_dir)
+    path = os.path.dirname(missing[0]) if missing else node.store.install_dir
+    if root is None or root is node.root or facts.process is None:
+        return
+    engine = f"{facts.engine} (PID {facts.process.pid})"
+    fix = "unless a restart of the engine changes that, choose another --toolkit-install-dir"
+    try:
+        seen, here = os.stat(root.access(path)), os.stat(node.root.access(path))
+        barred = os.statvfs(root.access(path)).f_flag & os.ST_NOEXEC
+    except (OSError, HostPathError) as error:
+        yield warning("binaries", f"{engine} can't see {path}: {error}", fix)
+        return
+    if not os.path.samestat(seen, here):
+        message = f"{engine} has another directory at {path} in its mount namespace than the host"
+        yield warning("binaries", message, fix)
+    elif barred:
+        yield warning("binaries", f"{engine} has {path} on a mount that is noexec", fix)
