@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.errors import ExitCode, ToolkitError, UsageError
 from toolkit.host.clock import BLOCKED
 from toolkit.options import general
 from toolkit.options.lookup import GivenFlag, Sources
-from toolkit.settings import Output, Settings
+from toolkit.settings import Output, Settings, Verify
 
 log = logs.get(__name__)
 
@@ -83,7 +84,8 @@ class ProgramCommands:
         """Ask the engine which handlers it serves."""
         from toolkit.report import output as printed
 
-        _let_signals_end_us()
+        if settings.lifecycle.verify is not Verify.RUN:
+            _let_signals_end_us()
         return printed.verify(settings, output)
 
     def doctor(self, settings: Settings, output: Output) -> ExitCode:
@@ -178,16 +180,23 @@ def _call(commands: Commands, request: Request, settings: Settings) -> ExitCode:
     output = read(general.OUTPUT).value
     detailed_exitcode = read(general.DETAILED_EXITCODE).value
     purge = read(general.PURGE).value
+    run = read(general.RUN).value
     if request.command is None:
         return commands.run(settings)
     calls: Mapping[str, Callable[[], ExitCode]] = {
         "plan": lambda: commands.plan(settings, output, detailed_exitcode=detailed_exitcode),
         "revert": lambda: commands.revert(settings, output, purge=purge),
         "status": lambda: commands.status(settings, output),
-        "verify": lambda: commands.verify(settings, output),
+        "verify": lambda: commands.verify(_verified_by(settings, run=run), output),
         "doctor": lambda: commands.doctor(settings, output),
     }
     return calls[request.command]()
+
+
+def _verified_by(settings: Settings, *, run: bool) -> Settings:
+    """Return the settings of the command `verify`: what a setup has to see is not asked there."""
+    verify = Verify.RUN if run else Verify.SERVED
+    return replace(settings, lifecycle=replace(settings.lifecycle, verify=verify))
 
 
 def _at_a_glance(arguments: Sequence[str], environ: Mapping[str, str]) -> Sources:

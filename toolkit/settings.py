@@ -53,6 +53,15 @@ class CrioMode(StrEnum):
     HOOK = "hook"
 
 
+class Verify(StrEnum):
+    """What a setup has to see before it counts."""
+
+    SERVED = "served"
+    """The engine reports the handlers, and can execute their binaries."""
+    RUN = "run"
+    """A sandbox was started through each of them, too."""
+
+
 class LogFormat(StrEnum):
     """How log lines look on stderr."""
 
@@ -188,6 +197,7 @@ class LifecycleSettings(Struct, frozen=True, kw_only=True):
     on_exit: OnExit
     on_exit_unknown: OnExitUnknown
     stop_timeout: float
+    verify: Verify
     verify_timeout: float
     reconcile_interval: float
     """0: never."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -15,6 +15,7 @@ from tests.fakes.faulty_writer import CrashPoint, FaultyWriter
 from tests.sample_payload import make_sample_payload
 from tests.unit.cli_session import settings_of
 from toolkit.apply.setup import set_up
+from toolkit.engine.answers import Trial
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import (
     EngineProcess,
@@ -63,6 +64,9 @@ class Ends:
 
     def verify(self, expected: Expectation, clock: Clock, deadline: float) -> None:
         self.real.verify(expected, clock, deadline)
+
+    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+        return self.real.trials(handlers, clock, deadline)
 
     def held(self, toolkit_dir: str) -> HoldReport:
         return self.real.held(toolkit_dir)

@@ -33,6 +33,9 @@ class FakeCrio:
     pods: dict[str, str | None] = field(default_factory=dict)
     """Pod name to the handler that it asked for; None: it goes while it is asked about."""
     ready: bool = True
+    asked: list[cri_pb2.RunPodSandboxRequest] = field(default_factory=list)
+    trials: list[str] = field(default_factory=list)
+    """Sandboxes of ``asked`` that are there."""
     containers: dict[int, bool] = field(default_factory=dict)
     """PID of a container to whether it is reported as running."""
 
@@ -71,7 +74,24 @@ class FakeCrio:
             {
                 "Version": method(cri_pb2.VersionRequest, self._version),
                 "Status": method(cri_pb2.StatusRequest, self._status),
-                "ListPodSandbox": method(cri_pb2.ListPodSandboxRequest, self._sandboxes),
+                "ListPodSandbox": grpc.unary_unary_rpc_method_handler(
+                    self._sandboxes,
+                    request_deserializer=cri_pb2.ListPodSandboxRequest.FromString,
+                    response_serializer=lambda message: message.SerializeToString(),
+                ),
+                "RunPodSandbox": grpc.unary_unary_rpc_method_handler(
+                    self._run,
+                    request_deserializer=cri_pb2.RunPodSandboxRequest.FromString,
+                    response_serializer=lambda message: message.SerializeToString(),
+                ),
+                "StopPodSandbox": method(
+                    cri_pb2.StopPodSandboxRequest, cri_pb2.StopPodSandboxResponse
+                ),
+                "RemovePodSandbox": grpc.unary_unary_rpc_method_handler(
+                    self._remove,
+                    request_deserializer=cri_pb2.RemovePodSandboxRequest.FromString,
+                    response_serializer=lambda message: message.SerializeToString(),
+                ),
                 "ListContainers": method(cri_pb2.ListContainersRequest, self._list),
                 "ContainerStatus": grpc.unary_unary_rpc_method_handler(
                     self._container,
@@ -96,7 +116,28 @@ class FakeCrio:
             runtime_handlers=[cri_pb2.RuntimeHandler(name=name) for name in self.handlers],
         )
 
-    def _sandboxes(self) -> Message:
+    def _run(
+        self, request: cri_pb2.RunPodSandboxRequest, context: grpc.ServicerContext
+    ) -> cri_pb2.RunPodSandboxResponse:
+        self.asked.append(request)
+        if request.runtime_handler not in self.handlers:
+            context.abort(grpc.StatusCode.UNKNOWN, "failed to find runtime handler")
+        identifier = f"trial{len(self.asked)}"
+        self.trials.append(identifier)
+        return cri_pb2.RunPodSandboxResponse(pod_sandbox_id=identifier)
+
+    def _remove(
+        self, request: cri_pb2.RemovePodSandboxRequest, _context: grpc.ServicerContext
+    ) -> cri_pb2.RemovePodSandboxResponse:
+        self.trials.remove(request.pod_sandbox_id)
+        return cri_pb2.RemovePodSandboxResponse()
+
+    def _sandboxes(
+        self, request: cri_pb2.ListPodSandboxRequest, _context: grpc.ServicerContext
+    ) -> Message:
+        if request.filter.label_selector:
+            items = [cri_pb2.PodSandbox(id=each) for each in self.trials]
+            return cri_pb2.ListPodSandboxResponse(items=items)
         return cri_pb2.ListPodSandboxResponse(
             items=[
                 cri_pb2.PodSandbox(

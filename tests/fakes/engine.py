@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from runtime_configs.model import (
     HostView,
     Version,
 )
-from toolkit.engine.answers import LackKind, Served
+from toolkit.engine.answers import LackKind, Served, Trial
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
@@ -75,6 +75,8 @@ class FakeEngine:
     effective: EffectiveConfig | None = None
     """What it serves; None while its CRI plugin is in error."""
     problem: str | None = None
+    starts: Mapping[str, str] = field(default_factory=dict)
+    """What a handler really starts, where that is another binary than it is served with."""
     holding: HoldReport = field(default_factory=lambda: HoldReport(holding=Holding.FREE))
 
     def boot(self) -> None:
@@ -160,6 +162,20 @@ class FakeEngine:
             raise EngineTimeoutError(
                 f"containerd does not report the expected handlers: {'; '.join(missing)}"
             )
+
+    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+        del clock, deadline
+        self.step("trials")
+        if self.effective is None:
+            return tuple(Trial(handler=each, failure="it is not running") for each in handlers)
+        served, default = self.effective.handlers, self.effective.default or ""
+        return tuple(
+            Trial(
+                handler=each,
+                binary=self.starts.get(each or default, served[each or default].binary_path),
+            )
+            for each in handlers
+        )
 
     def own_container_running(self, deadline: float) -> bool | None:
         del deadline

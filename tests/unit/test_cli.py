@@ -12,7 +12,7 @@ from tests.fakes.commands import RecordingCommands
 from tests.unit.cli_session import call
 from toolkit import cli
 from toolkit.errors import ExitCode, PayloadError, UsageError
-from toolkit.settings import Output
+from toolkit.settings import Output, Verify
 from toolkit.version import VERSION
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,7 @@ def test_without_a_command_the_daemon_runs() -> None:
         (["revert", "--purge"], "revert", {"output": Output.TEXT, "purge": True}),
         (["status", "-output=json"], "status", {"output": Output.JSON}),
         (["verify"], "verify", {"output": Output.TEXT}),
+        (["verify", "--run"], "verify", {"output": Output.TEXT}),
         (["doctor", "/opt/nvidia"], "doctor", {"output": Output.TEXT}),
     ],
 )
@@ -50,10 +51,24 @@ def test_options_go_before_or_behind_the_command(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["--verify=run", "verify"], Verify.SERVED), (["verify", "--run"], Verify.RUN)],
+)
+def test_the_command_verify_starts_something_only_where_it_is_told_to(
+    arguments: list[str], expected: Verify
+) -> None:
+    _, commands = call(*arguments)
+    ((_, settings, _),) = commands.calls
+    assert settings.lifecycle.verify is expected
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--output=json"], "--output is only valid with 'plan', 'status', 'verify', 'doctor', "),
         (["status", "--purge"], "--purge is only valid with 'revert'"),
+        (["status", "--run"], "--run is only valid with 'verify'"),
+        (["--verify=pods"], "--verify: 'pods' "),
         (["verify", "-detailed-exitcode"], "-detailed-exitcode is only valid with 'plan'"),
         (["plan", "--output=yaml"], "--output: 'yaml' "),
         (["plan", "--detailed-exitcode=maybe"], "--detailed-exitcode: 'maybe' "),

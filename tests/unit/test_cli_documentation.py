@@ -85,6 +85,7 @@ ACCEPT_NVIDIA_VISIBLE_DEVICES_ENVVAR_WHEN_UNPRIVILEGED
 --on-exit | TOOLKIT_ON_EXIT
 --on-exit-unknown | TOOLKIT_ON_EXIT_UNKNOWN
 --stop-timeout | TOOLKIT_STOP_TIMEOUT
+--verify | TOOLKIT_VERIFY
 --verify-timeout | TOOLKIT_VERIFY_TIMEOUT
 --reconcile-interval | TOOLKIT_RECONCILE_INTERVAL
 --log-format | TOOLKIT_LOG_FORMAT
@@ -93,6 +94,7 @@ ACCEPT_NVIDIA_VISIBLE_DEVICES_ENVVAR_WHEN_UNPRIVILEGED
 --ready-file | TOOLKIT_READY_FILE
 --output |
 --detailed-exitcode |
+--run |
 --purge |
 """
 

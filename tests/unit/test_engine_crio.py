@@ -17,6 +17,7 @@ from tests.fakes.node import FakeCommands, FakeTable, FakeView, process
 from toolkit.engine.cri.client import CriClient
 from toolkit.engine.crio.control import CrioControl
 from toolkit.engine.facts import Expectation, Holding, Source
+from toolkit.engine.protos import cri_pb2
 from toolkit.engine.reload import Method, method
 from toolkit.engine.rpc import Connection, RpcError
 from toolkit.errors import EngineTimeoutError
@@ -142,3 +143,36 @@ def test_our_own_container_is_asked_for_only_inside_one(path: Path) -> None:
         assert inside.own_container_running(soon()) is True
         del crio.containers[os.getpid()]
         assert inside.own_container_running(soon()) is None
+
+
+def test_a_trial_tells_the_runtime_of_the_monitor_and_leaves_nothing(path: Path) -> None:
+    monitors = (
+        process(7, "/usr/bin/conmon", "conmon", "-c", "other", "-r", "/usr/bin/crun"),
+        process(8, "/usr/bin/conmon", "conmon", "-b", "/run/trial1", "-c", "trial1", "-r", BINARY),
+        process(9, "/usr/bin/conmonrs", "conmonrs", "--runtime", BINARY, "--runtime-dir=/trial2"),
+    )
+    crio = FakeCrio(config=AFTER, handlers=("", "crun", "nvidia"), trials=["from a kill"])
+    with crio.serving(path):
+        engine = control(path)
+        for each in monitors:
+            engine._host.table.processes[each.pid] = each  # type: ignore[attr-defined]
+        found = engine.trials(("nvidia", "", "absent"), CLOCK, soon())
+    assert [(each.handler, each.binary) for each in found] == [
+        ("nvidia", BINARY),
+        ("", BINARY),
+        ("absent", None),
+    ]
+    assert "failed to find runtime handler" in found[2].failure
+    assert crio.trials == []
+    config = crio.asked[0].config
+    assert config.linux.cgroup_parent == ""
+    namespaces = config.linux.security_context.namespace_options
+    assert (namespaces.network, namespaces.pid) == (cri_pb2.NODE, cri_pb2.POD)
+    assert len({each.config.metadata.uid for each in crio.asked}) == 3
+
+
+def test_a_trial_whose_monitor_is_not_seen_tells_no_binary(path: Path) -> None:
+    crio = FakeCrio(config=AFTER, handlers=("", "nvidia"))
+    with crio.serving(path):
+        (found,) = control(path).trials(("nvidia",), CLOCK, soon())
+    assert (found.binary, found.failure) == (None, "")

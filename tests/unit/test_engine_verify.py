@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
-from toolkit.engine.answers import LackKind, Served
+from toolkit.engine.answers import LackKind, Served, Trial
 from toolkit.engine.facts import Expectation
-from toolkit.engine.verify import shortcomings
+from toolkit.engine.verify import executed, met, shortcomings, trial_faults, tried
 
 BINARY = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
 
@@ -70,3 +70,57 @@ def test_an_engine_that_is_told_to_serve_no_pods_serves_nothing_of_ours_either(
 ) -> None:
     gone = Expectation(absent=(("nvidia", BINARY),), absent_default="nvidia")
     assert (shortcomings(gone, Served.nothing("no CRI", kind)) == ()) is clean
+
+
+def test_each_handler_and_the_default_are_tried() -> None:
+    assert tried(WANTED) == ("nvidia", "")
+    assert tried(Expectation(served=(("nvidia", BINARY),))) == ("nvidia",)
+    assert tried(Expectation()) == ()
+
+
+@pytest.mark.parametrize(
+    ("trial", "faults"),
+    [
+        (Trial(handler="nvidia", binary=BINARY), ()),
+        (Trial(handler="nvidia", binary=f"/usr/local//nvidia{BINARY[17:]}"), ()),
+        (Trial(handler="nvidia", untried="no image"), ()),
+        (Trial(handler="nvidia"), ()),
+        (Trial(handler="", binary=BINARY), ()),
+        (
+            Trial(handler="", binary="runc"),
+            (f"the default handler started runc, not {BINARY}",),
+        ),
+        (
+            Trial(handler="nvidia", failure="it broke"),
+            ("handler nvidia started nothing: it broke",),
+        ),
+    ],
+)
+def test_a_trial_is_compared_with_what_the_handler_should_execute(
+    trial: Trial, faults: tuple[str, ...]
+) -> None:
+    assert trial_faults(WANTED, [trial]) == faults
+
+
+def test_only_what_is_served_is_executed_or_tried() -> None:
+    assert met(WANTED, None) == Expectation()
+    assert met(WANTED, config("runc", nvidia="/opt/other").config) == Expectation()
+    assert met(WANTED, config(nvidia=BINARY).config) == WANTED
+
+
+@pytest.mark.parametrize(
+    ("kind", "binary"),
+    [
+        ("io.containerd.runc.v2", "runc"),
+        ("oci", "other"),
+        (None, "other"),
+        ("io.containerd.kata.v2", None),
+    ],
+)
+def test_a_default_handler_without_a_binary_has_that_of_its_type(
+    kind: str | None, binary: str | None
+) -> None:
+    handler = ServedHandler(name="other", binary_path=None, runtime_type=kind, table={})
+    effective = EffectiveConfig(handlers={"other": handler}, default="other", raw={})
+    expected = () if binary is None else (("the default handler other", binary),)
+    assert executed(Expectation(default="other"), effective) == expected

@@ -193,6 +193,20 @@ def test_a_repair_that_can_not_help_does_not_reload(host: FaultHost) -> None:
     assert host.engine.restarts == restarts
 
 
+def test_a_setup_that_has_to_see_a_run_is_rolled_back_where_another_binary_starts(
+    tmp_path: Path,
+) -> None:
+    host = FaultHost(tmp_path, version=V2)
+    before = host.tree()
+    host.engine.starts = {"nvidia": "/usr/bin/runc"}
+    with pytest.raises(EngineRejectedError, match=f"nvidia started /usr/bin/runc, not {RUNTIME};"):
+        host.set_up(None, "--verify=run")
+    assert host.tree() == before
+    host.set_up()
+    host.engine.starts = {}
+    host.set_up(None, "--verify=run")
+
+
 @pytest.mark.parametrize(
     ("device", "found"),
     [

@@ -1,16 +1,21 @@
-"""What counts as served: what the engine reports, and can execute where it runs."""
+"""What counts as served: what the engine reports, can execute and, if that is asked for, starts."""
 
 from __future__ import annotations
 
 from runtime_configs.model import EffectiveConfig, EngineName
+from toolkit import logs
 from toolkit.apply.plan import Plan
+from toolkit.engine.answers import Trial
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, Expectation
-from toolkit.engine.verify import executed
+from toolkit.engine.verify import executed, trial_faults, tried
 from toolkit.errors import EngineRejectedError
 from toolkit.host.clock import Clock
 from toolkit.node import Node
 from toolkit.payload.executable import EngineView, unexecutable
+from toolkit.settings import Verify
+
+log = logs.get(__name__)
 
 FIX = (
     "let the engine have that file and execute it, or choose another directory with "
@@ -30,7 +35,8 @@ def verify_served(
     """Wait until all that a plan expects is served; ``process`` is the engine's that runs now.
 
     Without a deadline the engine has ``--verify-timeout`` from now on. Raises as
-    ``EngineControl.verify`` does, and EngineRejectedError for a binary that can't be executed.
+    ``EngineControl.verify`` does, and EngineRejectedError for a binary that can't be executed or,
+    with ``--verify=run``, a handler that starts nothing or something else.
     """
     if deadline is None:
         deadline = clock.now() + node.settings.lifecycle.verify_timeout
@@ -40,6 +46,33 @@ def verify_served(
     faults = faults_of(view_of(node, control.name, process), plan.expected, config, hook)
     if faults:
         raise EngineRejectedError("; ".join(faults), FIX)
+    if node.settings.lifecycle.verify is Verify.RUN:
+        _require_started(node, control, plan.expected, clock)
+
+
+def _require_started(
+    node: Node, control: EngineControl, expected: Expectation, clock: Clock
+) -> None:
+    """Raise EngineRejectedError unless each handler starts what it should."""
+    took = logs.stopwatch()
+    trials = trials_of(node, control, expected, clock)
+    faults = trial_faults(expected, trials)
+    if faults:
+        raise EngineRejectedError("; ".join(faults), "see the engine's log")
+    for each in trials:
+        if each.untried:
+            log.warning("handler.untried", "a handler was not tried", reason=each.untried)
+    started = [each.handler or "the default" for each in trials if not each.untried]
+    if started:
+        log.step("handler.started", "each handler started something", names=started, seconds=took())
+
+
+def trials_of(
+    node: Node, control: EngineControl, expected: Expectation, clock: Clock
+) -> tuple[Trial, ...]:
+    """Start something through each handler that is expected, within ``--verify-timeout``."""
+    deadline = clock.now() + node.settings.lifecycle.verify_timeout
+    return control.trials(tried(expected), clock, deadline)
 
 
 def view_of(node: Node, engine: EngineName, process: EngineProcess | None) -> EngineView:

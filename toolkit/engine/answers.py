@@ -40,6 +40,19 @@ class LiveAnswer(Struct, frozen=True, kw_only=True):
     """Why it serves nothing, though it answered; it may tell its config all the same."""
 
 
+class Trial(Struct, frozen=True, kw_only=True):
+    """What came of starting a sandbox, or with Docker a container, through one handler."""
+
+    handler: str
+    """Empty: the default one, by not naming any."""
+    binary: str | None = None
+    """The low-level runtime that the engine executed for it; None: it does not tell."""
+    failure: str = ""
+    """Why nothing was started."""
+    untried: str = ""
+    """Why it was not tried."""
+
+
 class Served(Struct, frozen=True, kw_only=True):
     """What the engine itself says that it serves, never what its files say; or why nothing."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from msgspec import Struct
 from runtime_configs.distros import DISTRIBUTIONS, Place, Sighting, identify
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
 from toolkit.engine import sources, wait
-from toolkit.engine.answers import Lack, LackKind, LiveAnswer, Served
+from toolkit.engine.answers import Lack, LackKind, LiveAnswer, Served, Trial
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
@@ -113,6 +113,10 @@ class BaseControl(ABC):
     @abstractmethod
     def _dump_command(self, executable: str, place: Place) -> tuple[str, ...] | None:
         """Return the command that prints the effective config."""
+
+    @abstractmethod
+    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+        """Start a sandbox, with Docker a container, through each handler for a moment."""
 
     @abstractmethod
     def held(self, toolkit_dir: str) -> HoldReport:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from runtime_configs.model import EngineName
+from toolkit.engine.answers import Trial
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
@@ -51,6 +53,13 @@ class EngineControl(Protocol):
 
         Raises EngineRejectedError at once where it reports an error of its own that waiting won't
         fix (its CRI plugin's init error), EngineTimeoutError at the deadline with what is missing.
+        """
+
+    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+        """Start a sandbox, with Docker a container, through each handler for a moment.
+
+        An empty name is the default handler. Nothing stays, whatever happens. Raises RpcError or
+        another ToolkitError where what an earlier run left can't be removed.
         """
 
     def held(self, toolkit_dir: str) -> HoldReport:

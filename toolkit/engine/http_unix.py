@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
+import math
 import socket
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -13,6 +17,12 @@ from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
+
+
+_SLICE = 0.1
+"""Seconds between two looks whether a call has to end."""
+_SUCCESS = 2
+"""First digit of the status."""
 
 
 class MissingResourceError(EngineNotFoundError):
@@ -25,9 +35,10 @@ class _TimedSocket(socket.socket):
     A timeout of the socket's own is for each step again: many small ones would exceed it.
     """
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, deadline: float, check: Callable[[], None] | None) -> None:
         super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
         self._deadline = deadline
+        self._check = check
 
     def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
         """Send all of it in what is left of the time."""
@@ -35,30 +46,39 @@ class _TimedSocket(socket.socket):
         super().sendall(data, flags)
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
-        """Receive in what is left of the time."""
+        """Receive in what is left of the time, checking now and then whether to go on."""
+        while self._check is not None:
+            self._check()
+            self.limit(_SLICE)
+            with contextlib.suppress(TimeoutError):
+                return super().recv_into(buffer, nbytes, flags)
         self.limit()
         return super().recv_into(buffer, nbytes, flags)
 
-    def limit(self) -> None:
+    def limit(self, at_most: float = math.inf) -> None:
         """Give the next step what is left of the time. Raises TimeoutError where nothing is."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
-        self.settimeout(left)
+        self.settimeout(min(left, at_most))
 
 
 class UnixConnection(http.client.HTTPConnection):
     """An HTTP connection whose host is a socket's path, with one deadline for all over it."""
 
-    def __init__(self, path: str, deadline: float) -> None:
-        """Prepare it; ``deadline`` is a reading of the monotonic clock."""
+    def __init__(self, path: str, deadline: float, check: Callable[[], None] | None = None) -> None:
+        """Prepare it; ``deadline`` is a reading of the monotonic clock.
+
+        ``check`` is called now and then while an answer is waited for; what it raises ends it.
+        """
+        self._check = check
         super().__init__("localhost")
         self._path = path
         self._deadline = max(deadline, time.monotonic() + wait.AT_LEAST)
 
     def connect(self) -> None:
         """Connect to the socket."""
-        connection = _TimedSocket(self._deadline)
+        connection = _TimedSocket(self._deadline, self._check)
         try:
             connection.limit()
             connection.connect(self._path)
@@ -69,27 +89,51 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def get(connection: UnixConnection, target: str, socket_name: str) -> bytes:
-    """Return a resource's body.
+    """Return a resource's body; raises as ``call`` does."""
+    return call(connection, "GET", target, socket_name)
+
+
+def call(
+    connection: UnixConnection,
+    method: str,
+    target: str,
+    socket_name: str,
+    document: object = None,
+) -> bytes:
+    """Send a request, with a JSON document if there is one, and return the answer's body.
 
     Raises EngineTimeoutError where nothing answers in time, MissingResourceError where what answers
     has no such resource, EngineNotFoundError where it does not speak HTTP or refuses;
     ``socket_name`` is the socket's host path.
     """
     try:
-        connection.request("GET", target)
+        if document is None:
+            connection.request(method, target)
+        else:
+            headers = {"Content-Type": "application/json"}
+            connection.request(method, target, json.dumps(document).encode(), headers)
         answer = connection.getresponse()
         body = answer.read()
     except OSError as error:
         connection.close()
-        raise EngineTimeoutError(f"{socket_name}: GET {target}: {error}") from error
+        raise EngineTimeoutError(f"{socket_name}: {method} {target}: {error}") from error
     except http.client.HTTPException as error:
         connection.close()
         raise EngineNotFoundError(
             f"{socket_name} does not answer HTTP: {error!r}",
             "check --runtime and --socket",
         ) from error
-    if answer.status != HTTPStatus.OK:
+    if answer.status // 100 != _SUCCESS:
         missing = answer.status == HTTPStatus.NOT_FOUND
         kind = MissingResourceError if missing else EngineNotFoundError
-        raise kind(f"{socket_name}: GET {target}: {answer.status} {answer.reason}")
+        raise kind(f"{socket_name}: {method} {target}: {answer.status} {_said(body, answer)}")
     return body
+
+
+def _said(body: bytes, answer: http.client.HTTPResponse) -> str:
+    """Return what dockerd says of a failure, else the status line's words."""
+    try:
+        message = json.loads(body)["message"]
+    except (ValueError, TypeError, KeyError):
+        return answer.reason
+    return " ".join(str(message).split())

@@ -5,8 +5,10 @@ Loading it takes about 0.1 s, so it is imported only once an engine is there to 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
@@ -22,6 +24,10 @@ from toolkit.errors import ToolkitError
 Answer = TypeVar("Answer", bound=Message)
 _LARGEST: Final = 256 * 1024 * 1024
 """Bytes of one answer: containerd limits what it sends to 16 MiB unless its config says more."""
+
+
+_SLICE: Final = 0.1
+"""Seconds between two looks whether a call has to end."""
 
 
 class RpcError(ToolkitError):
@@ -50,8 +56,12 @@ class Caller(Protocol):
 class Connection:
     """One connection to a unix socket, with a deadline for all calls over it."""
 
-    def __init__(self, path: str, deadline: float) -> None:
-        """Prepare it; ``path`` is where this process opens the socket."""
+    def __init__(self, path: str, deadline: float, check: Callable[[], None] | None = None) -> None:
+        """Prepare it; ``path`` is where this process opens the socket.
+
+        ``check`` is called now and then while an answer is waited for; what it raises ends it.
+        """
+        self._check = check
         self._deadline = max(deadline, time.monotonic() + wait.AT_LEAST)
         self._channel = grpc.insecure_channel(
             f"unix:{path}",
@@ -93,7 +103,18 @@ class Connection:
             response_deserializer=answer.FromString,
         )
         try:
-            result: Answer = invoke(request, timeout=left, metadata=metadata)
+            if self._check is None:
+                result: Answer = invoke(request, timeout=left, metadata=metadata)
+                return result
+            pending = invoke.future(request, timeout=left, metadata=metadata)
+            try:
+                while True:
+                    self._check()
+                    with contextlib.suppress(grpc.FutureTimeoutError):
+                        result = pending.result(timeout=_SLICE)
+                        break
+                return result
+            finally:
+                pending.cancel()
         except grpc.RpcError as error:
             raise RpcError(method, error.code(), error.details() or "") from error
-        return result

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
-from toolkit.engine.answers import Lack, LackKind, Served
+from toolkit.engine.answers import Lack, LackKind, Served, Trial
 from toolkit.engine.facts import Expectation
 
 
@@ -19,6 +19,31 @@ def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:
         *_left_over(expected, served.config),
         *_wrong_default(expected, served.config),
     )
+
+
+def tried(expected: Expectation) -> tuple[str, ...]:
+    """Return the handlers to start something through; empty for the default one."""
+    default = () if expected.default is None else ("",)
+    return (*(name for name, _ in expected.served), *default)
+
+
+def trial_faults(expected: Expectation, trials: Iterable[Trial]) -> tuple[str, ...]:
+    """Name each handler that started nothing, or something else than is expected, one line each."""
+    wanted = dict(expected.served)
+    return tuple(
+        fault
+        for each in trials
+        if (fault := _trial_fault(each, wanted.get(each.handler or expected.default or "")))
+    )
+
+
+def _trial_fault(trial: Trial, wanted: str | None) -> str | None:
+    who = f"handler {trial.handler}" if trial.handler else "the default handler"
+    if trial.failure:
+        return f"{who} started nothing: {trial.failure}"
+    if trial.binary is None or wanted is None or _same(trial.binary, wanted):
+        return None
+    return f"{who} started {trial.binary}, not {wanted}"
 
 
 def met(expected: Expectation, config: EffectiveConfig | None) -> Expectation:

@@ -160,6 +160,7 @@ def _lifecycle(sources: Sources) -> LifecycleSettings:
         on_exit=read(general.ON_EXIT).value,
         on_exit_unknown=read(general.ON_EXIT_UNKNOWN).value,
         stop_timeout=read(general.STOP_TIMEOUT).value,
+        verify=read(general.VERIFY).value,
         verify_timeout=read(general.VERIFY_TIMEOUT).value,
         reconcile_interval=read(general.RECONCILE_INTERVAL).value,
         health_address=health.value,

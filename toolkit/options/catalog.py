@@ -8,7 +8,7 @@ from toolkit.options.option import Group, Option
 GROUPS: tuple[Group, ...] = (
     Group(
         title="This command",
-        options=(general.OUTPUT, general.DETAILED_EXITCODE, general.PURGE),
+        options=(general.OUTPUT, general.DETAILED_EXITCODE, general.RUN, general.PURGE),
     ),
     Group(
         title="General",
@@ -30,6 +30,7 @@ GROUPS: tuple[Group, ...] = (
             general.ON_EXIT,
             general.ON_EXIT_UNKNOWN,
             general.STOP_TIMEOUT,
+            general.VERIFY,
             general.VERIFY_TIMEOUT,
             general.RECONCILE_INTERVAL,
             general.READY_FILE,

@@ -6,7 +6,15 @@ from runtime_configs.model import EngineName
 from toolkit.options import parsers
 from toolkit.options.option import Option
 from toolkit.options.rows import choice, optional_path, path, switch
-from toolkit.settings import Color, LogFormat, OnExit, OnExitUnknown, Output, PackageType
+from toolkit.settings import (
+    Color,
+    LogFormat,
+    OnExit,
+    OnExitUnknown,
+    Output,
+    PackageType,
+    Verify,
+)
 
 COMPLETE = "_NVIDIA_TOOLKIT_COMPLETE"
 """The variable that a shell's completion script sets when it asks what may follow."""
@@ -105,6 +113,13 @@ STOP_TIMEOUT = Option(
     metavar="SECONDS",
     help="how long reload and verification may take at SIGTERM",
 )
+VERIFY = choice(
+    ("--verify",),
+    ("TOOLKIT_VERIFY",),
+    Verify.SERVED,
+    "what a setup has to see: handlers that are reported and can be executed, or a sandbox"
+    " (Docker: a container) that was started through each of them, too",
+)
 VERIFY_TIMEOUT = Option(
     flags=("--verify-timeout",),
     variables=("TOOLKIT_VERIFY_TIMEOUT",),
@@ -165,6 +180,15 @@ DETAILED_EXITCODE = Option(
     metavar="",
     help="exit with 5 where something would change, with 0 where nothing would",
     commands=("plan",),
+)
+RUN = Option(
+    flags=("--run",),
+    parse=parsers.boolean,
+    default=False,
+    boolean=True,
+    metavar="",
+    help="start a sandbox (Docker: a container) through each handler for a moment",
+    commands=("verify",),
 )
 PURGE = Option(
     flags=("--purge",),

@@ -96,6 +96,11 @@ EXIT_CODES: Mapping[str | None, tuple[tuple[str, str], ...]] = {
 
 def main_options(command: str | None) -> tuple[Option[object], ...]:
     """Return the options of the short help: the command's own first."""
-    own: tuple[Option[object], ...] = (general.OUTPUT, general.DETAILED_EXITCODE, general.PURGE)
+    own: tuple[Option[object], ...] = (
+        general.OUTPUT,
+        general.DETAILED_EXITCODE,
+        general.RUN,
+        general.PURGE,
+    )
     taken = tuple(option for option in own if command in option.commands)
     return (*taken, *MAIN, *(DAEMON if command is None else ()))

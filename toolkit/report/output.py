@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from msgspec import to_builtins
+
 from runtime_configs.formats.unified_diff import unified_diff
 from toolkit.apply.plan import FileChange
 from toolkit.engine.facts import HostFacts, Source
@@ -55,6 +57,7 @@ def verify(settings: Settings, output: Output) -> ExitCode:
                 "default": None if answer is None else answer.default,
                 "plugin": found.plugin,
                 "missing": list(found.missing),
+                "tried": [to_builtins(each) for each in found.trials],
                 "ok": not found.missing,
             }
         )
@@ -196,6 +199,12 @@ def _engine_remarks(facts: HostFacts) -> list[str]:
 def _verified(found: Answer) -> Iterator[Line]:
     if found.answer is not None:
         yield from handler_lines(binaries(found.answer), found.answer.default)
+    for trial in found.trials:
+        who = trial.handler or "the default handler"
+        if trial.untried:
+            yield Line(text=f"not tried: {who}: {trial.untried}", colour="yellow")
+        elif not trial.failure:
+            yield Line(text=f"started: {who} {trial.binary or '(its binary is not told)'}")
     if found.plugin is not None:
         yield Line(text=f"NRI plugin connected, PID {found.plugin}")
     for each in found.missing:

@@ -13,18 +13,20 @@ from msgspec import Struct
 
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.plan import expectation
-from toolkit.apply.served import faults_of, view_of
+from toolkit.apply.served import faults_of, trials_of, view_of
 from toolkit.apply.setup import LOOK_SECONDS
 from toolkit.daemon import ready_file
 from toolkit.daemon.drift import drift_of
+from toolkit.engine.answers import Trial
 from toolkit.engine.facts import Expectation
-from toolkit.engine.verify import met, shortcomings
+from toolkit.engine.verify import met, shortcomings, trial_faults
 from toolkit.errors import ToolkitError
-from toolkit.host.clock import UninterruptedClock
+from toolkit.host.clock import SystemClock, UninterruptedClock
 from toolkit.journal.record import FileRecord, Record, State
 from toolkit.node import Node, choose_engine, engine_of
 from toolkit.payload.installer import PayloadRecord
 from toolkit.request import config_request
+from toolkit.settings import Verify
 
 T = TypeVar("T")
 
@@ -40,6 +42,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """In NRI mode, the process whose plugin the engine has registered."""
     answer: EffectiveConfig | None
     missing: tuple[str, ...]
+    trials: tuple[Trial, ...] = ()
+    """With ``verify --run``: what each handler started."""
 
 
 def ask(node: Node) -> Answer:
@@ -47,19 +51,26 @@ def ask(node: Node) -> Answer:
     if node.settings.nri.enabled:
         return _plugin(node)
     engine = choose_engine(node, node.store.load())
-    facts = node.control(engine).facts(UninterruptedClock().now() + LOOK_SECONDS)
+    control = node.control(engine)
+    facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
     request = config_request(
         node.settings, facts, posixpath.join(node.store.install_dir, "toolkit")
     )
     expected, config = expectation(request, None), facts.served.config
     view, hook = view_of(node, facts.engine, facts.process), request.hook_binary
+    served = met(expected, config)
+    trials: tuple[Trial, ...] = ()
+    if node.settings.lifecycle.verify is Verify.RUN:
+        trials = trials_of(node, control, served, SystemClock())
     return Answer(
         engine=facts.engine,
         answer=config,
         missing=(
             *shortcomings(expected, facts.served),
-            *faults_of(view, met(expected, config), config, hook),
+            *faults_of(view, served, config, hook),
+            *trial_faults(served, trials),
         ),
+        trials=trials,
     )
 
 

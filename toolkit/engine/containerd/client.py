@@ -80,10 +80,22 @@ class ContainerdClient:
             for container in self._of_namespace(namespace.name)
         )
 
-    def _of_namespace(self, namespace: str) -> tuple[containers_pb2.Container, ...]:
+    def executed(self, namespace: str, container: str) -> str | None:
+        """Return the low-level runtime that a container's shim was told; None: it does not say.
+
+        containerd hands the options over to the shim as they stand in the container's record.
+        Without a binary the shim looks up ``runc``. Raises RpcError.
+        """
+        for each in self._of_namespace(namespace, f"id=={container}"):
+            binary = _binary(each.runtime.options)
+            runc = each.runtime.name.startswith("io.containerd.runc.")
+            return "runc" if binary == "" and runc else binary or None
+        return None
+
+    def _of_namespace(self, namespace: str, *filters: str) -> tuple[containers_pb2.Container, ...]:
         answer = self._caller.call(
             f"{_API}.containers.v1.Containers/List",
-            containers_pb2.ListContainersRequest(),
+            containers_pb2.ListContainersRequest(filters=filters),
             containers_pb2.ListContainersResponse,
             metadata=(("containerd-namespace", namespace),),
         )

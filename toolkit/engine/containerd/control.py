@@ -6,16 +6,23 @@ What needs grpc is imported by the methods that ask: loading it takes 0.1 s.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from runtime_configs.distros import Place
-from runtime_configs.model import EngineName
+from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.cri.control import CriControl
 from toolkit.engine.facts import Holding, HoldReport
 from toolkit.engine.process.daemon_arguments import path_option
 from toolkit.errors import ToolkitError
 
+if TYPE_CHECKING:
+    from toolkit.engine.rpc import Connection
+
 _HELD_SECONDS = 10.0
+_CRI_NAMESPACE = "k8s.io"
+"""Where the CRI plugin has its containers; fixed (pkg/cri/constants)."""
 
 
 class ContainerdControl(CriControl):
@@ -46,6 +53,25 @@ class ContainerdControl(CriControl):
         from toolkit.engine.containerd import api
 
         return api.ask(access, self._socket, deadline)
+
+    def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:
+        """Return a slice of systemd's, or the root of cgroupfs.
+
+        Without one containerd makes a directory for its namespace, which stays, and which runc
+        refuses where systemd makes the cgroups (pkg/cri: getCgroupsPath).
+        """
+        handlers = {} if config is None else config.handlers
+        served = handlers.get(handler or (config.default if config and config.default else ""))
+        options = None if served is None else served.table.get("options")
+        named = options.items() if isinstance(options, Mapping) else ()
+        # containerd matches the names of options without regard to case.
+        systemd = any(key.lower() == "systemdcgroup" and value is True for key, value in named)
+        return "system.slice" if systemd else "/"
+
+    def _executed(self, connection: Connection, sandbox: str) -> str | None:
+        from toolkit.engine.containerd.client import ContainerdClient
+
+        return ContainerdClient(connection).executed(_CRI_NAMESPACE, sandbox)
 
     def _answers(self, deadline: float) -> bool:
         from toolkit.engine.containerd import api

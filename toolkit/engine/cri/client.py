@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 from google.protobuf.message import Message
@@ -33,6 +34,17 @@ class Sandbox(Struct, frozen=True, kw_only=True):
     name: str
     handler: str
     """Empty: the default handler's, or the engine does not list it (CRI-O 1.36.3 never does)."""
+
+
+class SandboxWish(Struct, frozen=True, kw_only=True):
+    """A sandbox to be started, in the host's network."""
+
+    name: str
+    namespace: str
+    uid: str
+    label: tuple[str, str]
+    cgroup_parent: str
+    """A slice, or a directory of cgroupfs; empty: the engine's own choice."""
 
 
 class CriContainer(Struct, frozen=True, kw_only=True):
@@ -83,6 +95,42 @@ class CriClient:
             )
             for item in answer.items
         )
+
+    def run_sandbox(self, wish: SandboxWish, handler: str) -> str:
+        """Start a sandbox through a handler, empty for the default one; return its id.
+
+        It has a PID namespace of its own: CRI-O starts no process for one that has the node's or a
+        container's (internal/lib/sandbox: NeedsInfra). Raises RpcError.
+        """
+        namespaces = cri_pb2.NamespaceOption(network=cri_pb2.NODE, pid=cri_pb2.POD)
+        config = cri_pb2.PodSandboxConfig(
+            metadata=cri_pb2.PodSandboxMetadata(
+                name=wish.name, uid=wish.uid, namespace=wish.namespace
+            ),
+            labels=dict([wish.label]),
+            linux=cri_pb2.LinuxPodSandboxConfig(
+                cgroup_parent=wish.cgroup_parent,
+                security_context=cri_pb2.LinuxSandboxSecurityContext(namespace_options=namespaces),
+            ),
+        )
+        request = cri_pb2.RunPodSandboxRequest(config=config, runtime_handler=handler)
+        return self._call("RunPodSandbox", request, cri_pb2.RunPodSandboxResponse).pod_sandbox_id
+
+    def labelled_sandboxes(self, label: tuple[str, str]) -> tuple[str, ...]:
+        """Return the ids of the sandboxes that bear a label, running or not. Raises RpcError."""
+        chosen = cri_pb2.PodSandboxFilter(label_selector=dict([label]))
+        request = cri_pb2.ListPodSandboxRequest(filter=chosen)
+        answer = self._call("ListPodSandbox", request, cri_pb2.ListPodSandboxResponse)
+        return tuple(item.id for item in answer.items)
+
+    def remove_sandbox(self, sandbox: str) -> None:
+        """Stop and remove a sandbox; one that is gone is no error. Raises RpcError."""
+        stop = cri_pb2.StopPodSandboxRequest(pod_sandbox_id=sandbox)
+        # What can't be stopped in order is removed by force.
+        with contextlib.suppress(RpcError):
+            self._call("StopPodSandbox", stop, cri_pb2.StopPodSandboxResponse)
+        remove = cri_pb2.RemovePodSandboxRequest(pod_sandbox_id=sandbox)
+        self._call("RemovePodSandbox", remove, cri_pb2.RemovePodSandboxResponse)
 
     def sandbox_info(self, sandbox: str) -> bytes | None:
         """Return what the engine says of a sandbox in its own form (JSON). Raises RpcError."""

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from runtime_configs.model import EffectiveConfig
+from toolkit.engine.answers import Trial
 from toolkit.engine.base import BaseControl
+from toolkit.host.clock import Clock
+
+if TYPE_CHECKING:
+    from toolkit.engine.rpc import Connection
 
 
 class CriControl(BaseControl):
@@ -15,3 +25,22 @@ class CriControl(BaseControl):
         from toolkit.engine.process import own_container
 
         return own_container.is_running(self._access, self._host.table, deadline)
+
+    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+        """Start a pod sandbox through each handler for a moment."""
+        from toolkit.engine.cri import trial
+
+        config = self._served(deadline).config
+        wishes = ((name, self._cgroup_parent(name, config)) for name in handlers)
+        found = trial.run(
+            self._access, wishes, binary_of=self._executed, clock=clock, deadline=deadline
+        )
+        return tuple(found)
+
+    @abstractmethod
+    def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:
+        """Return the cgroup below which a sandbox of a handler leaves nothing behind."""
+
+    @abstractmethod
+    def _executed(self, connection: Connection, sandbox: str) -> str | None:
+        """Return the low-level runtime that was executed for a sandbox; None: it can't be told."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import time
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -15,10 +16,13 @@ from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, Vers
 from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.cri.control import CriControl
 from toolkit.engine.facts import EngineProcess, Holding, HoldReport
-from toolkit.engine.process.daemon_arguments import path_option
+from toolkit.engine.process.daemon_arguments import option, path_option
 from toolkit.engine.process.same_place import same_place
 from toolkit.errors import EngineNotFoundError, ToolkitError
 from toolkit.settings import RestartMode
+
+if TYPE_CHECKING:
+    from toolkit.engine.rpc import Connection
 
 _HELD_SECONDS = 10.0
 
@@ -64,6 +68,22 @@ class CrioControl(CriControl):
         from toolkit.engine.crio import api
 
         return api.ask(access, self._socket, deadline)
+
+    def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:
+        """Return nothing: CRI-O has a parent of its own for pods without one."""
+        del handler, config
+        return ""
+
+    def _executed(self, connection: Connection, sandbox: str) -> str | None:
+        """Return the runtime in the arguments of the sandbox's monitor.
+
+        (CRI-O, internal/oci: conmon gets ``-c ID`` and ``-r RUNTIME``, conmonrs ``--runtime``.)
+        """
+        del connection
+        for each in self._host.table.named(("conmon",)):
+            if any(sandbox in argument for argument in each.arguments):
+                return option(each.arguments, "-r", "--runtime")
+        return None
 
     def _answers(self, deadline: float) -> bool:
         from toolkit.engine.crio import api

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self, cast
 from urllib.parse import quote
@@ -12,7 +14,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from toolkit.engine import wait
-from toolkit.engine.http_unix import MissingResourceError, UnixConnection, get
+from toolkit.engine.http_unix import MissingResourceError, UnixConnection, call, get
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 
 _RELOADS = quote('{"type":{"daemon":true},"event":{"reload":true}}')
@@ -39,8 +41,14 @@ class DockerContainer(Struct, frozen=True, kw_only=True):
 class DockerClient:
     """The Engine API over one socket; ``socket_name`` is the socket's host path."""
 
-    def __init__(self, access: str, socket_name: str, deadline: float) -> None:
-        self._connection = UnixConnection(access, deadline)
+    def __init__(
+        self,
+        access: str,
+        socket_name: str,
+        deadline: float,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        self._connection = UnixConnection(access, deadline, check)
         self._socket_name = socket_name
 
     def __enter__(self) -> Self:
@@ -74,6 +82,38 @@ class DockerClient:
         listed = cast("list[dict[str, object]]", json.loads(body))
         found = (self._container(str(entry["Id"])) for entry in listed)
         return tuple(each for each in found if each is not None)
+
+    def smallest_image(self) -> str | None:
+        """Return the id of the smallest image that is there; None where none is."""
+        listed = json.loads(get(self._connection, "/images/json", self._socket_name))
+        sizes = {str(each["Id"]): int(each.get("Size") or 0) for each in listed or ()}
+        return min(sizes, key=sizes.__getitem__, default=None)
+
+    def create(self, name: str, document: object) -> str:
+        """Make a container and return its id."""
+        answer = self._post(f"/containers/create?name={quote(name)}", document)
+        return str(self._object(answer)["Id"])
+
+    def start(self, identifier: str) -> str:
+        """Start a container; return the name of the runtime that it was started with."""
+        self._post(f"/containers/{identifier}/start", {})
+        found = self._container(identifier)
+        return "" if found is None else found.runtime
+
+    def labelled(self, label: str) -> tuple[str, ...]:
+        """Return the ids of the containers that bear a label, running or not."""
+        chosen = quote(json.dumps({"label": [label]}))
+        body = get(self._connection, f"/containers/json?all=1&filters={chosen}", self._socket_name)
+        return tuple(str(each["Id"]) for each in json.loads(body) or ())
+
+    def remove(self, identifier: str) -> None:
+        """End and remove a container; one that is gone is no error."""
+        target = f"/containers/{identifier}?force=1&v=1"
+        with contextlib.suppress(MissingResourceError):
+            call(self._connection, "DELETE", target, self._socket_name)
+
+    def _post(self, target: str, document: object) -> bytes:
+        return call(self._connection, "POST", target, self._socket_name, document)
 
     def _container(self, identifier: str) -> DockerContainer | None:
         """Return one container; None: it is gone since it was listed."""

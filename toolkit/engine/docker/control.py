@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
 from runtime_configs.distros import Place, plain_row
 from runtime_configs.model import EffectiveConfig, EngineName
-from toolkit.engine.answers import LiveAnswer
+from toolkit.engine.answers import LiveAnswer, Trial
 from toolkit.engine.base import BaseControl, Host
+from toolkit.engine.docker import trial
 from toolkit.engine.docker.client import DockerClient, DockerInfo, ReloadEvents
 from toolkit.engine.facts import EngineProcess, Holding, HoldReport, HostFacts, ReloadReport
 from toolkit.engine.process.daemon_arguments import added_runtimes, path_option
@@ -88,6 +89,14 @@ class DockerControl(BaseControl):
             refused=0.0,
             answering_after=clock.now() - began,
         )
+
+    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+        """Start a container of an image that is there through each handler for a moment."""
+
+        def connect(until: float, check: Callable[[], None] | None) -> DockerClient:
+            return DockerClient(self._access, self._socket, until, check)
+
+        return tuple(trial.run(connect, handlers, clock.check, deadline))
 
     def held(self, toolkit_dir: str) -> HoldReport:
         """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime.
