@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import TextIO
 
-from msgspec import Struct
-
 from runtime_configs.formats.secrets import REDACTED, names_secret, without_secret_shapes
 
 
@@ -117,14 +115,15 @@ def _text_value(value: object) -> str:
 Form = Callable[[float, Level, str, str, Mapping[str, object]], str]
 
 
-class _Output(Struct, kw_only=True):
+class _Output:
     """Where lines go and how they look; one for the process."""
 
-    form: Form = text_line
-    threshold: Level = Level.INFO
-    stream: TextIO | None = None
-    """None: whatever ``sys.stderr`` is at that moment."""
-    color: str = "never"
+    def __init__(self) -> None:
+        self.form: Form = text_line
+        self.threshold = Level.INFO
+        self.stream: TextIO | None = None
+        """None: whatever ``sys.stderr`` is at that moment."""
+        self.color = "never"
 
     def write(self, level: Level, event: str, message: str, fields: Mapping[str, object]) -> None:
         """Write one line in one call, so that lines of two processes do not mix."""
@@ -193,10 +192,11 @@ def traceback_of(error: BaseException) -> None:
         get(__name__).debug("program.traceback", "where it happened", traceback=trace)
 
 
-class Log(Struct, frozen=True):
+class Log:
     """What a module says; ``event`` is a stable name such as ``engine.reloaded``."""
 
-    module: str
+    def __init__(self, module: str) -> None:
+        self.module = module
 
     def step(self, event: str, message: str, /, **fields: object) -> None:
         """Say that a step was done; ``seconds`` is how long it took."""

@@ -1,4 +1,4 @@
-"""Generate the engines' message modules from their declarations: ``generate_protos.py [DIR]``.
+"""Generate the message modules from their declarations: ``generate_protos.py [DIR]``.
 
 Needs grpcio-tools and mypy-protobuf, which are in the extra ``dev``.
 """
@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PROTOS = Path("toolkit/engine/protos")
+PROTOS = (Path("toolkit/engine/protos"), Path("toolkit/nri/protos"))
 
 
 def generate(target: Path) -> None:
-    """Write ``toolkit/engine/protos/*_pb2.py`` and their stubs below ``target``."""
-    names = sorted(str(path.relative_to(ROOT)) for path in (ROOT / PROTOS).glob("*.proto"))
+    """Write the ``*_pb2.py`` and their stubs below ``target``."""
+    names = sorted(
+        str(path.relative_to(ROOT)) for folder in PROTOS for path in (ROOT / folder).glob("*.proto")
+    )
     plugin = Path(sys.executable).with_name("protoc-gen-mypy")
     command = [
         *(sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={ROOT}"),

@@ -20,7 +20,7 @@ class PluginProcess:
         self._log = directory / "plugin.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                (sys.executable, "-I", "-S", str(PROGRAM), str(socket), KIND), stderr=log
+                (sys.executable, "-I", str(PROGRAM), str(socket), KIND), stderr=log
             )
 
     def log(self) -> str:

@@ -1,4 +1,4 @@
-"""The NRI plugin as a process of its own: ``python -I -S nri_program.py SOCKET KIND``.
+"""The NRI plugin as a process of its own: ``python -I nri_program.py SOCKET KIND``.
 
 What the process imports is what stays resident in NRI mode.
 """
@@ -10,18 +10,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from toolkit.host.clock import block_termination_signals
+from toolkit.errors import InterruptedBySignalError
+from toolkit.host.clock import SystemClock, block_termination_signals
 from toolkit.nri.plugin import Plugin
-from toolkit.settings import NriSettings
 
 if __name__ == "__main__":
     block_termination_signals()
     path, kind = sys.argv[1:]
-    settings = NriSettings(
-        enabled=True,
+    plugin = Plugin(
         index=10,
+        namespaces=frozenset({"gpu-operator", "monitoring"}),
+        cdi_kind=kind,
         socket=path,
-        namespace="gpu-operator",
-        management_namespaces=("monitoring",),
+        socket_path=path,
     )
-    Plugin(settings, cdi_kind=kind, socket_path=path).serve_until_signal()
+    plugin.start()
+    try:
+        while True:
+            SystemClock().sleep(3600.0)
+    except InterruptedBySignalError:
+        plugin.stop()

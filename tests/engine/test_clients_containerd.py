@@ -273,7 +273,9 @@ def test_an_engine_in_a_container_is_not_the_hosts(containerd: RealContainerd) -
     inside = ("/bin/sh", "-c", IN_ANOTHER_ROOT, "sh", str(root))
     containerd.process.command = (*inside, *containerd.process.command)
     containerd.start()
-    with pytest.raises(EngineNotFoundError, match=r"another root than the host") as failure:
+    with pytest.raises(
+        EngineNotFoundError, match=r"runs inside a container, not on this host"
+    ) as failure:
         of(containerd).facts(soon())
     assert f"(PID {containerd.process.pid})" in failure.value.message
     facts = of(containerd, RestartMode.NONE).facts(soon())

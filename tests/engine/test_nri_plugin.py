@@ -158,7 +158,7 @@ def test_what_is_no_device_name_is_left_out_and_said(
 ) -> None:
     value = "nvidia.com/gpu=0, 0 ,nvidia.com/gpu=0,all"
     assert seen(engine, {ANNOTATION: value}) == GPU_0
-    (line,) = [line for line in plugin.log().splitlines() if "no CDI device name" in line]
+    (line,) = [line for line in plugin.log().splitlines() if "not a CDI device name" in line]
     assert "names=0,all" in line
 
 

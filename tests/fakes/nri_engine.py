@@ -1,7 +1,6 @@
 """An engine's side of an NRI socket, for what a real one can't be made to do.
 
-Its framing and its messages are apart from the product's: the messages are the protobuf runtime's,
-made from the same .proto files.
+Its framing is apart from the product's; the messages are those of the protobuf runtime.
 """
 
 from __future__ import annotations
@@ -11,10 +10,11 @@ from pathlib import Path
 from struct import pack, unpack
 from typing import Any
 
-import grpc
+from toolkit.nri.protos import nri_pb2, ttrpc_pb2
 
-nri: Any = grpc.protos("toolkit/nri/protos/nri.proto")
-ttrpc: Any = grpc.protos("toolkit/nri/protos/ttrpc.proto")
+nri: Any = nri_pb2
+ttrpc: Any = ttrpc_pb2
+
 PLUGIN, RUNTIME = 1, 2
 REQUEST, RESPONSE = 1, 2
 

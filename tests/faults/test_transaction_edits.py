@@ -1,4 +1,4 @@
-"""Somebody edits a config file while it is being written, put back or reverted: the edit stays."""
+"""Somebody edits a config file while it is being written, restored or reverted: the edit stays."""
 
 from __future__ import annotations
 

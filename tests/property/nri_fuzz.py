@@ -14,16 +14,15 @@ import time
 from pathlib import Path
 
 from tests.property.nri_target import SHAPES, run_session
-from toolkit.nri.messages import (
-    PLUGIN_SERVICE,
+from toolkit.nri.messages import PLUGIN_SERVICE
+from toolkit.nri.protos.nri_pb2 import (
     ConfigureRequest,
     Container,
     CreateContainerRequest,
     PodSandbox,
-    Request,
     SynchronizeRequest,
 )
-from toolkit.nri.wire import encode
+from toolkit.nri.protos.ttrpc_pb2 import Request
 
 WARM_UP = 20_000
 """Inputs before memory is first measured."""
@@ -44,21 +43,24 @@ def seeds() -> list[bytes]:
         namespace="default",
         annotations={"nvidia.cdi.k8s.io": "nvidia.com/gpu=0"},
     )
-    creation = encode(CreateContainerRequest(pod=pod, container=Container(id="c", name="main")))
+    request = CreateContainerRequest(pod=pod, container=Container(id="c", name="main"))
+    creation = request.SerializeToString()
     calls = [
         Request(service=PLUGIN_SERVICE, method=method, payload=payload, timeout_nano=2_000_000_000)
         for method, payload in (
             (
                 "Configure",
-                encode(ConfigureRequest(runtime_name="containerd", request_timeout=2000)),
+                ConfigureRequest(
+                    runtime_name="containerd", request_timeout=2000
+                ).SerializeToString(),
             ),
-            ("Synchronize", encode(SynchronizeRequest(more=True))),
+            ("Synchronize", SynchronizeRequest(more=True).SerializeToString()),
             ("CreateContainer", creation),
             ("StateChange", b""),
         )
     ]
     found = [b"\x03" + creation, b"\x05main\nnvidia.com/gpu=0,management.nvidia.com/gpu=all"]
-    for call in map(encode, calls):
+    for call in (each.SerializeToString() for each in calls):
         framed = len(call).to_bytes(4, "big") + b"\0\0\0\1\1\0" + call
         muxed = b"\0\0\0\1" + len(framed).to_bytes(4, "big") + framed
         found += [b"\x02" + call, b"\x01" + framed, b"\x00" + muxed * 2]

@@ -11,16 +11,11 @@ from struct import pack
 
 from toolkit.nri.devices import MANAGEMENT_KIND, Policy, decide
 from toolkit.nri.frames import MAX_DATA
-from toolkit.nri.messages import (
-    PLUGIN_SERVICE,
-    Container,
-    CreateContainerRequest,
-    PodSandbox,
-    Request,
-)
+from toolkit.nri.messages import PLUGIN_SERVICE
 from toolkit.nri.multiplexer import NriProtocolError
+from toolkit.nri.protos.nri_pb2 import Container, CreateContainerRequest, PodSandbox
+from toolkit.nri.protos.ttrpc_pb2 import Request
 from toolkit.nri.session import MAX_OUTGOING, Identity, Session
-from toolkit.nri.wire import encode
 
 SHAPES = 6
 MOST_HELD = 2 * (MAX_DATA + 10) + MAX_OUTGOING
@@ -44,8 +39,7 @@ def run_session(data: bytes) -> int:
             creations, rest = session.receive(rest[:size]), rest[size:]
             for creation in creations:
                 asked += 1
-                pod = creation.request.pod or PodSandbox()
-                container = creation.request.container or Container()
+                pod, container = creation.request.pod, creation.request.container
                 decision = decide(pod, container, POLICY)
                 assert not any(
                     name.startswith(f"{MANAGEMENT_KIND}=") for name in decision.devices
@@ -79,13 +73,13 @@ def _shaped(data: bytes) -> bytes:
                 },
             )
             request = CreateContainerRequest(pod=pod, container=Container(name="main"))
-            return _creation(encode(request))
+            return _creation(request.SerializeToString())
     return body
 
 
 def _creation(payload: bytes) -> bytes:
     request = Request(service=PLUGIN_SERVICE, method="CreateContainer", payload=payload)
-    return _muxed(1, _framed(1, encode(request)))
+    return _muxed(1, _framed(1, request.SerializeToString()))
 
 
 def _framed(frame_type: int, data: bytes) -> bytes:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolkit.nri.devices import MANAGEMENT_KIND, Policy, decide
-from toolkit.nri.messages import Container, PodSandbox
+from toolkit.nri.protos.nri_pb2 import Container, PodSandbox
 
 POLICY = Policy(
     management_kinds=frozenset({MANAGEMENT_KIND}), namespaces=frozenset({"gpu-operator"})

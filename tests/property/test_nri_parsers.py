@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 from struct import pack
-from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fakes.nri_engine import nri, ttrpc
 from tests.property.nri_fuzz import by_mutation, seeds
 from tests.property.nri_target import SHAPES, run_session
-from toolkit.nri import messages
 from toolkit.nri.frames import MAX_DATA, FrameReader, FrameType, frame
 from toolkit.nri.multiplexer import Channel, Demultiplexer, multiplex
-from toolkit.nri.wire import WireError, decode, encode
-
-TEXT = st.text(max_size=20)
-INT64 = st.integers(min_value=-(1 << 63), max_value=(1 << 63) - 1)
 
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -93,61 +86,6 @@ def test_a_claim_of_any_size_costs_no_memory(size: int, data: bytes) -> None:
     reader = FrameReader()
     assert list(reader.feed(pack(">IIBB", size, 1, 1, 0) + data)) == []
     assert reader.held == 10
-
-
-@given(st.binary(max_size=200))
-@example(b"\xb2\x80\x80\x80\x10\x03\x00\x00\x00")  # a tag of 33 bits
-def test_bytes_decode_to_what_the_protobuf_runtime_reads_or_are_refused(data: bytes) -> None:
-    try:
-        actual = decode(messages.PodSandbox, data)
-    except WireError:
-        return
-    expected = nri.PodSandbox.FromString(data)
-    assert expected.id == actual.id
-    assert expected.name == actual.name
-    assert expected.namespace == actual.namespace
-    assert dict(expected.annotations) == actual.annotations
-
-
-@given(TEXT, TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=5), TEXT)
-def test_a_request_of_the_protobuf_runtime_is_read(
-    identity: str, name: str, namespace: str, annotations: dict[str, str], container: str
-) -> None:
-    pod = nri.PodSandbox(id=identity, name=name, namespace=namespace, annotations=annotations)
-    request = nri.CreateContainerRequest(pod=pod, container=nri.Container(name=container))
-    expected = messages.CreateContainerRequest(
-        pod=messages.PodSandbox(
-            id=identity, name=name, namespace=namespace, annotations=annotations
-        ),
-        container=messages.Container(name=container),
-    )
-    assert expected == decode(messages.CreateContainerRequest, request.SerializeToString())
-
-
-@given(TEXT, TEXT, st.binary(max_size=50), INT64)
-def test_the_protobuf_runtime_reads_what_is_written(
-    service: str, method: str, payload: bytes, timeout: int
-) -> None:
-    values: dict[str, Any] = {
-        "service": service,
-        "method": method,
-        "payload": payload,
-        "timeout_nano": timeout,
-    }
-    written = encode(messages.Request(**values))
-    assert ttrpc.Request(**values).SerializeToString() == written
-    assert decode(messages.Request, written) == messages.Request(**values)
-
-
-@given(st.lists(TEXT))
-def test_an_answer_with_any_devices_is_read_by_the_protobuf_runtime(names: list[str]) -> None:
-    adjust = messages.ContainerAdjustment(
-        cdi_devices=tuple(messages.CDIDevice(name=name) for name in names)
-    )
-    written = encode(messages.CreateContainerResponse(adjust=adjust))
-    answer = nri.CreateContainerResponse.FromString(written)
-    assert [device.name for device in answer.adjust.CDI_devices] == names
-    assert decode(messages.CreateContainerResponse, written).adjust == adjust
 
 
 @pytest.mark.long

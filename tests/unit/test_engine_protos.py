@@ -11,7 +11,8 @@ DESCRIPTOR = re.compile(r"AddSerializedFile\((b'.*')\)")
 def descriptors(directory: Path) -> dict[str, list[str]]:
     return {
         path.name: DESCRIPTOR.findall(path.read_text())
-        for path in (directory / PROTOS).glob("*_pb2.py")
+        for folder in PROTOS
+        for path in (directory / folder).glob("*_pb2.py")
     }
 
 
@@ -20,5 +21,7 @@ def test_the_generated_modules_are_those_of_the_declarations(tmp_path: Path) -> 
     committed = descriptors(ROOT)
     assert committed == descriptors(tmp_path)
     assert all(len(found) == 1 for found in committed.values())
-    declared = {f"{path.stem}_pb2.py" for path in (ROOT / PROTOS).glob("*.proto")}
+    declared = {
+        f"{path.stem}_pb2.py" for folder in PROTOS for path in (ROOT / folder).glob("*.proto")
+    }
     assert declared == set(committed)

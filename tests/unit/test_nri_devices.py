@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from toolkit.nri.devices import MANAGEMENT_KIND, Policy, decide, effective_annotation
-from toolkit.nri.messages import Container, PodSandbox
+from toolkit.nri.protos.nri_pb2 import Container, PodSandbox
 
 POLICY = Policy(
     management_kinds=frozenset({MANAGEMENT_KIND, "example.com/manager"}),

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import itertools
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 
 from tests.fakes.nri_engine import FakeEngine, creation, devices
 from toolkit.nri.backoff import LONGEST, Backoff
-from toolkit.nri.decider import MAX_STUCK
 from toolkit.nri.devices import Decision, Policy, decide
-from toolkit.nri.messages import Container, PodSandbox
 from toolkit.nri.plugin import NriState, NriStatus, Plugin
-from toolkit.settings import NriSettings
+from toolkit.nri.protos.nri_pb2 import Container, PodSandbox
 
 ASKED = {"nvidia.cdi.k8s.io": "nvidia.com/gpu=0"}
-SETTINGS = NriSettings(
-    enabled=True,
+
+
+class Settings(TypedDict):
+    index: int
+    namespaces: frozenset[str]
+    socket: str
+
+
+SETTINGS = Settings(
     index=7,
+    namespaces=frozenset({"gpu-operator", "monitoring"}),
     socket="/var/run/nri/nri.sock",
-    namespace="gpu-operator",
-    management_namespaces=("monitoring",),
 )
 
 
@@ -74,7 +77,7 @@ class Node:
         self, decide_devices: Callable[[PodSandbox, Container, Policy], Decision] = decide
     ) -> Plugin:
         self.plugin = Plugin(
-            SETTINGS,
+            **SETTINGS,
             cdi_kind="management.nvidia.com/gpu",
             socket_path=str(self.path),
             on_state=self.states.append,
@@ -140,47 +143,6 @@ def test_a_management_device_is_refused_with_the_pods_name(node: Node) -> None:
         assert devices(answer) == ["management.nvidia.com/gpu=all", "nvidia.com/gpu=0"]
 
 
-def test_a_slow_decision_is_an_empty_answer_within_the_engines_time(node: Node) -> None:
-    hang = threading.Event()
-
-    def slow(pod: PodSandbox, container: Container, policy: Policy) -> Decision:
-        if container.name == "slow":
-            hang.wait(10)
-        return decide(pod, container, policy)
-
-    node.start(slow)
-    node.engine.take_up()
-    begun = time.monotonic()
-    answer = node.engine.ask("CreateContainer", creation(ASKED, container="slow"), timeout=0.4)
-    assert time.monotonic() - begun < 0.4
-    assert devices(answer) == []
-    assert devices(node.engine.ask("CreateContainer", creation(ASKED))) == ["nvidia.com/gpu=0"]
-    until(lambda: node.log.named("nri.container_without_devices"))
-    (line,) = node.log.named("nri.container_without_devices")
-    assert (line["pod"], line["container"]) == ("default/pod", "slow")
-    hang.set()
-    assert devices(node.engine.ask("CreateContainer", creation(ASKED))) == ["nvidia.com/gpu=0"]
-
-
-def test_when_every_decision_hangs_containers_are_still_created_at_once(node: Node) -> None:
-    hang = threading.Event()
-
-    def stuck(_pod: PodSandbox, _container: Container, _policy: Policy) -> Decision:
-        hang.wait(20)
-        return Decision()
-
-    node.start(stuck)
-    node.engine.take_up()
-    for _ in range(MAX_STUCK):
-        assert devices(node.engine.ask("CreateContainer", creation(ASKED), timeout=0.1)) == []
-    begun = time.monotonic()
-    assert devices(node.engine.ask("CreateContainer", creation(ASKED))) == []
-    assert time.monotonic() - begun < 0.5
-    hang.set()
-    until(lambda: time.monotonic() - begun > 0.2)
-    assert node.engine.ask("CreateContainer", creation(ASKED)).status.code == 0
-
-
 def test_a_failing_decision_is_an_empty_answer_and_an_error_in_the_log(node: Node) -> None:
     def failing(pod: PodSandbox, container: Container, policy: Policy) -> Decision:
         if container.name == "bad":
@@ -195,29 +157,6 @@ def test_a_failing_decision_is_an_empty_answer_and_an_error_in_the_log(node: Nod
     assert devices(node.engine.ask("CreateContainer", creation(ASKED))) == ["nvidia.com/gpu=0"]
     until(lambda: node.log.named("nri.container_without_devices"))
     assert "broken" in str(node.log.named("nri.container_without_devices")[0]["message"])
-
-
-def test_every_container_has_exactly_one_answer_however_late_decisions_are(node: Node) -> None:
-    delays = itertools.cycle((0.0, 0.0, 0.03, 0.0, 0.06))
-
-    def sometimes_late(pod: PodSandbox, container: Container, policy: Policy) -> Decision:
-        time.sleep(next(delays))
-        return decide(pod, container, policy)
-
-    node.start(sometimes_late)
-    node.engine.take_up()
-    late = 0
-    for _ in range(8):
-        asked = [node.engine.begin("CreateContainer", creation(ASKED), 0.09) for _ in range(10)]
-        answers = [node.engine.read() for _ in asked]
-        assert sorted(stream for _, stream, _, _ in answers) == asked
-        assert all(devices(one) in ([], ["nvidia.com/gpu=0"]) for _, _, _, one in answers)
-        late += sum(not devices(one) for _, _, _, one in answers)
-    assert 0 < late < 80
-    time.sleep(0.2)
-    node.engine.plugin.settimeout(0.1)
-    with pytest.raises(TimeoutError):
-        node.engine.read()
 
 
 def test_a_log_that_nobody_reads_holds_nothing_up(node: Node) -> None:
@@ -258,7 +197,7 @@ def test_an_engine_that_speaks_something_else_is_left_and_tried_again(node: Node
 def test_a_socket_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     log = Recorded()
     path = tmp_path / "late" / "nri.sock"
-    plugin = Plugin(SETTINGS, cdi_kind="a/b", socket_path=str(path), log=log)
+    plugin = Plugin(**SETTINGS, cdi_kind="a/b", socket_path=str(path), log=log)
     plugin.start()
     until(lambda: "No such file" in plugin.status.reason)
     path.parent.mkdir()
@@ -307,7 +246,7 @@ def test_stopping_answers_what_is_open_and_then_ends_our_side_first(node: Node) 
 
 
 def test_stopping_without_an_engine_takes_no_time(tmp_path: Path) -> None:
-    plugin = Plugin(SETTINGS, cdi_kind="a/b", socket_path=str(tmp_path / "no"), log=Recorded())
+    plugin = Plugin(**SETTINGS, cdi_kind="a/b", socket_path=str(tmp_path / "no"), log=Recorded())
     plugin.start()
     time.sleep(0.4)
     begun = time.monotonic()
@@ -339,7 +278,7 @@ def test_a_listener_that_fails_does_not_stop_the_plugin(tmp_path: Path) -> None:
     log = Recorded()
     path = tmp_path / "nri.sock"
     engine = FakeEngine(path)
-    plugin = Plugin(SETTINGS, cdi_kind="a/b", socket_path=str(path), on_state=failing, log=log)
+    plugin = Plugin(**SETTINGS, cdi_kind="a/b", socket_path=str(path), on_state=failing, log=log)
     plugin.start()
     engine.take_up()
     until(lambda: plugin.status.ready)
@@ -347,30 +286,6 @@ def test_a_listener_that_fails_does_not_stop_the_plugin(tmp_path: Path) -> None:
     engine.close()
     plugin.stop()
     assert log.named("nri.report_failed")
-
-
-def test_a_termination_signal_ends_the_serving(node: Node) -> None:
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        plugin = Plugin(SETTINGS, cdi_kind="a/b", socket_path=str(node.path), log=node.log)
-
-        def engine() -> None:
-            node.engine.take_up()
-            with pytest.raises(EOFError):
-                node.engine.read()
-            node.engine.drop()
-
-        beside = threading.Thread(target=engine)
-        beside.start()
-        threading.Timer(
-            0.5, lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-        ).start()
-        plugin.serve_until_signal()
-        beside.join(5)
-        assert plugin.status.state is NriState.STOPPED
-        assert [line["signal"] for line in node.log.named("nri.stopping")] == ["SIGTERM"]
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
 def test_the_wait_between_attempts_doubles_up_to_a_limit() -> None:

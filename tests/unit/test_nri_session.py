@@ -114,20 +114,6 @@ def test_a_request_in_many_small_frames_is_put_together(talk: Conversation) -> N
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("timeout", [0.5, 0.0])
-def test_the_time_for_an_answer_is_the_calls_own_else_the_engines(
-    talk: Conversation, timeout: float
-) -> None:
-    talk.answers(call(1, "Configure", nri.ConfigureRequest(request_timeout=700)))
-    (found,) = talk.session.receive(call(3, "CreateContainer", creation(), timeout))
-    assert found.timeout == (timeout or 0.7)
-
-
-def test_without_any_timeout_the_time_is_nris_default(talk: Conversation) -> None:
-    (found,) = talk.session.receive(call(1, "CreateContainer", creation(), 0))
-    assert found.timeout == 2.0
-
-
 def test_devices_are_in_the_answer_and_none_is_an_empty_answer(talk: Conversation) -> None:
     talk.said()
     talk.session.receive(call(1, "CreateContainer", creation()))

@@ -27,11 +27,15 @@ def program(settings: Settings, *, socket_path: str) -> tuple[str, str]:
 
     ``socket_path`` is the NRI socket as this process reaches it.
     """
+    from google import protobuf
+
+    nri = settings.nri
     document = {
-        "index": settings.nri.index,
-        "socket": settings.nri.socket,
-        "namespace": settings.nri.namespace,
-        "management_namespaces": settings.nri.management_namespaces,
+        # Run with -S, the program has no third-party packages but by this path.
+        "packages": os.path.dirname(os.path.dirname(os.path.dirname(protobuf.__file__))),
+        "index": nri.index,
+        "socket": nri.socket,
+        "namespaces": [nri.namespace, *nri.management_namespaces],
         "cdi_kind": settings.cdi.kind,
         "socket_path": socket_path,
         "log_format": settings.log_format.value,
@@ -84,25 +88,22 @@ def _unlink(path: str) -> None:
 
 def main(arguments: list[str]) -> None:
     """Serve and watch until something happens, then become the daemon again."""
+    document = json.loads(arguments[0])
+    sys.path.append(document["packages"])
     from toolkit import logs
     from toolkit.daemon import keeper
     from toolkit.host import signals
     from toolkit.nri.plugin import Plugin
-    from toolkit.settings import NriSettings
 
     signals.block_signals()
-    document, given = json.loads(arguments[0]), keeper.KeeperArguments(arguments[1:])
+    given = keeper.KeeperArguments(arguments[1:])
     logs.configure(document["log_format"], debug=document["debug"])
     mark = ReadyMark(given.ready_file)
     plugin = Plugin(
-        NriSettings(
-            enabled=True,
-            index=document["index"],
-            socket=document["socket"],
-            namespace=document["namespace"],
-            management_namespaces=tuple(document["management_namespaces"]),
-        ),
+        index=document["index"],
+        namespaces=frozenset(document["namespaces"]),
         cdi_kind=document["cdi_kind"],
+        socket=document["socket"],
         socket_path=document["socket_path"],
         on_state=mark.follow,
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from toolkit.nri.messages import Container, PodSandbox
+from toolkit.nri.protos.nri_pb2 import Container, PodSandbox
 
 ANNOTATION_DOMAIN = "nvidia.cdi.k8s.io"
 MANAGEMENT_KIND = "management.nvidia.com/gpu"

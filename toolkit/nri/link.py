@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Sequence
 
 from toolkit.host.clock import Clock
-from toolkit.nri.decider import Decided, Decider, Task
-from toolkit.nri.messages import CreateContainerRequest
 from toolkit.nri.multiplexer import NriProtocolError
+from toolkit.nri.protos.nri_pb2 import CreateContainerRequest
 from toolkit.nri.reporter import Log
-from toolkit.nri.session import Creation, Session
+from toolkit.nri.session import Session
 
 REGISTRATION_TIMEOUT = 30.0
-"""Seconds. The engine takes up one plugin after the other and waits 5 s for a mute one, so this is
+"""Seconds. The engine registers one plugin after the other and waits 5 s for a mute one, so this is
 several times that."""
 LEAVE_TIMEOUT = 1.0
 """Seconds for open calls, and again for the engine to close its end, when we stop."""
@@ -55,13 +52,7 @@ class Wakeup:
         os.close(self._write)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
-    """A container whose decision is awaited."""
-
-    request: CreateContainerRequest
-    deadline: float
-    """On the clock; half of the time that the engine waits."""
+Decide = Callable[[CreateContainerRequest], Sequence[str]]
 
 
 class Link:
@@ -72,27 +63,22 @@ class Link:
         connected: socket.socket,
         session: Session,
         *,
-        number: int,
-        decider: Decider,
-        outcomes: SimpleQueue[Decided],
+        decide: Decide,
         wakeup: Wakeup,
         stopping: Callable[[], bool],
         on_registered: Callable[[], None],
         clock: Clock,
         log: Log,
     ) -> None:
-        """Take a non-blocking socket; ``number`` tells its decisions from an earlier link's."""
+        """Take a non-blocking socket; ``decide`` returns the CDI devices of a container."""
         self._socket = connected
         self._session = session
-        self._number = number
-        self._decider = decider
-        self._outcomes = outcomes
+        self._decide = decide
         self._wakeup = wakeup
         self._stopping = stopping
         self._on_registered = on_registered
         self._clock = clock
         self._log = log
-        self._pending: dict[int, Pending] = {}
         self._announced = False
         self._register_by = clock.now() + REGISTRATION_TIMEOUT
         self._buffer = bytearray(_RECEIVE_BYTES)
@@ -117,8 +103,6 @@ class Link:
         readable = self._wait(leave_by)
         if readable and not self._receive():
             return False
-        self._take_outcomes()
-        self._expire()
         if self._session.registered and not self._announced:
             self._announced = True
             self._on_registered()
@@ -133,8 +117,7 @@ class Link:
         poller.register(self._wakeup.fileno(), select.POLLIN)
         wanted = select.POLLIN | (select.POLLOUT if self._session.outgoing else 0)
         poller.register(self._socket.fileno(), wanted)
-        ends = [pending.deadline for pending in self._pending.values()]
-        ends += [] if self._announced else [self._register_by]
+        ends = [] if self._announced else [self._register_by]
         ends += [] if leave_by is None else [leave_by]
         timeout = max(0.0, min(ends) - self._clock.now()) * 1000 + 1 if ends else None
         ready = dict(poller.poll(timeout))
@@ -150,51 +133,22 @@ class Link:
         if size == 0:
             return False
         for creation in self._session.receive(memoryview(self._buffer)[:size]):
-            self._decide(creation)
+            self._session.answer(creation.stream, self._devices(creation.request))
+        self._flush()
         return True
 
-    def _decide(self, creation: Creation) -> None:
-        key = (self._number, creation.stream)
-        if self._decider.submit(Task(key=key, request=creation.request)):
-            deadline = self._clock.now() + creation.timeout / 2
-            self._pending[creation.stream] = Pending(request=creation.request, deadline=deadline)
-        else:
-            self._say_without("no decision: earlier ones still hang", creation.request)
-            self._session.answer(creation.stream, ())
-
-    def _take_outcomes(self) -> None:
-        while True:
-            try:
-                outcome = self._outcomes.get_nowait()
-            except Empty:
-                break
-            number, stream = outcome.key
-            # A late decision has had its answer; one of an earlier connection has nobody to tell.
-            pending = self._pending.pop(stream, None) if number == self._number else None
-            if pending is None:
-                continue
-            if outcome.error:
-                self._say_without(f"the decision failed: {outcome.error}", pending.request)
-            self._session.answer(stream, outcome.devices)
-        self._flush()
-
-    def _expire(self) -> None:
-        now = self._clock.now()
-        for stream, pending in list(self._pending.items()):
-            if now >= pending.deadline:
-                del self._pending[stream]
-                self._session.answer(stream, ())
-                self._flush()
-                self._decider.give_up((self._number, stream))
-                self._say_without("no decision in time", pending.request)
-
-    def _say_without(self, reason: str, request: CreateContainerRequest) -> None:
-        self._log.error(
-            "nri.container_without_devices",
-            f"container created without CDI devices: {reason}",
-            pod=pod_name(request),
-            container=request.container.name if request.container else "",
-        )
+    def _devices(self, request: CreateContainerRequest) -> Sequence[str]:
+        """Return a container's devices; a mistake of ours must not keep it from starting."""
+        try:
+            return self._decide(request)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the engine waits for an answer
+            self._log.error(
+                "nri.container_without_devices",
+                f"container created without CDI devices: {error!r}",
+                pod=pod_name(request),
+                container=request.container.name,
+            )
+            return ()
 
     def _flush(self) -> None:
         outgoing = self._session.outgoing
@@ -227,4 +181,4 @@ class Link:
 
 def pod_name(request: CreateContainerRequest) -> str:
     """Return ``namespace/name`` of a request's pod."""
-    return f"{request.pod.namespace}/{request.pod.name}" if request.pod else "unknown"
+    return f"{request.pod.namespace}/{request.pod.name}" if request.HasField("pod") else "unknown"

@@ -1,29 +1,27 @@
 """The NRI plugin: stays connected to the engine, for ever, and gives containers their CDI devices.
 
-Three threads beside the one that waits for signals: one talks to the engine, one decides, one
-writes the log. Signals stay blocked in all of them and are taken by the clock of the first alone.
+Two threads beside the one that waits for signals: one talks to the engine, one writes the log.
+Signals stay blocked in all of them and are taken by the clock of the first alone.
 """
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from queue import SimpleQueue
+from socket import AF_UNIX, SOCK_STREAM
+from socket import socket as new_socket
 
 from toolkit import logs
-from toolkit.errors import InterruptedBySignalError, ToolkitError
+from toolkit.errors import ToolkitError
 from toolkit.host.clock import Clock, SystemClock
 from toolkit.nri.backoff import Backoff
-from toolkit.nri.decider import Decided, Decider
 from toolkit.nri.devices import MANAGEMENT_KIND, Decision, Policy, decide
 from toolkit.nri.link import Link, Wakeup, pod_name
-from toolkit.nri.messages import Container, CreateContainerRequest, PodSandbox
+from toolkit.nri.protos.nri_pb2 import Container, CreateContainerRequest, PodSandbox
 from toolkit.nri.reporter import Log, Reporter
 from toolkit.nri.session import Identity, Session
-from toolkit.settings import NriSettings
 
 PLUGIN_NAME = "nvidia-toolkit"
 _STOP_TIMEOUT = 5.0
@@ -51,11 +49,11 @@ class NriStatus:
     reason: str = ""
     """Why we are not registered."""
     registrations: int = 0
-    """How often the engine has taken us up."""
+    """How often the engine has registered us."""
 
     @property
     def ready(self) -> bool:
-        """The engine has taken us up and is connected."""
+        """The engine has registered us and is connected."""
         return self.state is NriState.REGISTERED
 
 
@@ -64,24 +62,28 @@ class Plugin:
 
     def __init__(
         self,
-        settings: NriSettings,
         *,
+        index: int,
+        namespaces: frozenset[str],
         cdi_kind: str,
+        socket: str,
         socket_path: str,
         on_state: Callable[[NriStatus], None] = lambda _status: None,
         clock: Clock | None = None,
         log: Log | None = None,
         decide_devices: Callable[[PodSandbox, Container, Policy], Decision] = decide,
     ) -> None:
-        """``socket_path`` is the engine's NRI socket as this process reaches it.
+        """Take the namespaces that may have management devices; ``socket`` is a host path.
+
+        ``socket_path`` is the engine's NRI socket as this process reaches it.
 
         ``on_state`` is called at each change, in the order of the changes, by a thread that holds
         up nothing.
         """
-        self._identity = Identity(name=PLUGIN_NAME, index=settings.index)
+        self._identity = Identity(name=PLUGIN_NAME, index=index)
         self._policy = Policy(
             management_kinds=frozenset({MANAGEMENT_KIND, cdi_kind}),
-            namespaces=frozenset({settings.namespace, *settings.management_namespaces} - {""}),
+            namespaces=namespaces,
         )
         self._path = socket_path
         self._on_state = on_state
@@ -89,10 +91,8 @@ class Plugin:
         self._log: Log = log or logs.get(__name__)
         self._decide_devices = decide_devices
         self._reporter = Reporter(self._log)
-        self._decider = Decider(self._devices_for, self._decided)
         self._thread = threading.Thread(target=self._run, name="nri-engine", daemon=True)
-        self._status = NriStatus(state=NriState.CONNECTING, socket=settings.socket)
-        self._outcomes: SimpleQueue[Decided] = SimpleQueue()
+        self._status = NriStatus(state=NriState.CONNECTING, socket=socket)
         self._stopping = threading.Event()
         self._wakeup = Wakeup()
         self._complained = ""
@@ -102,21 +102,9 @@ class Plugin:
         """The state at this moment; may be read from any thread."""
         return self._status
 
-    def serve_until_signal(self) -> None:
-        """Serve until a termination signal is taken, then unregister."""
-        self.start()
-        try:
-            while True:
-                self._clock.sleep(3600.0)
-        except InterruptedBySignalError as signalled:
-            self._log.step("nri.stopping", "stopping", signal=signalled.signal_name)
-        finally:
-            self.stop()
-
     def start(self) -> None:
         """Begin to connect, and go on for ever; returns at once."""
         self._reporter.start()
-        self._decider.start()
         self._report(self._status)
         self._thread.start()
 
@@ -125,18 +113,15 @@ class Plugin:
         self._stopping.set()
         self._wakeup.wake()
         self._thread.join(_STOP_TIMEOUT)
-        self._decider.close()
         self._set_state(NriState.STOPPED, "")
         self._reporter.close(_STOP_TIMEOUT)
 
     def _run(self) -> None:
         backoff = Backoff()
-        number = 0
         while not self._stopping.is_set():
-            number += 1
             before = self._status.registrations
             try:
-                reason = self._connect_and_serve(number)
+                reason = self._connect_and_serve()
             except (OSError, ToolkitError) as error:
                 reason = str(error)
             except Exception as error:  # noqa: BLE001 - a mistake of ours costs a connection, not the plugin
@@ -151,8 +136,8 @@ class Plugin:
             self._set_state(NriState.CONNECTING, reason)
             self._stopping.wait(backoff.next())
 
-    def _connect_and_serve(self, number: int) -> str:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connected:
+    def _connect_and_serve(self) -> str:
+        with new_socket(AF_UNIX, SOCK_STREAM) as connected:
             # An engine that hangs accepts nothing: a connect that blocks would wait for ever.
             connected.setblocking(False)  # noqa: FBT003 - the socket's own signature
             connected.connect(self._path)
@@ -160,9 +145,7 @@ class Plugin:
             link = Link(
                 connected,
                 session,
-                number=number,
-                decider=self._decider,
-                outcomes=self._outcomes,
+                decide=self._devices_for,
                 wakeup=self._wakeup,
                 stopping=self._stopping.is_set,
                 on_registered=lambda: self._registered(session),
@@ -215,13 +198,8 @@ class Plugin:
     def _misunderstood(self, reason: str) -> None:
         self._reporter.error("nri.container_without_devices", reason)
 
-    def _decided(self, outcome: Decided) -> None:
-        self._outcomes.put(outcome)
-        self._wakeup.wake()
-
     def _devices_for(self, request: CreateContainerRequest) -> Sequence[str]:
-        pod, container = request.pod or PodSandbox(), request.container or Container()
-        decision = self._decide_devices(pod, container, self._policy)
+        decision = self._decide_devices(request.pod, request.container, self._policy)
         if decision.annotation is not None:
             self._tell(request, decision)
         return decision.devices
@@ -230,7 +208,7 @@ class Plugin:
         """Say what a pod gets, and what it asked for and does not get."""
         who = {
             "pod": pod_name(request),
-            "container": request.container.name if request.container else "",
+            "container": request.container.name,
             "annotation": decision.annotation,
         }
         if decision.not_allowed:

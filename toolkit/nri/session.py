@@ -10,26 +10,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from toolkit.nri.messages import (
+    CREATE_CONTAINER_MASK,
     PLUGIN_SERVICE,
     RUNTIME_SERVICE,
-    CDIDevice,
     Code,
+    MessageError,
+    decode,
+)
+from toolkit.nri.multiplexer import Channel, Demultiplexer, NriProtocolError, multiplex
+from toolkit.nri.protos.nri_pb2 import (
+    CDIDevice,
     ConfigureRequest,
     ConfigureResponse,
     ContainerAdjustment,
     CreateContainerRequest,
     CreateContainerResponse,
-    Event,
+    Empty,
     RegisterPluginRequest,
     SynchronizeRequest,
     SynchronizeResponse,
 )
-from toolkit.nri.multiplexer import Channel, Demultiplexer, NriProtocolError, multiplex
 from toolkit.nri.ttrpc import Call, ClientSide, ServerSide
-from toolkit.nri.wire import WireError, decode
 
-DEFAULT_REQUEST_TIMEOUT = 2.0
-"""Seconds that the engine waits for an answer where it does not say (NRI, pkg/api/timeouts.go)."""
 MAX_OUTGOING = 1 << 20
 """Bytes that wait for the engine to read them; beyond that it has stopped reading."""
 _NOTHING_TO_CHANGE = frozenset(
@@ -80,8 +82,6 @@ class Creation:
 
     stream: int
     request: CreateContainerRequest
-    timeout: float
-    """Seconds that the engine waits."""
 
 
 class Session:
@@ -106,7 +106,7 @@ class Session:
 
     @property
     def registered(self) -> bool:
-        """The engine has taken us up: from now on it asks us for every new container."""
+        """The engine has registered us: from now on it asks us for every new container."""
         return self._accepted and self._synchronized
 
     @property
@@ -141,8 +141,10 @@ class Session:
 
     def answer(self, stream: int, devices: Sequence[str]) -> None:
         """Answer a creation; a second answer to the same one is dropped."""
-        adjust = ContainerAdjustment(cdi_devices=tuple(CDIDevice(name=name) for name in devices))
-        response = CreateContainerResponse(adjust=adjust if devices else None)
+        response = CreateContainerResponse()
+        if devices:
+            named = [CDIDevice(name=name) for name in devices]
+            response.adjust.CopyFrom(ContainerAdjustment(CDI_devices=named))
         self._send(Channel.PLUGIN, self._plugin.answer(stream, response))
 
     def _send(self, connection: Channel, data: bytes) -> None:
@@ -157,7 +159,7 @@ class Session:
                 if reply.code != Code.OK:
                     raise NriProtocolError(f"the engine refuses the plugin: {reply.message}")
                 self._accepted = True
-        except WireError as error:
+        except MessageError as error:
             raise NriProtocolError(f"an answer that can't be read: {error.message}") from error
 
     def _handle(self, call: Call) -> Sequence[Creation]:
@@ -173,12 +175,10 @@ class Session:
         else:
             try:
                 request = decode(CreateContainerRequest, call.payload)
-            except WireError as error:
+            except MessageError as error:
                 self._on_error(f"a request that can't be read, no devices: {error.message}")
             else:
-                named = self.engine.request_timeout if self.engine else 0.0
-                timeout = call.timeout or named or DEFAULT_REQUEST_TIMEOUT
-                return (Creation(stream=call.stream, request=request, timeout=timeout),)
+                return (Creation(stream=call.stream, request=request),)
         self.answer(call.stream, ())
         return ()
 
@@ -192,10 +192,10 @@ class Session:
                 more = decode(SynchronizeRequest, call.payload).more
                 self._synchronized = not more
                 return self._plugin.answer(call.stream, SynchronizeResponse(more=more))
-        except WireError as error:
+        except MessageError as error:
             return self._plugin.fail(call.stream, Code.INVALID_ARGUMENT, error.message)
         if call.method in _NOTHING_TO_CHANGE:
-            return self._plugin.answer(call.stream, CreateContainerResponse())
+            return self._plugin.answer(call.stream, Empty())
         return self._unknown(call)
 
     def _configure(self, call: Call) -> bytes:
@@ -205,7 +205,7 @@ class Session:
             version=request.runtime_version,
             request_timeout=max(0, request.request_timeout) / 1000,
         )
-        subscribed = ConfigureResponse(events=Event.CREATE_CONTAINER.mask)
+        subscribed = ConfigureResponse(events=CREATE_CONTAINER_MASK)
         return self._plugin.answer(call.stream, subscribed)
 
     def _unknown(self, call: Call) -> bytes:

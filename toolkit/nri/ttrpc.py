@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from google.protobuf.message import Message
+
 from toolkit.nri.frames import FrameReader, FrameType, frame
-from toolkit.nri.messages import Code, Request, Response, Status
-from toolkit.nri.wire import WireError, decode, encode
+from toolkit.nri.messages import Code, MessageError, decode
+from toolkit.nri.protos.ttrpc_pb2 import Request, Response, Status
 
 MAX_OPEN_CALLS = 64
 """Calls that wait for our answer. The engine asks for one container after the other; a peer that
@@ -25,9 +27,7 @@ class Call:
     stream: int
     service: str
     method: str
-    payload: bytes | memoryview
-    timeout: float
-    """Seconds that the caller waits; 0: for ever."""
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class ServerSide:
         self._last_stream = stream
         try:
             request = decode(Request, data)
-        except WireError as error:
+        except MessageError as error:
             self._refuse(stream, Code.INVALID_ARGUMENT, error.message)
             return None
         self._open.add(stream)
@@ -86,7 +86,6 @@ class ServerSide:
             service=request.service,
             method=request.method,
             payload=request.payload,
-            timeout=max(0, request.timeout_nano) / 1e9,
         )
 
     @property
@@ -96,16 +95,16 @@ class ServerSide:
 
     def _refuse(self, stream: int, code: Code, reason: str) -> None:
         answer = Response(status=Status(code=code, message=reason))
-        self._refusals += frame(stream, FrameType.RESPONSE, encode(answer))
+        self._refusals += frame(stream, FrameType.RESPONSE, answer.SerializeToString())
 
     def refusals(self) -> bytes:
         """Take the answers to what was refused."""
         taken, self._refusals = bytes(self._refusals), bytearray()
         return taken
 
-    def answer(self, stream: int, message: object) -> bytes:
+    def answer(self, stream: int, message: Message) -> bytes:
         """Answer a call; nothing for a stream that has its answer already."""
-        return self._close(stream, Response(payload=encode(message)))
+        return self._close(stream, Response(payload=message.SerializeToString()))
 
     def fail(self, stream: int, code: Code, reason: str) -> bytes:
         """Answer a call with an error."""
@@ -115,7 +114,7 @@ class ServerSide:
         if stream not in self._open:
             return b""
         self._open.discard(stream)
-        return frame(stream, FrameType.RESPONSE, encode(response))
+        return frame(stream, FrameType.RESPONSE, response.SerializeToString())
 
 
 class ClientSide:
@@ -131,24 +130,24 @@ class ClientSide:
         """Bytes of the unfinished frame."""
         return self._frames.held
 
-    def call(self, service: str, method: str, message: object) -> tuple[int, bytes]:
+    def call(self, service: str, method: str, message: Message) -> tuple[int, bytes]:
         """Return the call's stream and its frame."""
         stream = self._next_stream
         self._next_stream += 2
         self._open.add(stream)
-        request = Request(service=service, method=method, payload=encode(message))
-        return stream, frame(stream, FrameType.REQUEST, encode(request))
+        request = Request(service=service, method=method, payload=message.SerializeToString())
+        return stream, frame(stream, FrameType.REQUEST, request.SerializeToString())
 
     def feed(self, piece: bytes | memoryview) -> Iterator[Reply]:
         """Yield each answer that the piece completes; answers that nobody waits for are dropped.
 
-        Raises WireError on an answer that can't be read.
+        Raises MessageError on an answer that can't be read.
         """
         for received in self._frames.feed(piece):
             if received.type != FrameType.RESPONSE or received.stream not in self._open:
                 continue
             self._open.discard(received.stream)
             if received.oversized:
-                raise WireError("an answer larger than ttrpc allows")
-            status = decode(Response, memoryview(received.data)).status or Status()
+                raise MessageError("an answer larger than ttrpc allows")
+            status = decode(Response, memoryview(received.data)).status
             yield Reply(stream=received.stream, code=status.code, message=status.message)

@@ -1,0 +1,1 @@
+"""The messages of ttrpc and NRI, generated from their declarations."""
