@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
 from tests.payload_host import PayloadHost, settings_of
@@ -132,3 +133,44 @@ def test_what_the_user_names_is_taken_as_it_is(host: PayloadHost) -> None:
 
 def test_the_fallback_is_absolute_though_nothing_is_there(host: PayloadHost) -> None:
     assert found(host, None).engine_runtime == "/usr/bin/runc"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("crun-wasm", RUNC_V2), ("sysbox", RUNC_V2), ("kata", "oci"), ("other", None)],
+)
+def test_another_handler_s_binary_is_none(host: PayloadHost, name: str, kind: str | None) -> None:
+    program(host, "/usr/bin/runc")
+    program(host, "/opt/bin/other")
+    effective = served("runc", runc=(None, RUNC_V2))
+    binary = ServedHandler(name=name, binary_path="/opt/bin/other", runtime_type=kind, table={})
+    effective = replace(effective, handlers={**effective.handlers, name: binary})
+    assert found(host, effective) == LowLevelRuntimes(
+        paths=("runc", "crun"), engine_runtime="/usr/bin/runc"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "counts"),
+    [
+        ("io.containerd.runc.v1", "", True),
+        ("io.containerd.runtime.v1.linux", "", True),
+        ("/opt/bin/containerd-shim-runc-v2", "", True),
+        (RUNC_V2, "/opt/bin/site-shim", True),
+        (RUNC_V2, "/opt/kata/bin/containerd-shim-kata-v2", False),
+        ("/opt/kata/bin/containerd-shim-kata-v2", "", False),
+        ("io.containerd.runc-fp.v1", "", False),
+        ("vm", "", False),
+    ],
+)
+def test_the_default_handler_counts_where_its_shim_is_one_of_runc(
+    host: PayloadHost,
+    kind: str,
+    path: str,
+    counts: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    handler = ServedHandler(
+        name="site", binary_path="/site/runc", runtime_type=kind, table={"runtime_path": path}
+    )
+    effective = EffectiveConfig(handlers={"site": handler}, default="site", raw={})
+    assert found(host, effective).paths == (*(("/site/runc",) if counts else ()), "runc", "crun")

@@ -13,6 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from runtime_configs.model import EffectiveConfig, EngineName, ServedHandler
+from runtime_configs.shims import starts_runc
 from toolkit.errors import HostPathError
 from toolkit.host.paths import HostRoot
 from toolkit.host.regular import open_regular
@@ -87,23 +88,26 @@ def _installed(root: HostRoot, settings: Settings) -> str:
 
 
 def _candidates(effective: EffectiveConfig) -> tuple[str, ...]:
-    """Return the binaries of handlers that start OCI runtimes, the likeliest first."""
-    handlers = effective.handlers
-    default = handlers.get(effective.default) if effective.default else None
-    usual = [handlers[name] for name in USUAL if name in handlers]
-    ordered = [each for each in (default, *usual) if each is not None and _is_oci(each)]
-    named = [each.binary_path for each in ordered if each.binary_path]
-    if not named:
-        named = [
-            each.binary_path for each in handlers.values() if _is_oci(each) and each.binary_path
-        ]
-    return tuple(dict.fromkeys(named))
+    """Return the binaries of the default handler, ``runc`` and ``crun``, as far as they are OCI's.
+
+    Never another handler's: a node with crun-wasm, sysbox or kata has it for the pods that ask for
+    it, and a GPU pod does not.
+    """
+    names = dict.fromkeys((effective.default or "", *USUAL))
+    found = (effective.handlers.get(name) for name in names)
+    return tuple(
+        dict.fromkeys(
+            each.binary_path
+            for each in found
+            if each is not None and each.binary_path and _is_oci(each)
+        )
+    )
 
 
 def _is_oci(handler: ServedHandler) -> bool:
     """Tell whether a handler's binary is a runtime by OCI's command line, not a shim of its own."""
-    kind = handler.runtime_type or ""
-    return kind in ("", "oci") or kind.startswith(("io.containerd.runc.", "io.containerd.runtime."))
+    kind, path = handler.runtime_type or "", handler.table.get("runtime_path")
+    return kind == "oci" or starts_runc(kind, path if kind and isinstance(path, str) else "")
 
 
 class _Finder(Struct, frozen=True):
