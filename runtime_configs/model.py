@@ -98,7 +98,9 @@ class ServedHandler(Struct, frozen=True, kw_only=True):
     """The low-level runtime's binary (containerd: ``options.BinaryName``); None where not named."""
     runtime_type: str | None
     table: Mapping[str, object]
-    """The handler's whole table, in the engine's own spelling."""
+    """The handler's whole table, with the engine's own name for each key."""
+    flaw: str = ""
+    """Why its pods do not start the binary, as far as the table itself tells; else empty."""
 
 
 class EffectiveConfig(Struct, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from runtime_configs.adapter import ConfigRequest, DryRun, Fault, Placement, Trial
 from runtime_configs.containerd import (
     check_served,
@@ -17,9 +19,11 @@ from runtime_configs.containerd import (
 )
 from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.dump import decode, unintended
-from runtime_configs.containerd.imports import read_files
-from runtime_configs.containerd.merged import merge
+from runtime_configs.containerd.imports import LoadedFile, read_files
+from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import Era
+from runtime_configs.containerd.shim import refuse_sandbox
+from runtime_configs.formats.values import table
 from runtime_configs.model import (
     ConfigError,
     EditSet,
@@ -142,7 +146,9 @@ class ContainerdAdapter:
                 "leave --config and --drop-in-config out, so that the right place is found",
             )
         files = read_files(request, view, request.top_level)
-        disabled = merge(files, schema.era_of(request)).disabled
+        found = merge(files, schema.era_of(request))
+        _refuse_sandboxes(files, found, request)
+        disabled = found.disabled
         if disabled is not None:
             entry, path = disabled
             raise ConfigError(
@@ -150,6 +156,18 @@ class ContainerdAdapter:
                 f'disabled_plugins has "{entry}", so containerd serves no pods at all',
                 f'take "{entry}" out of disabled_plugins, or choose --runtime=docker',
             )
+
+
+def _refuse_sandboxes(files: Sequence[LoadedFile], found: Merged, request: ConfigRequest) -> None:
+    """Refuse handlers of our names that are sandboxes, naming the last file that has each."""
+    for each in reversed(files):
+        named = {
+            name
+            for version in range(1, schema.NEWEST + 1)
+            for name in table(each.document, *schema.runtimes(version))
+        }
+        handlers = {name: found.handlers[name] for name in named & found.handlers.keys()}
+        refuse_sandbox(handlers, request, each.path)
 
 
 def _why_in_place(request: ConfigRequest) -> str:

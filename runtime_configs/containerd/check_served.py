@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from runtime_configs.adapter import ConfigRequest, Placement
-from runtime_configs.containerd import schema
+from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.draft import Draft
-from runtime_configs.containerd.handlers import binary_of, legacy_default
+from runtime_configs.containerd.handlers import legacy_default
 from runtime_configs.containerd.imports import LoadedFile, read_files
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import Era
+from runtime_configs.containerd.shim import binary_of, flaw_of
+from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, KeyPath, lookup
 from runtime_configs.formats.values import MISSING
 from runtime_configs.model import ConfigError, Role
+from runtime_configs.shims import starts_runc
 
 
 def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: str) -> None:
@@ -23,7 +26,9 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
     Raises ConfigError where even that does not help.
     """
     era = schema.era_of(request)
-    if _missing(_merged(result, request, top_level, era), request, era) is None:
+    merged = _merged(result, request, top_level, era)
+    if _missing(merged, request, era) is None:
+        _check_spelling(merged, request, top_level, era)
         return
     files = read_files(request, result.view, top_level)
     if request.placement is Placement.DROP_IN_ONLY and all(each.path != ours for each in files):
@@ -34,7 +39,9 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
         if changes:
             result.apply(each.path, changes, Role.IMPORTED)
             result.note(f"{each.path} is edited too, as it is read after {ours} and overrules it")
-    missing = _missing(_merged(result, request, top_level, era), request, era)
+    merged = _merged(result, request, top_level, era)
+    _check_spelling(merged, request, top_level, era)
+    missing = _missing(merged, request, era)
     if missing is not None:
         raise ConfigError(
             top_level,
@@ -52,10 +59,25 @@ def _after(files: Sequence[LoadedFile], ours: str) -> Sequence[LoadedFile]:
     return files[paths.index(ours) + 1 :] if ours in paths else ()
 
 
+def _check_spelling(found: Merged, request: ConfigRequest, top_level: str, era: Era) -> None:
+    """Refuse a handler of ours in whose table others have a key that ours can't take the place of.
+
+    A file of ours has one spelling of each, and a drop-in takes none away.
+    """
+    for each in request.desired.handlers:
+        place = ("containerd", "runtimes", each.name)
+        handler = key_case.table_at(found.as_spelled, place, keys.CRI, keys.matching(era))
+        flaw = flaw_of(handler, era)
+        if handler and flaw and starts_runc(request.desired.runtime_type):
+            raise ConfigError(
+                top_level, f"with its imports the handler {each.name} {flaw}", "correct its table"
+            )
+
+
 def _missing(found: Merged, request: ConfigRequest, era: Era) -> str | None:
     """Return what the engine would not serve as wanted, None where all is well."""
     for each in request.desired.handlers:
-        if binary_of(found.handlers.get(each.name, {})) != each.binary_path:
+        if binary_of(found.handlers.get(each.name, {}), era) != each.binary_path:
             return f"the handler {each.name} with {each.binary_path}"
     default = request.desired.default
     table_counts = era is Era.REPLACES and bool(legacy_default(found))

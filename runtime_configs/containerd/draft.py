@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from runtime_configs.containerd import keys
+from runtime_configs.containerd.schema import Era
+from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, KeyPath, apply_changes, load, lookup
 from runtime_configs.model import EditSet, FileEdit, Format, HostView, Role
 from runtime_configs.overlay import Overlay
@@ -31,8 +34,9 @@ def merging(
 class Draft:
     """New contents for files of the host; nothing is written."""
 
-    def __init__(self, view: HostView) -> None:
+    def __init__(self, view: HostView, era: Era) -> None:
         self._host = view
+        self._matching = keys.matching(era)
         self._files: dict[str, bytes | None] = {}
         self._roles: dict[str, Role] = {}
         self._formats: dict[str, Format] = {}
@@ -44,7 +48,10 @@ class Draft:
         self._notes.append(text)
 
     def document(self, path: str) -> Mapping[str, object]:
-        """Return a TOML file as drafted so far, decoded; empty where there is none."""
+        """Return a TOML file as drafted so far and as the engine reads it; empty for none."""
+        return key_case.read(self._spelled(path), keys.ROOT, self._matching)
+
+    def _spelled(self, path: str) -> Mapping[str, object]:
         return load(self.view.read(path) or b"", Format.TOML, path=path)
 
     def put(self, path: str, content: bytes, role: Role, kind: Format = Format.TOML) -> None:
@@ -53,9 +60,22 @@ class Draft:
         self._roles.setdefault(path, role)
         self._formats[path] = kind
 
-    def apply(self, path: str, changes: Sequence[Change], role: Role) -> None:
-        """Change keys of a TOML file; a key that has its value keeps its bytes."""
-        content = apply_changes(self.view.read(path) or b"", changes, Format.TOML, path=path)
+    def apply(
+        self,
+        path: str,
+        changes: Sequence[Change],
+        role: Role,
+        others: Mapping[str, object] | None = None,
+    ) -> None:
+        """Change keys of a TOML file; a key that has its value keeps its bytes.
+
+        A key that the file, or ``others`` that the engine merges with it, spells in another way is
+        written so.
+        """
+        spelled = key_case.as_spelled(
+            changes, self._spelled(path), keys.ROOT, self._matching, others
+        )
+        content = apply_changes(self.view.read(path) or b"", tuple(spelled), Format.TOML, path=path)
         self.put(path, content, role)
 
     def result(self) -> EditSet:

@@ -20,9 +20,10 @@ from runtime_configs.containerd.imports import (
 )
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import NEWEST, Era
-from runtime_configs.formats.documents import Change, load
-from runtime_configs.formats.values import table
-from runtime_configs.model import ConfigError, Format, HostView, Role
+from runtime_configs.containerd.shim import refuse_sandbox
+from runtime_configs.formats.documents import Change
+from runtime_configs.formats.values import tables_of
+from runtime_configs.model import ConfigError, HostView, Role
 from runtime_configs.overlay import Overlay
 
 HEADER: Final = b"# Written by nvidia-toolkit, which takes it away again when it stops.\n"
@@ -36,22 +37,24 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     era = schema.era_of(request)
     others = read_files(request, Overlay(view, {drop_in: None}), request.top_level)
     found = merge(others, era)
-    result = Draft(view)
-    present = view.read(drop_in)
-    document = load(present or b"", Format.TOML, path=drop_in)
+    result = Draft(view, era)
+    document = result.document(drop_in)
     version = _allowed(document, _version(others, found, era), drop_in, request.top_level)
     spelling = found.spelling if era is Era.MERGES and others else version
-    there = table(document, *schema.runtimes(spelling))
+    there = tables_of(document, schema.runtimes(spelling))
+    refuse_sandbox(there, request, drop_in)
     base, tables = wanted_tables(found, request, era, spelling, there)
     result.note(f"the handlers take their options from {base.name}")
-    if present is None:
+    if view.read(drop_in) is None:
         result.put(drop_in, HEADER, Role.DROP_IN)
     keys = handler_changes.changes(
         document, request, tables, spelling, default=request.desired.default
     )
-    result.apply(drop_in, [Change(path=("version",), value=version), *keys], Role.DROP_IN)
+    merged_with = {"plugins": {schema.plugin(spelling): found.as_spelled}}
+    changes = [Change(path=("version",), value=version), *keys]
+    result.apply(drop_in, changes, Role.DROP_IN, merged_with)
     if request.placement is Placement.PLAIN:
-        _ensure_import(result, request.top_level, drop_in, others)
+        _ensure_import(result, request.top_level, drop_in, others, era)
     return result
 
 
@@ -79,10 +82,10 @@ def _allowed(document: Mapping[str, object], version: int, drop_in: str, top_lev
 
 
 def _ensure_import(
-    result: Draft, top_level: str, drop_in: str, others: Sequence[LoadedFile]
+    result: Draft, top_level: str, drop_in: str, others: Sequence[LoadedFile], era: Era
 ) -> None:
     """See to it that the top-level file loads the drop-in, and nothing that it did not load."""
-    if any(each.path == drop_in for each in load_order(result.view, top_level)):
+    if any(each.path == drop_in for each in load_order(result.view, top_level, era=era)):
         return
     changes = []
     if result.view.read(top_level) is None:

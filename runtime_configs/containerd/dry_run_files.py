@@ -6,13 +6,16 @@ import posixpath
 from collections.abc import Sequence
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Placement
+from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.imports import (
     LoadedFile,
     import_patterns,
     load_order,
     resolve,
 )
-from runtime_configs.formats.documents import REMOVE, Change, apply_changes
+from runtime_configs.containerd.schema import Era
+from runtime_configs.formats import key_case
+from runtime_configs.formats.documents import REMOVE, Change, apply_changes, load
 from runtime_configs.model import EditSet, Format, HostView
 from runtime_configs.overlay import Overlay
 
@@ -29,7 +32,8 @@ def dry_run(
     if request.placement is Placement.TEMPLATE:
         return None
     overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
-    loaded = load_order(overlay, request.top_level)
+    era = schema.era_of(request)
+    loaded = load_order(overlay, request.top_level, era=era)
     if not loaded:
         return DryRun(files=(), arguments=("config", "default"))
     absent = _absent(loaded, request, overlay)
@@ -39,13 +43,18 @@ def dry_run(
         content = overlay.read(each.path) or b""
         imports = [*names[1:], *absent] if name == names[0] else []
         if imports:
-            changes = (Change(path=("imports",), value=imports),)
-            content = apply_changes(content, changes, Format.TOML, path=each.path)
+            content = _with_imports(content, each.path, imports, era)
         elif import_patterns(each.document, each.path):
-            changes = (Change(path=("imports",), value=REMOVE),)
-            content = apply_changes(content, changes, Format.TOML, path=each.path)
+            content = _with_imports(content, each.path, REMOVE, era)
         files.append((name, content))
     return DryRun(files=tuple(files), arguments=("--config", names[0], "config", "dump"))
+
+
+def _with_imports(content: bytes, path: str, value: object, era: Era) -> bytes:
+    change = Change(path=("imports",), value=value)
+    document = load(content, Format.TOML, path=path)
+    spelled = key_case.as_spelled([change], document, keys.ROOT, keys.matching(era))
+    return apply_changes(content, tuple(spelled), Format.TOML, path=path)
 
 
 def _absent(

@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterator, Mapping
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.containerd import schema
-from runtime_configs.containerd.handlers import LEGACY_DEFAULT, binary_of
+from runtime_configs.containerd import keys, schema
+from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.merged import disabled_entry
+from runtime_configs.containerd.schema import Era
+from runtime_configs.containerd.shim import binary_of, flaw_of
+from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import KeyPath, load
 from runtime_configs.formats.secrets import names_secret, without_secret_shapes
-from runtime_configs.formats.values import MISSING, NEUTRAL, differences, table
+from runtime_configs.formats.values import MISSING, NEUTRAL, differences, table, tables_of
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
 
 SOURCE = "containerd"
@@ -23,14 +26,15 @@ def decode(dump: bytes) -> EffectiveConfig:
     if dump.lstrip()[:1] == b"{":
         return _from_status(dump)
     raw = load(dump, Format.TOML, path=SOURCE)
-    version = raw.get("version")
-    section = _section(raw, version if isinstance(version, int) else 1)
-    containerd = table(section, "containerd")
-    entry = disabled_entry(raw)
+    number = raw.get("version")
+    version = number if isinstance(number, int) else 1
+    era = Era.REPLACES if version <= schema.VERSION_2 else Era.MERGES
+    document = key_case.read(raw, keys.FILE, keys.matching(era))
+    entry = disabled_entry(document)
     return _effective(
         raw,
-        containerd,
-        names=("runtimes", "default_runtime_name", "default_runtime", "runtime_type"),
+        _section(document, version),
+        era,
         disabled=None if entry is None else f'disabled_plugins has "{entry}"',
     )
 
@@ -39,7 +43,8 @@ def _section(raw: Mapping[str, object], version: int) -> Mapping[str, object]:
     """Return the CRI table; 1.x prints version 2 also for a file of version 1."""
     plugins = table(raw, "plugins")
     names = (schema.plugin(version), schema.PLUGIN_V3, schema.PLUGIN_V2, schema.PLUGIN_V1)
-    return next((table(plugins, name) for name in names if table(plugins, name, "containerd")), {})
+    found = (table(plugins, name) for name in names)
+    return next((each for each in found if key_case.any_case("containerd", each)), {})
 
 
 def _from_status(dump: bytes) -> EffectiveConfig:
@@ -51,35 +56,49 @@ def _from_status(dump: bytes) -> EffectiveConfig:
         return _from_status(raw["config"].encode())
     if isinstance(raw, dict) and isinstance(raw.get("config"), dict):
         raw = raw["config"]
-    return _effective(
-        raw,
-        table(raw, "containerd"),
-        names=("runtimes", "defaultRuntimeName", "defaultRuntime", "runtimeType"),
-        disabled=None,
-    )
+    containerd = table(raw, "containerd")
+    runtimes = tables_of(containerd, ("runtimes",))
+    implicit = _in_toml(table(containerd, "defaultRuntime"))
+    section = {
+        "containerd": {
+            "runtimes": {name: _in_toml(each) for name, each in runtimes.items()},
+            "default_runtime_name": containerd.get("defaultRuntimeName"),
+            "default_runtime": implicit,
+        }
+    }
+    old = any("runtimeEngine" in each for each in runtimes.values())
+    return _effective(raw, section, Era.REPLACES if old else Era.MERGES, disabled=None)
+
+
+def _in_toml(handler: Mapping[str, object]) -> dict[str, object]:
+    """Return a handler of the status with its keys as a file has them. 1.x alone has each."""
+    names = {
+        "runtimeType": "runtime_type",
+        "runtimePath": "runtime_path",
+        "runtimeEngine": "runtime_engine",
+        "runtimeRoot": "runtime_root",
+    }
+    return {names.get(key, key): value for key, value in handler.items() if value is not None}
 
 
 def _effective(
-    raw: Mapping[str, object],
-    containerd: Mapping[str, object],
-    *,
-    names: tuple[str, str, str, str],
-    disabled: str | None,
+    raw: Mapping[str, object], section: Mapping[str, object], era: Era, *, disabled: str | None
 ) -> EffectiveConfig:
-    runtimes, default_name, default_table, kind = names
+    matching = keys.matching(era)
+    containerd = table(key_case.read(section, keys.CRI, matching), "containerd")
+    spelled = key_case.table_at(section, ("containerd", "runtimes"), keys.CRI, matching)
     handlers = {
-        name: _served(name, value, kind)
-        for name, value in table(containerd, runtimes).items()
-        if isinstance(value, Mapping)
+        name: _served(name, value, table(spelled, name), era)
+        for name, value in tables_of(containerd, ("runtimes",)).items()
     }
-    implicit = table(containerd, default_table)
-    default = containerd.get(default_name)
-    if implicit.get(kind):
+    implicit = table(containerd, "default_runtime")
+    default = containerd.get("default_runtime_name")
+    if implicit.get("runtime_type"):
         default = LEGACY_DEFAULT
-        handlers[LEGACY_DEFAULT] = _served(LEGACY_DEFAULT, implicit, kind)
+        handlers[LEGACY_DEFAULT] = _served(LEGACY_DEFAULT, implicit, implicit, era)
     return EffectiveConfig(
         handlers=handlers,
-        default=_named(default, handlers, explicit=not implicit.get(kind)),
+        default=_named(default, handlers, explicit=not implicit.get("runtime_type")),
         raw=raw,
         disabled=disabled,
     )
@@ -96,13 +115,16 @@ def _named(default: object, handlers: Mapping[str, ServedHandler], *, explicit: 
     return next((name for name in same if name != default), default)
 
 
-def _served(name: str, value: Mapping[str, object], kind: str) -> ServedHandler:
-    runtime_type = value.get(kind)
+def _served(
+    name: str, value: Mapping[str, object], spelled: Mapping[str, object], era: Era
+) -> ServedHandler:
+    runtime_type = value.get("runtime_type")
     return ServedHandler(
         name=name,
-        binary_path=binary_of(value),
+        binary_path=binary_of(value, era),
         runtime_type=runtime_type if isinstance(runtime_type, str) and runtime_type else None,
         table=value,
+        flaw=flaw_of(spelled, era),
     )
 
 

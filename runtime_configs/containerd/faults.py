@@ -21,11 +21,11 @@ from runtime_configs.containerd.imports import (
     load_order,
     resolve,
 )
-from runtime_configs.containerd.merged import Merged, deep_merge, merge
+from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats.documents import KeyPath, lookup
 from runtime_configs.formats.lines import line_of
-from runtime_configs.formats.values import MISSING, table
+from runtime_configs.formats.values import MISSING, deep_merge, table
 from runtime_configs.model import EditSet, Format, HostView
 from runtime_configs.overlay import Overlay
 

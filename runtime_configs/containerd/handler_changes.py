@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.draft import merging
-from runtime_configs.formats.documents import Change
+from runtime_configs.containerd.shim import OLD_KEYS
+from runtime_configs.formats.documents import MISSING, REMOVE, Change, lookup
 
 
 def changes(
@@ -25,4 +26,8 @@ def changes(
     if default is not None:
         yield Change(path=schema.default_name(config_version), value=default)
     for name, wanted in tables.items():
-        yield from merging(document, (*schema.runtimes(config_version), name), wanted)
+        place = (*schema.runtimes(config_version), name)
+        yield from merging(document, place, wanted)
+        for key in OLD_KEYS:
+            if lookup(document, (*place, *key)) is not MISSING and lookup(wanted, key) is MISSING:
+                yield Change(path=(*place, *key), value=REMOVE)

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import copy
-import posixpath
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.containerd.merged import Merged, deep_merge
-from runtime_configs.containerd.schema import NVIDIA_BINARY, RUNC, Era, built_in_runc
-from runtime_configs.formats.values import table
-from runtime_configs.model import DesiredHandlers, RuntimeHandler
+from runtime_configs.containerd.merged import Merged
+from runtime_configs.containerd.schema import RUNC, Era, built_in_runc
+from runtime_configs.containerd.shim import (
+    OLD_KEYS,
+    has_runc_shim,
+    is_low_level,
+    is_nvidia,
+    program_of,
+    shim_of,
+)
+from runtime_configs.formats.values import deep_merge, table
+from runtime_configs.model import RuntimeHandler
 
 LEGACY_DEFAULT = "default"
 """The name under which 1.x serves a ``default_runtime`` table."""
@@ -23,23 +30,6 @@ class Base(Struct, frozen=True, kw_only=True):
 
     name: str
     table: Mapping[str, object]
-
-
-def binary_of(handler: Mapping[str, object]) -> str | None:
-    """Return the low-level runtime's binary that a handler's table names, if any."""
-    options = table(handler, "options")
-    for value in (options.get("BinaryName"), options.get("Runtime"), handler.get("runtime_engine")):
-        if isinstance(value, str) and value:
-            return value
-    return None
-
-
-def is_nvidia(handler: Mapping[str, object], toolkit_dir: str) -> bool:
-    """Tell whether a handler runs one of our binaries or NVIDIA's own."""
-    binary = binary_of(handler) or ""
-    return posixpath.basename(binary).startswith(NVIDIA_BINARY) or binary.startswith(
-        f"{toolkit_dir.rstrip('/')}/"
-    )
 
 
 def legacy_default(merged: Merged) -> Mapping[str, object]:
@@ -76,25 +66,14 @@ def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:
     if default not in handlers and default not in ours and default in (RUNC, *reported):
         yield Base(name=default, table=_reported(default, request))
     for name in dict.fromkeys([default, RUNC, "crun", *handlers]):
-        if name in handlers and name not in ours and _is_low_level(handlers[name], request):
-            spelled_out = handlers[name] == built_in_runc(request.version)
-            yield Base(name=name, table={} if spelled_out else handlers[name])
+        handler = None if name in ours else handlers.get(name)
+        if handler is not None and is_low_level(handler, request.toolkit_dir):
+            spelled_out = handler == built_in_runc(request.version)
+            yield Base(name=name, table={} if spelled_out else handler)
     own = handlers.get(default, {})
-    if is_nvidia(own, request.toolkit_dir):
+    if is_nvidia(own, request.toolkit_dir) and has_runc_shim(own):
         yield Base(name=default, table=own)
     yield Base(name=RUNC, table={})
-
-
-def _is_low_level(handler: Mapping[str, object], request: ConfigRequest) -> bool:
-    """Tell whether a handler's options are for a binary that takes runc's place.
-
-    One for virtual machines or WebAssembly has a shim of its own, which would not start ours. A
-    type such as ``${RUNTIME_TYPE}`` is filled in later (MicroK8s).
-    """
-    kind = handler.get("runtime_type")
-    plain = not isinstance(kind, str) or not kind or kind.startswith("$")
-    plain = plain or ".runc." in str(kind) or str(kind) == "io.containerd.runtime.v1.linux"
-    return plain and not is_nvidia(handler, request.toolkit_dir)
 
 
 def _reported(name: str, request: ConfigRequest) -> Mapping[str, object]:
@@ -107,24 +86,31 @@ def _reported(name: str, request: ConfigRequest) -> Mapping[str, object]:
     found: dict[str, object] = {"options": options} if options else {}
     if handler.runtime_type:
         found["runtime_type"] = handler.runtime_type
-    return found if _is_low_level(found, request) else {}
+    return found if is_low_level(found, request.toolkit_dir) else {}
 
 
 def wanted_table(
-    handler: RuntimeHandler, base: Base, desired: DesiredHandlers, config_version: int
+    handler: RuntimeHandler, base: Base, request: ConfigRequest, era: Era, config_version: int
 ) -> dict[str, object]:
     """Return one handler's table, spelled for a file of this config version."""
+    desired = request.desired
     found = copy.deepcopy(dict(base.table))
-    options = dict(table(found, "options"))
-    options.pop("Runtime", None)
+    options = {
+        key: value
+        for key, value in table(found, "options").items()
+        if ("options", key) not in OLD_KEYS
+    }
     options["BinaryName"] = handler.binary_path
     if config_version <= 1:
         options["Runtime"] = handler.binary_path
-    found.pop("options", None)
     ordered: dict[str, object] = {
-        "runtime_type": found.pop("runtime_type", "") or desired.runtime_type
+        **shim_of(found, request, era),
+        **{
+            key: value
+            for key, value in found.items()
+            if (key,) not in OLD_KEYS and key not in ("options", "runtime_type", "runtime_path")
+        },
     }
-    ordered |= found
     if desired.container_annotations:
         inherited = ordered.get("container_annotations")
         listed = inherited if isinstance(inherited, list) else []
@@ -151,7 +137,8 @@ def wanted_tables(
         (
             base,
             {
-                each.name: wanted_table(each, base, request.desired, config_version)
+                each.name: wanted_table(each, base, request, era, config_version)
+                | _own_program(merged.handlers.get(each.name, {}))
                 for each in request.desired.handlers
             },
         )
@@ -168,6 +155,12 @@ def wanted_tables(
         if all(contains(there.get(name, {}), found) for name, found in result[1].items())
     )
     return next(explained, results[0])
+
+
+def _own_program(handler: Mapping[str, object]) -> dict[str, object]:
+    """Return the shim that a handler which is there already names by its path: it stays."""
+    path = program_of(handler)
+    return {"runtime_path": path} if path else {}
 
 
 def contains(present: object, wanted: object) -> bool:

@@ -10,7 +10,11 @@ from msgspec import Struct
 
 from runtime_configs import glob
 from runtime_configs.adapter import ConfigRequest
+from runtime_configs.containerd import keys, schema
+from runtime_configs.containerd.schema import Era
+from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
+from runtime_configs.formats.values import table
 from runtime_configs.model import ConfigError, Format, HostView, Version
 
 
@@ -19,6 +23,9 @@ class LoadedFile(Struct, frozen=True, kw_only=True):
 
     path: str
     document: Mapping[str, object]
+    """With every key that is containerd's own under its own name."""
+    plugins: Mapping[str, object]
+    """The plugins' tables as the file spells them, which is how 2.x merges them."""
 
     @property
     def version(self) -> int:
@@ -43,7 +50,7 @@ def import_patterns(document: Mapping[str, object], path: str) -> tuple[str, ...
 
 
 def load_order(
-    view: HostView, top_level: str, version: Version | None = None
+    view: HostView, top_level: str, version: Version | None = None, era: Era | None = None
 ) -> tuple[LoadedFile, ...]:
     """Return the top-level file and all that it imports, breadth first, each once.
 
@@ -52,6 +59,7 @@ def load_order(
     against circles are the same in all.)
     """
     found: dict[str, LoadedFile] = {}
+    matching = keys.matching(era or schema.era(version))
     pending = deque([top_level])
     while pending:
         path = pending.popleft()
@@ -60,9 +68,14 @@ def load_order(
         content = view.read(path)
         if content is None:
             continue
-        document = load(content, Format.TOML, path=path)
-        found[path] = LoadedFile(path=path, document=document)
-        for pattern in import_patterns(document, path):
+        spelled = load(content, Format.TOML, path=path)
+        file = LoadedFile(
+            path=path,
+            document=key_case.read(spelled, keys.ROOT, matching),
+            plugins=table(key_case.read(spelled, keys.FILE, matching), "plugins"),
+        )
+        found[path] = file
+        for pattern in import_patterns(file.document, path):
             pending.extend(resolve(pattern, path, view, version))
     return tuple(found.values())
 
@@ -72,7 +85,7 @@ def read_files(request: ConfigRequest, view: HostView, top_level: str) -> tuple[
 
     Of an engine of unknown version those that it says: 1.x lists in its dump what it has read.
     """
-    files = load_order(view, top_level, request.version)
+    files = load_order(view, top_level, request.version, schema.era_of(request))
     listed = None if request.effective is None else request.effective.raw.get("imports")
     if request.version is not None or not isinstance(listed, list) or top_level not in listed:
         return files

@@ -12,6 +12,7 @@ from runtime_configs.containerd.handlers import LEGACY_DEFAULT, legacy_default, 
 from runtime_configs.containerd.imports import LoadedFile, read_files
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import Era
+from runtime_configs.containerd.shim import has_runc_shim
 from runtime_configs.formats.documents import REMOVE, Change
 from runtime_configs.formats.values import table
 from runtime_configs.model import ConfigError, HostView, Role
@@ -32,7 +33,7 @@ def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:
     found = merge(files, era)
     version = _version(request, files, found, era)
     path = _target(files, found, era, version) or top_level
-    result = Draft(view)
+    result = Draft(view, era)
     _check_editable(path, top_level)
     if path != top_level:
         result.note(f"{path} is edited, as its CRI table counts and not that of {top_level}")
@@ -116,6 +117,13 @@ def _keys(
         return
     path = schema.default_table(version)
     if legacy:
+        if not has_runc_shim(legacy_default(found)):
+            raise ConfigError(
+                found.owner or request.top_level,
+                f"default_runtime has runtime_type {legacy_default(found)['runtime_type']}, which "
+                "is not a shim of runc: it is somebody's sandbox, and a setup would take it away",
+                "use --set-as-default=false",
+            )
         kept = {"runtime_engine": "", "runtime_root": ""} | dict(tables[default])
         yield from merging(document, path, kept)
     elif (old := legacy_default(found)) and schema.era_of(request) is Era.REPLACES:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+from runtime_configs.containerd import keys
 from runtime_configs.containerd.imports import LoadedFile
 from runtime_configs.containerd.schema import (
     CRI_PLUGINS,
@@ -17,7 +18,8 @@ from runtime_configs.containerd.schema import (
     Era,
     plugin,
 )
-from runtime_configs.formats.values import table
+from runtime_configs.formats import key_case
+from runtime_configs.formats.values import deep_merge, table, tables_of
 
 
 class Merged(Struct, frozen=True, kw_only=True):
@@ -26,6 +28,8 @@ class Merged(Struct, frozen=True, kw_only=True):
     version: int
     """What the tables mean, to 1.x and to 2.0 to 2.2; the root's own for later ones."""
     cri: Mapping[str, object]
+    as_spelled: Mapping[str, object]
+    """The same with each key as the files spell it."""
     spelling: int
     """The version whose key paths a further file has to use: 3 where those shadow version 2's."""
     owner: str | None
@@ -41,8 +45,7 @@ class Merged(Struct, frozen=True, kw_only=True):
     @property
     def handlers(self) -> dict[str, Mapping[str, object]]:
         """Each handler's table by name."""
-        found = table(self.containerd, "runtimes")
-        return {name: value for name, value in found.items() if isinstance(value, Mapping)}
+        return tables_of(self.containerd, ("runtimes",))
 
     @property
     def default(self) -> str | None:
@@ -64,7 +67,14 @@ def merge(files: Sequence[LoadedFile], era: Era) -> Merged:
         deep_merge(found, _migrated(plugins) if old else table(plugins, PLUGIN_V3))
     version = files[0].version if files else NEWEST
     number = version or 1
-    return Merged(version=number, cri=found, spelling=number, owner=None, disabled=_disabled(files))
+    return Merged(
+        version=number,
+        cri=_read(found, era),
+        as_spelled=found,
+        spelling=number,
+        owner=None,
+        disabled=_disabled(files),
+    )
 
 
 def _replaced(files: Sequence[LoadedFile]) -> Merged:
@@ -72,11 +82,16 @@ def _replaced(files: Sequence[LoadedFile]) -> Merged:
     found: Mapping[str, object] = {}
     owner = None
     for each in files:
-        section = table(each.document, "plugins").get(plugin(version))
+        section = each.plugins.get(plugin(version))
         if isinstance(section, Mapping):
             found, owner = section, each.path
     return Merged(
-        version=version, cri=found, spelling=version, owner=owner, disabled=_disabled(files)
+        version=version,
+        cri=_read(found, Era.REPLACES),
+        as_spelled=found,
+        spelling=version,
+        owner=owner,
+        disabled=_disabled(files),
     )
 
 
@@ -86,20 +101,28 @@ def _merged(files: Sequence[LoadedFile]) -> Merged:
         deep_merge(plugins, _renamed(each))
         version = each.version if each.version > 1 else version
     cri = _migrated(plugins) if version < NEWEST else table(plugins, PLUGIN_V3)
-    newer, older = (table(plugins, name, "containerd") for name in (PLUGIN_V3, PLUGIN_V2))
+    newer, older = (
+        table(_read(table(plugins, name), Era.MERGES), "containerd")
+        for name in (PLUGIN_V3, PLUGIN_V2)
+    )
     shadowed = "runtimes" in newer or ("default_runtime_name" in newer and "runtimes" not in older)
     return Merged(
         version=version,
-        cri=cri,
+        cri=_read(cri, Era.MERGES),
+        as_spelled=cri,
         spelling=NEWEST if shadowed else version,
         owner=None,
         disabled=_disabled(files),
     )
 
 
+def _read(section: Mapping[str, object], era: Era) -> dict[str, object]:
+    return key_case.read(section, keys.CRI, keys.matching(era))
+
+
 def _renamed(file: LoadedFile) -> dict[str, object]:
     """Return a file's plugin tables, those of version 1 under version 2's names."""
-    section = dict(table(file.document, "plugins"))
+    section = dict(file.plugins)
     if file.version <= 1 and PLUGIN_V1 in section:
         section[PLUGIN_V2] = section.pop(PLUGIN_V1)
     return section
@@ -116,19 +139,10 @@ def _migrated(plugins: Mapping[str, object]) -> dict[str, object]:
         if isinstance(handler, dict) and "sandbox_mode" in handler:
             handler.setdefault("sandboxer", handler["sandbox_mode"])
             del handler["sandbox_mode"]
-    containerd = {**table(old, "containerd"), **table(found, "containerd")}
-    return {**old, **found, "containerd": containerd}
-
-
-def deep_merge(into: dict[str, object], source: Mapping[str, object]) -> dict[str, object]:
-    """Merge ``source`` over ``into``: tables by key, anything else replaced (measured on 2.1)."""
-    for key, value in source.items():
-        present = into.get(key)
-        if isinstance(present, Mapping) and isinstance(value, Mapping):
-            into[key] = deep_merge(dict(present), value)
-        else:
-            into[key] = copy.deepcopy(value)
-    return into
+    both = {**old, **found}
+    if "containerd" in both:
+        both["containerd"] = {**table(old, "containerd"), **table(found, "containerd")}
+    return both
 
 
 def _disabled(files: Iterable[LoadedFile]) -> tuple[str, str] | None:

@@ -10,11 +10,11 @@ from typing import Any
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.faults import IMAGES
-from runtime_configs.containerd.handlers import LEGACY_DEFAULT, is_nvidia
-from runtime_configs.containerd.merged import deep_merge
+from runtime_configs.containerd.handlers import LEGACY_DEFAULT
+from runtime_configs.containerd.shim import is_nvidia
 from runtime_configs.formats.documents import KeyPath
 from runtime_configs.formats.secrets import names_secret, without_secret_shapes
-from runtime_configs.formats.values import NEUTRAL, table
+from runtime_configs.formats.values import NEUTRAL, deep_merge, table
 from runtime_configs.model import EffectiveConfig
 
 NAMED = (

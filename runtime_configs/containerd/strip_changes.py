@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime_configs.containerd import schema, template_conditions
+from runtime_configs.containerd import keys, schema, template_conditions
+from runtime_configs.containerd.schema import Era
+from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, apply_changes, load, lookup
 from runtime_configs.formats.handler_merge import changes_of_remains, handlers_of
 from runtime_configs.formats.merge import merge3
@@ -26,12 +28,14 @@ def strip_our_changes(
     """
     if kind is Format.TEXT and now not in (before, ours, None) and ours is not None:
         return _template_without_ours(before, ours, now or b"", path)
-    content = merge3(before, ours, now, kind, path=path)
+    content = merge3(before, ours, now, kind, path=path, keys=keys.ROOT)
     untouched = now in (before, ours) or content == now
     if content is None or ours is None or untouched or kind is not Format.TOML:
         return content
+    matching = keys.matching(Era.MERGES)  # takes every spelling that any version does
+    spelled = [load(each or b"", Format.TOML, path=path) for each in (before, ours, now, content)]
     first, written, found, left_over = (
-        load(each or b"", Format.TOML, path=path) for each in (before, ours, now, content)
+        key_case.read(each, keys.ROOT, matching) for each in spelled
     )
     number = written.get("version", 1)
     version = number if isinstance(number, int) else 1
@@ -54,7 +58,8 @@ def strip_our_changes(
         changes.append(Change(path=(*table, schema.RUNC), value=own))
     if not changes:
         return content
-    return apply_changes(content, changes, Format.TOML, path=path)
+    respelled = key_case.as_spelled(changes, spelled[-1], keys.ROOT, matching)
+    return apply_changes(content, tuple(respelled), Format.TOML, path=path)
 
 
 def _template_without_ours(
@@ -71,5 +76,10 @@ def _template_without_ours(
     if left == template_conditions.without_sections(ours, made):
         return before
     return merge3(
-        before, template_conditions.without_conditions(ours, made), left, Format.TEXT, path=path
+        before,
+        template_conditions.without_conditions(ours, made),
+        left,
+        Format.TEXT,
+        path=path,
+        keys=keys.ROOT,
     )

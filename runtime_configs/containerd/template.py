@@ -15,23 +15,28 @@ from collections.abc import Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.containerd import in_place, rancher, schema, template_conditions
+from runtime_configs.containerd import in_place, keys, rancher, schema, template_conditions
 from runtime_configs.containerd.draft import Draft
-from runtime_configs.containerd.handlers import binary_of, wanted_tables
+from runtime_configs.containerd.handlers import wanted_tables
 from runtime_configs.containerd.imports import read_files
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.rancher import FOUND, SEARCHED
+from runtime_configs.containerd.schema import Era
+from runtime_configs.containerd.shim import binary_of, flaw_of, refuse_sandbox
+from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import MISSING, Change, KeyPath, apply_changes, load, lookup
 from runtime_configs.formats.template_mask import masked
 from runtime_configs.formats.toml_text import quoted
+from runtime_configs.formats.values import tables_of
 from runtime_configs.model import ConfigError, Format, HostView, Role
+from runtime_configs.shims import starts_runc
 
 BASE: Final = b'{{ template "base" . }}\n'
 """The distribution's own config, whichever its version renders."""
 _NEXT_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _FIRST_KEY = re.compile(r"^([ \t]*)[A-Za-z\"']", re.MULTILINE)
 _BINARY = re.compile(
-    r"""^[ \t]*["']?BinaryName["']?[ \t]*=[ \t]*("[^"\n]*"|'[^'\n]*'|\{\{[^\n]*\}\})""",
+    r"""^[ \t]*["']?(?i:BinaryName)["']?[ \t]*=[ \t]*("[^"\n]*"|'[^'\n]*'|\{\{[^\n]*\}\})""",
     re.MULTILINE,
 )
 
@@ -45,7 +50,8 @@ def draft(request: ConfigRequest, view: HostView, path: str) -> Draft:
 
 
 def _go_template(request: ConfigRequest, view: HostView, path: str, content: bytes | None) -> Draft:
-    result = Draft(view)
+    era = schema.era_of(request)
+    result = Draft(view, era)
     if content is None and not rancher.knows(request.version, rancher.BASE_SINCE):
         raise ConfigError(
             path,
@@ -54,38 +60,48 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
         )
     text = (BASE if content is None else content).decode("utf-8", "surrogateescape")
     files = read_files(request, view, request.top_level)
-    rendered = merge(files, schema.era_of(request))
+    rendered = merge(files, era)
     version = _version(path, rendered, known=bool(files))
-    base, tables = wanted_tables(rendered, request, schema.era_of(request), version)
+    base, tables = wanted_tables(rendered, request, era, version)
     result.note(f"the handlers take their options from {base.name}")
     extends = re.search(r'template\s+"base"', text) is not None
     by_distribution = extends or "ExtraRuntimes" in text
     plain = template_conditions.without_sections(text.encode("utf-8", "surrogateescape"))
-    present = _document(path, plain.decode("utf-8", "surrogateescape"))
+    present = _document(path, plain.decode("utf-8", "surrogateescape"), era)
+    refuse_sandbox(rendered.handlers, request, request.top_level)
+    refuse_sandbox(tables_of(present, schema.runtimes(version)), request, path)
     for name, wanted in tables.items():
-        place = (*schema.runtimes(version), name)
+        place, binary = (*schema.runtimes(version), name), str(binary_of(wanted, era))
         if by_distribution and name in FOUND and rancher.knows(request.version, FOUND[name]):
-            _check_found(request, rendered, name, path, str(binary_of(wanted)))
-            if posixpath.dirname(str(binary_of(wanted))) == SEARCHED:
+            found = binary_of(rendered.handlers.get(name, {}), era)
+            _check_found(request, name, path, found=found, wanted=binary)
+            if posixpath.dirname(binary) == SEARCHED:
                 _check_absent(present, place, path)
                 result.note(f"{path} leaves {name} to the distribution where that finds it")
-        text = _with_handler(text, place, wanted, gives_way=by_distribution)
-        _check_set(text, (*place, "options", "BinaryName"), binary_of(wanted), path)
+        text = _with_handler(text, place, wanted, binary, gives_way=by_distribution)
+        _check_set(text, (*place, "options", "BinaryName"), binary, path, era)
+        if starts_runc(request.desired.runtime_type):
+            _check_handler(text, place, path, era)
     default = request.desired.default
     if default is not None:
         if extends or "DefaultRuntime" in text:
             _name_default(result, path, request)
         else:
             text = _with_default(text, default, version)
-            _check_set(text, schema.default_name(version), default, path)
+            _check_set(text, schema.default_name(version), default, path, era)
     changed = text.encode("utf-8", "surrogateescape")
     if changed != content:
         result.put(path, changed, Role.TEMPLATE, Format.TEXT)
     return result
 
 
-def _document(path: str, text: str) -> Mapping[str, object]:
+def _document(path: str, text: str, era: Era) -> Mapping[str, object]:
     """Return what a template says, each of its conditions taken to hold. Raises ConfigError."""
+    return key_case.read(_spelled(path, text), keys.ROOT, keys.matching(era))
+
+
+def _spelled(path: str, text: str) -> Mapping[str, object]:
+    """Return the same with each key as the template spells it."""
     try:
         return load(masked(text.encode("utf-8", "surrogateescape")), Format.TOML, path=path)
     except ConfigError as error:
@@ -96,10 +112,18 @@ def _document(path: str, text: str) -> Mapping[str, object]:
         ) from error
 
 
-def _check_set(text: str, key: KeyPath, value: object, path: str) -> None:
+def _check_handler(text: str, place: KeyPath, path: str, era: Era) -> None:
+    """Refuse a template whose handler would not start what it is edited to name."""
+    handler = key_case.table_at(_spelled(path, text), place, keys.ROOT, keys.matching(era))
+    flaw = flaw_of(handler, era)
+    if "runtime_type" in handler and flaw:
+        raise ConfigError(path, f"the handler {place[-1]} {flaw}", "correct its table")
+
+
+def _check_set(text: str, key: KeyPath, value: object, path: str, era: Era) -> None:
     """Refuse a template that would not say what it is edited to say."""
     try:
-        said = lookup(_document(path, text), key)
+        said = lookup(_document(path, text, era), key)
     except ConfigError:
         said = MISSING
     if said != value:
@@ -118,10 +142,9 @@ def _version(path: str, rendered: Merged, *, known: bool) -> int:
 
 
 def _check_found(
-    request: ConfigRequest, rendered: Merged, name: str, path: str, wanted: str
+    request: ConfigRequest, name: str, path: str, *, found: str | None, wanted: str
 ) -> None:
     """Refuse where the distribution's own handler would run another binary than ours."""
-    found = binary_of(rendered.handlers.get(name, {}))
     if found not in (None, wanted) and posixpath.dirname(wanted) != SEARCHED:
         main = name == request.desired.handlers[0].name
         renamed = " or choose another --runtime-name" if main else ""
@@ -145,7 +168,7 @@ def _check_absent(present: Mapping[str, object], place: KeyPath, path: str) -> N
 
 
 def _with_handler(
-    text: str, place: KeyPath, wanted: Mapping[str, object], *, gives_way: bool
+    text: str, place: KeyPath, wanted: Mapping[str, object], binary: str, *, gives_way: bool
 ) -> str:
     """Return the template with a handler's table at its end, or its binary set where it stands.
 
@@ -155,7 +178,7 @@ def _with_handler(
     name = place[-1]
     options = _header(name, "options").search(text)
     if options is not None:
-        return _with_binary(text, options, quoted(str(binary_of(wanted))))
+        return _with_binary(text, options, quoted(binary))
     known = _header(name).search(text) is not None
     table = {"options": wanted["options"]} if known else dict(wanted)
     return _appended(text, place, table, gives_way=gives_way and not known)
@@ -163,8 +186,10 @@ def _with_handler(
 
 def _header(name: str, *below: str) -> re.Pattern[str]:
     """Return what finds the header of a handler's table, or of one below it."""
-    parts = "".join(rf"""\.\s*["']?{re.escape(part)}["']?\s*""" for part in (name, *below))
-    return re.compile(rf"^([ \t]*)\[[^\]\n]*runtimes\s*{parts}\][^\n]*(\n|\Z)", re.MULTILINE)
+    escaped = [re.escape(name), *(f"(?i:{re.escape(each)})" for each in below)]
+    parts = "".join(rf"""\.\s*["']?{each}["']?\s*""" for each in escaped)
+    pattern = rf"^([ \t]*)\[[^\]\n]*(?i:runtimes)\s*{parts}\][^\n]*(\n|\Z)"
+    return re.compile(pattern, re.MULTILINE)
 
 
 def _with_binary(text: str, header: re.Match[str], binary: str) -> str:

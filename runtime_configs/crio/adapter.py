@@ -8,7 +8,17 @@ from typing import Final
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, Fault, Trial
 from runtime_configs.crio import faults, hook
-from runtime_configs.crio.load_order import ConfigFile, default_of, later, read_all, runtimes_of
+from runtime_configs.crio.load_order import (
+    KEYS,
+    RUNTIME,
+    ConfigFile,
+    default_of,
+    later,
+    read,
+    read_all,
+    runtimes_of,
+)
+from runtime_configs.formats import key_case
 from runtime_configs.formats.comparison import unintended_changes
 from runtime_configs.formats.documents import Change, KeyPath, apply_changes, load
 from runtime_configs.formats.handler_merge import strip_our_changes
@@ -24,8 +34,8 @@ from runtime_configs.model import (
     Role,
     ServedHandler,
 )
+from runtime_configs.shims import sandbox_fix
 
-RUNTIME: Final[KeyPath] = ("crio", "runtime")
 NOT_INHERITED: Final = frozenset({
     "runtime_path", "runtime_type", "runtime_config_path", "platform_runtime_paths",
     "inherit_default_runtime", "runtime_pull_image", "stream_websockets",
@@ -41,6 +51,8 @@ MISPLACED: Final = ("hostnetwork_disable_selinux", "disable_hostport_mapping", "
 Read as TOML they are that handler's, whose name changes with ours (CRI-O 1.30 to 1.36,
 ``pkg/config/template.go``; tried with 1.36.3).
 """
+VIRTUAL_MACHINE: Final = "vm"
+"""The ``runtime_type`` whose binary is a shim of its own (``RuntimeTypeVM`` in ``pkg/config``)."""
 LOW_LEVEL: Final = ("crun", "runc")
 """CRI-O's own handlers; the first is its default from 1.31 on."""
 
@@ -60,10 +72,14 @@ class CrioAdapter:
         before = view.read(path)
         files = read_all(request.top_level, path, view)
         _check_later(request, later(files, path))
+        _refuse_sandbox(request, files)
         others = [file for file in files if file.path != path]
         inherited = _inherited(request, others)
         content = before if before is not None else b""
-        after = apply_changes(content, tuple(_changes(request, inherited)), Format.TOML, path=path)
+        document = load(content, Format.TOML, path=path)
+        wanted = _changes(request, inherited)
+        changes = key_case.as_spelled(wanted, document, KEYS, key_case.any_case)
+        after = apply_changes(content, tuple(changes), Format.TOML, path=path)
         notes = (OVERRIDE_IGNORED,) if request.desired.override else ()
         if after == before:
             return EditSet(notes=notes)
@@ -74,7 +90,7 @@ class CrioAdapter:
 
     def effective(self, dump: bytes) -> EffectiveConfig:
         """Decode the TOML of ``crio status config`` or ``crio config``."""
-        raw = _in_place(load(dump, Format.TOML, path="crio config"))
+        raw = _in_place(read(dump, "crio config"))
         default = default_of(raw)
         handlers = {name: _served(name, table) for name, table in runtimes_of(raw).items()}
         return EffectiveConfig(handlers=handlers, default=default, raw=raw)
@@ -175,6 +191,7 @@ class CrioAdapter:
             path=path,
             table=("crio", "runtime", "runtimes"),
             needed=frozenset({"runtime_path"}),
+            keys=KEYS,
         )
 
     def revert_stages(
@@ -244,6 +261,32 @@ def _inherited(request: ConfigRequest, files: list[ConfigFile]) -> Mapping[str, 
 def _to_inherit(key: str, value: object) -> bool:
     """Tell whether a field is the default handler's word on how its pods run."""
     return bool(value) and key not in NOT_INHERITED and key not in MISPLACED
+
+
+def _refuse_sandbox(request: ConfigRequest, files: list[ConfigFile]) -> None:
+    """Refuse a handler of our name that somebody has for virtual machines. Raises ConfigError.
+
+    A handler may take its type from the default one, whichever that is.
+    """
+    tables: dict[str, Mapping[str, object]] = {}
+    paths: dict[str, str] = {}
+    default = None
+    for file in files:
+        tables |= runtimes_of(file.data)
+        paths |= dict.fromkeys(runtimes_of(file.data), file.path)
+        default = default_of(file.data) or default
+    for index, handler in enumerate(request.desired.handlers):
+        found = tables.get(handler.name, {})
+        inherits = bool(found.get("inherit_default_runtime"))
+        kind = (tables.get(default or "", {}) if inherits else found).get("runtime_type")
+        if kind == VIRTUAL_MACHINE:
+            taken = f" (that of the default runtime {default})" if inherits else ""
+            raise ConfigError(
+                paths[handler.name],
+                f'the handler "{handler.name}" has runtime_type {kind}{taken}: it is somebody\'s '
+                "sandbox, and a setup would take it away",
+                sandbox_fix(handler.name, main=index == 0),
+            )
 
 
 def _check_later(request: ConfigRequest, files: list[ConfigFile]) -> None:

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from msgspec import Struct
 
-from runtime_configs.formats.documents import load, lookup
+from runtime_configs.formats import key_case
+from runtime_configs.formats.documents import KeyPath, load, lookup
+from runtime_configs.formats.key_case import Keys
+from runtime_configs.formats.values import table, tables_of
 from runtime_configs.glob import escaped, glob_order
-from runtime_configs.model import Format, HostView
+from runtime_configs.model import ConfigError, Format, HostView
+
+RUNTIME: Final[KeyPath] = ("crio", "runtime")
+HANDLER: Final = Keys(
+    own=frozenset({
+        "allowed_annotations", "container_create_timeout", "container_min_memory",
+        "default_annotations", "disallowed_annotations", "exec_cpu_affinity",
+        "inherit_default_runtime", "monitor_cgroup", "monitor_env", "monitor_exec_cgroup",
+        "monitor_path", "no_sync_log", "platform_runtime_paths",
+        "privileged_without_host_devices", "runtime_config_path", "runtime_path",
+        "runtime_pull_image", "runtime_root", "runtime_type", "seccomp_profile",
+        "stream_websockets",
+    })
+)  # fmt: skip
+"""``RuntimeHandler`` in CRI-O's ``pkg/config/config.go``."""
+_RUNTIME: Final = Keys(
+    own=frozenset({"default_runtime", "hooks_dir", "runtimes"}),
+    below={"runtimes": Keys(each=HANDLER)},
+)
+_CRIO: Final = Keys(own=frozenset({"runtime"}), below={"runtime": _RUNTIME})
+KEYS: Final = Keys(own=frozenset({"crio"}), below={"crio": _CRIO})
+"""Keys that CRI-O matches in any case (``unifyStruct`` in BurntSushi/toml); names are exact."""
 
 
 class ConfigFile(Struct, frozen=True):
@@ -18,6 +43,7 @@ class ConfigFile(Struct, frozen=True):
     path: str
     content: bytes
     data: Mapping[str, object]
+    """With every key that is CRI-O's own under its own name."""
 
 
 def read_all(top_level: str, drop_in: str, view: HostView) -> list[ConfigFile]:
@@ -29,8 +55,39 @@ def read_all(top_level: str, drop_in: str, view: HostView) -> list[ConfigFile]:
     for path in [top_level, *_below(posixpath.dirname(drop_in), top_level, view)]:
         content = view.read(path)
         if content is not None:
-            files.append(ConfigFile(path, content, load(content, Format.TOML, path=path)))
+            files.append(ConfigFile(path, content, read(content, path)))
     return files
+
+
+def read(content: bytes, path: str) -> Mapping[str, object]:
+    """Decode a file as CRI-O reads it: its own keys in any case. Raises ConfigError.
+
+    Also for a key that stands in two spellings: which of them CRI-O takes changes from start to
+    start (``unifyStruct`` in BurntSushi/toml walks over a Go map).
+    """
+    document = load(content, Format.TOML, path=path)
+    for place, keys in _levels(document):
+        twice = key_case.repeated(table(document, *place), keys)
+        if twice:
+            raise ConfigError(
+                path,
+                f"{'.'.join(place)} has {' and '.join(twice)}, of which CRI-O takes either",
+                "keep one of them",
+            )
+    return key_case.read(document, KEYS, key_case.any_case)
+
+
+def _levels(document: Mapping[str, object]) -> Iterator[tuple[KeyPath, Keys]]:
+    """Yield the tables that decide of handlers, as the document spells them."""
+    pending: list[tuple[KeyPath, Keys]] = [((), KEYS)]
+    while pending:
+        place, keys = pending.pop()
+        yield place, keys
+        for name in tables_of(document, place):
+            own = next((each for each in keys.own if each.lower() == name.lower()), name)
+            inside = keys.inside(own)
+            if inside is not key_case.EXACT:
+                pending.append(((*place, name), inside))
 
 
 def later(files: list[ConfigFile], drop_in: str) -> list[ConfigFile]:
@@ -45,16 +102,13 @@ def later(files: list[ConfigFile], drop_in: str) -> list[ConfigFile]:
 
 def default_of(data: Mapping[str, object]) -> str | None:
     """Return the default handler that a document names."""
-    value = lookup(data, ("crio", "runtime", "default_runtime"))
+    value = lookup(data, (*RUNTIME, "default_runtime"))
     return value if isinstance(value, str) and value else None
 
 
 def runtimes_of(data: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     """Return the handlers' tables of a document."""
-    tables = lookup(data, ("crio", "runtime", "runtimes"))
-    if not isinstance(tables, Mapping):
-        return {}
-    return {name: table for name, table in tables.items() if isinstance(table, Mapping)}
+    return tables_of(data, (*RUNTIME, "runtimes"))
 
 
 def _below(directory: str, top_level: str, view: HostView) -> Iterator[str]:

@@ -10,10 +10,12 @@ from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, Fau
 from runtime_configs.docker import faults
 from runtime_configs.docker.arguments import flags, without_config_file
 from runtime_configs.docker.faults import STOCK
+from runtime_configs.docker.keys import HANDLER, KEYS
+from runtime_configs.formats import key_case
 from runtime_configs.formats.comparison import unintended_changes
 from runtime_configs.formats.documents import Change, apply_changes, load
 from runtime_configs.formats.handler_merge import strip_our_changes
-from runtime_configs.formats.values import table
+from runtime_configs.formats.values import table, tables_of
 from runtime_configs.model import (
     ConfigError,
     EditSet,
@@ -26,6 +28,7 @@ from runtime_configs.model import (
     ServedHandler,
 )
 from runtime_configs.overlay import Overlay
+from runtime_configs.shims import sandbox_fix, starts_runc
 
 EMPTY: Final = b"{}\n"
 VALIDATES: Final = (23, 0, 0)
@@ -60,7 +63,8 @@ class DockerAdapter:
         content = before if before is not None and before.strip() else EMPTY
         data = load(content, Format.JSON, path=path)
         _check_flags(request)
-        changes = tuple(_changes(request, data))
+        wanted = _changes(request, key_case.read(data, KEYS, key_case.any_case))
+        changes = tuple(key_case.as_spelled(wanted, data, KEYS, key_case.any_case))
         after = apply_changes(content, changes, Format.JSON, path=path)
         notes = (OVERRIDE_IGNORED,) if request.desired.override else ()
         if after == content:
@@ -75,10 +79,10 @@ class DockerAdapter:
         raw = load(dump if dump.strip() else EMPTY, Format.JSON, path="docker info")
         live = "Runtimes" in raw or "DefaultRuntime" in raw
         default = raw.get("DefaultRuntime" if live else "default-runtime")
+        found = tables_of(raw, ("Runtimes" if live else "runtimes",))
         handlers = {
-            name: _served(name, handler)
-            for name, handler in table(raw, "Runtimes" if live else "runtimes").items()
-            if isinstance(handler, Mapping)
+            name: _served(name, key_case.read(handler, HANDLER, key_case.any_case))
+            for name, handler in found.items()
         }
         return EffectiveConfig(
             handlers=handlers, default=default if isinstance(default, str) else None, raw=raw
@@ -191,6 +195,7 @@ class DockerAdapter:
             path=path,
             table=("runtimes",),
             needed=frozenset({"path", "runtimeType"}),
+            keys=KEYS,
         )
 
     def revert_stages(
@@ -230,6 +235,8 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
                 "choose another --runtime-name",
             )  # fmt: skip
         entry = table(data, "runtimes").get(handler.name)
+        if isinstance(entry, Mapping):
+            _refuse_sandbox(request, handler.name, str(entry.get("runtimeType") or ""))
         if isinstance(entry, Mapping) and entry.keys() <= {"path", "args", "runtimeArgs"}:
             yield Change(path=("runtimes", handler.name, "path"), value=handler.binary_path)
         else:
@@ -238,6 +245,19 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
         yield Change(path=("default-runtime",), value=desired.default)
     if desired.enable_cdi:
         yield Change(path=("features", "cdi"), value=True)
+
+
+def _refuse_sandbox(request: ConfigRequest, name: str, runtime_type: str) -> None:
+    """Refuse a handler of our name that somebody has for a sandbox. Raises ConfigError."""
+    if starts_runc(runtime_type):
+        return
+    main = name == request.desired.handlers[0].name
+    raise ConfigError(
+        request.top_level,
+        f'the runtime "{name}" has runtimeType {runtime_type}, which is not a shim of runc: it is '
+        "somebody's sandbox, and a setup would take it away",
+        sandbox_fix(name, main=main),
+    )
 
 
 def _check_flags(request: ConfigRequest) -> None:

@@ -12,6 +12,8 @@ from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, Fault
 from runtime_configs.docker.arguments import flags
+from runtime_configs.docker.keys import KEYS
+from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import KeyPath, load
 from runtime_configs.formats.lines import line_of
 from runtime_configs.formats.values import table
@@ -32,7 +34,7 @@ def faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[F
     content = Overlay(view, {edit.path: edit.after for edit in edits.edits}).read(path)
     if content is None or not content.strip():
         return
-    data = load(content, Format.JSON, path=path)
+    data = key_case.read(load(content, Format.JSON, path=path), KEYS, key_case.any_case)
     present = view.read(path) or content
     for where, message in _refused(data, request):
         yield Fault(path=path, line=line_of(present, where, Format.JSON), message=message)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import REMOVE, Change, KeyPath, apply_changes, load, lookup
+from runtime_configs.formats.key_case import Keys
 from runtime_configs.formats.merge import merge3
 from runtime_configs.model import Format
 
@@ -41,14 +43,19 @@ def strip_our_changes(
     path: str,
     table: KeyPath,
     needed: frozenset[str],
+    keys: Keys,
 ) -> bytes | None:
     """Return a file without our handlers and such remains. Raises ConfigError."""
-    content = merge3(before, ours, now, kind, path=path)
+    content = merge3(before, ours, now, kind, path=path, keys=keys)
     if content is None or ours is None or content == before or kind is Format.OPAQUE:
         return content
-    documents = [load(each or _empty(kind), kind, path=path) for each in (before, ours, content)]
-    changes = changes_of_remains(documents[0], documents[1], documents[2], table, needed)
-    return apply_changes(content, changes, kind, path=path) if changes else content
+    spelled = [load(each or _empty(kind), kind, path=path) for each in (before, ours, content)]
+    first, written, left = (key_case.read(each, keys, key_case.any_case) for each in spelled)
+    changes = changes_of_remains(first, written, left, table, needed)
+    if not changes:
+        return content
+    respelled = key_case.as_spelled(changes, spelled[-1], keys, key_case.any_case)
+    return apply_changes(content, tuple(respelled), kind, path=path)
 
 
 def handlers_of(document: Mapping[str, object], table: KeyPath) -> Mapping[str, object]:

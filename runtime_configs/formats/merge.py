@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from runtime_configs.formats.documents import edited_to, load, load_exact
 from runtime_configs.formats.hunks import hunks, undone
+from runtime_configs.formats.key_case import EXACT, Keys, like
 from runtime_configs.formats.template_mask import directives, masked, unmasked
 from runtime_configs.formats.text_merge import without_lines
 from runtime_configs.formats.values import MISSING, Table, same, table
@@ -27,8 +28,12 @@ def merge3(
     format: Format,  # noqa: A002 - the field's word
     *,
     path: str,
+    keys: Keys = EXACT,
 ) -> bytes | None:
     """Return the file without our changes; None stands for a file that is not there.
+
+    ``keys`` are those that the engine matches without regard to case: one that somebody spells in
+    another way is the same one.
 
     Each key that we set gets its old value or goes, unless somebody gave it a third value or took
     it away; each table that only we made goes; elements that we added to a list go. What others
@@ -44,28 +49,34 @@ def merge3(
         # Somebody's new first line goes behind the mark, so it must not count as part of a line.
         rest = now.removeprefix(_BOM)
         result = merge3(
-            before and before.removeprefix(_BOM), ours.removeprefix(_BOM), rest, format, path=path
+            before and before.removeprefix(_BOM),
+            ours.removeprefix(_BOM),
+            rest,
+            format,
+            path=path,
+            keys=keys,
         )
         return None if result is None else _BOM + result
     return (
-        _text(before, ours, now, path)
+        _text(before, ours, now, path, keys)
         if format is Format.TEXT
-        else _document(before, ours, now, format, path)
+        else _document((before, ours, now), format, path, keys)
     )
 
 
 def _document(
-    before: bytes | None,
-    ours: bytes,
-    now: bytes,
+    contents: tuple[bytes | None, bytes, bytes],
     format: Format,  # noqa: A002
     path: str,
+    keys: Keys,
 ) -> bytes | None:
+    before, ours, now = contents
     base = before or b""
     by_lines = undone(now, hunks(base, ours))
     try:
-        old, new = (_decoded(each, format, path) for each in (base, ours))
-        expected = merged(old, new, _decoded(now, format, path))
+        found = _decoded(now, format, path)
+        old, new = (like(_decoded(each, format, path), found, keys) for each in (base, ours))
+        expected = merged(old, new, found)
     except ConfigError:
         if not by_lines.complete:
             raise
@@ -77,7 +88,7 @@ def _document(
     return result
 
 
-def _text(before: bytes | None, ours: bytes, now: bytes, path: str) -> bytes | None:
+def _text(before: bytes | None, ours: bytes, now: bytes, path: str, keys: Keys) -> bytes | None:
     """Merge a template: key by key like any other file where it is TOML but for its directives.
 
     Of one that we made the directives stay as long as anything else does.
@@ -87,7 +98,7 @@ def _text(before: bytes | None, ours: bytes, now: bytes, path: str) -> bytes | N
     try:
         for each in texts:
             load(each, Format.TOML, path=path)
-        found = merge3(texts[0], texts[1], texts[2], Format.TOML, path=path)
+        found = merge3(texts[0], texts[1], texts[2], Format.TOML, path=path, keys=keys)
         result = unmasked(found or b"")
     except ConfigError:
         result = without_lines(base, ours, now)

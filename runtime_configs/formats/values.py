@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -56,6 +57,12 @@ def table(data: Mapping[str, object], *path: str) -> Mapping[str, object]:
     """Return the table at a key path, an empty one where there is none."""
     value = lookup(data, path)
     return value if isinstance(value, Mapping) else {}
+
+
+def tables_of(data: Mapping[str, object], path: KeyPath) -> dict[str, Mapping[str, object]]:
+    """Return the tables that stand below a key path, by name."""
+    found = table(data, *path).items()
+    return {name: value for name, value in found if isinstance(value, Mapping)}
 
 
 def same(left: object, right: object) -> bool:
@@ -116,4 +123,26 @@ def with_value(data: Mapping[str, object], path: KeyPath, value: object) -> Tabl
         table.pop(path[-1], None)
     else:
         table[path[-1]] = value
+    return result
+
+
+def deep_merge(into: Table, source: Mapping[str, object]) -> Table:
+    """Merge ``source`` over ``into``: tables by key, anything else replaced (measured on 2.1)."""
+    for key, value in source.items():
+        present = into.get(key)
+        if isinstance(present, Mapping) and isinstance(value, Mapping):
+            into[key] = deep_merge(dict(present), value)
+        else:
+            into[key] = copy.deepcopy(value)
+    return into
+
+
+def overlaid(values: Sequence[object]) -> object:
+    """Return values laid one over the other, the last on top: tables by key, others whole."""
+    result = values[0]
+    for value in values[1:]:
+        if isinstance(result, Mapping) and isinstance(value, Mapping):
+            result = deep_merge(dict(result), value)
+        else:
+            result = value
     return result

@@ -21,6 +21,7 @@ from runtime_configs.model import (
     Role,
 )
 from runtime_configs.overlay import Overlay
+from runtime_configs.shims import starts_runc
 from toolkit.engine.answers import LackKind
 from toolkit.engine.facts import Expectation, HostFacts
 from toolkit.engine.verify import shortcomings
@@ -160,6 +161,8 @@ def expectation(request: ConfigRequest, record: Record | None) -> Expectation:
         default = record.previous_default
     return Expectation(
         served=tuple((each.name, each.binary_path) for each in request.desired.handlers),
+        # Another shim that the user chose may start the binary by other means.
+        runnable=starts_runc(request.desired.runtime_type),
         default=default,
     )
 

@@ -91,6 +91,8 @@ class Expectation(Struct, frozen=True, kw_only=True):
 
     served: tuple[tuple[str, str], ...] = ()
     """Handler name and binary path on the host, each of which has to be served."""
+    runnable: bool = False
+    """A handler counts only where its own table lets a pod start the binary."""
     absent: tuple[tuple[str, str], ...] = ()
     """Handler name and binary path that must not be served any more."""
     default: str | None = None

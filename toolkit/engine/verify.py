@@ -109,6 +109,8 @@ def _missing(
         elif not _same(handler.binary_path, binary):
             found = handler.binary_path or "no binary of its own"
             yield f"handler {name} has {found}, not {binary}"
+        elif expected.runnable and handler.flaw:
+            yield f"handler {name} {handler.flaw}"
         elif listed is not None and name not in listed:
             yield f"handler {name} is configured but not listed as served"
 

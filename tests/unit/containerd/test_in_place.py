@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from runtime_configs.adapter import ConfigRequest
 from runtime_configs.model import ConfigError, Role
 from tests.unit.containerd.hosts import (
     ADAPTER,
@@ -301,3 +304,46 @@ def test_a_file_that_does_not_parse_is_named(text: str) -> None:
     files.put(TOP, text.encode("latin-1"))
     with pytest.raises(ConfigError, match=TOP):
         ADAPTER.edits(request(), files.view())
+
+
+@pytest.mark.parametrize("imported", [False, True])
+@pytest.mark.parametrize("name", ["nvidia", "nvidia-cdi"])
+def test_a_handler_of_our_name_that_is_a_sandbox_is_refused_naming_the_file(
+    name: str,
+    imported: bool,  # noqa: FBT001 - drawn
+) -> None:
+    text = f"""\
+version = 2
+[plugins."{V2}".containerd.runtimes.{name}]
+Runtime_Type = "io.containerd.other.v1"
+RUNTIME_TYPE = "io.containerd.runsc.v1"
+"""
+    files = host(top=text)
+    if imported:
+        files = host(top='version = 2\nimports = ["/etc/site.toml"]\n', **{"/etc/site.toml": text})
+    words = f"{name} has runtime_type io.containerd.runsc.v1"
+    with pytest.raises(ConfigError, match=words) as raised:
+        ADAPTER.edits(request(), files.view())
+    assert raised.value.path == ("/etc/site.toml" if imported else TOP)
+    assert "--runtime-name" in raised.value.hint
+
+
+def test_a_runtime_type_that_the_user_chose_is_no_sandbox_of_somebody() -> None:
+    text = f'version = 2\n[plugins."{V2}".containerd.runtimes.nvidia]\nruntime_type = "x.own.v1"\n'
+    asked = request()
+    asked = replace(asked, desired=replace(asked.desired, runtime_type="x.own.v1"))
+    assert edits_of(asked, text)["nvidia"]["runtime_type"] == "x.own.v1"
+    with pytest.raises(ConfigError, match=r"x\.own\.v1"):
+        edits_of(request(), text)
+
+
+def edits_of(asked: ConfigRequest, text: str) -> dict[str, Any]:
+    edits = ADAPTER.edits(asked, host(top=text).view()).edits
+    found: dict[str, Any] = cri((edits[0].after or b"").decode())["containerd"]["runtimes"]
+    return found
+
+
+def test_the_legacy_form_does_not_take_a_default_that_is_a_sandbox() -> None:
+    text = '[plugins.cri.containerd.default_runtime]\nruntime_type = "io.containerd.runsc.v1"\n'
+    with pytest.raises(ConfigError, match="default_runtime has runtime_type"):
+        ADAPTER.edits(request("1.2.0", legacy=True), host(top=text).view())

@@ -247,3 +247,26 @@ def test_a_default_that_cannot_be_set_as_text_is_refused() -> None:
     text = f'# {{{{ .Program }}}}\n[plugins."{V2}"]\ncontainerd = {{ snapshotter = "x" }}\n'
     with pytest.raises(ConfigError, match="can't be set in the form in which"):
         ADAPTER.edits(asked, MemoryFiles.holding({TEMPLATE: text.encode()}).view())
+
+
+@pytest.mark.parametrize("spelled", ["binaryName", "BINARYNAME"])
+def test_a_binary_in_another_case_is_set_where_it_stands(spelled: str) -> None:
+    text = f"""\
+version = 2
+[plugins."{V2}".containerd.runtimes.nvidia]
+runtime_type = "io.containerd.runc.v2"
+[plugins."{V2}".containerd.runtimes.nvidia.options]
+{spelled} = "/site/runtime" # theirs
+{{{{ if .x }}}}
+{{{{ end }}}}
+"""
+    assert f'{spelled} = "{BINARY}" # theirs' in after(text)
+    both = text.replace("{{ if", 'BinaryName = "/other"\n{{ if')
+    with pytest.raises(ConfigError, match=TEMPLATE):
+        after(both)
+
+
+def test_a_template_s_handler_of_our_name_that_is_a_sandbox_is_refused() -> None:
+    text = f'version = 2\n[{RUNTIMES}.nvidia]\nruntime_type = "io.x.runsc.v1"\n{{{{ .x }}}}\n'
+    with pytest.raises(ConfigError, match=f"{TEMPLATE}: the handler nvidia has runtime_type"):
+        after(text)

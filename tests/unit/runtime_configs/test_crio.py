@@ -269,3 +269,53 @@ def test_a_node_without_a_top_level_file_is_tried_without_one() -> None:
     check = adapter.dry_run(without, REQUEST, tree, "/s")
     assert check is not None
     assert set(dict(check.files)) == {"/s/crio.conf.d/10-crio.conf"}
+
+
+def test_a_key_in_another_case_is_the_same_key() -> None:
+    top = LIVE.replace(b"[crio.runtime", b"[Crio.RUNTIME")
+    top = top.replace(b"default_runtime", b"Default_Runtime")
+    top = top.replace(b"monitor_path", b"Monitor_Path").replace(b".runtimes.", b".Runtimes.")
+    assert handler(REQUEST, {TOP: top}) == handler(REQUEST, {TOP: LIVE})
+    ours = b'[crio.Runtime]\nDEFAULT_RUNTIME = "crun"\nlog_level = "debug"\n'
+    edits = CrioAdapter().edits(REQUEST, HostTree({TOP: top, DROP_IN: ours})).edits
+    after = tomllib.loads((edits[0].after or b"").decode())["crio"]
+    assert after["Runtime"]["DEFAULT_RUNTIME"] == "nvidia"
+    assert list(after) == ["Runtime"]
+    found = CrioAdapter().effective(edits[0].after or b"")
+    assert (found.default, found.handlers["nvidia"].binary_path) == ("nvidia", BINARY)
+
+
+def test_a_key_in_two_spellings_is_refused_as_either_may_count() -> None:
+    text = b'[crio.runtime]\ndefault_runtime = "crun"\nDefault_Runtime = "runc"\n'
+    with pytest.raises(ConfigError, match=r"crio\.runtime has default_runtime and Default_Runtime"):
+        CrioAdapter().edits(REQUEST, HostTree({TOP: text}))
+
+
+def test_a_key_that_somebody_spells_in_another_way_goes_at_a_revert() -> None:
+    before = b'[crio.runtime]\ndefault_runtime = "crun"\n'
+    tree = HostTree({DROP_IN: before})
+    ours = CrioAdapter().edits(REQUEST, tree).edits[0].after
+    now = (ours or b"").replace(b"default_runtime =", b"Default_Runtime =")
+    now = now.replace(b"runtime_path", b"Runtime_Path") + b"# seen\n"
+    left = CrioAdapter().strip_our_changes(before, ours, now, Format.TOML, path=DROP_IN)
+    assert CrioAdapter().effective(left or b"").default == "crun"
+    assert b"Default_Runtime" in (left or b"")
+    assert b"nvidia" not in (left or b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b'runtime_path = "/usr/bin/kata"\nruntime_type = "vm"\n', "runtime_type vm"),
+        (b'runtime_path = "/usr/bin/kata"\nRuntime_Type = "vm"\n', "runtime_type vm"),
+        (b"inherit_default_runtime = true\n", "vm .that of the default runtime kata"),
+    ],
+)
+def test_a_handler_of_our_name_for_virtual_machines_is_refused(text: bytes, words: str) -> None:
+    live = LIVE.replace(b'default_runtime = "runc"', b'default_runtime = "kata"')
+    theirs = "/etc/crio/crio.conf.d/10-kata"
+    files = {TOP: live, theirs: b"[crio.runtime.runtimes.nvidia]\n" + text}
+    with pytest.raises(ConfigError, match=f'"nvidia" has .*{words}') as caught:
+        CrioAdapter().edits(REQUEST, HostTree(files))
+    assert caught.value.path == theirs
+    assert "--runtime-name" in caught.value.hint

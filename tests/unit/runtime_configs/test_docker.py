@@ -7,7 +7,14 @@ from msgspec.structs import replace
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
 from runtime_configs.docker.adapter import DockerAdapter
-from runtime_configs.model import ConfigError, DesiredHandlers, EditSet, RuntimeHandler, Version
+from runtime_configs.model import (
+    ConfigError,
+    DesiredHandlers,
+    EditSet,
+    Format,
+    RuntimeHandler,
+    Version,
+)
 from tests.fakes.host_tree import HostTree
 
 PATH = "/etc/docker/daemon.json"
@@ -34,12 +41,49 @@ def test_an_empty_file_is_like_none(content: bytes | None) -> None:
     }
 
 
-def test_arguments_stay_and_a_shim_is_replaced_whole() -> None:
+def test_arguments_stay_and_a_shim_of_runc_is_replaced_whole() -> None:
     content = b'{"runtimes": {"nvidia": {"path": "old", "args": ["x"]}}}'
     result = json.loads(written(content) or b"")
     assert result["runtimes"]["nvidia"] == {"path": BINARY, "args": ["x"]}
-    shim = b'{"runtimes": {"nvidia": {"runtimeType": "io.containerd.x.v1", "options": {}}}}'
+    shim = b'{"runtimes": {"nvidia": {"runtimeType": "io.containerd.runc.v2", "options": {}}}}'
     assert json.loads(written(shim) or b"")["runtimes"]["nvidia"] == {"path": BINARY}
+
+
+@pytest.mark.parametrize("key", ["runtimeType", "runtimetype", "RuntimeType"])
+@pytest.mark.parametrize("kind", ["io.containerd.runsc.v1", "/opt/kata/containerd-shim-kata-v2"])
+def test_a_runtime_of_our_name_that_is_a_sandbox_is_refused(key: str, kind: str) -> None:
+    content = json.dumps({"runtimes": {"nvidia": {key: kind, "options": {}}}}).encode()
+    with pytest.raises(ConfigError, match=f'"nvidia" has runtimeType {kind}') as caught:
+        written(content)
+    assert "--runtime-name" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("entry", "after"),
+    [
+        ({"Path": "old", "runtimeargs": ["x"]}, {"Path": BINARY, "runtimeargs": ["x"]}),
+        ({"path": "a", "PATH": "b"}, {"PATH": BINARY}),
+        ({"PATH": "a", "path": "b"}, {"path": BINARY}),
+    ],
+)
+def test_the_path_is_written_as_the_file_spells_it_and_in_one_spelling(
+    entry: dict[str, object], after: dict[str, object]
+) -> None:
+    content = json.dumps({"runtimes": {"nvidia": entry}}).encode()
+    result = written(content) or b""
+    assert json.loads(result)["runtimes"]["nvidia"] == after
+    assert DockerAdapter().effective(result).handlers["nvidia"].binary_path == BINARY
+
+
+def test_a_path_that_somebody_spells_in_another_way_goes_at_a_revert() -> None:
+    before = b'{"runtimes": {"nvidia": {"path": "/old"}, "kata": {"path": "/k"}}}'
+    ours = written(before) or b""
+    now = ours.replace(b'"path": "%s"' % BINARY.encode(), b'"Path": "%s"' % BINARY.encode())
+    now = now.replace(b'"/k"', b'"/else"')
+    left = DockerAdapter().strip_our_changes(before, ours, now, Format.JSON, path=PATH)
+    assert json.loads(left or b"") == {
+        "runtimes": {"nvidia": {"Path": "/old"}, "kata": {"path": "/else"}}
+    }
 
 
 @pytest.mark.parametrize(
