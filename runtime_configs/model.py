@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct, field
 
@@ -15,6 +15,20 @@ class EngineName(StrEnum):
     CONTAINERD = "containerd"
     CRIO = "crio"
     DOCKER = "docker"
+
+
+Entry = TypeVar("Entry")
+
+
+def of_engine(table: Mapping[EngineName, Entry], engine: EngineName, where: str) -> Entry:
+    """Return an engine's entry of a table; ``where`` names the table and its file.
+
+    Raises LookupError, which says where the entry is missing: no engine gets another one's.
+    """
+    try:
+        return table[engine]
+    except KeyError:
+        raise LookupError(f"{engine} is missing from {where}: add it there") from None
 
 
 class Format(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from runtime_configs.adapter import EngineAdapter
-from runtime_configs.model import EngineName
+from runtime_configs.model import EngineName, of_engine
 
 
 def _containerd() -> EngineAdapter:
@@ -35,4 +35,4 @@ ADAPTERS: Mapping[EngineName, Callable[[], EngineAdapter]] = {
 
 def adapter_for(engine: EngineName) -> EngineAdapter:
     """Return the adapter of an engine."""
-    return ADAPTERS[engine]()
+    return of_engine(ADAPTERS, engine, "ADAPTERS in runtime_configs/registry.py")()

@@ -1,4 +1,4 @@
-"""Options of the whole test run."""
+"""Options of the whole test run; HYPOTHESIS_PROFILE=long tries many examples of each property."""
 
 from __future__ import annotations
 
@@ -10,8 +10,20 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import own_namespaces
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+settings.register_profile(
+    "short",
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "60")),
+    deadline=None,
+    suppress_health_check=_SLOW,
+)
+settings.register_profile("long", max_examples=10_000, deadline=None, suppress_health_check=_SLOW)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 REAL = ("engine", "node", "image")
 """Markers of tests that continuous integration has to run: there a skip would hide a failure."""

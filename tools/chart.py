@@ -1,25 +1,29 @@
 """Render the Helm chart with Helm's own library, without a cluster.
 
 ``render [VALUES]`` prints the objects as JSON by template, ``lint`` the findings, ``manifests``
-writes deploy/manifests again and the list of variables against which the chart's notes hold
-``toolkit.env``. VALUES are those of ``--set``, joined by commas.
+writes deploy/manifests again, the list of variables against which the chart's notes hold
+``toolkit.env``, and the engines in the values' schema. VALUES are those of ``--set``, joined by
+commas.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
 import helm_python as helm
 
+from runtime_configs.model import EngineName
 from toolkit.options.misspelt import known_variables
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "deploy/helm"
 MANIFESTS = ROOT / "deploy/manifests/nvidia-toolkit-installer.yaml"
 VARIABLES = CHART / "variables.txt"
+SCHEMA = CHART / "values.schema.json"
 NAMESPACE = "nvidia-toolkit"
 HEADER = f"""\
 # Written by `make manifests` from deploy/helm with its default values.
@@ -61,6 +65,13 @@ def variables() -> str:
     return "".join(f"{name}\n" for name in known_variables())
 
 
+def schema() -> str:
+    """Return the schema of the values with the engines that there are."""
+    engines = json.dumps(["auto", *EngineName])
+    text = SCHEMA.read_text()
+    return re.sub(r'("defaultRuntime": \{"enum": )\[.*?\]', rf"\g<1>{engines}", text)
+
+
 def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -75,6 +86,7 @@ def main() -> int:
         else:
             MANIFESTS.write_text(manifests())
             VARIABLES.write_text(variables())
+            SCHEMA.write_text(schema())
     except helm.HelmError as error:
         sys.stderr.write(f"{error}\n")
         return 1

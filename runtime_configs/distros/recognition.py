@@ -14,7 +14,7 @@ from runtime_configs.containerd.imports import absolute, import_patterns, load_o
 from runtime_configs.distros.table import (
     BOTTLEROCKET,
     CRIO,
-    DOCKER,
+    DISTRIBUTIONS,
     DROP_IN_NAME,
     EKS,
     GKE,
@@ -30,6 +30,7 @@ from runtime_configs.distros.table import (
     TALOS,
     Distribution,
     owner_of,
+    plain_row,
 )
 from runtime_configs.formats.documents import load
 from runtime_configs.model import ConfigError, EngineName, Format, HostView, Version
@@ -91,12 +92,13 @@ def identify(seen: Sighting, view: HostView) -> Place:
 
 def _recognised(seen: Sighting, view: HostView) -> Distribution:
     """Return the row: by the engine's own paths and unit first, by the node's marks second."""
-    if seen.engine is EngineName.DOCKER:
-        return DOCKER
+    known = next((row for row in DISTRIBUTIONS if _is_known_by(row, seen)), None)
+    if seen.engine not in (EngineName.CONTAINERD, EngineName.CRIO):
+        return known or plain_row(seen.engine)
     system = _os_release(view)
     if seen.engine is EngineName.CRIO:
         marked = "OPENSHIFT_VERSION" in system or view.glob("/etc/crio/crio.conf.d/01-ctrcfg-*")
-        return OPENSHIFT if marked or system.get("ID") == "rhcos" else CRIO
+        return OPENSHIFT if marked or system.get("ID") == "rhcos" else known or CRIO
     paths = " ".join(each for each in (seen.config, seen.declared_config, seen.socket) if each)
     owner = owner_of(seen.unit or "")
     content = view.read(seen.config) if seen.config else None
@@ -108,6 +110,7 @@ def _recognised(seen: Sighting, view: HostView) -> Distribution:
         (K3S, lambda: owner is K3S or "/k3s/" in paths),
         (K0S, lambda: owner is K0S or "/k0s/" in paths),
         (MICROK8S, lambda: owner is MICROK8S or "/microk8s/" in paths),
+        (known or PLAIN, lambda: known is not None),
         (GKE, lambda: system.get("ID") == "cos"),
         (KIND, lambda: bool(view.glob("/kind/*"))),
         (MINIKUBE, lambda: bool(view.glob("/var/lib/minikube/certs/*"))),
@@ -115,6 +118,16 @@ def _recognised(seen: Sighting, view: HostView) -> Distribution:
         (KUBEADM, lambda: bool(view.glob("/etc/kubernetes/*"))),
     )
     return next((row for row, test in tests if test()), PLAIN)
+
+
+def _is_known_by(row: Distribution, seen: Sighting) -> bool:
+    """Tell whether the engine's unit, socket or file is one that no other distribution has."""
+    plain = plain_row(seen.engine)
+    if row.engine is not seen.engine or row is plain:
+        return False
+    by_socket = seen.socket in row.sockets and seen.socket not in plain.sockets
+    by_file = seen.config == row.top_level != plain.top_level
+    return by_socket or by_file or (bool(seen.unit) and owner_of(seen.unit or "") is row)
 
 
 def _os_release(view: HostView) -> Mapping[str, str]:
@@ -133,7 +146,7 @@ def _plain(row: Distribution, seen: Sighting, config: str, view: HostView) -> Pl
         distribution=row,
         top_level=seen.declared_config or config,
         drop_in=seen.declared_drop_in or row.drop_in,
-        placement=Placement.PLAIN,
+        placement=row.placement,
         refused=row.refuse,
     )
     declared, reads = seen.declared_config, seen.reads or seen.config

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from runtime_configs.adapter import Placement
-from runtime_configs.model import EngineName
+from runtime_configs.model import EngineName, of_engine
 
 CONTAINERD_CONFIG: Final = "/etc/containerd/config.toml"
 CONTAINERD_DROP_IN: Final = "/etc/containerd/conf.d/99-nvidia.toml"
@@ -152,11 +152,18 @@ DISTRIBUTIONS: Final = (
 )
 """Every row; a new distribution is one more, and a line of recognition in ``recognition.py``."""
 
+PLAIN_ROWS: Final = {row.engine: row for row in DISTRIBUTIONS if row.name == "plain"}
+"""Where an engine has its files if neither a distribution nor the user says so."""
+_HERE: Final = "runtime_configs/distros/table.py"
+
 
 def row_of(name: str, engine: EngineName) -> Distribution:
-    """Return the row of this name; an engine that a distribution does not name has a plain one."""
-    rows = [row for row in DISTRIBUTIONS if row.engine is engine]
-    return next((row for row in rows if row.name == name), rows[0])
+    """Return the row of this name; an engine that a distribution does not name has a plain one.
+
+    Raises LookupError for an engine without a row ``plain``.
+    """
+    rows = {row.name: row for row in DISTRIBUTIONS if row.engine is engine}
+    return rows.get(name) or of_engine(PLAIN_ROWS, engine, f"DISTRIBUTIONS in {_HERE}, row plain")
 
 
 def plain_row(engine: EngineName) -> Distribution:

@@ -24,7 +24,9 @@ HEAVY = (
     "toolkit.daemon.process",
 )
 
-# What users, charts and the operator rely on; a name never changes.
+LATER = [name.name for name in EngineName if name not in ("containerd", "crio", "docker")]
+# What users, charts and the operator rely on; a name never changes. An engine that is added has
+# its own variables where LATER stands.
 CONTRACT = """
 --runtime -r | RUNTIME
 --no-daemon -n | NO_DAEMON
@@ -35,12 +37,14 @@ CONTRACT = """
 --pid-file | TOOLKIT_PID_FILE PID_FILE
 --debug | TOOLKIT_DEBUG
 --host-root | HOST_ROOT_MOUNT
---config | RUNTIME_CONFIG CONTAINERD_CONFIG CRIO_CONFIG DOCKER_CONFIG
+--config | RUNTIME_CONFIG CONTAINERD_CONFIG CRIO_CONFIG DOCKER_CONFIG LATER_CONFIG
 --drop-in-config | RUNTIME_DROP_IN_CONFIG
 --drop-in-config-host-path | RUNTIME_DROP_IN_CONFIG_HOST_PATH
 --executable-path | RUNTIME_EXECUTABLE_PATH
---socket | RUNTIME_SOCKET CONTAINERD_SOCKET CRIO_SOCKET DOCKER_SOCKET
---restart-mode | RUNTIME_RESTART_MODE CONTAINERD_RESTART_MODE CRIO_RESTART_MODE DOCKER_RESTART_MODE
+--socket | RUNTIME_SOCKET CONTAINERD_SOCKET CRIO_SOCKET DOCKER_SOCKET LATER_SOCKET
+--restart-mode | \
+RUNTIME_RESTART_MODE CONTAINERD_RESTART_MODE CRIO_RESTART_MODE DOCKER_RESTART_MODE \
+LATER_RESTART_MODE
 --config-source --config-sources | RUNTIME_CONFIG_SOURCES RUNTIME_CONFIG_SOURCE
 --enable-cdi-in-runtime | RUNTIME_ENABLE_CDI
 --runtime-name --nvidia-runtime-name --runtime-class | \
@@ -113,7 +117,11 @@ def test_every_name_of_the_contract_is_there_and_no_other() -> None:
     expected = {}
     for line in CONTRACT.strip().splitlines():
         flags, _, variables = line.partition("|")
-        expected[tuple(flags.split())] = tuple(variables.split())
+        expected[tuple(flags.split())] = tuple(
+            name.replace("LATER", engine)
+            for name in variables.split()
+            for engine in (LATER if name.startswith("LATER_") else [""])
+        )
     assert {option.flags: option.all_variables for option in OPTIONS} == expected
 
 

@@ -18,6 +18,7 @@ from runtime_configs.distros import (
     TALOS,
     Sighting,
     identify,
+    row_of,
 )
 from runtime_configs.model import EngineName
 from tests.fakes.host_tree import HostTree
@@ -26,14 +27,11 @@ from tests.unit.containerd.hosts import version
 
 PLAIN_SOCKET = "/run/containerd/containerd.sock"
 UNITS = {
-    "k3s": ("/run/k3s/containerd/containerd.sock", "k3s.service"),
-    "rke2": ("/run/k3s/containerd/containerd.sock", "rke2-agent.service"),
-    "k0s": ("/run/k0s/containerd.sock", "k0sworker.service"),
-    "microk8s": (
-        "/var/snap/microk8s/common/run/containerd.sock",
-        "snap.microk8s.daemon-containerd.service",
-    ),
+    "rke2": "rke2-agent.service",
+    "k0s": "k0sworker.service",
+    "microk8s": "snap.microk8s.daemon-containerd.service",
 }
+"""Services whose names only begin as the row says."""
 NAMES = sorted({row.name for row in DISTRIBUTIONS} - {"plain"})
 
 
@@ -59,17 +57,18 @@ def golden(*names: str) -> list[Path]:
 def test_every_golden_host_is_recognised_and_its_place_is_the_cases(folder: Path) -> None:
     name = folder.parent.name
     case = tomllib.loads((folder / "case.toml").read_text())
-    socket, unit = UNITS.get(name, (PLAIN_SOCKET, f"{case['engine']}.service"))
+    engine = EngineName(case["engine"])
+    row = row_of(name, engine)
     seen = Sighting(
-        engine=EngineName(case["engine"]),
-        socket=socket,
+        engine=engine,
+        socket=row.sockets[0],
         config=case["top_level"],
-        unit=unit,
+        unit=UNITS.get(name, f"{row.unit or engine}.service"),
         version=version(case["version"]) if "version" in case else None,
     )
     place = identify(seen, tree(folder))
     if case["engine"] != "docker" and (name, case["engine"]) != ("minikube", "crio"):
-        assert place.distribution.name == name
+        assert place.distribution.name == name, "a line in runtime_configs/distros/recognition.py"
     assert place.top_level == case["top_level"]
     assert place.drop_in == case.get("drop_in")
     assert place.placement == case.get("placement", "plain")
@@ -77,8 +76,10 @@ def test_every_golden_host_is_recognised_and_its_place_is_the_cases(folder: Path
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_row_has_a_golden_host(name: str) -> None:
-    assert any((ROOT / name).glob("*/before"))
+def test_every_row_has_a_golden_host_and_a_line_in_the_documentation(name: str) -> None:
+    assert any((ROOT / name).glob("*/before")), f"tests/golden/{name} is missing"
+    page = (ROOT.parents[1] / "docs/distributions.md").read_text().lower()
+    assert f"| {name}" in page, f"docs/distributions.md has no line of {name}"
 
 
 @pytest.mark.parametrize(("row", "config"), [(TALOS, TALOS.top_level), (BOTTLEROCKET, None)])

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from runtime_configs.model import EngineName
 from runtime_configs.registry import adapter_for
 from tests.engine.controls import engine_settings, host
+from tests.fakes.clock import TwoLooks
 from tests.fakes.crio import FakeCrio
 from tests.fakes.node import FakeCommands, FakeTable, FakeView, process
 from toolkit.engine.cri.client import CriClient
@@ -94,12 +95,12 @@ def test_a_handler_counts_once_the_runtime_lists_it(path: Path) -> None:
     with crio.serving(path):
         engine = control(path)
         with pytest.raises(EngineTimeoutError, match="not listed as served"):
-            engine.verify(expected, CLOCK, soon(3.0))
+            engine.verify(expected, TwoLooks(), soon(60.0))
         crio.handlers = ("", "crun", "nvidia")
         engine.verify(expected, CLOCK, soon())
         crio.ready = False
         with pytest.raises(EngineTimeoutError, match="not ready"):
-            engine.verify(expected, CLOCK, soon(3.0))
+            engine.verify(expected, TwoLooks(), soon(60.0))
 
 
 @pytest.mark.parametrize(

@@ -111,11 +111,13 @@ def test_auto_says_of_each_socket_why_no_engine_answers_there(tmp_path: Path) ->
     with socket.socket(socket.AF_UNIX) as nobody:
         nobody.bind(str(tmp_path / "crio.sock"))
         failure = auto(tmp_path)
-    assert failure.message == (
-        f"no engine answers on this node: no containerd answers on {tmp_path}/containerd.sock:"
-        f" No such file or directory; no crio answers on {tmp_path}/crio.sock: Connection refused;"
-        f" no docker answers on {tmp_path}/docker.sock: No such file or directory"
-    )
+    head, _, reasons = failure.message.partition(": ")
+    assert head == "no engine answers on this node"
+    assert reasons.split("; ")[:3] == [
+        f"no containerd answers on {tmp_path}/containerd.sock: No such file or directory",
+        f"no crio answers on {tmp_path}/crio.sock: Connection refused",
+        f"no docker answers on {tmp_path}/docker.sock: No such file or directory",
+    ]
     assert failure.hint == "start it, or name it with --runtime and --socket"
 
 

@@ -8,7 +8,6 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
-from runtime_configs.model import EngineName
 from toolkit.daemon import keeper
 from toolkit.engine.executable import chain, obstacle, root_of
 from toolkit.errors import HostPathError
@@ -109,9 +108,9 @@ def greeting_of(record: Record | None) -> bytes:
     """Return what makes the engine say something; empty where none is watched."""
     if record is None or record.engine is None:
         return b""
-    from toolkit.engine.process.peer import DOCKER_GREETING, GRPC_GREETING
+    from toolkit.engine.process import peer
 
-    return DOCKER_GREETING if record.engine is EngineName.DOCKER else GRPC_GREETING
+    return peer.greeting_of(record.engine)
 
 
 def _toolkit(directory: str) -> Iterator[str]:

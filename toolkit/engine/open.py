@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from runtime_configs.model import EngineName
+from collections.abc import Callable, Mapping
+
+from runtime_configs.model import EngineName, of_engine
 from runtime_configs.registry import adapter_for
 from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.control import EngineControl
@@ -12,6 +14,32 @@ from toolkit.host.paths import HostRoot
 from toolkit.host.processes import PidfdSignaller, ProcFs
 from toolkit.host.services import Systemctl
 from toolkit.settings import Settings
+
+
+def _containerd() -> type[BaseControl]:
+    from toolkit.engine.containerd.control import ContainerdControl
+
+    return ContainerdControl
+
+
+def _crio() -> type[BaseControl]:
+    from toolkit.engine.crio.control import CrioControl
+
+    return CrioControl
+
+
+def _docker() -> type[BaseControl]:
+    from toolkit.engine.docker.control import DockerControl
+
+    return DockerControl
+
+
+CONTROLS: Mapping[EngineName, Callable[[], type[BaseControl]]] = {
+    EngineName.CONTAINERD: _containerd,
+    EngineName.CRIO: _crio,
+    EngineName.DOCKER: _docker,
+}
+"""An engine to its class; only the modules of the one that is meant are loaded."""
 
 
 def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineControl:
@@ -26,19 +54,5 @@ def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineCo
         commands=commands,
         services=Systemctl(commands),
     )
-    return _kind(name)(settings.engines[name], host, adapter_for(name).effective)
-
-
-def _kind(name: EngineName) -> type[BaseControl]:
-    """Return an engine's class; only its own modules are loaded."""
-    if name is EngineName.CONTAINERD:
-        from toolkit.engine.containerd.control import ContainerdControl
-
-        return ContainerdControl
-    if name is EngineName.CRIO:
-        from toolkit.engine.crio.control import CrioControl
-
-        return CrioControl
-    from toolkit.engine.docker.control import DockerControl
-
-    return DockerControl
+    kind = of_engine(CONTROLS, name, "CONTROLS in toolkit/engine/open.py")()
+    return kind(settings.engines[name], host, adapter_for(name).effective)

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable
 from enum import StrEnum
 
-from runtime_configs.model import EngineName
+from runtime_configs.model import EngineName, of_engine
 from toolkit.engine import wait
 from toolkit.engine.facts import EngineProcess, ReloadReport, Supervisor
 from toolkit.engine.process import identity
@@ -30,6 +30,19 @@ class Method(StrEnum):
     LIVE = "SIGHUP, a live reload"
 
 
+class HangUp(StrEnum):
+    """What an engine does at SIGHUP."""
+
+    ENDS = "ends, and whoever supervises it starts it with the new config"
+    RELOADS = "reloads its config and serves it"
+    KEEPS = "goes on with the config that it has"
+
+
+AT_HANG_UP = {
+    EngineName.CONTAINERD: HangUp.ENDS,
+    EngineName.CRIO: HangUp.KEEPS,
+    EngineName.DOCKER: HangUp.RELOADS,
+}
 BY_UNIT = (Method.UNIT, Method.SIGNAL_THEN_UNIT)
 """Those that systemd is needed for."""
 
@@ -38,7 +51,8 @@ def method(engine: EngineName, process: EngineProcess, mode: RestartMode) -> Met
     """Choose what to do; raises EngineNotFoundError where nothing would bring the engine back."""
     if mode is RestartMode.SYSTEMD:
         return Method.UNIT
-    if engine is EngineName.DOCKER:
+    hang_up = of_engine(AT_HANG_UP, engine, "AT_HANG_UP in toolkit/engine/reload.py")
+    if hang_up is HangUp.RELOADS:
         return Method.LIVE
     if mode is RestartMode.SIGNAL:
         # SIGHUP to their child makes k3s and RKE2 exit as a whole, at a moment nobody chose.
@@ -47,12 +61,13 @@ def method(engine: EngineName, process: EngineProcess, mode: RestartMode) -> Met
         return Method.OWNER
     if process.supervisor is Supervisor.SYSTEMD:
         child = identity.is_child_of_its_unit(process)
-        return Method.UNIT if child or engine is EngineName.CRIO else Method.SIGNAL_THEN_UNIT
-    if engine is EngineName.CONTAINERD and process.supervisor is Supervisor.PARENT:
+        keeps = hang_up is HangUp.KEEPS
+        return Method.UNIT if child or keeps else Method.SIGNAL_THEN_UNIT
+    if hang_up is HangUp.ENDS and process.supervisor is Supervisor.PARENT:
         return Method.SIGNAL
     raise EngineNotFoundError(
         f"{engine} (PID {process.pid}) belongs to no systemd unit"
-        + ("" if engine is EngineName.CRIO else " and no parent would start it again"),
+        + ("" if hang_up is HangUp.KEEPS else " and no parent would start it again"),
         "name how it is restarted with --restart-mode (systemd, signal or none)",
     )
 

@@ -185,9 +185,9 @@ def _warnings(sources: Sources, runtime: EngineName | None) -> tuple[str, ...]:
     nri = sources.read(payload.NRI_ENABLED)
     if nri.value and not _nri_mode(sources):
         found.append(f"{nri.source}: NRI mode is ignored with --no-daemon")
-    if runtime is EngineName.DOCKER:
+    if runtime is not None and plain_row(runtime).drop_in is None:
         for option in (rows.DROP_IN, rows.DROP_IN_HOST_PATH):
             source = sources.read(option).source
             if source != "default":
-                found.append(f"{source}: ignored, since docker has no drop-in configs")
+                found.append(f"{source}: ignored, since {runtime} has no drop-in configs")
     return tuple(found)

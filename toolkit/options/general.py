@@ -34,7 +34,7 @@ RUNTIME = Option(
     ),
     default=None,
     default_text="auto",
-    metavar="auto|containerd|crio|docker",
+    metavar="|".join(("auto", *EngineName)),
     help="the engine to set up; auto asks the node",
 )
 NO_DAEMON = switch(

@@ -11,7 +11,7 @@ from msgspec import Struct
 from runtime_configs.distros import plain_row
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine.facts import EngineProcess
-from toolkit.engine.process import kubelet
+from toolkit.engine.process import kubelet, peer
 from toolkit.engine.process.daemon_arguments import path_option
 from toolkit.engine.process.locate import Located, Locator
 from toolkit.errors import EngineNotFoundError, HostPathError
@@ -161,7 +161,7 @@ def _behind(
 def _kubelets_engine(socket: str, root: HostRoot, table: ProcessTable) -> EngineName | None:
     """Return the engine behind the kubelet's socket: by its process, else by the socket's name."""
     deadline = time.monotonic() + _SECONDS
-    for name in (EngineName.CONTAINERD, EngineName.CRIO):
+    for name in (each for each in EngineName if peer.greeting_of(each) == peer.GRPC_GREETING):
         try:
             located = Locator(name, root, table).locate(socket, deadline)
         except HostPathError:

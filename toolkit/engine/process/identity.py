@@ -6,18 +6,25 @@ import posixpath
 import re
 
 from runtime_configs.distros import owner_of
-from runtime_configs.model import EngineName
+from runtime_configs.model import EngineName, of_engine
 from toolkit.engine.facts import EngineProcess, Supervisor
 from toolkit.host.processes import ProcessFacts, ProcessTable
 
-_NAMES = {
+PROGRAMS = {
     EngineName.CONTAINERD: r"(docker-)?containerd(?!-shim|-stress|-fuse)",
     EngineName.CRIO: r"cri-?o",
     EngineName.DOCKER: r"dockerd|balena(-engine-daemon|d|-engine)$",
 }
+"""An engine to a pattern of its binary's name."""
+UNITS = {
+    EngineName.CONTAINERD: ".*containerd.*",
+    EngineName.CRIO: "cri-?o.*",
+    EngineName.DOCKER: ".*docker.*",
+}
+"""An engine to a pattern of its own systemd services."""
 _MULTI_CALL = r"(k3s|rke2)(-.*)?$"
 """k3s is one binary under many names: its containerd is ``k3s`` with argv[0] ``containerd``."""
-_OWN_UNIT = r"(.*containerd.*|.*docker.*|cri-?o.*)\.service$"
+_OWN_UNIT = rf"({'|'.join(UNITS.values())})\.service$"
 _MANAGERS = ("systemd", "init")
 
 
@@ -28,7 +35,11 @@ def is_engine(engine: EngineName, process: ProcessFacts) -> bool:
     name = posixpath.basename(process.executable)
     if re.match(_MULTI_CALL, name) and process.arguments:
         name = posixpath.basename(process.arguments[0])
-    return re.match(_NAMES[engine], name) is not None
+    return re.match(_program(engine), name) is not None
+
+
+def _program(engine: EngineName) -> str:
+    return of_engine(PROGRAMS, engine, "PROGRAMS in toolkit/engine/process/identity.py")
 
 
 def engine_process(process: ProcessFacts, table: ProcessTable, host_root: str) -> EngineProcess:

@@ -24,6 +24,12 @@ _MICROK8S = "kubelite"
 CGROUP_DRIVERS = ("systemd", "cgroupfs")
 _DEFAULT = "/run/containerd/containerd.sock"
 """The kubelet's own default since 1.24."""
+SOCKETS = {
+    EngineName.DOCKER: "docker",
+    EngineName.CRIO: "cri-?o",
+    EngineName.CONTAINERD: "containerd",
+}
+"""An engine to what its CRI socket's path holds; the first that fits counts."""
 _K3S_DOCKER = "/run/k3s/cri-dockerd/cri-dockerd.sock"
 
 
@@ -80,11 +86,7 @@ def _of_the_host(table: ProcessTable) -> Iterator[ProcessFacts]:
 def engine_of(socket: str) -> EngineName | None:
     """Return the engine that a CRI socket's name tells."""
     name = socket.lower()
-    if "docker" in name:
-        return EngineName.DOCKER
-    if "crio" in name or "cri-o" in name:
-        return EngineName.CRIO
-    return EngineName.CONTAINERD if "containerd" in name else None
+    return next((each for each, words in SOCKETS.items() if re.search(words, name)), None)
 
 
 def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str | None:

@@ -17,11 +17,6 @@ from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_a_containers
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessFacts, ProcessTable
 
-_GREETINGS = {
-    EngineName.CONTAINERD: peer.GRPC_GREETING,
-    EngineName.CRIO: peer.GRPC_GREETING,
-    EngineName.DOCKER: peer.DOCKER_GREETING,
-}
 _PRIVILEGED = "run the container privileged (docker run --privileged)"
 _SHARE_PIDS = "run the container with hostPID: true (docker run --pid=host)"
 _REMOVE = "remove it, restart the engine, and mount the socket's directory instead of the socket"
@@ -57,7 +52,7 @@ class Locator:
         """Look who is behind a socket; ``socket`` is a host path."""
         access = self._root.access(socket)
         try:
-            found = peer.identify(access, _GREETINGS[self._engine], deadline)
+            found = peer.identify(access, peer.greeting_of(self._engine), deadline)
         except OSError as error:
             none = Located(socket=socket, access=access, process=None, unreachable=None)
             if what := _no_socket(access):
@@ -69,7 +64,7 @@ class Locator:
     def current(self, socket: str, access: str, deadline: float) -> EngineProcess | None:
         """Return the engine behind the socket now, or None where there is none at the moment."""
         try:
-            found = peer.identify(access, _GREETINGS[self._engine], deadline)
+            found = peer.identify(access, peer.greeting_of(self._engine), deadline)
         except OSError:
             return None
         return self.judge(found, socket, access).process

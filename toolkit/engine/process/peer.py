@@ -14,6 +14,7 @@ import time
 
 from msgspec import Struct
 
+from runtime_configs.model import EngineName, of_engine
 from toolkit.engine import wait
 
 _UCRED = struct.Struct("3i")
@@ -23,6 +24,12 @@ GRPC_GREETING = _HTTP2_PREFACE
 """What a gRPC client says first: the preface and empty settings."""
 DOCKER_GREETING = _HTTP1_PING
 """dockerd says nothing until it is asked."""
+GREETINGS = {
+    EngineName.CONTAINERD: GRPC_GREETING,
+    EngineName.CRIO: GRPC_GREETING,
+    EngineName.DOCKER: DOCKER_GREETING,
+}
+"""What makes an engine say something on its socket, whoever connects."""
 _SILENCE = 2.0
 
 
@@ -33,6 +40,11 @@ class Peer(Struct, frozen=True, kw_only=True):
     """0: it is in no PID namespace that is visible from here."""
     spoke: bool
     """It sent bytes, and the PID is the sender's; else the listener's."""
+
+
+def greeting_of(engine: EngineName) -> bytes:
+    """Return what an engine answers to."""
+    return of_engine(GREETINGS, engine, "GREETINGS in toolkit/engine/process/peer.py")
 
 
 def identify(path: str, greeting: bytes, deadline: float) -> Peer:
