@@ -155,7 +155,7 @@ def test_a_pid_file_that_can_not_be_made_anew_leaves_a_daemon_that_is_not_ready_
     directory = installer.pid_file.parent
     shutil.rmtree(directory)
     directory.write_text("in its way")
-    wait_said(installer, "none can be made")
+    wait_said(installer, "none can be created")
     assert installer.process is not None
     assert installer.process.poll() is None
     assert installer.stop() == 0, installer.log()
@@ -253,7 +253,7 @@ def test_a_daemon_comes_back_once_its_own_upgrade_is_done(
         wait_idle(installer)
         module.write_bytes(whole[:3000])
         containerd.config.write_bytes(SITE)
-        wait_said(installer, "the program can't be loaded")
+        wait_said(installer, "cannot load the installer")
         assert "Traceback" not in installer.log()
         assert not installer.ready_file.exists()
         module.write_bytes(whole)

@@ -226,7 +226,7 @@ def test_a_program_that_is_away_for_an_upgrade_is_waited_for(
         wait_idle(installer)
         moved.away()
         containerd.config.write_text("version = 2\n")
-        wait_said(installer, "the program can't be started")
+        wait_said(installer, "cannot restart the installer")
         assert not installer.ready_file.exists()
         moved.back()
         wait_said(installer, " repaired ")
