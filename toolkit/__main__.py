@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         block_termination_signals()
         # A start makes thousands of objects that stay: searching them for cycles takes a tenth.
         gc.set_threshold(_SELDOM)
-        from toolkit import cli
+        # By their names: half of an upgraded module may load and lack them.
+        from toolkit.cli import PROGRAM, ProgramCommands, run
 
         if _RESIDENT in os.environ:
             from toolkit.daemon import process  # noqa: F401 - load all before acting
@@ -47,11 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _start_again(error)
     os.environ.pop(_BROKEN_SINCE, None)
     name = os.path.basename(sys.argv[0])
-    return cli.run(
+    return run(
         sys.argv[1:] if arguments is None else arguments,
         environ=os.environ,
-        commands=cli.ProgramCommands(),
-        program=cli.PROGRAM if name.startswith("__main__") else name,
+        commands=ProgramCommands(),
+        program=PROGRAM if name.startswith("__main__") else name,
     )
 
 
