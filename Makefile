@@ -13,7 +13,7 @@ WORKERS ?= $(shell echo $$(($$(nproc) + 2)))
 PYTEST := $(PYTHON) -m pytest --numprocesses $(WORKERS)
 SCRIPTS := .ci/run $(shell grep -lE '^\#!.*\b(ba)?sh$$|^\# shellcheck shell' -r tools .ci entrypoint.sh 2>/dev/null)
 
-.PHONY: help venv tools engines node demo test lint test-faults bench image lock manifests docs release protos clean
+.PHONY: help venv tools engines node demo test lint test-faults bench image image-base lock manifests docs release protos clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +23,7 @@ demo: venv ## watch the whole job on a private containerd (TOOLKIT_SOURCE_ROOT=D
 	@$(AS_ROOT) tools/unpack-engines --demo
 	@$(AS_ROOT) $(PYTHON) -m demo
 
-test: lint engines node ## lint, types, layers and every test, real engines included
+test: lint engines node image-base ## lint, types, layers and every test, real engines included
 	$(AS_ROOT) $(PYTEST)
 
 lint: venv tools ## style, types, layers, shell scripts, Dockerfile, workflows, chart
@@ -80,6 +80,9 @@ engines: tools ## the engines that the tests start
 
 node: tools ## the tree of the test node
 	@$(AS_ROOT) tools/node-tree
+
+image-base: tools ## the root of the image tests' base image
+	@$(AS_ROOT) tools/image-base
 
 clean: ## remove everything that the targets made below this directory
 	$(AS_ROOT) rm -rf --one-file-system .cache .venv build dist *.egg-info .pytest_cache .mypy_cache \

@@ -41,6 +41,24 @@ debian_keyring() {
     return 1
 }
 
+# Make the tree of a minimal Debian, saying on stderr how far it is; the log lies beside the tree.
+# Usage: debian_tree SUITE DIRECTORY PACKAGE,PACKAGE...
+debian_tree() {
+    local log
+    log="$(dirname "$2")/debootstrap.log"
+    echo "making a minimal Debian of the suite $1 in $2; the log is $log" >&2
+    set -- --variant=minbase --include="$3" --keyring="$(debian_keyring)" "$1" "$2" "$(debian_mirror)"
+    debootstrap "$@" 2>&1 | tee "$log" | awk '
+        /^I: (Retrieving|Extracting|Unpacking|Configuring) / {
+            if ($2 != phase) { printf "%s%s ", phase ? "\n" : "", phase = $2; fflush() }
+            if (++count % 10 == 0) { printf "."; fflush() }
+        }
+        END { if (phase) print "" }' >&2 || {
+        tail -n 20 "$log" >&2
+        return 1
+    }
+}
+
 private_apt() {
     apt-get -qq -c "$APT_HOME/apt.conf" "$@"
 }
