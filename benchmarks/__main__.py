@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import growth, installation, machine, memory, node, process, wrapper
+from benchmarks import growth, installation, machine, memory, node, nri, process, wrapper
 from benchmarks.figures import Figure, Report, markdown, plain
 from benchmarks.picture import Lane, draw
 from benchmarks.subject import Subject, ours, peer, settled
@@ -25,7 +25,7 @@ from tests.sample_payload import VERSION, make_sample_payload
 SIZE = 52_000_000
 RESULTS = REPOSITORY / "benchmarks/RESULTS.md"
 PICTURE = REPOSITORY / "docs/downtime.svg"
-SECTIONS = ("process", "node", "idle", "wrapper", "payload", "growth")
+SECTIONS = ("process", "node", "idle", "wrapper", "payload", "growth", "nri")
 
 
 def main() -> int:
@@ -104,6 +104,7 @@ def _measure(report: Report, directory: Path, sections: list[str] | tuple[str, .
         "idle": keep(lambda: memory.measure(directory / "idle", payload, subjects)),
         "wrapper": keep(lambda: wrapper.measure(directory / "wrapper", small)),
         "payload": keep(lambda: installation.measure(directory / "payloads", payload, other)),
+        "nri": keep(lambda: nri.measure(directory / "nri")),
         "growth": keep(lambda: growth.measure(directory / "growth", small)),
     }
     for name in sections:

@@ -72,6 +72,23 @@ def messages(data: bytes) -> list[tuple[int, int, int, Any]]:
     return found
 
 
+def realistic(annotations: dict[str, str]) -> Any:  # noqa: ANN401 - a message of the dynamic module
+    """Return a request as large as a real one: what is not declared is skipped, but travels."""
+    request = creation(annotations)
+    padding = b"\x42\x40" + b"NAME=" + b"v" * 59  # Container.env, 8
+    container = request.container.SerializeToString() + padding * 300
+    pod = request.pod.SerializeToString()
+    whole = b"\x0a" + _length(pod) + pod + b"\x12" + _length(container) + container
+    return nri.CreateContainerRequest.FromString(whole)
+
+
+def _length(data: bytes) -> bytes:
+    size, out = len(data), b""
+    while size > 127:
+        out, size = out + bytes([size & 127 | 128]), size >> 7
+    return out + bytes([size])
+
+
 class FakeEngine:
     """Listens on a socket and takes one plugin after the other."""
 

@@ -1,23 +1,19 @@
-"""What the plugin costs: the time of an answer and the memory that stays resident."""
+"""The memory of the plugin; the time of an answer is a figure of `make bench`."""
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.engine.nri_process import PluginProcess, plugin_process
-from tests.fakes.nri_engine import FakeEngine, creation, devices, nri
+from tests.fakes.nri_engine import FakeEngine, devices, nri, realistic
 
-MOST_SECONDS = 0.002
 MOST_RESIDENT = 24 << 10
+"""KiB."""
 MOST_AT_ONCE = MOST_RESIDENT + 4 * (4 << 10)
 """KiB: the largest frame, and the copies that protobuf makes of it while it is read."""
-"""KiB."""
 
 
 @pytest.fixture
@@ -29,39 +25,15 @@ def taken_up(tmp_path: Path) -> Iterator[tuple[FakeEngine, PluginProcess]]:
     engine.close()
 
 
-def realistic(annotations: dict[str, str]) -> Any:  # noqa: ANN401 - a message of the dynamic module
-    """Return a request as large as a real one: what is not declared is skipped, but travels."""
-    request = creation(annotations)
-    padding = b"\x42\x40" + b"NAME=" + b"v" * 59  # Container.env, 8
-    container = request.container.SerializeToString() + padding * 300
-    pod = request.pod.SerializeToString()
-    whole = b"\x0a" + _length(pod) + pod + b"\x12" + _length(container) + container
-    return nri.CreateContainerRequest.FromString(whole)
-
-
-def _length(data: bytes) -> bytes:
-    size, out = len(data), b""
-    while size > 127:
-        out, size = out + bytes([size & 127 | 128]), size >> 7
-    return out + bytes([size])
-
-
-def test_a_container_is_answered_in_two_milliseconds_at_fifty_a_second(
+def test_many_containers_are_answered_and_leave_nothing_in_memory(
     taken_up: tuple[FakeEngine, PluginProcess],
 ) -> None:
     engine, plugin = taken_up
     asked = realistic({"nvidia.cdi.k8s.io": "nvidia.com/gpu=0,nvidia.com/gpu=1"})
     assert len(asked.SerializeToString()) > 15_000
-    seconds = []
-    begun = time.monotonic()
-    for number in range(250):
-        time.sleep(max(0.0, begun + number / 50 - time.monotonic()))
-        before = time.perf_counter()
+    for _ in range(250):
         answer = engine.ask("CreateContainer", asked)
-        seconds.append(time.perf_counter() - before)
         assert devices(answer) == ["nvidia.com/gpu=0", "nvidia.com/gpu=1"]
-    median, worst = statistics.median(seconds), max(seconds)
-    assert median <= MOST_SECONDS, f"median {median}, worst {worst}"
     assert plugin.memory() <= MOST_RESIDENT
 
 
