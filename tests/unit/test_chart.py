@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
+from toolkit.daemon.health import metrics
+from toolkit.daemon.keeper_state import Counters
 from toolkit.options.misspelt import known_variables
 
 pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
@@ -129,7 +131,7 @@ def runtime_classes(values: str = "") -> dict[str, str]:
 def test_helm_finds_nothing_wrong_with_it() -> None:
     findings = json.loads(chart("lint").stdout)
     assert not findings["errors"]
-    assert [each["error"] for each in findings["messages"]] == ["icon is recommended"]
+    assert [each["error"] for each in findings["messages"]] == []
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
@@ -404,6 +406,75 @@ def test_chart_and_program_have_one_version() -> None:
     assert version is not None
     assert metadata["appVersion"] == version[1]
     assert f"ARG VERSION={version[1]}\n" in (ROOT / "Dockerfile").read_text()
+
+
+METRICS = (
+    "metrics.enabled=true,metrics.port=9000,metrics.podMonitor.enabled=true"
+    ",metrics.podMonitor.labels.release=prometheus,metrics.prometheusRule.enabled=true"
+    ",metrics.dashboard.enabled=true"
+)
+
+
+def test_metrics_bring_a_port_and_the_objects_that_read_it() -> None:
+    assert environment(METRICS)["TOOLKIT_HEALTH_ADDRESS"] == ":9000"
+    (port,) = container(METRICS)["ports"]
+    assert port == {"name": "metrics", "containerPort": 9000}
+    found = {each["kind"]: each for each in objects(METRICS)}
+    (endpoint,) = found["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    assert endpoint["port"] == port["name"]
+    assert found["PodMonitor"]["metadata"]["labels"]["release"] == "prometheus"
+    labels = daemon_set(METRICS)["spec"]["template"]["metadata"]["labels"]
+    assert found["PodMonitor"]["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert "TOOLKIT_HEALTH_ADDRESS" not in environment()
+    kinds = {each["kind"] for each in objects("metrics.enabled=true")}
+    assert not kinds & {"PodMonitor", "PrometheusRule", "ConfigMap"}
+
+
+def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
+    found = {each["kind"]: each for each in objects(METRICS)}
+    rules = [rule["expr"] for rule in found["PrometheusRule"]["spec"]["groups"][0]["rules"]]
+    board = json.loads(found["ConfigMap"]["data"]["nvidia-toolkit.json"])
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    known = set(re.findall(r"^(nvidia_toolkit_\w+)", metrics(Counters(), "ready"), re.MULTILINE))
+    names = {name for text in (*rules, *asked) for name in re.findall(r"nvidia_toolkit_\w+", text)}
+    assert names == known
+    assert not any(
+        '{{ "' in rule["annotations"]["summary"]
+        for rule in found["PrometheusRule"]["spec"]["groups"][0]["rules"]
+    )
+
+
+def test_a_pull_secret_may_be_a_name_or_an_object() -> None:
+    values = "toolkit.imagePullSecrets[0]=one,toolkit.imagePullSecrets[1].name=two"
+    assert pod(values)["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}]
+
+
+def test_an_affinity_of_ones_own_takes_the_place_of_the_usual_one() -> None:
+    values = "affinity.podAntiAffinity.x=y"
+    assert pod(values)["affinity"] == {"podAntiAffinity": {"x": "y"}}
+    assert "nodeAffinity" in pod()["affinity"]
+    assert "affinity" not in pod("nodeSelector.a=b")
+
+
+def test_more_volumes_and_annotations_are_passed_on() -> None:
+    values = (
+        "toolkit.extraVolumes[0].name=more,toolkit.extraVolumes[0].emptyDir.medium=Memory"
+        ",toolkit.extraVolumeMounts[0].name=more,toolkit.extraVolumeMounts[0].mountPath=/more"
+        ",serviceAccount.annotations.team=gpu"
+    )
+    assert pod(values)["volumes"][-1] == {"name": "more", "emptyDir": {"medium": "Memory"}}
+    assert container(values)["volumeMounts"][-1] == {"name": "more", "mountPath": "/more"}
+    (account,) = [each for each in objects(values) if each["kind"] == "ServiceAccount"]
+    assert account["metadata"]["annotations"] == {"team": "gpu"}
+
+
+def test_the_readme_of_the_chart_names_every_value() -> None:
+    text = (ROOT / "deploy/helm/README.md").read_text()
+    values = yaml.safe_load((ROOT / "deploy/helm/values.yaml").read_text())
+    for group, inner in values.items():
+        whole = not isinstance(inner, dict) or f"`{group}`" in text
+        for name in [group] if whole else inner:
+            assert re.search(rf"`(\w+)?\.?{name}`", text), f"{group}: {name}"
 
 
 def test_the_notes_name_a_variable_that_is_probably_misspelt() -> None:
