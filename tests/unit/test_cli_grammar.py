@@ -101,6 +101,12 @@ def test_the_last_of_repeated_flags_counts_whatever_its_spelling() -> None:
     assert settings_of("--root=/a", "-toolkit-install-dir", "/b").install_dir == "/b"
 
 
+def test_the_flag_for_the_install_directory_wins_over_the_word() -> None:
+    for arguments in (["/a", "--root=/b"], ["--toolkit-install-dir", "/b", "/a"]):
+        assert settings_of(*arguments, ROOT="/c").install_dir == "/b"
+    assert settings_of("/a", ROOT="/c").install_dir == "/a"
+
+
 def test_a_list_flag_may_be_repeated() -> None:
     settings = settings_of("--opt-in-features=a,b", "--opt-in-features", " c ,,a")
     assert settings.runtime_config.opt_in_features == ("a", "b", "c")

@@ -71,7 +71,7 @@ def read(arguments: Sequence[str], program: str) -> Said | None:
     command, directory = _command_and_directory(rewritten.words, arguments)
     if directory is not None:
         given = GivenFlag(spelling="the install directory", value=directory)
-        flags[general.INSTALL_DIR.identifier] = (given,)
+        flags.setdefault(general.INSTALL_DIR.identifier, (given,))
     _check_commands(command, flags)
     return Said(command=command, flags=flags)
 
