@@ -76,7 +76,7 @@ def test_no_start_of_a_container_fails_while_the_node_is_ready(
 ) -> None:
     containerd.start()
     containerd.import_image()
-    installer = installer_of(containerd)
+    installer = installer_of(containerd, TOOLKIT_STOP_TIMEOUT="60")
     before = snapshot(containerd.config.parent)
     began = time.monotonic()
     try:
@@ -86,7 +86,7 @@ def test_no_start_of_a_container_fails_while_the_node_is_ready(
                 installer.wait_ready(60)
                 wanted = starts.counts["started"] + WANTED
                 wait_for(lambda wanted=wanted: starts.counts["started"] >= wanted, "starts", 60)  # type: ignore[misc]
-                assert installer.stop(timeout=60) == 0, installer.log()[-3000:]
+                assert installer.stop(timeout=120) == 0, installer.log()[-3000:]
                 assert snapshot(containerd.config.parent) == before
                 assert not starts.failures, starts.failures
     finally:
