@@ -72,16 +72,15 @@ def test_the_facts_name_the_process_its_version_and_its_files(containerd: RealCo
     assert facts.warnings == ()
 
 
-def test_a_declared_config_that_is_not_the_daemons_is_a_warning_that_names_both(
+def test_a_declared_config_that_is_not_the_daemons_is_refused_with_both_names(
     containerd: RealContainerd, tmp_path: Path
 ) -> None:
     containerd.start()
     settings = engine_settings(tmp_path / "config.toml", containerd.socket)
     facts = control(ContainerdControl, settings).facts(soon())
     assert facts.top_level == str(tmp_path / "config.toml")
-    assert len(facts.warnings) == 1
-    assert str(containerd.config) in facts.warnings[0]
-    assert str(tmp_path / "config.toml") in facts.warnings[0]
+    assert str(containerd.config) in str(facts.refused)
+    assert str(tmp_path / "config.toml") in str(facts.refused)
 
 
 def test_a_config_that_is_not_declared_is_the_one_on_the_daemons_command_line(
