@@ -96,3 +96,21 @@ def test_a_reserved_name_saved_while_idle_ends_with_the_line_to_fix(
     dockerd.config.write_text("{}\n")
     again = installer.run("revert")
     assert again.returncode == 0, again.stderr
+
+
+def test_a_pending_edit_of_daemon_json_is_named(dockerd: RealDockerd, installer: Installer) -> None:
+    assert json.loads(installer.run("plan", "--output=json").stdout)["pending"] == []
+    low_level = str(dockerd.directory / "bin/runc")
+    edit = {"runtimes": {"crun": {"path": low_level}}, "labels": ["rack=1"]}
+    dockerd.config.write_text(json.dumps(edit))
+    lines = (f"runtimes.crun.path: (unset) -> '{low_level}'", "labels: [] -> ['rack=1']")
+    planned, examined = installer.run("plan"), installer.run("doctor")
+    made = installer.run("--no-daemon")
+    assert (planned.returncode, examined.returncode, made.returncode) == (0, 0, 0), made.stderr
+    for line in lines:
+        assert f"# pending edit: {line}" in planned.stdout
+        assert f"pending edit: {line}" in examined.stdout
+        assert line in made.stderr
+    assert json.loads(installer.run("plan", "--output=json").stdout)["pending"] == []
+    assert installer.run("revert").returncode == 0
+    assert dockerd.config.read_text() == json.dumps(edit)
