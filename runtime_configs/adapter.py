@@ -15,6 +15,7 @@ from runtime_configs.model import (
     EngineName,
     Format,
     HostView,
+    OwnFile,
     Version,
 )
 
@@ -195,6 +196,12 @@ class EngineAdapter(Protocol):
 
         A three-way merge keeps the value alone that somebody gave inside a handler of ours, and
         half a handler may stop an engine. Raises ConfigError where the content does not parse.
+        """
+
+    def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
+        """Return the files that hold a setup in ``toolkit_dir``, told by their content alone.
+
+        For a setup that no journal names. Raises ConfigError for a file that does not parse.
         """
 
     def revert_stages(

@@ -139,6 +139,15 @@ class FileEdit(Struct, frozen=True, kw_only=True):
     role: Role
 
 
+class OwnFile(Struct, frozen=True, kw_only=True):
+    """A file that holds a setup of ours, as told by its content alone."""
+
+    edit: FileEdit
+    """From what it holds to what it would without us."""
+    certain: bool
+    """False where another installer in the same directory could have written the same."""
+
+
 class EditSet(Struct, frozen=True, kw_only=True):
     """The edits of one plan, in the order in which they are safe to write."""
 

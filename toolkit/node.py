@@ -46,6 +46,11 @@ class Node(Struct, frozen=True, kw_only=True):
     sandbox: Callable[[], Sandbox]
     """Opens a place where the engine can be started without effect on the host."""
 
+    @property
+    def pid_file(self) -> str:
+        """The lock of this installer, on the host."""
+        return self.root.host_path(self.settings.lifecycle.pid_file)
+
 
 def open_node(settings: Settings) -> Node:
     """Return the real host. Raises HostPathError where the host root can't be used."""

@@ -22,6 +22,7 @@ from runtime_configs.formats import key_case
 from runtime_configs.formats.comparison import unintended_changes
 from runtime_configs.formats.documents import Change, KeyPath, apply_changes, load
 from runtime_configs.formats.handler_merge import strip_our_changes
+from runtime_configs.formats.own_handlers import edit_without_ours
 from runtime_configs.formats.values import table
 from runtime_configs.model import (
     ConfigError,
@@ -31,6 +32,7 @@ from runtime_configs.model import (
     FileEdit,
     Format,
     HostView,
+    OwnFile,
     Role,
     ServedHandler,
 )
@@ -193,6 +195,26 @@ class CrioAdapter:
             needed=frozenset({"runtime_path"}),
             keys=KEYS,
         )
+
+    def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
+        """Return the files with handlers of ours. Raises ConfigError."""
+        if request.drop_in is None or request.crio_hook_path is not None:
+            return ()
+        places = (((*RUNTIME, "runtimes"), (*RUNTIME, "default_runtime")),)
+        found = []
+        for file in read_all(request.top_level, request.drop_in, view):
+            role = Role.TOP_LEVEL if file.path == request.top_level else Role.DROP_IN
+            edit = edit_without_ours(
+                file.path,
+                file.content,
+                Format.TOML,
+                role,
+                places=places,
+                toolkit_dir=request.toolkit_dir,
+            )
+            if edit is not None:
+                found.append(OwnFile(edit=edit, certain=False))
+        return tuple(found)
 
     def revert_stages(
         self,

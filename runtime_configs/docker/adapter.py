@@ -15,6 +15,7 @@ from runtime_configs.formats import key_case
 from runtime_configs.formats.comparison import unintended_changes
 from runtime_configs.formats.documents import Change, apply_changes, load
 from runtime_configs.formats.handler_merge import strip_our_changes
+from runtime_configs.formats.own_handlers import edit_without_ours
 from runtime_configs.formats.values import table, tables_of
 from runtime_configs.model import (
     ConfigError,
@@ -24,6 +25,7 @@ from runtime_configs.model import (
     FileEdit,
     Format,
     HostView,
+    OwnFile,
     Role,
     ServedHandler,
 )
@@ -197,6 +199,20 @@ class DockerAdapter:
             needed=frozenset({"path", "runtimeType"}),
             keys=KEYS,
         )
+
+    def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
+        """Return ``daemon.json`` where it has handlers of ours. Raises ConfigError."""
+        path, places = request.top_level, ((("runtimes",), ("default-runtime",)),)
+        content = view.read(path) or EMPTY
+        edit = edit_without_ours(
+            path,
+            content,
+            Format.JSON,
+            Role.TOP_LEVEL,
+            places=places,
+            toolkit_dir=request.toolkit_dir,
+        )
+        return () if edit is None else (OwnFile(edit=edit, certain=False),)
 
     def revert_stages(
         self, current: bytes | None, target: bytes | None, previous_default: str | None

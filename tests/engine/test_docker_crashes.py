@@ -30,8 +30,8 @@ from toolkit.journal.store import JournalStore
 from toolkit.node import Node, open_node
 from toolkit.payload.installer import PayloadInstaller
 from toolkit.settings import RestartMode
-from toolkit.undo.recovery import recover
-from toolkit.undo.revert import Revert
+from toolkit.undo.revert import revert_record
+from toolkit.undo.rollback import recover
 
 pytestmark = pytest.mark.engine
 CONFIG = b'{\n  "features": {"buildkit": true},\n  "debug": false\n}\n'
@@ -104,13 +104,14 @@ def node_of(dockerd: RealDockerd, at: int | None = None) -> tuple[Node, FaultyWr
 
 
 def start(node: Node) -> None:
-    set_up(node, recover(node), UninterruptedClock(), patience=5.0)
+    recover(node)
+    set_up(node, UninterruptedClock(), patience=5.0)
 
 
 def revert(node: Node) -> None:
     record = recover(node)
     if record is not None:
-        Revert(node).run(record)
+        revert_record(node, record)
 
 
 def assert_as_before(dockerd: RealDockerd, where: str) -> None:

@@ -26,8 +26,9 @@ from toolkit.journal.record import Record
 from toolkit.journal.store import JournalStore
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadInstaller
-from toolkit.undo.recovery import recover
-from toolkit.undo.revert import Revert, RevertReport
+from toolkit.undo.ownership import named_again
+from toolkit.undo.revert import RevertReport, revert_record
+from toolkit.undo.rollback import recover
 
 CONFIG = "/etc/containerd/config.toml"
 DROP_IN = "/etc/containerd/conf.d/99-nvidia.toml"
@@ -134,14 +135,14 @@ class FaultHost:
     ) -> Outcome:
         """Do what a start does: recover, then set up."""
         node = self.node(steps, *more)
-        record = recover(node)
-        return set_up(node, record, clock or UninterruptedClock(), patience=0.0, repair=repair)
+        recover(node)
+        return set_up(node, clock or UninterruptedClock(), patience=0.0, repair=repair)
 
     def revert(self, steps: Steps | None = None, *, purge: bool = False) -> RevertReport | None:
         """Do what the command does: recover, then revert."""
         node = self.node(steps)
-        record = recover(node, reverts=True)
-        return None if record is None else Revert(node).run(record, purge=purge)
+        record = recover(node, reverts=True) or named_again(node)
+        return None if record is None else revert_record(node, record, purge=purge)
 
     def recover(self, steps: Steps | None = None) -> Record | None:
         """Do what every start does first."""

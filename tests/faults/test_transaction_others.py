@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from runtime_configs.model import Version
+from tests.fakes.engine import FakeEngine
 from tests.fakes.faulty_syscalls import CrashPoint
 from tests.faults.node_host import CONFIG, DROP_IN, FaultHost, difference
 from tests.faults.steps import Steps
-from toolkit.engine.facts import Holding, HoldReport
+from toolkit.engine.facts import EngineProcess, Holding, HoldReport, ReloadReport
 from toolkit.errors import (
     EngineNotFoundError,
     EngineRejectedError,
     EngineTimeoutError,
+    ExitCode,
     InterruptedBySignalError,
     JournalError,
+    LockedError,
     NotRestoredError,
     ToolkitError,
 )
+from toolkit.host.clock import Clock
+from toolkit.host.lock import Lock
+from toolkit.settings import RestartMode
 
 V2 = Version(major=2, minor=1)
 
@@ -333,6 +340,84 @@ def test_a_start_for_another_directory_settles_what_a_kill_left_in_the_first_one
     assert b"/usr/local/nvidia" not in (host.read(CONFIG) or b"")
     host.revert()
     assert difference(host.tree(), before) == []
+
+
+class Refusing(FakeEngine):
+    """Keeps what it has loaded, as dockerd does with a file that it refuses."""
+
+    def reload(
+        self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float
+    ) -> ReloadReport:
+        del process, mode, clock, deadline
+        self.restarts += 1
+        raise EngineRejectedError("it keeps its previous configuration")
+
+
+def test_an_engine_that_takes_no_file_at_all_is_told_once_and_leaves_nothing_to_undo(
+    host: FaultHost,
+) -> None:
+    """Not even its own from before us: it serves that all the same."""
+    engine = host.engine
+    host.engine = Refusing(view=engine.view, version=engine.version)
+    host.engine.boot()
+    before = host.tree()
+    for _ in range(2):
+        with pytest.raises(EngineRejectedError, match="previous configuration") as caught:
+            host.set_up()
+        assert caught.value.exit_code is ExitCode.FAILED
+        assert caught.value.undone
+        assert difference(host.tree(), before) == []
+    assert host.engine.restarts == 2
+    assert host.revert() is None
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_engine_that_somebody_restarted_onto_the_old_files_is_not_reloaded(
+    host: FaultHost, *, restarted: bool
+) -> None:
+    host.set_up()
+    saved, counting = host.save("set up"), Steps()
+    host.revert(counting)
+    saved.restore()
+    reload = counting.done.index("signal")
+    with pytest.raises(CrashPoint):
+        host.revert(Steps(at=reload))
+    if restarted:
+        host.engine.boot()
+    before = host.engine.restarts
+    host.revert()
+    assert host.engine.up_to_date()
+    assert host.engine.restarts == before + (not restarted)
+
+
+SECOND = ("--pid-file=/run/second/toolkit.pid", "--ready-file=/run/second/ready")
+
+
+@pytest.mark.parametrize("until", ["signalled", None], ids=["in its setup", "idle"])
+@pytest.mark.parametrize("elsewhere", [True, False], ids=["elsewhere", "the same directory"])
+def test_the_setup_of_an_installer_that_lives_is_left_alone_and_reverted_once_it_is_dead(
+    host: FaultHost, *, until: str | None, elsewhere: bool
+) -> None:
+    lock = Lock.acquire(str(host.root / "run/nvidia/toolkit/toolkit.pid"))
+    if until is None:
+        host.set_up()
+    else:
+        counting = Steps()
+        host.set_up(counting)
+        host.revert()
+        with pytest.raises(CrashPoint):
+            host.set_up(Steps(at=counting.done.index(until)))
+    before, restarts = host.tree(), host.engine.restarts
+    more = (*SECOND, "--toolkit-install-dir=/opt/other") if elsewhere else SECOND
+    with pytest.raises(LockedError, match=f"/usr/local/nvidia belongs to.*PID {os.getpid()}") as at:
+        host.set_up(None, *more)
+    assert at.value.exit_code is ExitCode.LOCKED
+    assert difference(host.tree(), before) == []
+    assert host.engine.restarts == restarts
+    lock.release()
+    host.set_up(None, *more)
+    assert host.engine.up_to_date()
+    assert host.install_dir.exists() is not elsewhere
 
 
 def test_another_restart_mode_is_noted_though_nothing_has_to_be_done(host: FaultHost) -> None:

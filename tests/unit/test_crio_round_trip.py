@@ -21,8 +21,8 @@ from toolkit.errors import (
 )
 from toolkit.host.clock import UninterruptedClock
 from toolkit.node import Node
-from toolkit.undo.recovery import recover
-from toolkit.undo.revert import Revert, RevertReport
+from toolkit.undo.revert import RevertReport, revert_record
+from toolkit.undo.rollback import recover
 
 TOOLKIT = "/usr/local/nvidia/toolkit"
 DROP_IN = f"{DROP_INS}/99-nvidia.toml"
@@ -53,13 +53,14 @@ def host() -> Iterator[CrioHost]:
 
 
 def started(node: Node) -> Outcome:
-    return set_up(node, recover(node), UninterruptedClock(), patience=10.0)
+    recover(node)
+    return set_up(node, UninterruptedClock(), patience=10.0)
 
 
 def reverted(node: Node) -> RevertReport:
     record = recover(node)
     assert record is not None
-    return Revert(node).run(record)
+    return revert_record(node, record)
 
 
 def served(host: CrioHost) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from toolkit.errors import ExitCode, HostPathError, LockedError
-from toolkit.host.lock import Lock
+from toolkit.host.lock import MADE, Lock, held_by_other
 
 
 def python(code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -78,6 +78,67 @@ def test_the_lock_of_a_killed_holder_is_free_and_its_pid_overwritten(path: Path)
     lock = Lock.acquire(str(path))
     assert path.read_text() == f"{os.getpid()}\n"
     lock.release()
+
+
+@pytest.mark.parametrize("calls", range(1, 14))
+def test_directories_that_a_killed_holder_made_go_with_the_next_release(
+    path: Path, calls: int
+) -> None:
+    """It dies before one of its calls of the system that change something, or holds the lock."""
+    code = """
+        import os, sys
+        from toolkit.host.lock import Lock
+        left = int(sys.argv[2])
+        def hook(event, _):
+            global left
+            left -= event in ("os.mkdir", "os.rename", "open", "shutil.rmtree", "os.remove")
+            if not left:
+                os._exit(9)
+        sys.addaudithook(hook)
+        Lock.acquire(sys.argv[1])
+        os._exit(8)
+        """
+    before = sorted(path.parents[2].iterdir())
+    with python(code, str(path), str(calls)) as holder:
+        assert holder.wait() in (8, 9)
+    Lock.acquire(str(path)).release()
+    assert sorted(path.parents[2].iterdir()) == before
+
+
+def test_a_link_in_the_place_of_the_note_is_not_followed(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    target = path.parents[2] / "target"
+    target.write_text(f"{path.parent}\n")
+    (path.parent / MADE).symlink_to(target)
+    lock = Lock.acquire(str(path))
+    lock.note_made([str(path.parent)])
+    lock.release()
+    assert target.read_text() == f"{path.parent}\n"
+    assert path.parent.is_dir()
+
+
+def test_only_directories_above_the_file_are_taken_from_a_note(path: Path) -> None:
+    other = path.parents[2] / "other"
+    other.mkdir()
+    path.parent.mkdir(parents=True)
+    (path.parent / MADE).write_text(f"{other}\n{path.parents[2]}\n")
+    lock = Lock.acquire(str(path))
+    lock.release()
+    assert other.is_dir()
+    assert path.parent.is_dir()
+
+
+def test_a_lock_that_another_process_holds_is_seen_without_being_taken(path: Path) -> None:
+    assert held_by_other(str(path)) is None
+    with python(HOLD, str(path)) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        found = held_by_other(str(path))
+        assert found is not None
+        assert found.holder == holder.pid
+        holder.kill()
+        holder.wait()
+    assert held_by_other(str(path)) is None
 
 
 def test_a_flock_taken_by_another_installer_without_a_pid_is_respected(path: Path) -> None:

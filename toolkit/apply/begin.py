@@ -57,6 +57,7 @@ def begin_record(
         directories=tuple(directories),
         install_directories=() if record is None else record.install_directories,
         run_directories=() if record is None else record.run_directories,
+        pid_file=node.pid_file,
         handlers=plan.expected.served,
         default=plan.expected.default,
         previous_handlers=plan.previous_handlers,
@@ -85,13 +86,14 @@ def _metadata_before(node: Node, change: FileChange, old: FileRecord | None) -> 
     return None if state is None or change.base is None else state.metadata
 
 
-def refresh_record(plan: Plan, record: Record) -> Record:
+def refresh_record(node: Node, plan: Plan, record: Record) -> Record:
     """Return a record in force as a plan that changes nothing would have written it.
 
     Where no engine is touched any more the one from before stays named: whoever asks what still
     needs the payload has to ask that one.
     """
     facts = plan.facts
+    record = replace(record, pid_file=node.pid_file)
     if facts is None:
         return replace(record, state=State.COMMITTED, handlers=(), default=None, reloads=False)
     return replace(

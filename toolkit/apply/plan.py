@@ -28,6 +28,7 @@ from toolkit.engine.verify import shortcomings
 from toolkit.journal.baseline import engine_config_error
 from toolkit.journal.record import Record
 from toolkit.payload.installer import PayloadPlan
+from toolkit.payload.records import FOREIGN
 from toolkit.request import config_request
 from toolkit.settings import RestartMode, Settings
 
@@ -210,7 +211,8 @@ def build(
     payload: PayloadPlan,
 ) -> Plan:
     """Compute the plan for one engine. Raises EngineConfigError for files that can't be planned."""
-    previous_handlers, previous_default = _previous(facts, record)
+    own = None if payload.state.previous == FOREIGN else f"{payload.toolkit_dir}/"
+    previous_handlers, previous_default = _previous(facts, record, own)
     request = config_request(settings, facts, payload.toolkit_dir, previous_default)
     try:
         edit_set = adapter.edits(request, Overlay(view, without))
@@ -248,9 +250,12 @@ def files_only(payload: PayloadPlan) -> Plan:
 
 
 def _previous(
-    facts: HostFacts, record: Record | None
+    facts: HostFacts, record: Record | None, own: str | None
 ) -> tuple[tuple[tuple[str, str], ...], str | None]:
-    """Return the engine's handlers and default before us: the journal's word wins."""
+    """Return the engine's handlers and default before us: the journal's word wins.
+
+    None of those that run a binary below ``own`` is among them.
+    """
     if record is not None and record.engine is facts.engine:
         # A revert that was killed leaves an engine that still serves us, with no file of ours.
         live = () if facts.served.config is None else served(facts.served.config)
@@ -258,7 +263,14 @@ def _previous(
             return record.previous_handlers, record.previous_default
     if facts.in_force is None:
         return (), None
-    return served(facts.in_force), facts.in_force.default
+    found = tuple(
+        (name, path)
+        for name, path in served(facts.in_force)
+        if own is None or not path.startswith(own)
+    )
+    default = facts.in_force.default
+    known = default not in facts.in_force.handlers or default in dict(found)
+    return found, default if known else None
 
 
 def served(effective: EffectiveConfig) -> tuple[tuple[str, str], ...]:

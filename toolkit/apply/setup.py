@@ -1,9 +1,14 @@
-"""One setup: look, plan, carry out, verify. The same for a start and for a repair."""
+"""One setup: what comes first, then look, plan, carry out, verify. For a start and for a repair.
+
+A start is a list of steps: recover, revert another setup, set up. Each is decided from what is
+there (``next_step``) and then done; `plan` and `doctor` decide them by the same function.
+"""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +25,7 @@ from toolkit.apply.transaction import Outcome, Transaction
 from toolkit.engine.answers import Lack, LackKind
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import HostFacts
+from toolkit.engine.reload import SLOW
 from toolkit.errors import ConcurrentEditError, EngineConfigError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.journal.baseline import baselines
@@ -29,9 +35,9 @@ from toolkit.node import Node, choose_engine, engine_choice
 from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode, Settings
-from toolkit.undo.recovery import recover
-from toolkit.undo.revert import Revert
-from toolkit.undo.rollback import settle_payload
+from toolkit.undo.ownership import unnamed_setup
+from toolkit.undo.revert import revert_aim, revert_record
+from toolkit.undo.rollback import Step, recovery, reload_mode, settle_payload
 
 log = logs.get(__name__)
 
@@ -52,11 +58,12 @@ class Planned(Struct, frozen=True, kw_only=True):
 
 def make_plan(
     node: Node, record: Record | None, clock: Clock, *, patience: float | None
-) -> Planned:
+) -> Planned | Step:
     """Look at the node and compute what to do; waits up to ``patience`` seconds for the engine.
 
-    Without patience an engine that can't be reached is planned for all the same. Raises
-    EngineTimeoutError where it can't be reached and the restart mode needs it.
+    A setup that no journal names gets one before anything is planned. Without patience an engine
+    that can't be reached is planned for all the same. Raises EngineTimeoutError where it can't be
+    reached and the restart mode needs it.
     """
     if touches_no_engine(node.settings):
         low_level = low_level_runtimes(None, node.root, node.settings)
@@ -66,8 +73,7 @@ def make_plan(
     control = node.control(engine)
     others = record.engine if record is not None and record.engine is not engine else None
     if others is not None:
-        # A setup has it reverted by now; what remains to be told is what a plan would do then.
-        log.step("setup.engine-changed", f"{others} was set up before and is reverted first")
+        # It is reverted by now: only the payload is left of it.
         record = None
     if patience is None:
         facts = control.facts(clock.now() + LOOK_SECONDS)
@@ -75,6 +81,8 @@ def make_plan(
         facts = look(node, control, clock, patience=patience)
     if facts.refused is not None:
         raise EngineConfigError(f"this node can't be set up by its config files: {facts.refused}")
+    if record is None and others is None and (unnamed := unnamed_setup(node, facts)) is not None:
+        return unnamed
     for warning in facts.warnings:
         log.warning("facts.contradiction", warning)
     search_path = () if facts.process is None else facts.process.search_path
@@ -143,7 +151,7 @@ def _no_word(name: EngineName, facts: HostFacts, lack: Lack) -> EngineTimeoutErr
     if facts.unreachable is None:
         return EngineTimeoutError(
             f"{name} at {facts.socket} does not say what it serves: {lack.reason}",
-            "see the engine's log",
+            SLOW,
         )
     return EngineTimeoutError(
         f"{name} can't be reached at {facts.socket}: {lack.reason}",
@@ -151,30 +159,93 @@ def _no_word(name: EngineName, facts: HostFacts, lack: Lack) -> EngineTimeoutErr
     )
 
 
+def next_step(
+    node: Node, clock: Clock, *, patience: float | None, done: Collection[str] = ()
+) -> Step | Planned:
+    """Decide what a start does now, from what is there: the setup, or what comes before it.
+
+    ``done`` has the paths of the steps so far. Waits as ``make_plan`` does.
+    """
+    step = recovery(node)
+    if step is not None:
+        return step
+    record = node.store.load()
+    if record is not None and leaves_engine(node, record) and node.store.path not in done:
+        return _reversion(
+            node,
+            record,
+            path=node.store.path,
+            reason=f"the setup on {record.engine} is reverted first",
+        )
+    planned = make_plan(node, record, clock, patience=patience)
+    if isinstance(planned, Step):
+        return planned
+    install_dir = other_install(node, planned.plan)
+    if install_dir is None or f"{install_dir}/toolkit" in done:
+        return planned
+    other = node_of_other(node, install_dir)
+    record = other.store.load()
+    step = recovery(other)
+    if step is not None or record is None:
+        return step or planned
+    return _reversion(
+        other,
+        record,
+        path=f"{install_dir}/toolkit",
+        elsewhere=True,
+        reason="the engine's config points there; that setup is reverted first",
+    )
+
+
+def _reversion(
+    node: Node, record: Record, *, path: str, reason: str, elsewhere: bool = False
+) -> Step:
+    def do() -> None:
+        if not elsewhere:
+            log.step("setup.engine-changed", reason, path=path)
+            revert_record(node, record)
+            return
+        log.step("setup.moved", reason, path=path)
+        if revert_record(node, record).payload == "kept":
+            log.warning(
+                "payload.elsewhere",
+                f"`revert --toolkit-install-dir={node.store.install_dir}` removes the files there"
+                " once nobody needs them",
+            )
+
+    aim = revert_aim(node, record)
+    return Step(
+        path=path,
+        reason=reason,
+        node=node,
+        do=do,
+        leaves=None,
+        targets=aim.targets,
+        reloads=partial(reload_mode, node, aim),
+    )
+
+
 def set_up(
     node: Node,
-    record: Record | None,
     clock: Clock,
     *,
     patience: float,
     repair: bool = False,
     attempts: int = ATTEMPTS,
 ) -> Outcome:
-    """Bring the node to what is wanted; ``record`` is the journal. Undone on any failure.
+    """Bring the node to what is wanted, after what comes before that. Undone on any failure.
 
     A repair says in the log what it changes. Where somebody writes a file at the same time, it is
     undone and begun again from what is there then, so often.
     """
     node.installer.require_driver()
-    record = _without_other_engine(node, record)
-    planned = make_plan(node, record, clock, patience=patience)
-    other = other_install(node, planned.plan)
-    if other is not None:
-        _revert_other(node, other)
-        planned = make_plan(node, record, clock, patience=patience)
-    plan, control = planned.plan, planned.control
+    done: list[str] = []
+    while isinstance(step := next_step(node, clock, patience=patience, done=done), Step):
+        step.do()
+        done.append(step.path)
+    plan, control, record = step.plan, step.control, node.store.load()
     if not repair:
-        announce(plan, planned.why)
+        announce(plan, step.why)
     for note in plan.notes:
         log.step("plan.note", note)
     transaction = Transaction(node=node, control=control, clock=clock)
@@ -191,9 +262,7 @@ def set_up(
             if attempts <= 1:
                 raise
             log.warning("setup.again", "begun again", reason=error.message)
-            return set_up(
-                node, record, clock, patience=patience, repair=repair, attempts=attempts - 1
-            )
+            return set_up(node, clock, patience=patience, repair=repair, attempts=attempts - 1)
     if control is not None and plan.reload.mode is not RestartMode.NONE:
         verify_served(node, control, plan, outcome.process, clock=clock)
     return outcome
@@ -219,7 +288,7 @@ def _refreshed(node: Node, plan: Plan, record: Record) -> Record:
     Set up with restart mode ``none`` and started again without it, an engine would never be
     watched; one that was configured by hand would not be known.
     """
-    found = refresh_record(plan, record)
+    found = refresh_record(node, plan, record)
     if found != record:
         node.store.commit(found)
     return found
@@ -230,15 +299,6 @@ def leaves_engine(node: Node, record: Record) -> bool:
     if record.engine is None or not (record.files or record.handlers):
         return False
     return touches_no_engine(node.settings) or choose_engine(node, record) is not record.engine
-
-
-def _without_other_engine(node: Node, record: Record | None) -> Record | None:
-    """Revert what an earlier run set up on another engine than the one declared now, if any."""
-    if record is None or not leaves_engine(node, record):
-        return record
-    log.step("setup.engine-changed", f"{record.engine} was set up before and is reverted first")
-    Revert(node).run(record)
-    return node.store.load()
 
 
 def other_install(node: Node, plan: Plan) -> str | None:
@@ -267,18 +327,6 @@ def node_of_other(node: Node, install_dir: str) -> Node:
         store=_store(node, install_dir),
         installer=PayloadInstaller(settings=settings, root=node.root, writer=node.writer),
     )
-
-
-def _revert_other(node: Node, install_dir: str) -> None:
-    other = node_of_other(node, install_dir)
-    log.step("setup.moved", "an install in another directory is reverted", path=install_dir)
-    record = recover(other)
-    if record is not None and Revert(other).run(record).payload == "kept":
-        log.warning(
-            "payload.elsewhere",
-            f"`revert --toolkit-install-dir={install_dir}` removes the files there once nobody "
-            "needs them",
-        )
 
 
 def _store(node: Node, install_dir: str) -> JournalStore:

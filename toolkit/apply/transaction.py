@@ -24,9 +24,9 @@ from toolkit.journal.record import Record, State, committed
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.settings import RestartMode
-from toolkit.undo.engine import bring_up
-from toolkit.undo.files import Target, run_stages, stages_of, write_file
-from toolkit.undo.rollback import settle_payload, undo
+from toolkit.undo.engine import bring_up, run_stages
+from toolkit.undo.files import Target, stages_of, write_file
+from toolkit.undo.rollback import roll_back, settle_payload
 
 log = logs.get(__name__)
 
@@ -160,7 +160,7 @@ class Transaction:
             for each in files
         )
         default = intent.default or intent.previous_default
-        stages = stages_of(self._node, intent.engine, targets, default)
+        stages = stages_of(self._node, intent, targets, default)
         if stages:
             intent = intent.with_state(State.RELOADING)
             self._node.store.advance(intent)
@@ -198,7 +198,7 @@ class Transaction:
             latest = self._node.store.load_intent() or intent
             self._node.store.retract(latest, record)
             process = None if plan.facts is None else plan.facts.process
-            undo(self._node, latest, record, self._control, process)
+            roll_back(self._node, latest, record, self._control, process)
         except ToolkitError as failure:
             raise NotRestoredError(
                 f"{_text(cause)}; and undoing it failed: {failure.message}",

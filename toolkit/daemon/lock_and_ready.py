@@ -120,9 +120,10 @@ class Presence:
         self._ready.remove()
 
     def know(self, record: Record | None) -> None:
-        """Learn which directories earlier processes made."""
+        """Learn which directories earlier processes made, and note them: the journal may go."""
         if record is not None:
             self._directories = record.run_directories
+            self.lock.note_made([self._node.root.access(each) for each in self._directories])
 
     def mark_ready(self, record: Record) -> Record:
         """Say that all is served, and return the journal with what was made for it.
@@ -141,6 +142,7 @@ class Presence:
         if self._directories != record.run_directories:
             record = replace(record, run_directories=self._directories)
             self._node.store.commit(record)
+        self.lock.note_made(())
         if not self._node.settings.nri.enabled:
             self._ready.make()
         return record

@@ -31,8 +31,9 @@ from toolkit.journal import memory_copy
 from toolkit.journal.record import Record
 from toolkit.node import Node, open_node
 from toolkit.settings import Settings
-from toolkit.undo.recovery import recover
-from toolkit.undo.revert import Revert, RevertReport
+from toolkit.undo.ownership import named_again
+from toolkit.undo.revert import RevertReport, revert_record
+from toolkit.undo.rollback import recover
 
 if TYPE_CHECKING:
     from toolkit.daemon.health import Responder
@@ -61,9 +62,9 @@ def revert(settings: Settings, *, purge: bool) -> RevertReport | None:
     presence = Presence.begun(node)
     try:
         presence.mark_not_ready()
-        record = recover(node, reverts=True)
+        record = recover(node, reverts=True) or named_again(node)
         presence.know(record)
-        return None if record is None else Revert(node).run(record, purge=purge)
+        return None if record is None else revert_record(node, record, purge=purge)
     finally:
         presence.release()
 
@@ -127,7 +128,7 @@ class Daemon:
             record = self._recovered()
             earlier = signatures(self._node, record)
             patience = self._life.verify_timeout
-            outcome = set_up(self._node, record, self._clock, patience=patience)
+            outcome = set_up(self._node, self._clock, patience=patience)
             outcome = self._ready_or_reverted(outcome)
         except BaseException as error:
             taken = signal_behind(error)
@@ -171,7 +172,7 @@ class Daemon:
             memory_copy.restore(self._node.store, self._resident.journal_fd)
             record = self._recovered()
             earlier = signatures(self._node, record)
-            outcome = set_up(self._node, record, self._clock, patience=0.0, repair=True)
+            outcome = set_up(self._node, self._clock, patience=0.0, repair=True)
             outcome = replace(outcome, record=self._presence.mark_ready(outcome.record))
         except Exception as error:
             taken = signal_behind(error)
@@ -223,8 +224,12 @@ class Daemon:
             if not stop_reason.reverts(self._node, os.environ):
                 log.step("daemon.kept", "stopped; the setup stays", seconds=took())
                 return ExitCode.DONE
-            self._revert()
-            log.step("daemon.stopped", "stopped; the host is as it was before", seconds=took())
+            report = self._revert()
+            if report is None or report.seen:
+                log.step("daemon.stopped", "stopped; the host is as it was before", seconds=took())
+            else:
+                message = "stopped; files are as before, the engine has not been seen since"
+                log.warning("daemon.stopped", message, seconds=took())
         finally:
             if responder is not None:
                 responder.end()
@@ -237,12 +242,11 @@ class Daemon:
         self._presence.know(record)
         return record
 
-    def _revert(self) -> None:
+    def _revert(self) -> RevertReport | None:
         try:
             memory_copy.restore(self._node.store, self._resident.journal_fd)
             record = self._recovered(reverts=True)
-            if record is not None:
-                Revert(self._node).run(record)
+            return None if record is None else revert_record(self._node, record)
         except NotRestoredError:
             raise
         except ToolkitError as error:

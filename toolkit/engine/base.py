@@ -30,7 +30,7 @@ from toolkit.engine.process.locate import (
     refuse_without_host_root,
 )
 from toolkit.engine.process.same_place import same_place
-from toolkit.engine.reload import BY_UNIT, Restarter, method, unit_of
+from toolkit.engine.reload import BY_UNIT, SLOW, Restarter, method, unit_of
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
@@ -314,5 +314,5 @@ class BaseControl(ABC):
             raise EngineTimeoutError(
                 f"{self.name} on {self._socket} does not report the expected handlers: "
                 f"{'; '.join(missing)}",
-                "see the engine's log; the change is undone",
+                SLOW,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Final
 
 from runtime_configs.model import EngineName, of_engine
 from toolkit.engine import wait
@@ -16,6 +17,8 @@ from toolkit.host.processes import Signaller
 from toolkit.host.services import Services
 from toolkit.settings import RestartMode
 
+SLOW: Final = "see the engine's log; --verify-timeout sets the limit, at a stop --stop-timeout"
+"""What to do about an engine that does not come back in time."""
 _DYING = 10.0
 """Seconds that a process may take to end after SIGHUP; containerd takes 3 to 29 ms (1.6 to 2.3)."""
 
@@ -168,7 +171,7 @@ class Restarter:
         if wait.until(lambda: self._answers(deadline) or None, clock, deadline) is None:
             raise EngineTimeoutError(
                 f"{self._engine} (PID {process.pid}) came back but does not answer its API",
-                "see the engine's log",
+                SLOW,
             )
         return ReloadReport(
             mode=how.value,
@@ -179,10 +182,9 @@ class Restarter:
 
     def _absent(self, how: Method, old: EngineProcess | None, seconds: float) -> tuple[str, str]:
         unit = old.unit if old is not None else None
-        log = f"see `journalctl -u {unit}` on the host" if unit else "see the engine's log"
-        limit = "--verify-timeout sets the limit, at a stop --stop-timeout"
-        message = f"{self._engine} did not come back within {seconds:.0f} s ({how.value})"
-        return message, f"{log}; {limit}"
+        journal = f"`journalctl -u {unit}` on the host"
+        hint = SLOW.replace("the engine's log", journal) if unit else SLOW
+        return f"{self._engine} did not come back within {seconds:.0f} s ({how.value})", hint
 
 
 def _same(process: EngineProcess, old: EngineProcess | None) -> bool:

@@ -10,11 +10,14 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from toolkit.errors import HostPathError, LockedError
 
+MADE = ".toolkit-made"
+"""Names the directories that were made for a pid file, beside it, until the journal names them."""
 _ATTEMPTS = 100
 """How often a file that goes away between opening and locking is opened again."""
 
@@ -22,7 +25,7 @@ _ATTEMPTS = 100
 class Lock:
     """A lock that is held, from ``acquire`` or ``adopt`` to ``release``."""
 
-    def __init__(self, descriptor: int, path: str, made: Sequence[str] = ()) -> None:
+    def __init__(self, descriptor: int, path: str, made: Iterable[str] = ()) -> None:
         self.fd = descriptor
         """Close-on-exec, until ``os.set_inheritable`` lets it through an exec."""
         self.path = path
@@ -41,15 +44,15 @@ class Lock:
             for _ in range(_ATTEMPTS):
                 descriptor = _open_locked(path, made)
                 if descriptor is not None:
-                    lock = cls(descriptor, path, made)
+                    lock = cls(descriptor, path, dict.fromkeys((*_noted(path), *made)))
                     lock._write_pid()
                     return lock
         except (OSError, LockedError) as error:
-            _remove_directories(made)
+            _unmake(path, made)
             if isinstance(error, LockedError):
                 raise
             raise HostPathError(f"cannot lock {path}: {error.strerror}") from error
-        _remove_directories(made)
+        _unmake(path, made)
         raise LockedError(f"{path} is being made and removed by others all the time")
 
     @classmethod
@@ -79,6 +82,18 @@ class Lock:
         except OSError:
             return False
 
+    def note_made(self, directories: Sequence[str]) -> None:
+        """Note beside the file which directories go with it, while no journal names them.
+
+        Without any the note is removed. A disk that is full keeps nobody from going on.
+        """
+        lines = [each for each in directories if self.path.startswith(f"{each}/")]
+        with contextlib.suppress(OSError):
+            if lines:
+                _write_note(os.path.dirname(self.path), lines)
+            else:
+                _remove_note(self.path)
+
     def release(self) -> None:
         """Remove the file while it is still locked, and the directories that were made for it.
 
@@ -89,6 +104,7 @@ class Lock:
             with contextlib.suppress(FileNotFoundError):
                 if _is_file_at(self.fd, self.path):
                     os.unlink(self.path)
+            _remove_note(self.path)
         except OSError as error:
             raise HostPathError(f"cannot remove {self.path}: {error.strerror}") from error
         finally:
@@ -157,15 +173,84 @@ def _locked(descriptor: int, path: str) -> LockedError:
     return error
 
 
+def held_by_other(path: str) -> LockedError | None:
+    """Return the error that tells who else holds the lock on a pid file; None where nobody does.
+
+    It is tried shared and let go at once, which works across PID namespaces: /proc/locks does not.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _locked(descriptor, path)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
 def _make_directories(path: str, made: list[str]) -> None:
+    """Make a directory and those above it; a note of them appears with them, in one step.
+
+    So a run that is killed at any moment leaves none that nobody knows to be ours.
+    """
     missing = []
-    while not os.path.isdir(path) and path not in {"", "/"}:
-        missing.append(path)
-        path = os.path.dirname(path)
-    for directory in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(directory, 0o755)
-            made.append(directory)
+    directory = path
+    while not os.path.isdir(directory) and directory not in {"", "/"}:
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    if not missing:
+        return
+    outermost = missing[-1]
+    prepared = os.path.join(directory, f".{os.path.basename(outermost)}.toolkit-new")
+    shutil.rmtree(prepared, ignore_errors=True)
+    inside = prepared + path[len(outermost) :]
+    with contextlib.suppress(FileExistsError):  # another process prepares the same
+        os.makedirs(inside, 0o755)
+    missing.reverse()
+    _write_note(inside, missing)
+    try:
+        os.rename(prepared, outermost)
+    except OSError as error:
+        shutil.rmtree(prepared, ignore_errors=True)
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise
+    else:
+        made += missing
+
+
+def _write_note(directory: str, made: Sequence[str]) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(os.path.join(directory, MADE), flags, 0o644)
+    with open(descriptor, "w") as note:
+        note.write("".join(f"{each}\n" for each in made))
+
+
+def _remove_note(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(os.path.dirname(path), MADE))
+
+
+def _noted(path: str) -> tuple[str, ...]:
+    """Return the directories that this run made, or one that was killed."""
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(os.path.join(os.path.dirname(path), MADE), flags)) as note:
+            lines = note.read().splitlines()
+    except (OSError, UnicodeError):
+        return ()
+    return tuple(each for each in lines if path.startswith(f"{each}/"))
+
+
+def _unmake(path: str, made: Sequence[str]) -> None:
+    if made:
+        with contextlib.suppress(OSError):
+            _remove_note(path)
+    _remove_directories(made)
 
 
 def _remove_directories(made: Sequence[str]) -> None:

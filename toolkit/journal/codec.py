@@ -15,7 +15,7 @@ from toolkit.journal.record import FileRecord, Record, State
 
 SCHEMA_MAJOR = 1
 """A record with a higher one was made by a newer program and is not touched."""
-SCHEMA_MINOR = 2
+SCHEMA_MINOR = 3
 
 
 def encode(record: Record) -> bytes:
@@ -94,6 +94,7 @@ def _decode_record(document: Mapping[str, object]) -> Record:
         run_directories=(
             _texts(document, "run_directories") if "run_directories" in document else ()
         ),
+        pid_file=_text(document, "pid_file") if "pid_file" in document else "",
         handlers=_pairs(document, "handlers"),
         default=_optional_text(document, "default"),
         previous_handlers=_pairs(document, "previous_handlers"),

@@ -86,6 +86,8 @@ class Record(Struct, frozen=True, kw_only=True):
     """The same for the install directory, which the journal itself lies in."""
     run_directories: tuple[str, ...] = ()
     """The same for the pid file and the ready file."""
+    pid_file: str = ""
+    """The lock of the installer that made the change, on the host; empty in an earlier record."""
     handlers: tuple[tuple[str, str], ...] = ()
     """Name and binary path of the handlers that we serve."""
     default: str | None = None
@@ -115,6 +117,15 @@ class Record(Struct, frozen=True, kw_only=True):
     def blobs(self) -> frozenset[str]:
         """The digests that this record needs."""
         return frozenset[str]().union(*(each.blobs for each in self.files))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it is of a setup that has not come to its end."""
+        return self.state in (State.WRITING, State.RELOADING)
+
+    def without_files(self) -> Record:
+        """Return what is left once the engine's files are restored: the payload."""
+        return replace(self, state=State.PAYLOAD_KEPT, files=(), directories=())
 
     def with_state(self, state: State) -> Record:
         """Return the same record in another state."""

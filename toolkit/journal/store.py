@@ -41,6 +41,15 @@ class JournalStore:
         """The record in force, on the host."""
         return self._path("journal.json")
 
+    @property
+    def intent_path(self) -> str:
+        """The change that was begun, on the host."""
+        return self._path("intent.json")
+
+    def blob_path(self, content: bytes) -> str:
+        """Return where the journal keeps a content, on the host."""
+        return self._path("blobs", str(digest_of(content)))
+
     def export(self) -> dict[str, bytes]:
         """Return every file of the journal by its name in it."""
         names = [glob.escape(self._path(*below)) for below in ((), ("blobs",))]
@@ -99,20 +108,27 @@ class JournalStore:
 
         Returns the intent with the directories that were made for the journal itself.
         """
+        return self._put_first("intent.json", intent, contents)
+
+    def adopt(self, record: Record, contents: Iterable[bytes | None]) -> None:
+        """Put a record in force where no journal was, with the contents that it names."""
+        self._put_first("journal.json", record, contents)
+
+    def _put_first(self, name: str, record: Record, contents: Iterable[bytes | None]) -> Record:
         self.clean()
         missing = self._writer.missing_directories(self.directory)
         if not missing:
-            self._put(self.directory, "intent.json", intent, contents)
-            return intent
+            self._put(self.directory, name, record, contents)
+            return record
         # The record names the directories that appear with it, so that no crash can forget them.
-        intent = replace(intent, install_directories=missing[:-1])
+        record = replace(record, install_directories=missing[:-1])
         prepared = _beside(missing[0], "new")
         inside = prepared + missing[-1][len(missing[0]) :]
         self._writer.make_directories(posixpath.dirname(inside))
         self._writer.make_directories(inside, PRIVATE_DIRECTORY)
-        self._put(inside, "intent.json", intent, contents)
+        self._put(inside, name, record, contents)
         self._writer.rename(prepared, missing[0])
-        return intent
+        return record
 
     def advance(self, intent: Record) -> None:
         """Note how far the change has come."""

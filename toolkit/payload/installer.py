@@ -19,7 +19,7 @@ from toolkit.payload.cdi import ManagementSpec
 from toolkit.payload.contents import Contents, contents_of, source_sums
 from toolkit.payload.generation import Generations
 from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
-from toolkit.payload.records import GenerationState, InstalledFile, PayloadRecord
+from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
 from toolkit.payload.runtime_config import config_toml, keep_edits
 from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
 from toolkit.payload.spec_file import SpecChange, SpecFile
@@ -238,6 +238,22 @@ class PayloadInstaller:
 
     def _is_toolkit(self, directory: str) -> bool:
         return posixpath.normpath(directory) == self._generations.directory
+
+    def is_foreign(self) -> bool:
+        """Tell whether another installer's tree is in the toolkit directory's place."""
+        return self._generations.previous() == FOREIGN
+
+    def unrecorded(self) -> PayloadRecord | None:
+        """Return a record of a tree of ours that no journal names; None where there is none."""
+        digest = self._generations.previous()
+        if digest in (None, FOREIGN):
+            return None
+        return PayloadRecord(
+            install_dir=self._install_dir,
+            digest=digest or "",
+            staged=self._generations.staged_path(digest or ""),
+            previous=None,
+        )
 
     def puts_back(self) -> bool:
         """Tell whether ``remove`` brings another installer's tree back in the same step."""

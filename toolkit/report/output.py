@@ -130,7 +130,7 @@ def _plan_document(node: Node, found: Preview) -> dict[str, object]:
         for each in planned.differing
     ]
     changes += [{"path": each.path, "action": each.action, "diff": ""} for each in found.specs]
-    changes += [{"path": each.path, "action": "remove", "diff": ""} for each in found.removals]
+    changes += [{"path": each.path, "action": "remove", "diff": ""} for each in found.steps]
     return {
         "changes": changes,
         "payload": {"action": planned.payload.action.value, "digest": planned.payload.digest},
@@ -169,7 +169,7 @@ def _remarks(node: Node, found: Preview) -> list[str]:
             f" (digest {payload.digest[:12]}, {payload.size} bytes, from {payload.source})"
         )
     ]
-    lines += [f"first: {each.path}: {each.reason}" for each in found.removals]
+    lines += [f"first: {each.path}: {each.reason}" for each in found.steps]
     lines += [f"CDI spec: {each.action} {each.path}" for each in found.specs]
     if found.driver_lacks is not None:
         end = "fail for want of" if node.settings.lifecycle.no_daemon else "wait for"

@@ -1,24 +1,42 @@
-"""Make an engine load its files, whatever state it is in, and say what it has to serve then."""
+"""The engine on the way: what it serves, what it should, and the reload where the two differ."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from runtime_configs.model import EffectiveConfig, ServedHandler
 from toolkit import logs
+from toolkit.dry_run import refusal
+from toolkit.engine.answers import LackKind, Served
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import EngineProcess, Expectation, ReloadReport, Supervisor
-from toolkit.errors import EngineRejectedError, EngineTimeoutError
-from toolkit.host.clock import Clock
+from toolkit.engine.facts import EngineProcess, Expectation, HostFacts, ReloadReport
+from toolkit.engine.reload import SLOW
+from toolkit.engine.verify import shortcomings
+from toolkit.errors import EngineRejectedError, EngineTimeoutError, HostPathError, ToolkitError
+from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.journal.record import Record
+from toolkit.node import Node
+from toolkit.request import config_request
 from toolkit.settings import RestartMode
+from toolkit.undo.files import Aim, Stage, restore_files, write_file
+from toolkit.undo.k3s_autodetect import drop_unmeetable
 
 log = logs.get(__name__)
 
+ASKING_SECONDS = 5.0
+"""How long the engine may take to say what it serves."""
+COMING_SECONDS = 0.5
+"""How long an engine that does not run is given to appear, in the middle of a restart by others."""
+POLL_SECONDS = 0.1
+STAGE_SECONDS = 0.7
+"""Limit for the live reload of a stage: at SIGTERM the files are back within a second."""
 OWN_START_SECONDS = 30.0
 """How long a reload waits for our own container to be reported running."""
 OWN_START_POLL = 0.1
 OWN_START_SETTLING = 0.5
 """How long a reload waits on: whoever started the container is answered after it is reported."""
-SETTLING_SECONDS = 1.0
-"""How long an engine that came up by itself may take to serve its handlers before it is told."""
 
 
 def bring_up(
@@ -38,7 +56,7 @@ def bring_up(
         return control.reload(facts.process, mode, clock, deadline)
     if known is None:
         raise EngineTimeoutError(
-            f"the engine at {facts.socket} does not run ({facts.unreachable})",
+            f"the engine at {facts.socket} is not running ({facts.unreachable})",
             "start it; its config on disk is the one from before",
         )
     return control.start(known, clock, deadline)
@@ -64,45 +82,161 @@ def _await_own_container(control: EngineControl, clock: Clock, deadline: float) 
         clock.sleep(OWN_START_SETTLING)
 
 
-def bring_back(
+def run_stages(
+    node: Node,
     control: EngineControl,
-    mode: RestartMode,
-    known: EngineProcess | None,
-    *,
-    expected: Expectation,
+    process: EngineProcess,
+    stages: Sequence[Stage],
     clock: Clock,
-    deadline: float,
 ) -> None:
-    """Make the engine serve what its restored files say.
-
-    One that was on its way up meanwhile may have read them a moment before: it is told once more.
-    Raises what the reload and the verification raise.
-    """
-    running = control.facts(deadline).process is not None
-    bring_up(control, mode, known, clock, deadline)
-    if not running:
-        try:
-            control.verify(expected, clock, min(deadline, clock.now() + SETTLING_SECONDS))
-        except (EngineTimeoutError, EngineRejectedError):
-            bring_up(control, mode, known, clock, deadline)
-        else:
-            return
-    control.verify(expected, clock, deadline)
+    """Write each stage and let the engine load it. Raises what writing and reload raise."""
+    for target, stage in stages:
+        others = (content for other, content in stages if other is target)
+        known = (target.now, target.content, *others)
+        write_file(node, target.record.path, stage, target.record.metadata, known)
+        control.reload(process, RestartMode.SIGNAL, clock, clock.now() + STAGE_SECONDS)
 
 
-def process_of(record: Record) -> EngineProcess | None:
-    """Return what the record knows of the engine, enough to start it; None without a unit."""
-    if record.unit is None:
+def facts_of(control: EngineControl, seconds: float) -> HostFacts | None:
+    """Look at the engine; None where that is not possible, which keeps nobody from going on."""
+    try:
+        return control.facts(UninterruptedClock().now() + seconds)
+    except ToolkitError as error:
+        log.warning("engine.unreachable", "the engine could not be asked", reason=str(error))
         return None
-    return EngineProcess(
-        pid=0,
-        start_time=0,
-        executable="",
-        arguments=(),
-        supervisor=Supervisor.SYSTEMD,
-        unit=record.unit,
-        parent_pid=0,
+
+
+def facts_once_it_says(control: EngineControl, deadline: float) -> HostFacts | None:
+    """Look at the engine until it says what it serves, at most until the deadline; signals wait.
+
+    One that does not run is given a moment to appear, as a restart by others may have read our
+    files. None where nobody can look.
+    """
+    clock = UninterruptedClock()
+    end = clock.now() + COMING_SECONDS
+    while True:
+        facts = facts_of(control, ASKING_SECONDS)
+        if facts is None or not is_pending(facts):
+            return facts
+        if clock.now() >= (end if facts.process is None else deadline):
+            return facts
+        clock.sleep(POLL_SECONDS)
+
+
+def is_pending(facts: HostFacts) -> bool:
+    """Tell whether an engine may still come to serve something by itself."""
+    lack = facts.served.lack
+    return lack is not None and lack.kind is LackKind.PENDING
+
+
+class WentBack(Struct, frozen=True, kw_only=True):
+    """What the way back did."""
+
+    files: tuple[str, ...] = ()
+    reloaded: bool = False
+    seen: bool = True
+    """The engine said itself that it serves what it should; False where it is not running."""
+    warnings: tuple[str, ...] = ()
+
+
+def lead_back(node: Node, aim: Aim, control: EngineControl, by: float) -> WentBack:
+    """Have the engine serve what it should, its files being restored; reload it only if it doesn't.
+
+    Raises what looks, reload and verification raise.
+    """
+    clock = UninterruptedClock()
+    took = logs.stopwatch()
+    facts = facts_once_it_says(control, by)
+    if aim.known is not None and (facts is None or facts.process is None):
+        if control.facts(by).process is None:
+            control.start(aim.known, clock, by)
+        facts = facts_once_it_says(control, by)
+    if facts is None or facts.process is None:
+        why = "it could not be reached" if facts is None else str(facts.unreachable)
+        warning = f"{control.name} does not run ({why}); files were restored, no reload needed"
+        log.warning("engine.absent", warning)
+        return WentBack(seen=False, warnings=(warning,))
+    if is_pending(facts) and facts.served.lack is not None:
+        reason = facts.served.lack.reason
+        raise EngineTimeoutError(
+            f"{control.name} did not come back within {aim.seconds:.0f} s: {reason}", SLOW
+        )
+    expected = drop_unmeetable(aim.expected, aim.record, node.view)
+    reloads = differs(aim, expected, facts)
+    if reloads:
+        _require_loadable(node, aim, facts)
+        _reload(node, aim, control, facts.process, by)
+        control.verify(expected, clock, by)
+    log.step(
+        "engine.verified",
+        "the engine serves the earlier handlers"
+        if expected.served
+        else "the engine does not serve our handlers any more",
+        socket=facts.socket,
+        seconds=took(),
     )
+    return WentBack(reloaded=reloads)
+
+
+def differs(aim: Aim, expected: Expectation, facts: HostFacts) -> bool:
+    """Tell whether the engine has to be reloaded, by what it serves as far as that can tell."""
+    if shortcomings(expected, facts.served):
+        return True
+    return aim.loaded and not _tells_apart(expected, aim.record)
+
+
+def _tells_apart(expected: Expectation, record: Record) -> bool:
+    """Tell whether what is served shows that a record's change is not in force.
+
+    It does not where only options of handlers differ, or CDI.
+    """
+    handlers = {
+        name: ServedHandler(name=name, binary_path=path, runtime_type=None, table={})
+        for name, path in record.handlers
+    }
+    theirs = EffectiveConfig(handlers=handlers, default=record.default, raw={})
+    return bool(shortcomings(expected, Served(config=theirs)))
+
+
+def _reload(
+    node: Node, aim: Aim, control: EngineControl, process: EngineProcess, by: float
+) -> None:
+    clock = UninterruptedClock()
+    if aim.stages:
+        try:
+            run_stages(node, control, process, aim.stages, clock)
+        finally:
+            restore_files(node, aim)
+        return
+    mode = node.settings.engines[control.name].restart_mode
+    done = bring_up(control, mode, aim.known or process, clock, by)
+    log.step(
+        "engine.reloaded",
+        f"{control.name} reloaded its previous config",
+        how=done.mode,
+        refused_seconds=done.refused,
+        seconds=done.answering_after,
+    )
+
+
+def _require_loadable(node: Node, aim: Aim, facts: HostFacts) -> None:
+    """Leave an engine running whose own files, as others left them, would be its end.
+
+    Raises EngineRejectedError. A disk on which nothing can be tried keeps nobody from going on.
+    """
+    request = config_request(node.settings, facts, f"{node.store.install_dir}/toolkit")
+    try:
+        reason = refusal(
+            node, facts, request, [(each.record, each.content) for each in aim.targets]
+        )
+    except HostPathError as error:
+        log.warning("config.unchecked", "the engine's binary can't judge", reason=str(error))
+        return
+    if reason is not None:
+        raise EngineRejectedError(
+            f"{facts.executable} refuses them as they are without us: {reason}",
+            f"fix the config and run `revert` again; {facts.engine} goes on with our handlers",
+        )
 
 
 def state_before(record: Record | None, intent: Record) -> Expectation:

@@ -1,29 +1,23 @@
-"""Put files of an engine back: one way for rollback, recovery and revert."""
+"""The engine's files on the way back: what each one goes back to, and how it is written."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
 from toolkit import logs
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import EngineProcess, HostFacts
-from toolkit.errors import ConcurrentEditError, ToolkitError
-from toolkit.host.clock import Clock, UninterruptedClock
+from toolkit.engine.facts import EngineProcess, Expectation
+from toolkit.errors import ConcurrentEditError
 from toolkit.host.writer import FileMetadata
 from toolkit.journal.baseline import baselines, restore_if_deleted, strip_our_changes
 from toolkit.journal.record import FileRecord, Record
-from toolkit.node import Node, engine_of
-from toolkit.settings import RestartMode
+from toolkit.node import Node
 
 log = logs.get(__name__)
-
-STAGE_SECONDS = 0.7
-"""Limit for the live reload of a stage: at SIGTERM the files are back within a second."""
 
 WRITE_ATTEMPTS = 5
 """How often a file is restored that somebody writes at the same moment."""
@@ -35,8 +29,6 @@ class Target(Struct, frozen=True, kw_only=True):
     record: FileRecord
     now: bytes | None
     content: bytes | None
-    between: tuple[bytes, ...] = ()
-    """What it holds for a moment on the way, while the engine is led back in stages."""
 
     @property
     def differs(self) -> bool:
@@ -44,18 +36,93 @@ class Target(Struct, frozen=True, kw_only=True):
         return self.now != self.content
 
 
-class WayBack(Struct, frozen=True, kw_only=True):
-    """The targets, and the engine that has to be led back to them in stages, if it runs."""
+Stage = tuple[Target, bytes]
+"""What a file holds for a moment, while a running engine is led back by a live reload."""
 
-    engine: EngineName | None
+
+class Aim(Struct, frozen=True, kw_only=True):
+    """Where a change goes back to, and how patiently."""
+
+    record: Record
+    """What has to go: the intent of an unfinished change, or the journal in force."""
     targets: tuple[Target, ...]
-    control: EngineControl | None = None
-    process: EngineProcess | None = None
+    stages: tuple[Stage, ...]
+    """By which a running engine is led there, where a reload of the targets would not do."""
+    directories: tuple[str, ...]
+    """Of ours; they go where they are empty."""
+    expected: Expectation
+    """What the engine serves there."""
+    loaded: bool
+    """The engine may have loaded our files, as far as the journal and the files tell."""
+    control: EngineControl | None
+    """None where no engine is asked."""
+    seconds: float
+    """How long the engine may take."""
+    known: EngineProcess | None = None
+    """The engine as it was, to start one that is gone by; without it such a one is left alone."""
+    broken: bool = False
+    """The engine served nothing before the change either."""
+    release: Callable[[], None] = lambda: None
+    """Removes the payload before a reload, where the engine would find it by itself."""
 
-    @property
-    def staged(self) -> bool:
-        """True where the engine is told on the way, so that it need not be afterwards."""
-        return any(each.between for each in self.targets)
+
+def targets_at_start(node: Node, intent: Record) -> tuple[Target, ...]:
+    """Return what each file of an intent held when it began, with others' edits since then.
+
+    A file that somebody had deleted is one that a repair brings back, and so does its rollback. A
+    stage that a rollback writes on its way is no edit of others.
+    """
+    adapter = None if intent.engine is None else node.adapter(intent.engine)
+    targets = []
+    for each in intent.files:
+        now = node.view.read(each.path)
+        start, ours = node.store.blob(each.start), node.store.blob(each.ours)
+        known: tuple[bytes | None, ...] = (ours,)
+        if adapter is not None:
+            default = intent.default or intent.previous_default
+            known = (
+                ours,
+                *adapter.revert_stages(ours, start, intent.previous_default),
+                *adapter.revert_stages(start, ours, default),
+            )
+        if start is None and restore_if_deleted(each):
+            # It was lost when a repair began: the engine has to start with something.
+            start = node.store.blob(each.before)
+        content = start if now in known else strip_our_changes(each, start, ours, now, adapter)
+        targets.append(Target(record=each, now=now, content=content))
+    return tuple(targets)
+
+
+def targets_before_us(
+    node: Node, record: Record, lost: Callable[[str], bool] = lambda _path: False
+) -> tuple[Target, ...]:
+    """Return what each file of a record goes back to in a revert.
+
+    A file that somebody deleted stays deleted, but for one that is ``lost``.
+    """
+    found = baselines(record, node.view, node.store.blob, node.adapter, lost=lost)
+    return tuple(
+        Target(record=each, now=node.view.read(each.path), content=found[each.path])
+        for each in record.files
+    )
+
+
+def stages_of(
+    node: Node, record: Record, targets: Sequence[Target], previous_default: str | None
+) -> tuple[Stage, ...]:
+    """Return the contents that have to be reloaded one by one before the targets count.
+
+    Also for a file that is back already: the engine may still have in force what we wrote there.
+    """
+    if record.engine is None:
+        return ()
+    stages = node.adapter(record.engine).revert_stages
+    return tuple(
+        (target, stage)
+        for target in targets
+        for stage in stages(target.now, target.content, previous_default)
+        or stages(node.store.blob(target.record.ours), target.content, previous_default)
+    )
 
 
 def write_file(
@@ -77,95 +144,30 @@ def write_file(
     node.writer.write(path, content, known, instead_of=instead_of)
 
 
-def way_back(
-    node: Node,
-    record: Record,
-    targets: Sequence[Target],
-    control: EngineControl | None,
-    seconds: float,
-) -> WayBack:
-    """Find out how the engine gets back to the targets; one that can't be asked gets no stages."""
-    found = WayBack(engine=record.engine, targets=tuple(targets))
-    stages = stages_of(node, record.engine, targets, record.previous_default)
-    if not stages or control is None:
-        return found
-    facts = facts_of(control, seconds)
-    if facts is None or facts.process is None:
-        return found
-    staged = tuple(
-        replace(each, between=tuple(content for target, content in stages if target is each))
-        for each in targets
-    )
-    return replace(found, targets=staged, control=control, process=facts.process)
+def restore_files(node: Node, aim: Aim) -> None:
+    """Restore every file from what it held, or from its stage, and keep what was edited meanwhile.
 
-
-def facts_of(control: EngineControl, seconds: float) -> HostFacts | None:
-    """Look at the engine; None where that is not possible, which keeps nobody from going on."""
-    try:
-        return control.facts(UninterruptedClock().now() + seconds)
-    except ToolkitError as error:
-        log.warning("engine.unreachable", "the engine could not be asked", reason=str(error))
-        return None
-
-
-def contents_before_us(node: Node, record: Record, seconds: float) -> dict[str, bytes | None]:
-    """Return what each file of a record goes back to in a revert; asks the engine for so long.
-
-    A file that somebody deleted stays deleted, but for one that the engine does not start without.
+    Raises HostPathError where the disk refuses, EngineConfigError for a file that somebody leaves
+    at this moment as it can't be merged.
     """
-    return baselines(
-        record,
-        node.view,
-        node.store.blob,
-        node.adapter,
-        lost=lambda path: _started_with(node, record, path, seconds),
-    )
-
-
-def _started_with(node: Node, record: Record, path: str, seconds: float) -> bool:
-    """Tell whether the engine was told of a file by its arguments, and dies without it.
-
-    One that does not run at this moment may be waiting for just that file.
-    """
-    control = engine_of(node, record)
-    if control is None or not record.reloads:
-        return False
-    facts = facts_of(control, seconds)
-    process = None if facts is None else facts.process
-    return process is None or any(path in each for each in process.arguments)
-
-
-def put_back(
-    node: Node, way: WayBack, directories: Sequence[str], clock: Clock
-) -> ToolkitError | None:
-    """Put every file back, whatever the engine does on the way; return what it failed with.
-
-    Directories of ours that are empty then are removed. Raises HostPathError where the disk
-    refuses, EngineConfigError for a file that somebody leaves at this moment as it can't be merged.
-    """
-    failure = None
-    if way.control is not None and way.process is not None:
-        stages = [(target, content) for target in way.targets for content in target.between]
-        try:
-            run_stages(node, way.control, way.process, stages, clock)
-        except ToolkitError as error:
-            failure = error
-    for target in reversed(way.targets):
-        _put_file_back(node, way.engine, target)
+    for target in reversed(aim.targets):
+        ours = (target.now, *(content for other, content in aim.stages if other is target))
+        _restore_file(node, aim.record.engine, target, ours)
         directory = posixpath.dirname(target.record.path)
         if not node.writer.missing_directories(directory):
             node.writer.clean_leftovers(directory)
-    for path in sorted(directories, key=len, reverse=True):
+    for path in sorted(aim.directories, key=len, reverse=True):
         node.writer.remove_directory(path)
-    return failure
 
 
-def _put_file_back(node: Node, engine: EngineName | None, target: Target) -> None:
+def _restore_file(
+    node: Node, engine: EngineName | None, target: Target, ours: Sequence[bytes | None]
+) -> None:
     path = target.record.path
     took = logs.stopwatch()
     for attempt in range(WRITE_ATTEMPTS):
         now = node.view.read(path)
-        content = _aim(node, engine, target, now)
+        content = _content(node, engine, target, ours, now)
         if now == content:
             return
         try:
@@ -178,44 +180,17 @@ def _put_file_back(node: Node, engine: EngineName | None, target: Target) -> Non
             return
 
 
-def _aim(node: Node, engine: EngineName | None, target: Target, now: bytes | None) -> bytes | None:
+def _content(
+    node: Node,
+    engine: EngineName | None,
+    target: Target,
+    ours: Sequence[bytes | None],
+    now: bytes | None,
+) -> bytes | None:
     """Return what a file should hold that may have been edited since it was looked at."""
-    ours = (target.now, *target.between)
-    if now in ours or (now is None and restore_if_deleted(target.record)):
+    if now == target.content or now in ours or (now is None and restore_if_deleted(target.record)):
         return target.content
     adapter = None if engine is None else node.adapter(engine)
     for each in ours:
         now = strip_our_changes(target.record, target.content, each, now, adapter)
     return now
-
-
-def stages_of(
-    node: Node, engine: EngineName | None, targets: Sequence[Target], previous_default: str | None
-) -> tuple[tuple[Target, bytes], ...]:
-    """Return the contents that have to be reloaded one by one before the targets are restored.
-
-    Also for a file that is back already: the engine may still have in force what we wrote there.
-    """
-    if engine is None:
-        return ()
-    stages = node.adapter(engine).revert_stages
-    return tuple(
-        (target, stage)
-        for target in targets
-        for stage in stages(target.now, target.content, previous_default)
-        or stages(node.store.blob(target.record.ours), target.content, previous_default)
-    )
-
-
-def run_stages(
-    node: Node,
-    control: EngineControl,
-    process: EngineProcess,
-    stages: Sequence[tuple[Target, bytes]],
-    clock: Clock,
-) -> None:
-    """Write each stage and let the engine load it. Raises what writing and reload raise."""
-    for target, stage in stages:
-        known = (target.now, *(content for other, content in stages if other is target))
-        write_file(node, target.record.path, stage, target.record.metadata, known)
-        control.reload(process, RestartMode.SIGNAL, clock, clock.now() + STAGE_SECONDS)

@@ -1,73 +1,142 @@
-"""Take a change back that was begun, from its intent; or make one final that was committed."""
+"""The way back, and the two that begin at an unfinished change: a rollback and a recovery.
+
+Going back is one function with two aims, the start of an unfinished change or before us (revert).
+The files come first. Then the engine is asked what it serves: it is reloaded only where that is
+something else, and nobody says that a change is undone who has not seen it.
+
+Recovery comes first of all at every start. Nothing is guessed: a file is what its digest says. A
+setup whose files are all in place and that the engine serves counts as done; any other is undone. A
+revert is always finished.
+"""
 
 from __future__ import annotations
 
+import posixpath
+from collections.abc import Callable
+from functools import partial
+
+from msgspec import Struct
+from msgspec.structs import replace
+
 from toolkit import logs
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import EngineProcess
-from toolkit.errors import EngineRejectedError, ToolkitError
+from toolkit.engine.facts import EngineProcess, Expectation
+from toolkit.engine.verify import shortcomings
+from toolkit.errors import EngineRejectedError, LockedError, NotRestoredError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
-from toolkit.journal.baseline import restore_if_deleted, strip_our_changes
-from toolkit.journal.record import Record, State
-from toolkit.node import Node
+from toolkit.host.lock import held_by_other
+from toolkit.journal.record import Record, State, committed, digest_of
+from toolkit.node import Node, engine_of
 from toolkit.payload.installer import PayloadRecord
-from toolkit.undo.engine import bring_back, process_of, state_before
-from toolkit.undo.files import Target, put_back, way_back
-from toolkit.undo.k3s_autodetect import drop_unmeetable, searcher
+from toolkit.payload.source import RUNTIME
+from toolkit.settings import RestartMode
+from toolkit.undo.engine import (
+    ASKING_SECONDS,
+    WentBack,
+    differs,
+    facts_of,
+    facts_once_it_says,
+    lead_back,
+    state_before,
+    without_us,
+)
+from toolkit.undo.files import (
+    Aim,
+    Target,
+    restore_files,
+    stages_of,
+    targets_at_start,
+    targets_before_us,
+)
+from toolkit.undo.k3s_autodetect import searcher
 
 log = logs.get(__name__)
 
 
-def undo(
+def go_back(node: Node, aim: Aim) -> WentBack:
+    """Restore the files whatever the engine does, then have it serve what it should; signals wait.
+
+    Raises NotRestoredError where the files are back and the engine does not follow, any other
+    ToolkitError where a file can't be written.
+    """
+    clock = UninterruptedClock()
+    began = clock.now()
+    restore_files(node, aim)
+    back = WentBack()
+    if not aim.record.unfinished:
+        seconds = clock.now() - began
+        log.step("revert.files", "the engine's files are restored", seconds=seconds)
+    try:
+        if aim.control is not None:
+            if searcher(aim.record, f"{node.store.install_dir}/toolkit") is not None:
+                aim.release()
+            back = lead_back(node, aim, aim.control, began + aim.seconds)
+    except ToolkitError as error:
+        if not aim.broken or not isinstance(error, EngineRejectedError):
+            there = node.view.glob(f"{node.store.install_dir}/toolkit/{RUNTIME}")
+            stay = "; the toolkit's files stay until then" if there else ""
+            raise NotRestoredError(
+                f"the config files are back, but {error.message}",
+                error.hint or f"restart the engine{stay}",
+            ) from error
+        log.warning("engine.not_restored", "it serves no pods, as before", reason=str(error))
+    return replace(back, files=tuple(each.record.path for each in aim.targets if each.differs))
+
+
+def reload_mode(node: Node, aim: Aim) -> RestartMode | None:
+    """Return how the engine would be reloaded, by what it serves now; None where it would not."""
+    facts = None if aim.control is None else facts_of(aim.control, ASKING_SECONDS)
+    if facts is None or facts.process is None or not differs(aim, aim.expected, facts):
+        return None
+    return mode_of(node, aim.record)
+
+
+def roll_back(
     node: Node,
     intent: Record,
     record: Record | None,
     control: EngineControl | None,
-    process: EngineProcess | None,
+    process: EngineProcess | None = None,
     *,
-    reverts: bool = False,
-) -> None:
-    """Take an intent's change back, from any point at which it stopped; signals wait.
+    leaves: Record | None = None,
+) -> WentBack:
+    """Take an intent's change back, from any point at which it stopped.
 
-    ``control`` is None where no engine has to load the files. The files are back whatever the
-    engine does. Raises ToolkitError where one can't be written or the engine does not serve what
-    it did; with ``reverts`` the latter is left to the revert of ``record`` that follows, which
-    tells the engine once more.
+    ``record`` is the journal before it, and after it where ``leaves`` names no other. ``control``
+    is None where no engine is asked, ``process`` the engine as it was, where that is known. Raises
+    what ``go_back`` raises.
     """
-    clock = UninterruptedClock()
-    patience = node.settings.lifecycle.verify_timeout
-    told = control if intent.state is State.RELOADING else None
-    made = tuple(
-        each for each in intent.directories if record is None or each not in record.directories
-    )
-    deadline = clock.now() + patience
-    targets = undo_targets(node, intent)
-    way = way_back(node, intent, targets, told, patience)
-    failure = put_back(node, way, made, clock)
+    kept = () if record is None else record.directories
     payload = None if intent.payload is None else PayloadRecord.from_json(intent.payload)
-    directory = f"{node.store.install_dir}/toolkit"
-    if payload is not None and told is not None and searcher(intent, directory) is not None:
-        node.installer.undo(payload)
-    if told is not None and intent.engine is not None:
-        mode = node.settings.engines[intent.engine].restart_mode
-        expected = drop_unmeetable(state_before(record, intent), intent, node.view)
-        try:
-            if way.staged:
-                # One that loaded nothing on the way forward loads nothing on the way back either.
-                told.verify(expected, clock, deadline)
-            else:
-                known = process or process_of(intent)
-                bring_back(told, mode, known, expected=expected, clock=clock, deadline=deadline)
-        except ToolkitError as error:
-            as_before = intent.start_lack is not None and isinstance(error, EngineRejectedError)
-            if not as_before and (record is None or not reverts):
-                raise failure or error from error
-            log.warning(
-                "engine.not_restored", "it serves no pods, or something else", reason=str(error)
-            )
-    if payload is not None:
-        node.installer.undo(payload)
-    node.store.abandon(intent, record)
+
+    def release() -> None:
+        if payload is not None:
+            node.installer.undo(payload)
+
+    told = intent.state is State.RELOADING
+    targets = targets_at_start(node, intent)
+    back = go_back(
+        node,
+        Aim(
+            record=intent,
+            targets=targets,
+            stages=stages_of(node, intent, targets, intent.previous_default),
+            directories=tuple(each for each in intent.directories if each not in kept),
+            expected=state_before(record, intent),
+            loaded=told,
+            control=_told(node, intent, control if intent.reloads else None),
+            seconds=node.settings.lifecycle.verify_timeout,
+            known=process if told else None,
+            broken=intent.start_lack is not None,
+            release=release,
+        ),
+    )
+    release()
+    if leaves is None:
+        node.store.abandon(intent, record)
+    else:
+        node.store.commit(leaves)
+    return back
 
 
 def settle_payload(node: Node, record: Record) -> None:
@@ -76,29 +145,188 @@ def settle_payload(node: Node, record: Record) -> None:
         node.installer.commit(PayloadRecord.from_json(record.payload))
 
 
-def undo_targets(node: Node, intent: Record) -> tuple[Target, ...]:
-    """Return what each file of an intent held when it began, with others' edits since then.
+class Step(Struct, frozen=True, kw_only=True):
+    """Something that comes before a setup: decided from what is there, carried out by ``do``."""
 
-    A file that somebody had deleted is one that a repair brings back, and so does its undoing.
+    path: str
+    """What it is about, on the host."""
+    reason: str
+    node: Node
+    """The node as the owner of the journal sees it."""
+    do: Callable[[], object]
+    leaves: Record | None
+    """The journal in force afterwards."""
+    targets: tuple[Target, ...] = ()
+    """The engine's files as it leaves them."""
+    contents: tuple[bytes | None, ...] = ()
+    """What the journal keeps of files from then on."""
+    reloads: Callable[[], RestartMode | None] = lambda: None
+    """Asks the engine whether the step reloads it, and says how."""
 
-    A content that an undoing writes on its way is not an edit of others.
+
+def recovery(node: Node, *, reverts: bool = False) -> Step | None:
+    """Decide what of an earlier run has to be settled before anything else; reads only.
+
+    ``reverts``: the journal is reverted next, which tells the engine. Raises LockedError where
+    another installer that lives owns the journal.
     """
-    adapter = None if intent.engine is None else node.adapter(intent.engine)
-    targets = []
-    for each in intent.files:
-        now = node.view.read(each.path)
-        start, ours = node.store.blob(each.start), node.store.blob(each.ours)
-        known: tuple[bytes | None, ...] = (ours,)
-        if adapter is not None:
-            default = intent.default or intent.previous_default
-            known = (
-                ours,
-                *adapter.revert_stages(ours, start, intent.previous_default),
-                *adapter.revert_stages(start, ours, default),
+    record, intent = node.store.load(), node.store.load_intent()
+    for each in (intent, record):
+        _require_no_living_owner(node, each)
+    if intent is not None:
+        path = node.store.intent_path
+        begun = "a setup is under way or was interrupted"
+        done = committed(intent)
+        if record == done or _is_complete(node, intent, engine_of(node, intent)):
+            return Step(
+                path=path,
+                reason=f"{begun}; it came to its end, which is noted first",
+                node=node,
+                do=partial(_finish, node, done),
+                leaves=done,
             )
-        if start is None and restore_if_deleted(each):
-            # It was lost when a repair began: the engine has to start with something.
-            start = node.store.blob(each.before)
-        content = start if now in known else strip_our_changes(each, start, ours, now, adapter)
-        targets.append(Target(record=each, now=now, content=content))
-    return tuple(targets)
+        return Step(
+            path=path,
+            reason=f"{begun}; it is undone first",
+            node=node,
+            do=partial(_undo, node, intent, record, reverts=reverts),
+            leaves=record,
+            targets=targets_at_start(node, intent),
+        )
+    if record is not None and record.state is State.REVERTING and not reverts:
+        return Step(
+            path=node.store.path,
+            reason="an interrupted revert is finished",
+            node=node,
+            do=partial(_finish_revert, node, record),
+            leaves=record.without_files(),
+            targets=targets_before_us(node, record),
+        )
+    return None
+
+
+def _require_no_living_owner(node: Node, record: Record | None) -> None:
+    """Respect an installer with another pid file, whose setup only it may take back."""
+    if record is None or record.pid_file in ("", node.pid_file):
+        return
+    held = held_by_other(node.root.access(record.pid_file))
+    if held is not None:
+        raise LockedError(
+            f"{node.store.install_dir} belongs to another installer that is running:"
+            f" {held.message}",
+            "stop that one first, or use its --toolkit-install-dir and --pid-file",
+        )
+
+
+def recover(node: Node, *, reverts: bool = False) -> Record | None:
+    """Return the journal in force after anything unfinished was settled.
+
+    Raises JournalError for a journal that must not be touched, NotRestoredError where an unfinished
+    change could not be undone.
+    """
+    node.store.clean()
+    step = recovery(node, reverts=reverts)
+    if step is not None:
+        step.do()
+        return node.store.load()
+    record = node.store.load()
+    if record is not None:
+        # A kill right after the commit left them.
+        node.store.tidy(record)
+        if record.state is State.COMMITTED:
+            settle_payload(node, record)
+    return record
+
+
+def _is_complete(node: Node, intent: Record, control: EngineControl | None) -> bool:
+    """Tell whether all of an intent is in place and in force."""
+    for each in intent.files:
+        if digest_of(node.view.read(each.path)) != each.ours:
+            return False
+    if intent.payload is not None:
+        wanted = PayloadRecord.from_json(intent.payload)
+        if node.installer.installed() != wanted.digest:
+            return False
+    if control is None or not intent.reloads:
+        return True
+    if intent.state is not State.RELOADING:
+        return False
+    facts = facts_once_it_says(control, UninterruptedClock().now() + ASKING_SECONDS)
+    expected = Expectation(served=intent.handlers, default=intent.default)
+    return facts is not None and not shortcomings(expected, facts.served)
+
+
+def _begin(intent: Record, node: Node) -> None:
+    log.warning("recovery.begun", "an earlier run ended in the middle of a setup")
+    for directory in {posixpath.dirname(each.path) for each in intent.files}:
+        if not node.writer.missing_directories(directory):
+            node.writer.clean_leftovers(directory)
+
+
+def _finish(node: Node, done: Record) -> None:
+    _begin(done, node)
+    node.store.commit(done)
+    settle_payload(node, done)
+    log.step("recovery.finished", "it had come to its end; the engine serves the handlers")
+
+
+def _undo(node: Node, intent: Record, record: Record | None, *, reverts: bool) -> None:
+    _begin(intent, node)
+    took = logs.stopwatch()
+    control, leaves = engine_of(node, intent), None
+    targets = targets_at_start(node, intent)
+    staged = bool(stages_of(node, intent, targets, intent.previous_default))
+    if reverts and record is not None and record.files and not staged:
+        # The revert that follows reloads once for both; it has to see these gone as well.
+        made = tuple(each for each in intent.handlers if each not in record.handlers)
+        default = intent.default or record.default
+        leaves = replace(record, handlers=(*record.handlers, *made), default=default)
+        control = None
+    try:
+        back = roll_back(node, intent, record, control, leaves=leaves)
+    except ToolkitError as failure:
+        raise NotRestoredError(
+            f"an interrupted setup could not be undone: {failure.message}",
+            failure.hint or f"what was there before lies in {node.store.directory}",
+        ) from failure
+    said = "it was undone" if back.seen else "its files are restored"
+    log.step("recovery.undone", said, seconds=took())
+
+
+def _finish_revert(node: Node, record: Record) -> None:
+    """Restore the engine's files that an interrupted revert left; the payload is kept noted.
+
+    The engine may still have our change in force; the setup that follows reloads it. Only an
+    engine that a plain reload would not free of it is led back here.
+    """
+    aim = before_us(node, record, targets_before_us(node, record), engine_of(node, record))
+    go_back(node, aim if aim.stages else replace(aim, control=None))
+    log.step("recovery.reverted", "an interrupted revert was finished")
+    node.store.commit(record.without_files())
+
+
+def before_us(
+    node: Node, record: Record, targets: tuple[Target, ...], control: EngineControl | None
+) -> Aim:
+    """Return the aim of a revert."""
+    return Aim(
+        record=record,
+        targets=targets,
+        stages=stages_of(node, record, targets, record.previous_default),
+        directories=record.directories,
+        expected=without_us(record),
+        loaded=record.state is State.REVERTING or any(each.differs for each in targets),
+        control=_told(node, record, control if record.handlers else None),
+        seconds=node.settings.lifecycle.stop_timeout,
+    )
+
+
+def mode_of(node: Node, record: Record) -> RestartMode:
+    """Return how the engine of a record is told now; not at all where there is none."""
+    if record.engine is None:
+        return RestartMode.NONE
+    return node.settings.engines[record.engine].restart_mode
+
+
+def _told(node: Node, record: Record, control: EngineControl | None) -> EngineControl | None:
+    return None if mode_of(node, record) is RestartMode.NONE else control

@@ -40,7 +40,7 @@ def of_the_toolkit(sight: Context) -> Iterator[Finding]:
         elsewhere += f", on {row.name} {row.install_dir}"
     yield _writable(node, "install directory", node.store.install_dir, elsewhere)
     yield from _lasting(node, node.store.install_dir, elsewhere)
-    pid_file = node.root.host_path(node.settings.lifecycle.pid_file)
+    pid_file = node.pid_file
     yield _writable(node, "pid file", posixpath.dirname(pid_file))
     spec = node.installer.cdi_path()
     if spec is not None:

@@ -42,7 +42,7 @@ def journal(sight: Context) -> Iterator[Finding]:
 def lock(sight: Context) -> Iterator[Finding]:
     """Look whether another installer, NVIDIA's own included, works on this node."""
     node = sight.node
-    path = node.root.host_path(node.settings.lifecycle.pid_file)
+    path = node.pid_file
     noted, locks = node.view.read(path), own_proc(node, "locks")
     if noted is None:
         yield ok("lock", "no instance has it")
@@ -101,7 +101,7 @@ def plan(sight: Context) -> Iterator[Finding]:
         files = f"{count} file{'' if count == 1 else 's'} of the engine to change"
         reload = "reload" if found.plan.reload.needed else "no reload"
         yield ok("plan", f"{files}; {reload}: {found.plan.reload.reason}")
-        for each in found.removals:
+        for each in found.steps:
             yield ok("plan", f"{each.path}: {each.reason}")
         for line in found.pending:
             yield warning(

@@ -1,0 +1,112 @@
+"""A setup of ours that no journal names: somebody removed the journal, or a kill left its files.
+
+It is known by what the engine's files and the engine itself have: our header, and handlers that run
+a binary below the install directory. It gets a journal again, so that a start and `revert` go on
+from there as from any other setup.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from runtime_configs.model import ConfigError
+from toolkit import logs
+from toolkit.engine.facts import HostFacts
+from toolkit.errors import ToolkitError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.journal.record import FileRecord, Record, State, digest_of
+from toolkit.node import Node, choose_engine
+from toolkit.request import config_request
+from toolkit.settings import RestartMode
+from toolkit.undo.engine import ASKING_SECONDS
+from toolkit.undo.rollback import Step
+from toolkit.version import VERSION
+
+log = logs.get(__name__)
+
+UNKNOWN = (
+    "not known: the bytes, mode and owner of the files from before us, the default handler of then,"
+    " CDI's switch and imports that we may have added"
+)
+
+
+def unnamed_setup(node: Node, facts: HostFacts) -> Step | None:
+    """Decide whether a setup of ours is there that no journal names; reads only."""
+    directory = f"{node.store.install_dir}/toolkit"
+    try:
+        own = node.adapter(facts.engine).own_files(
+            config_request(node.settings, facts, directory), node.view
+        )
+    except ConfigError:
+        return None  # whoever plans with it says what is wrong
+    foreign = node.installer.is_foreign()
+    edits = [each.edit for each in own if each.certain or not foreign]
+    live = None if foreign else facts.served.config
+    below = f"{directory}/"
+    handlers = {} if live is None else live.handlers
+    ours = tuple(
+        (name, each.binary_path or "")
+        for name, each in handlers.items()
+        if (each.binary_path or "").startswith(below)
+    )
+    if not edits and not ours:
+        return None
+    files = []
+    for edit in edits:
+        now = node.writer.read(edit.path)
+        files.append(
+            FileRecord(
+                path=edit.path,
+                container_path=node.root.access(edit.path),
+                format=edit.format,
+                role=edit.role,
+                first=digest_of(edit.after),
+                before=digest_of(edit.after),
+                start=digest_of(edit.before),
+                ours=digest_of(edit.before),
+                metadata=None if now is None or edit.after is None else now.metadata,
+            )
+        )
+    payload = node.installer.unrecorded()
+    default = None if live is None else live.default
+    record = Record(
+        state=State.COMMITTED,
+        version=VERSION,
+        engine=facts.engine,
+        socket=facts.socket,
+        unit=None if facts.process is None else facts.process.unit,
+        files=tuple(files),
+        handlers=ours,
+        default=default if default in dict(ours) else None,
+        reloads=node.settings.engines[facts.engine].restart_mode is not RestartMode.NONE,
+        payload=None if payload is None else payload.to_json(),
+    )
+    contents = tuple(each for edit in edits for each in (edit.before, edit.after))
+    where = ", ".join(each.path for each in edits) or f"{facts.engine} on {facts.socket}"
+    return Step(
+        path=node.store.path,
+        reason=f"{where} has handlers of ours and no journal names them; one is written first",
+        node=node,
+        do=partial(_name, node, record, contents, where),
+        leaves=record,
+        contents=contents,
+    )
+
+
+def _name(node: Node, record: Record, contents: tuple[bytes | None, ...], where: str) -> None:
+    log.warning("journal.missing", f"{where} has handlers of ours and no journal; {UNKNOWN}")
+    node.store.adopt(record, contents)
+
+
+def named_again(node: Node) -> Record | None:
+    """Give a setup without a journal one; None where there is none, or no engine to be asked."""
+    try:
+        control = node.control(choose_engine(node, None))
+        step = unnamed_setup(node, control.facts(UninterruptedClock().now() + ASKING_SECONDS))
+    except ToolkitError as error:
+        log.debug("engine.unreachable", "no engine could be asked", reason=str(error))
+        return None
+    if step is None:
+        return None
+    step.do()
+    return node.store.load()
