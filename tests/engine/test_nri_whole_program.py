@@ -12,6 +12,7 @@ import pytest
 from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
 from tests.engine.program import Installer, snapshot
 from tests.engine.supervised import wait_for
+from tests.rights import with_rights
 from tests.sample_payload import WITH_DRIVER
 
 pytestmark = pytest.mark.engine
@@ -73,6 +74,18 @@ def test_the_plugin_is_ready_once_registered_and_nothing_is_left_afterwards(
     assert snapshot(containerd.config.parent) == before
     for path in (installer.install_dir, containerd.directory / "cdi", installer.pid_file.parent):
         assert not path.exists()
+
+
+def test_the_plugin_and_its_files_need_no_capability(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    pid = containerd.process.pid
+    installer.prefix = (*WITH_DRIVER, *with_rights())
+    installer.start()
+    installer.wait_ready()
+    assert installer.stop() == 0, installer.log()
+    assert containerd.process.pid == pid
+    assert not installer.install_dir.exists()
 
 
 def test_a_removed_payload_file_comes_back_and_the_plugin_is_registered_again(
