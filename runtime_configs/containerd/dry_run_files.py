@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Placement
 from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.imports import (
-    LoadedFile,
     import_patterns,
     load_order,
-    resolve,
 )
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
@@ -26,8 +23,9 @@ def dry_run(
     """Return copies of every file that would be loaded, in one flat directory.
 
     Includes are made explicit: the top-level copy imports all others in their load order, so that
-    relative and nested imports mean the same from another directory. None for a template, which
-    only the distribution can render.
+    relative and nested imports mean the same from another directory. One of a file that is missing
+    is left out, as ``missing_imports`` names it. None for a template, which only the distribution
+    can render.
     """
     if request.placement is Placement.TEMPLATE:
         return None
@@ -36,12 +34,11 @@ def dry_run(
     loaded = load_order(overlay, request.top_level, era=era)
     if not loaded:
         return DryRun(files=(), arguments=("config", "default"))
-    absent = _absent(loaded, request, overlay)
     names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
     files = []
     for name, each in zip(names, loaded, strict=True):
         content = overlay.read(each.path) or b""
-        imports = [*names[1:], *absent] if name == names[0] else []
+        imports = names[1:] if name == names[0] else []
         if imports:
             content = _with_imports(content, each.path, imports, era)
         elif import_patterns(each.document, each.path):
@@ -55,16 +52,3 @@ def _with_imports(content: bytes, path: str, value: object, era: Era) -> bytes:
     document = load(content, Format.TOML, path=path)
     spelled = key_case.as_spelled([change], document, keys.ROOT, keys.matching(era))
     return apply_changes(content, tuple(spelled), Format.TOML, path=path)
-
-
-def _absent(
-    loaded: Sequence[LoadedFile], request: ConfigRequest, view: HostView
-) -> tuple[str, ...]:
-    """Return the imports of files that are not there: what the engine makes of them is its own."""
-    named = [
-        path
-        for each in loaded
-        for pattern in import_patterns(each.document, each.path)
-        for path in resolve(pattern, each.path, view, request.version)
-    ]
-    return tuple(path for path in dict.fromkeys(named) if view.read(path) is None)

@@ -47,7 +47,8 @@ def missing_imports(edits: EditSet, request: ConfigRequest, view: HostView) -> I
     ConfigError for a file that does not parse.
     """
     overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
-    for each in load_order(overlay, request.top_level, request.version):
+    era = schema.era_of(request)
+    for each in load_order(overlay, request.top_level, request.version, era):
         for pattern in import_patterns(each.document, each.path):
             if "*" in pattern:
                 continue
@@ -69,8 +70,8 @@ def cri_faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterat
     ``internal/cri/config/config.go`` of 2.x.)
     """
     overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
-    files = load_order(overlay, request.top_level, request.version)
     era = schema.era_of(request)
+    files = load_order(overlay, request.top_level, request.version, era)
     merged = merge(files, era)
     found = _Settings(request=request, era=era, merged=merged, cri=_parts(merged, files, era))
     for where, message in _refused(found):

@@ -46,7 +46,7 @@ def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     if request.placement is Placement.TEMPLATE:
         return None
     overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
-    loaded = load_order(overlay, request.top_level, request.version)
+    loaded = load_order(overlay, request.top_level, request.version, schema.era_of(request))
     names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
     usable, files = _usable_snapshotters(loaded, view), []
     for name, each in zip(names, loaded, strict=True):
@@ -54,7 +54,8 @@ def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str
         document: dict[str, Any] = copy.deepcopy(
             dict(load_exact(content, Format.TOML, path=each.path))
         )
-        document.pop("imports", None)
+        for key in [each for each in document if each.lower() == "imports"]:
+            del document[key]
         if name == names[0] and len(names) > 1:
             document["imports"] = names[1:]
         _turn_away(document, directory)

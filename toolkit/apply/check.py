@@ -97,8 +97,7 @@ def _refuses(runs: DryRuns, facts: HostFacts, base: Sequence[FileEdit]) -> str:
     """Say whose files the engine refuses: its own as they are, or those with our change."""
     program = facts.executable or facts.engine.value
     before = runs.loaded(base)
-    own = runs.missing(base) or (before is not None and before.refused) or runs.refused(base)
-    if own:
+    if (before is not None and before.refused) or runs.refused(base) is not None:
         return f"{program} refuses this file as it is without us"
     return f"{program} refuses the config that would result"
 

@@ -248,3 +248,13 @@ def test_root_and_state_may_not_be_one_directory() -> None:
     text = 'version = 2\nstate = "/var/lib/containerd"\n'
     assert faults("2.1.9", text) == [(2, "root and state are one directory")]
     assert faults("2.1.9", f'{text}root = "/data"\n') == []
+
+
+def test_imports_in_another_spelling_lead_to_the_copies_too() -> None:
+    top = 'version = 2\nIMPORTS = ["/etc/part.toml"]\n'
+    files = host(top=top, **{"/etc/part.toml": "version = 2\n"})
+    found = trial(EditSet(), request("2.1.9"), files.view(), "/run/aside")
+    assert found is not None
+    content = found.files[0][1].decode()
+    assert "/etc/part.toml" not in content
+    assert 'imports = ["/run/aside/001.toml"]' in content
