@@ -157,6 +157,12 @@ class CriClient:
 
     def remove_pod(self, pod: Pod) -> None:
         """Stop and remove a pod with its container."""
+        self.stop_pod(pod)
+        request = pods.PodSandboxRequest(pod_sandbox_id=pod.sandbox_id)
+        self._call("RemovePodSandbox", request, pods.Empty)
+
+    def stop_pod(self, pod: Pod) -> None:
+        """Stop a pod's container and its sandbox, which stay listed."""
         request = pods.PodSandboxRequest(pod_sandbox_id=pod.sandbox_id)
         try:
             self._call("StopPodSandbox", request, pods.Empty)
@@ -165,7 +171,6 @@ class CriClient:
             if "ttrpc: closed" not in str(error):
                 raise
             self._call("StopPodSandbox", request, pods.Empty)
-        self._call("RemovePodSandbox", request, pods.Empty)
 
     def served(self) -> Served:
         """Return the handlers and the default that CRI's effective config names."""

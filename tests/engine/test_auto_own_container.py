@@ -64,7 +64,7 @@ class InAPod:
                 "RUNTIME_DROP_IN_CONFIG": f"/host{engine.config.parent}/conf.d/99-nvidia.toml",
             },
         )
-        self.installer.ready_file.parent.mkdir()
+        self.installer.ready_file.parent.mkdir(exist_ok=True)
         self._seen = len(engine.process.events())
 
     def start(self, handler: str = "") -> Pod:

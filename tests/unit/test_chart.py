@@ -388,6 +388,8 @@ def test_the_notes_tell_how_to_find_the_nodes_and_how_to_uninstall() -> None:
         r"nodeSelector.example\.com/gpu=true"
     )
     assert "helm upgrade" not in notes()
+    assert "helm uninstall release -n nvidia-toolkit --wait --cascade foreground" in notes()
+    assert "--set onExit=revert" in notes("onExitUnknown=keep")
     kept = notes("onExit=keep")
     order = [kept.index("--reuse-values --set onExit=revert --wait"), kept.index("helm uninstall")]
     assert order == sorted(order)

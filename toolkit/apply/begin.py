@@ -11,6 +11,7 @@ from toolkit.engine.answers import LackKind
 from toolkit.host.writer import FileMetadata
 from toolkit.journal.record import FileRecord, Record, State, digest_of
 from toolkit.node import Node
+from toolkit.payload.parting import directories_left
 from toolkit.settings import RestartMode
 from toolkit.version import VERSION
 
@@ -46,6 +47,7 @@ def begin_record(
     facts = plan.facts
     process = None if facts is None else facts.process
     effective = None if facts is None else facts.in_force
+    left = directories_left(node.writer, f"{node.store.install_dir}/toolkit")
     payload = node.installer.intent(plan.payload).to_json()
     intent = Record(
         state=State.WRITING,
@@ -55,7 +57,7 @@ def begin_record(
         unit=None if process is None else process.unit,
         files=tuple(files),
         directories=tuple(directories),
-        install_directories=() if record is None else record.install_directories,
+        install_directories=left if record is None else record.install_directories,
         run_directories=() if record is None else record.run_directories,
         pid_file=node.pid_file,
         handlers=plan.expected.served,

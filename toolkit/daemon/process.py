@@ -225,7 +225,10 @@ class Daemon:
                 log.step("daemon.kept", "stopped; the setup stays", seconds=took())
                 return ExitCode.DONE
             report = self._revert()
-            if report is None or report.seen:
+            if report is not None and report.payload == "kept":
+                message = "stopped; the engine is as it was before, the toolkit's files stay"
+                log.warning("daemon.stopped", message, used_by=list(report.kept_for))
+            elif report is None or report.seen:
                 log.step("daemon.stopped", "stopped; the host is as it was before", seconds=took())
             else:
                 message = "stopped; files are as before, the engine has not been seen since"

@@ -121,9 +121,21 @@ class Holding(StrEnum):
     CANNOT_TELL = "cannot tell"
 
 
+class OwnContainer(Struct, frozen=True, kw_only=True):
+    """A container, or the sandbox, that this process runs in and that our binary runs."""
+
+    identifier: str
+    """By which the engine has it deleted."""
+    binary: str
+    """On the host."""
+
+
 class HoldReport(Struct, frozen=True, kw_only=True):
     """The answer; which containers hold it and what follows, or why it can't be told."""
 
     holding: Holding
     containers: tuple[str, ...] = ()
+    """Those of others, by name."""
     reason: str = ""
+    own: tuple[OwnContainer, ...] = ()
+    """Those that end with this process: they hold nothing, but the engine has to delete them."""

@@ -17,6 +17,8 @@ from msgspec import Struct
 from toolkit.errors import EngineNotFoundError
 
 _DELETED = " (deleted)"
+_FIRST = 1
+_LONGEST_LINE = 64
 Answer = TypeVar("Answer")
 
 
@@ -78,6 +80,18 @@ class Signaller(Protocol):
 
     def hold(self, pid: int, start_time: int) -> Handle:
         """Take hold of a process. Raises EngineNotFoundError where it is another one by now."""
+
+
+def line_of(pid: int, table: ProcessTable) -> frozenset[int]:
+    """Return a process and its ancestors, but for the first process of all."""
+    line: set[int] = set()
+    while pid > _FIRST and len(line) < _LONGEST_LINE:
+        line.add(pid)
+        process = table.find(pid)
+        if process is None:
+            break
+        pid = process.parent_pid
+    return frozenset(line)
 
 
 def unit_of(cgroup: str) -> str | None:

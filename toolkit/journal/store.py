@@ -121,7 +121,7 @@ class JournalStore:
             self._put(self.directory, name, record, contents)
             return record
         # The record names the directories that appear with it, so that no crash can forget them.
-        record = replace(record, install_directories=missing[:-1])
+        record = replace(record, install_directories=missing[:-1] or record.install_directories)
         prepared = _beside(missing[0], "new")
         inside = prepared + missing[-1][len(missing[0]) :]
         self._writer.make_directories(posixpath.dirname(inside))

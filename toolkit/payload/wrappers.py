@@ -61,6 +61,17 @@ def wrapper(name: str, toolkit_dir: str, engine_runtime: str, mode: str = "") ->
     )
 
 
+def engine_runtime_of(text: bytes) -> str | None:
+    """Return the low-level runtime that a wrapper falls back on; None: the text is no wrapper's."""
+    last = text.rstrip(b"\n").rpartition(b"\n")[2].decode(errors="replace")
+    try:
+        words = shlex.split(last)
+    except ValueError:
+        return None
+    is_exec = len(words) == len(("exec", "runtime", "$@")) and words[0] == "exec"
+    return words[1] if is_exec and MARK.encode() in text else None
+
+
 def _environment(name: str, toolkit_dir: str, mode: str) -> list[tuple[str, str]]:
     """Return what the binary needs: its companions, its libraries, its own config file.
 

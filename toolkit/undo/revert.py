@@ -13,6 +13,7 @@ from toolkit.engine.facts import Holding, HoldReport
 from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.journal.record import Record, State, digest_of
 from toolkit.node import Node, engine_of
+from toolkit.payload import parting
 from toolkit.payload.installer import PayloadRecord
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode
@@ -103,6 +104,7 @@ class _Payload:
         self._record = record
         self._purge = purge
         self._gone = False
+        self._parting = parting.Parting()
 
     @property
     def _directory(self) -> str:
@@ -128,9 +130,13 @@ class _Payload:
             found = self._remove_unless_held(told=told)
         if found is not None:
             return self._kept(report, found)
+        parting.leave(self._node.writer, self._parting)
         self._node.store.drop(self._record)
         path = self._directory
         log.step("payload.removed", "the toolkit's files are gone", path=path, seconds=took())
+        if self._parting.containers:
+            message = "a script stays until the engine has deleted the installer's own container"
+            log.step("payload.parting", message, path=path)
         return replace(report, payload="removed")
 
     def _remove_unless_held(self, *, told: bool) -> HoldReport | None:
@@ -140,7 +146,10 @@ class _Payload:
         unsure = found.holding is Holding.CANNOT_TELL
         if found.holding is not Holding.FREE and not (unsure and self._purge):
             return found
-        self._node.installer.remove(PayloadRecord.from_json(record.payload or {}))
+        payload = PayloadRecord.from_json(record.payload or {})
+        made = (*record.install_directories, *payload.directories)
+        self._parting = parting.prepare(self._node.writer, self._directory, found.own, made)
+        self._node.installer.remove(payload)
         self._gone = True
         return None
 

@@ -54,7 +54,14 @@ def answers(access: str, deadline: float) -> bool:
 def containers(access: str, deadline: float) -> tuple[RunningContainer, ...]:
     """Return the containers of all namespaces. Raises RpcError."""
     with Connection(access, deadline) as connection:
-        return ContainerdClient(connection).containers()
+        try:
+            listed = CriClient(connection).containers()
+        except RpcError as error:
+            if not error.unimplemented:
+                raise
+            listed = ()
+        sandboxes = {each.identifier: each.sandbox for each in listed}
+        return ContainerdClient(connection).containers(sandboxes)
 
 
 def _without_cri(client: ContainerdClient, socket: str) -> Lack:

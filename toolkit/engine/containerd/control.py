@@ -13,7 +13,7 @@ from runtime_configs.distros import Place
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.cri.control import CriControl
-from toolkit.engine.facts import Holding, HoldReport
+from toolkit.engine.facts import Holding, HoldReport, OwnContainer
 from toolkit.engine.process.daemon_arguments import path_option
 from toolkit.errors import ToolkitError
 
@@ -33,21 +33,37 @@ class ContainerdControl(CriControl):
     usual_config = "/etc/containerd/config.toml"
 
     def held(self, toolkit_dir: str) -> HoldReport:
-        """Say which containers of any namespace have a binary below ``toolkit_dir`` as runtime."""
+        """Say which containers of any namespace have a binary below ``toolkit_dir`` as runtime.
+
+        Those of a pod count only with a task: containerd deletes the others without the binary, and
+        the kubelet starts none of them again (tried with 1.6, 1.7 and 2.1).
+        """
         from toolkit.engine.containerd import api
 
         prefixes = self._below(toolkit_dir)
+        deadline = time.monotonic() + _HELD_SECONDS
         try:
-            containers = api.containers(self._access, time.monotonic() + _HELD_SECONDS)
+            containers = api.containers(self._access, deadline)
         except ToolkitError as error:
             return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
-        names = tuple(
-            container.name
-            for container in containers
-            if container.binary.startswith(prefixes)
-            or any(prefix.encode() in container.options for prefix in prefixes)
+        pids = self._locator.own_pids(self._socket, self._access, deadline)
+        pods = {each.sandbox for each in containers if each.sandbox and each.pid in pids}
+        using = [
+            each
+            for each in containers
+            if (each.pid or not each.of_cri)
+            and (
+                each.binary.startswith(prefixes)
+                or any(prefix.encode() in each.options for prefix in prefixes)
+            )
+        ]
+        own = [each for each in using if each.binary and (each.pid in pids or each.sandbox in pods)]
+        names = tuple(each.name for each in using if each not in own)
+        return HoldReport(
+            holding=Holding.HELD if names else Holding.FREE,
+            containers=names,
+            own=tuple(OwnContainer(identifier=each.identifier, binary=each.binary) for each in own),
         )
-        return HoldReport(holding=Holding.HELD if names else Holding.FREE, containers=names)
 
     def _ask(self, access: str, deadline: float) -> LiveAnswer:
         from toolkit.engine.containerd import api

@@ -34,8 +34,11 @@ class DockerInfo(Struct, frozen=True, kw_only=True):
 class DockerContainer(Struct, frozen=True, kw_only=True):
     """One container, running or not."""
 
+    identifier: str
     name: str
     runtime: str
+    pid: int
+    """Of its first process; 0: it does not run."""
 
 
 class DockerClient:
@@ -124,8 +127,13 @@ class DockerClient:
         answer = self._object(body)
         configured = cast("dict[str, object]", answer.get("HostConfig") or {})
         name = str(answer.get("Name", "")).removeprefix("/")
+        state = cast("dict[str, object]", answer.get("State") or {})
+        pid = state.get("Pid")
         return DockerContainer(
-            name=f"{name} ({identifier[:12]})", runtime=str(configured.get("Runtime") or "")
+            identifier=identifier,
+            name=f"{name} ({identifier[:12]})",
+            runtime=str(configured.get("Runtime") or ""),
+            pid=pid if isinstance(pid, int) else 0,
         )
 
     def _object(self, body: bytes) -> dict[str, object]:

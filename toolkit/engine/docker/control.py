@@ -14,7 +14,14 @@ from toolkit.engine.answers import LiveAnswer, Trial
 from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.docker import trial
 from toolkit.engine.docker.client import DockerClient, DockerInfo, ReloadEvents
-from toolkit.engine.facts import EngineProcess, Holding, HoldReport, HostFacts, ReloadReport
+from toolkit.engine.facts import (
+    EngineProcess,
+    Holding,
+    HoldReport,
+    HostFacts,
+    OwnContainer,
+    ReloadReport,
+)
 from toolkit.engine.process.daemon_arguments import added_runtimes, path_option
 from toolkit.engine.process.same_place import same_place
 from toolkit.engine.reload import Method, method
@@ -105,20 +112,38 @@ class DockerControl(BaseControl):
         looked up in what this control saw before, or is ours by its name.
         """
         prefixes = self._below(toolkit_dir)
+        deadline = time.monotonic() + _HELD_SECONDS
         try:
-            with self._client(time.monotonic() + _HELD_SECONDS) as client:
+            with self._client(deadline) as client:
                 info = self._remember(client.info())
                 containers = client.containers()
         except ToolkitError as error:
             return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
         ours = self._settings.handler_names
 
+        runtime = f"{toolkit_dir}/nvidia-container-runtime"
+        usual = dict(zip(ours, (runtime, f"{runtime}.cdi", f"{runtime}.legacy"), strict=True))
+
+        def path_of(name: str) -> str:
+            return info.paths.get(name) or self._seen.get(name) or usual.get(name, "")
+
         def is_ours(name: str) -> bool:
-            path = info.paths.get(name) or self._seen.get(name)
+            path = path_of(name)
             return path.startswith(prefixes) if path else name in ours
 
-        names = tuple(each.name for each in containers if is_ours(each.runtime or info.default))
-        return HoldReport(holding=Holding.HELD if names else Holding.FREE, containers=names)
+        using = [(each, each.runtime or info.default) for each in containers]
+        using = [(each, runtime) for each, runtime in using if is_ours(runtime)]
+        pids = self._locator.own_pids(self._socket, self._access, deadline) if using else ()
+        own = tuple(
+            OwnContainer(identifier=each.identifier, binary=path_of(runtime))
+            for each, runtime in using
+            if each.pid in pids and path_of(runtime)
+        )
+        known = {each.identifier for each in own}
+        names = tuple(each.name for each, _ in using if each.identifier not in known)
+        return HoldReport(
+            holding=Holding.HELD if names else Holding.FREE, containers=names, own=own
+        )
 
     def _ask(self, access: str, deadline: float) -> LiveAnswer:
         with DockerClient(access, self._socket, deadline) as client:

@@ -15,7 +15,7 @@ from toolkit.engine.process.known_strangers import Stranger, known_stranger
 from toolkit.errors import EngineInvisibleError, EngineNotFoundError
 from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_a_containers
 from toolkit.host.paths import HostRoot
-from toolkit.host.processes import ProcessFacts, ProcessTable
+from toolkit.host.processes import ProcessFacts, ProcessTable, line_of
 
 _PRIVILEGED = "run the container privileged (docker run --privileged)"
 _SHARE_PIDS = "run the container with hostPID: true (docker run --pid=host)"
@@ -68,6 +68,16 @@ class Locator:
         except OSError:
             return None
         return self.judge(found, socket, access).process
+
+    def own_pids(self, socket: str, access: str, deadline: float) -> frozenset[int]:
+        """Return this process and its ancestors as the engine counts processes, where it does.
+
+        Empty outside a container, and in one with a PID namespace of its own: its numbers may be
+        those of other containers' processes.
+        """
+        if self._root.root == "/" or self.current(socket, access, deadline) is None:
+            return frozenset()
+        return line_of(os.getpid(), self._table)
 
     def judge(self, found: peer.Peer, socket: str, access: str) -> Located:
         """Return who is behind a socket, as far as that is known of the one that answers there."""

@@ -10,16 +10,13 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from msgspec import Struct
 
 from toolkit.engine.cri.client import CriClient, CriContainer
 from toolkit.engine.rpc import Connection, RpcError
-from toolkit.host.processes import ProcessTable
-
-_HOST_INIT = 1
-_LONGEST_LINE = 64
+from toolkit.host.processes import ProcessTable, line_of
 
 
 class Traces(Struct, frozen=True, kw_only=True):
@@ -36,7 +33,7 @@ def traces(table: ProcessTable, proc: str = "/proc") -> Traces:
     texts = [_text(f"{proc}/self/{name}") for name in ("cgroup", "mountinfo")]
     texts.append(socket.gethostname())
     found = re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", "\n".join(texts))
-    return Traces(identifiers=frozenset(found), pids=frozenset(_line_of(os.getpid(), table)))
+    return Traces(identifiers=frozenset(found), pids=line_of(os.getpid(), table))
 
 
 def running(
@@ -70,17 +67,6 @@ def is_running(access: str, table: ProcessTable, deadline: float) -> bool | None
             return running(cri.containers(), traces(table), pid_of)
         except RpcError:
             return None
-
-
-def _line_of(pid: int, table: ProcessTable) -> Iterator[int]:
-    for _ in range(_LONGEST_LINE):
-        if pid <= _HOST_INIT:
-            return
-        yield pid
-        process = table.find(pid)
-        if process is None:
-            return
-        pid = process.parent_pid
 
 
 def _text(path: str) -> str:
