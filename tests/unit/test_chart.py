@@ -41,6 +41,8 @@ COMBINATIONS = {
     "cdi": "cdi.enabled=true",
     "nri": "nri.enabled=true",
     "keep": "onExit=keep,updateStrategy.type=OnDelete",
+    "variables as a map": "toolkit.env.RUNTIME=docker,toolkit.env.ANY=5",
+    "classes on some nodes": r"runtimeClasses.scheduling.nodeSelector.example\.com/gpu=true",
     "own nodes": r"nodeSelector.example\.com/gpu=true",
     "nfd": "nfd.enabled=true",
     "an image by digest": "toolkit.repository=example.com/gpu,toolkit.version=sha256:abc",
@@ -240,13 +242,11 @@ def test_with_the_config_s_directory_the_node_is_read_only_but_for_it() -> None:
 
 def test_every_mount_is_a_directory_and_the_node_is_below_host() -> None:
     volumes = {each["name"]: each["hostPath"] for each in pod()["volumes"]}
-    assert {each["type"] for each in volumes.values()} == {"Directory", "DirectoryOrCreate"}
+    assert {each["type"] for each in volumes.values()} == {"Directory"}, "nothing is made for it"
     mounts = {
         each["mountPath"]: volumes[each["name"]]["path"] for each in container()["volumeMounts"]
     }
-    assert mounts["/host"] == "/"
-    assert mounts["/usr/local/nvidia"] == "/usr/local/nvidia"
-    assert mounts["/run/nvidia"] == "/run/nvidia"
+    assert mounts == {"/host": "/"}
     assert environment()["HOST_ROOT_MOUNT"] == "/host"
 
 
@@ -273,6 +273,35 @@ def test_the_grace_period_holds_reload_verification_and_undo() -> None:
     assert spec["terminationGracePeriodSeconds"] > 45 + 90
 
 
+def test_variables_given_as_a_map_are_those_of_a_list() -> None:
+    given = environment("toolkit.env.ANY=5000000,toolkit.env.RUNTIME=docker,toolkit.env.GONE=null")
+    assert given["ANY"] == "5000000"
+    assert given["RUNTIME"] == "docker"
+    assert "GONE" not in given
+    field = "toolkit.env.WHERE.valueFrom.fieldRef.fieldPath=spec.nodeName"
+    variables = {each["name"]: each for each in container(field)["env"]}
+    assert variables["WHERE"]["valueFrom"] == {"fieldRef": {"fieldPath": "spec.nodeName"}}
+    assert "gpu" in runtime_classes("toolkit.env.CONTAINERD_RUNTIME_CLASS=gpu")
+
+
+def test_an_item_that_helm_made_of_a_replaced_list_is_refused_with_the_way_out() -> None:
+    done = chart("render", "toolkit.env[3].value=x")
+    assert done.returncode == 1
+    assert "--set toolkit.env.NAME=VALUE" in done.stderr
+
+
+def test_the_runtime_classes_take_their_scheduling_from_the_values() -> None:
+    def scheduling(values: str) -> list[object]:
+        classes = [each for each in objects(values) if each["kind"] == "RuntimeClass"]
+        return [each.get("scheduling") for each in classes]
+
+    assert scheduling("") == [None] * 3
+    place = "runtimeClasses.scheduling"
+    given = rf"{place}.nodeSelector.example\.com/gpu=true,{place}.tolerations[0].operator=Exists"
+    wanted = {"nodeSelector": {"example.com/gpu": "true"}, "tolerations": [{"operator": "Exists"}]}
+    assert scheduling(given) == [wanted] * 3
+
+
 def probe(directory: Path, text: str | None) -> int:
     ready = directory / "toolkit-ready"
     ready.unlink(missing_ok=True)
@@ -283,6 +312,7 @@ def probe(directory: Path, text: str | None) -> int:
     done = subprocess.run(
         command, check=False, capture_output=True, env={"TOOLKIT_READY_FILE": str(ready)}
     )
+    assert done.stderr == b"", "no event of the kubelet says more than that it failed"
     return done.returncode
 
 
@@ -383,6 +413,7 @@ def test_node_feature_discovery_comes_only_when_asked_for() -> None:
 
 
 def test_the_notes_tell_how_to_find_the_nodes_and_how_to_uninstall() -> None:
+    assert "DESIRED has to be above 0" in notes()
     assert "kubectl get nodes -l feature.node.kubernetes.io/pci-10de.present=true" in notes()
     assert "kubectl get nodes -l example.com/gpu=true" in notes(
         r"nodeSelector.example\.com/gpu=true"

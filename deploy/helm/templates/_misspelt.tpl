@@ -15,7 +15,7 @@
 {{- /* A line for each variable of toolkit.env that the installer does not read and that looks like one of its own. */ -}}
 {{- define "installer.misspelt" -}}
 {{- $known := splitList "\n" (.Files.Get "variables.txt" | trim) -}}
-{{- range .Values.toolkit.env -}}
+{{- range include "installer.variables" . | fromYamlArray -}}
 {{- $name := .name -}}
 {{- if not (has $name $known) -}}
 {{- $near := dict "edits" 3 "name" "" -}}
