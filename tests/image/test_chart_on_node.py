@@ -158,7 +158,7 @@ def test_a_node_that_was_kept_is_reverted_by_the_next_pod(node: Node) -> None:
     wait_for(node.cri.ready, "containerd")
     assert not set(node.cri.served().handlers) & HANDLERS
     assert config.read_bytes() == CONFIG
-    assert not (node.root / "usr/local/nvidia/toolkit").exists()
+    assert not (node.root / "usr/local/nvidia").exists()
 
 
 def test_a_pod_that_is_not_privileged_sets_up_and_reverts_on_a_node_that_is_read_only(

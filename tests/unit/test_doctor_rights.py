@@ -116,6 +116,16 @@ def test_a_first_process_with_another_root_is_not_the_hosts(node: MakeNode, tmp_
     assert "hostPID: true" in finding.fix
 
 
+def test_a_first_process_that_may_not_be_looked_at_is_not_told_as_a_missing_host_pid(
+    node: MakeNode,
+) -> None:
+    made = node(capabilities=ALL & ~SYS_PTRACE)
+    (Path(made.root.proc) / "1/root").unlink()
+    finding = only(made, "hostPID")
+    assert finding.verdict is Verdict.UNKNOWN
+    assert "CAP_SYS_PTRACE" in finding.message
+
+
 def test_a_container_without_the_hosts_root_is_told_to_mount_it(node: MakeNode) -> None:
     tables = {"self/mountinfo": DOCKER, "1/mountinfo": DOCKER, "1/comm": "sh\n"}
     made = node(root="/", files=tables, seen=Path("/"))

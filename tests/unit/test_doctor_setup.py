@@ -7,11 +7,13 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from tests.faults.node_host import CONFIG, FaultHost
 from tests.unit.doctor_host import node_of, only
+from toolkit.daemon.keeper_state import STATE_VARIABLE, Resident
 from toolkit.errors import HostPathError
 from toolkit.report.doctor import Verdict, checks, examine
 from toolkit.report.doctor.context import Context
@@ -79,6 +81,27 @@ def test_an_interrupted_set_up_is_told(host: FaultHost) -> None:
     journal = only(node_of(host), "journal")
     assert journal.verdict is Verdict.WARNING
     assert "interrupted" in journal.message
+
+
+@pytest.mark.parametrize(("namespace", "verdict"), [("1", Verdict.OK), ("2", Verdict.WARNING)])
+def test_the_daemon_of_the_container_that_doctor_runs_in_is_no_other_instance(
+    host: FaultHost, namespace: str, verdict: Verdict
+) -> None:
+    node = node_of(host, "--pid-file=/run/toolkit.pid")
+    host.place("/run/toolkit.pid", b"77\n")
+    state = (host.root / "run/toolkit.pid").stat()
+    device = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}"
+    proc = Path(node.root.proc)
+    (proc / "locks").write_text(f"1: FLOCK ADVISORY WRITE 77 {device}:{state.st_ino} 0 EOF\n")
+    resident = Resident(
+        lock_fd=3, lock_path="x", lock_made=(), peer="-", pid=77, install_dir=node.store.install_dir
+    )
+    for pid, inode in (("self", "1"), ("77", namespace)):
+        (proc / pid / "ns").mkdir(parents=True)
+        (proc / pid / "ns/mnt").symlink_to(f"mnt:[{inode}]")
+    text = msgspec.json.encode(resident).decode()
+    (proc / "77/environ").write_text(f"A=b\0{STATE_VARIABLE}={text}\0")
+    assert only(node, "lock").verdict is verdict
 
 
 def test_a_live_instance_is_noticed_without_trying_its_lock(host: FaultHost) -> None:

@@ -95,7 +95,7 @@ def _among_the_nodes_users(node: Node) -> bool:
     """Tell whether the whole node is in this user namespace, as a rootless one (kind) is."""
     own, of_init = (os.path.join(node.root.proc, each, "ns/user") for each in ("self", "1"))
     try:
-        return os.readlink(own) == os.readlink(of_init) and sees_host_processes(node)
+        return os.readlink(own) == os.readlink(of_init) and bool(sees_host_processes(node))
     except OSError:
         return False
 
@@ -136,10 +136,12 @@ def host_processes(sight: Context) -> Iterator[Finding]:
     fix = "set hostPID: true, or docker run --pid=host"
     if isinstance(sight.engine_error, EngineInvisibleError):
         yield problem("hostPID", sight.engine_error.message, fix)
-    elif sees_host_processes(sight.node):
+    elif seen := sees_host_processes(sight.node):
         yield ok("hostPID", "the host's processes can be seen")
     elif not sight.signals:
         yield ok("hostPID", "the host's processes can't be seen, and no engine is signalled")
+    elif seen is None:
+        yield not_looked_at("hostPID", "PID 1 may not be looked at without CAP_SYS_PTRACE")
     else:
         yield problem(
             "hostPID",
@@ -148,8 +150,8 @@ def host_processes(sight: Context) -> Iterator[Finding]:
         )
 
 
-def sees_host_processes(node: Node) -> bool:
-    """Tell whether this PID namespace is the node's.
+def sees_host_processes(node: Node) -> bool | None:
+    """Tell whether this PID namespace is the node's; None where PID 1 may not be looked at.
 
     It is the machine's first one, or its PID 1 has the host root as its root (a node in a
     container, as kind's is).
@@ -157,10 +159,13 @@ def sees_host_processes(node: Node) -> bool:
     if _in_first_pid_namespace(node):
         return True
     found = None
-    if node.root.root != "/" or not own_root_is_a_containers(node.root.proc):
+    mounted = node.root.root != "/" or not own_root_is_a_containers(node.root.proc)
+    if mounted:
         found = has_root(node.root.proc, 1, node.root.root)
-    # Without ptrace rights PID 1 can't be looked at; kthreadd exists in the first one only.
-    return Path(node.root.proc, "2/comm").exists() if found is None else found
+    if found is None and Path(node.root.proc, "2/comm").exists():
+        return True  # kthreadd exists in the first one only
+    # Without ptrace rights PID 1 can't be looked at.
+    return found if mounted else False
 
 
 def _in_first_pid_namespace(node: Node) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from toolkit.daemon.keeper_state import install_dir_of
 from toolkit.errors import PayloadError, ToolkitError
 from toolkit.journal.record import State
+from toolkit.node import Node
 from toolkit.payload.installer import PayloadPlan, low_level_runtimes
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, not_looked_at, ok, refused, warning
@@ -50,12 +52,25 @@ def lock(sight: Context) -> Iterator[Finding]:
         yield not_looked_at("lock", f"{node.root.proc}/locks can't be read")
     elif (holder := flock_holder(locks.decode(), os.stat(node.root.access(path)), noted)) is None:
         yield ok("lock", "no instance that can be seen has it")
+    elif _is_in_this_container(node, holder):
+        yield ok("lock", f"this container's own daemon has it (PID {holder})")
     else:
         yield warning(
             "lock",
             f"an instance is live: PID {holder} has locked {path}",
             "stop it before another one is started, which would end with exit code 4",
         )
+
+
+def _is_in_this_container(node: Node, pid: int) -> bool:
+    """Tell whether a process is the daemon of the container that this one runs in, beside it."""
+    own, other = (os.path.join(node.root.proc, each, "ns/mnt") for each in ("self", str(pid)))
+    if install_dir_of(pid, node.root.proc) != node.store.install_dir:
+        return False
+    try:
+        return node.root.root != "/" and os.readlink(own) == os.readlink(other)
+    except OSError:
+        return False
 
 
 def flock_holder(locks: str, state: os.stat_result, noted: bytes) -> int | None:
