@@ -139,6 +139,8 @@ class PayloadSettings(Struct, frozen=True, kw_only=True):
     """None: ``/artifacts/<package type>``."""
     package_type: PackageType
     ignore_errors: bool
+    require_driver: bool
+    """A container that asks for GPUs fails while the driver is not loaded."""
 
 
 class DriverSettings(Struct, frozen=True, kw_only=True):

@@ -63,6 +63,7 @@ NVIDIA_CONTAINER_RUNTIME_MODES_CDI_ANNOTATION_PREFIXES
 --driver-root-ctr-path | DRIVER_ROOT_CTR_PATH
 --dev-root | NVIDIA_DEV_ROOT DEV_ROOT
 --dev-root-ctr-path | DEV_ROOT_CTR_PATH
+--require-driver | TOOLKIT_REQUIRE_DRIVER
 --nvidia-container-runtime.debug --nvidia-container-runtime-debug | NVIDIA_CONTAINER_RUNTIME_DEBUG
 --nvidia-container-runtime.log-level --nvidia-container-runtime-debug-log-level | \
 NVIDIA_CONTAINER_RUNTIME_LOG_LEVEL

@@ -230,12 +230,83 @@ def test_with_a_driver_but_without_the_real_file_the_low_level_runtime_runs(
     assert directory.run(RUNTIMES[0], shell=with_driver(), PATH="/usr/bin:/bin")["name"] == "runc"
 
 
+class Requiring:
+    """A wrapper that requires a driver, on a machine without one, before a runtime that notes."""
+
+    def __init__(self, directory: Path) -> None:
+        self.bundle, self.log = directory / "a bundle", directory / "log.json"
+        self.bundle.mkdir()
+        self.ran = directory / "ran"
+        runtime = directory / "runc"
+        runtime.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >"{self.ran}"\n')
+        runtime.chmod(0o755)
+        self.path = directory / RUNTIME
+        text = wrapper(RUNTIME, str(directory), str(runtime), require_driver=True)
+        self.path.write_bytes(text)
+        self.path.chmod(0o755)
+
+    def run(self, config: object, *arguments: str, indent: int | None = None) -> int:
+        (self.bundle / "config.json").write_text(json.dumps(config, indent=indent))
+        command = arguments or ("--root", "/r", "--log", str(self.log), "create")
+        if not arguments:
+            command = (*command, "--bundle", str(self.bundle), "container")
+        done = subprocess.run((self.path, *command), check=False, capture_output=True)
+        assert self.ran.exists() == (done.returncode == 0)
+        assert bool(done.stderr) == bool(done.returncode)
+        return done.returncode
+
+
+def bundle(*variables: str, **more: object) -> dict[str, object]:
+    return {"process": {"env": ["PATH=/bin", *variables, "A=b"]}, **more}
+
+
+@pytest.mark.parametrize(
+    ("config", "code"),
+    [
+        (bundle("NVIDIA_VISIBLE_DEVICES=all"), 1),
+        (bundle("NVIDIA_VISIBLE_DEVICES=GPU-0,GPU-1"), 1),
+        (bundle(mounts=[{"destination": "/var/run/nvidia-container-devices/all"}]), 1),
+        (bundle(), 0),
+        (bundle("NVIDIA_VISIBLE_DEVICES="), 0),
+        (bundle("NVIDIA_VISIBLE_DEVICES=void"), 0),
+        (bundle("NVIDIA_VISIBLE_DEVICES=none"), 0),
+        (bundle("MY_NVIDIA_VISIBLE_DEVICES=all"), 0),
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_container_that_asks_for_gpus_is_refused_while_there_is_no_driver(
+    tmp_path: Path, config: dict[str, object], code: int, indent: int | None
+) -> None:
+    requiring = Requiring(tmp_path)
+    assert requiring.run(config, indent=indent) == code
+    if code:
+        told = json.loads(requiring.log.read_text())
+        assert told["level"] == "error"
+        assert "driver is not loaded" in told["msg"]
+
+
+@pytest.mark.parametrize("verb", ["kill", "delete", "state", "start"])
+def test_what_is_not_a_creation_is_never_refused(tmp_path: Path, verb: str) -> None:
+    assert Requiring(tmp_path).run(bundle("NVIDIA_VISIBLE_DEVICES=all"), verb, "container") == 0
+
+
+def test_the_bundle_is_found_in_every_spelling(tmp_path: Path) -> None:
+    requiring = Requiring(tmp_path)
+    config = bundle("NVIDIA_VISIBLE_DEVICES=all")
+    assert requiring.run(config, "create", f"--bundle={requiring.bundle}", "c") == 1
+    assert requiring.run(config, "run", "-b", str(requiring.bundle), "c") == 1
+
+
+@pytest.mark.parametrize("requires", [False, True])
 @pytest.mark.parametrize(("name", "mode"), [*((name, "") for name in WRAPPED), *MODES.items()])
-def test_every_wrapper_passes_shellcheck(tmp_path: Path, name: str, mode: str) -> None:
+def test_every_wrapper_passes_shellcheck(
+    tmp_path: Path, name: str, mode: str, *, requires: bool
+) -> None:
     program = shutil.which("shellcheck")
     if program is None:
         pytest.skip("no shellcheck here")
     script = tmp_path / name
-    script.write_bytes(wrapper(name, "/usr/local/nvidia/toolkit", "/usr/bin/runc", mode))
+    place = "/usr/local/nvidia/toolkit"
+    script.write_bytes(wrapper(name, place, "/usr/bin/runc", mode, require_driver=requires))
     # SC2123: the search path is meant.
     subprocess.run([program, "-s", "sh", "--exclude=SC2123", os.fspath(script)], check=True)

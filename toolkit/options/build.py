@@ -48,6 +48,7 @@ def build_settings(sources: Sources) -> Settings:
             source_root=read(general.SOURCE_ROOT).value,
             package_type=read(general.PACKAGE_TYPE).value,
             ignore_errors=read(general.IGNORE_ERRORS).value,
+            require_driver=read(payload.REQUIRE_DRIVER).value,
         ),
         driver=DriverSettings(
             root=driver_root,

@@ -73,6 +73,7 @@ GROUPS: tuple[Group, ...] = (
             payload.DRIVER_ROOT_IN_CONTAINER,
             payload.DEV_ROOT,
             payload.DEV_ROOT_IN_CONTAINER,
+            payload.REQUIRE_DRIVER,
         ),
     ),
     Group(

@@ -27,6 +27,12 @@ DEV_ROOT_IN_CONTAINER = optional_path(
     "the same, as this container sees it",
     "the driver root in the container",
 )
+REQUIRE_DRIVER = switch(
+    ("--require-driver",),
+    ("TOOLKIT_REQUIRE_DRIVER",),
+    "a container that asks for GPUs fails while the driver is not loaded, to be tried again, where"
+    " it would start without them",
+)
 
 RUNTIME_DEBUG = optional_path(
     ("--nvidia-container-runtime.debug", "--nvidia-container-runtime-debug"),

@@ -45,6 +45,7 @@ def contents_of(
     *,
     toolkit_dir: str,
     engine_runtime: str,
+    require_driver: bool,
     config: bytes,
 ) -> Contents:
     """Lay the generation out.
@@ -60,7 +61,8 @@ def contents_of(
         if file is not None:
             tree.copy(f"{name}.real", file.path, file.mode | 0o555)
         if file is not None or name in modes:
-            text = wrapper(name, toolkit_dir, engine_runtime, modes.get(name, ""))
+            mode = modes.get(name, "")
+            text = wrapper(name, toolkit_dir, engine_runtime, mode, require_driver=require_driver)
             tree.write(name, text, 0o755)
     if source.file(HOOK) is not None:
         tree.link(HOOK_LINK, HOOK)

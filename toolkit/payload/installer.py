@@ -117,6 +117,7 @@ class PayloadInstaller:
             sums,
             toolkit_dir=self._generations.directory,
             engine_runtime=low_level.engine_runtime,
+            require_driver=self._settings.payload.require_driver,
         )
         clean, written = lay_out(config=ours), lay_out(config=config)
         state = GenerationState(

@@ -36,12 +36,62 @@ _DRIVER = ("/sys/module/nvidia", "/proc/driver/nvidia", "/sys/module/nvgpu", "/d
 the paravirtual GPU of WSL. One ``stat`` each; a shell reads /proc/modules a byte at a time."""
 
 
-def wrapper(name: str, toolkit_dir: str, engine_runtime: str, mode: str = "") -> bytes:
+_REFUSAL = "the NVIDIA driver is not loaded on this node, and the container asks for GPUs"
+_REQUIRE_DRIVER = f"""\
+_tk_create='' _tk_bundle=. _tk_log='' _tk_before='' _tk_asks=''
+for _tk_word; do
+    case $_tk_before in
+    --bundle | -b) _tk_bundle=$_tk_word ;;
+    --log) _tk_log=$_tk_word ;;
+    esac
+    case $_tk_word in
+    create | run) _tk_create=yes ;;
+    --bundle=*) _tk_bundle=${{_tk_word#*=}} ;;
+    --log=*) _tk_log=${{_tk_word#*=}} ;;
+    esac
+    _tk_before=$_tk_word
+done
+if [ "$_tk_create" ] && [ -r "$_tk_bundle/config.json" ]; then
+    while IFS= read -r _tk_line || [ "$_tk_line" ]; do
+        case $_tk_line in
+        *'"NVIDIA_VISIBLE_DEVICES="'*) ;;
+        *'"NVIDIA_VISIBLE_DEVICES=void"'* | *'"NVIDIA_VISIBLE_DEVICES=none"'*) ;;
+        *'"NVIDIA_VISIBLE_DEVICES='*) _tk_asks=yes ;;
+        esac
+        case $_tk_line in
+        *'"/var/run/nvidia-container-devices/'*) _tk_asks=yes ;;
+        esac
+    done <"$_tk_bundle/config.json"
+    if [ "$_tk_asks" ]; then
+        if [ "$_tk_log" ]; then
+            printf '{{"level":"error","msg":"%s"}}\\n' '{_REFUSAL}' >>"$_tk_log"
+        fi
+        printf '%s\\n' '{_REFUSAL}' >&2
+        exit 1
+    fi
+fi"""
+"""Refuses to create a container that asks for GPUs by its environment or by mounts.
+
+The engine tells what it finds in the runtime's log (containerd, Docker) or on its stderr (CRI-O).
+dash reads a byte a call: some tenths of a millisecond for a bundle's config, at no other time than
+a container's creation without a driver.
+"""
+
+
+def wrapper(
+    name: str,
+    toolkit_dir: str,
+    engine_runtime: str,
+    mode: str = "",
+    *,
+    require_driver: bool = False,
+) -> bytes:
     """Return the wrapper's text.
 
     ``toolkit_dir`` and ``engine_runtime`` (the low-level runtime that containers get while there
     is no driver) are absolute paths on the host. With a ``mode`` there is no program of the
     wrapper's name: the main runtime runs in its place, with the config of that mode.
+    ``require_driver``: without a driver a container that asks for GPUs is not created.
     """
     real = shlex.quote(f"{toolkit_dir}/{RUNTIME if mode else name}.real")
     start = [f"{key}={value}" for key, value in _environment(name, toolkit_dir, mode)]
@@ -56,6 +106,7 @@ def wrapper(name: str, toolkit_dir: str, engine_runtime: str, mode: str = "") ->
             *(f"    {line}" for line in _assignments(start)),
             f'    exec {real} "$@"',
             "fi",
+            *((_REQUIRE_DRIVER,) if require_driver else ()),
             f'exec {shlex.quote(engine_runtime)} "$@"',
         ]
     )
