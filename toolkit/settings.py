@@ -209,6 +209,8 @@ class LifecycleSettings(Struct, frozen=True, kw_only=True):
     """The flag or variable that it came from, or ``default``."""
     pid_file: str
     ready_file: str
+    feature_file: str | None
+    """None: nothing labels the node."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):

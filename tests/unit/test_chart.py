@@ -16,6 +16,7 @@ import yaml
 
 from toolkit.daemon.health import metrics
 from toolkit.daemon.keeper_state import Counters
+from toolkit.daemon import keeper
 from toolkit.options.misspelt import known_variables
 
 pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
@@ -41,6 +42,7 @@ COMBINATIONS = {
     "cdi": "cdi.enabled=true",
     "nri": "nri.enabled=true",
     "keep": "onExit=keep,updateStrategy.type=OnDelete",
+    "a gate": "nodeGate.enabled=true,nfd.enabled=true",
     "variables as a map": "toolkit.env.RUNTIME=docker,toolkit.env.ANY=5",
     "classes on some nodes": r"runtimeClasses.scheduling.nodeSelector.example\.com/gpu=true",
     "own nodes": r"nodeSelector.example\.com/gpu=true",
@@ -288,6 +290,19 @@ def test_an_item_that_helm_made_of_a_replaced_list_is_refused_with_the_way_out()
     done = chart("render", "toolkit.env[3].value=x")
     assert done.returncode == 1
     assert "--set toolkit.env.NAME=VALUE" in done.stderr
+
+
+def test_the_gate_labels_ready_nodes_and_the_classes_select_the_label() -> None:
+    values = "nodeGate.enabled=true"
+    feature = environment(values)["TOOLKIT_FEATURE_FILE"]
+    assert feature == "/etc/kubernetes/node-feature-discovery/features.d/nvidia-toolkit"
+    classes = [each for each in objects(values) if each["kind"] == "RuntimeClass"]
+    selector = {keeper.LABEL: "true"}
+    assert [each["scheduling"]["nodeSelector"] for each in classes] == [selector] * 3
+    assert rights(values) == rights(), "none for the gate"
+    assert "TOOLKIT_FEATURE_FILE" not in environment()
+    done = chart("render", f"{values},reconcileInterval=0")
+    assert "reconcileInterval above 0" in done.stderr
 
 
 def test_the_runtime_classes_take_their_scheduling_from_the_values() -> None:

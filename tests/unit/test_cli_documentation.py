@@ -97,6 +97,7 @@ ACCEPT_NVIDIA_VISIBLE_DEVICES_ENVVAR_WHEN_UNPRIVILEGED
 --color | NO_COLOR
 --health-address | TOOLKIT_HEALTH_ADDRESS
 --ready-file | TOOLKIT_READY_FILE
+--feature-file | TOOLKIT_FEATURE_FILE
 --output |
 --detailed-exitcode |
 --run |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import os
 import resource
 import signal
@@ -267,3 +268,32 @@ def test_a_program_that_the_engine_sees_otherwise_is_told_after_the_engine_itsel
     assert keeper.difference(path, peer, watched) == f"program {program}"
     assert keeper.difference(path, "1", watched) == "engine restarted"
     assert keeper.difference("", "", watched) == f"program {program}"
+
+
+def given_for(feature_file: Path, interval: float) -> keeper.KeeperArguments:
+    head = [str(interval), "0", "-1", "-1", "ready", "", "", "-", "", "", ""]
+    given = keeper.KeeperArguments([*head, *ANSWERS, "0"])
+    given.feature_file = str(feature_file)
+    return given
+
+
+def test_a_ready_node_is_labelled_until_after_the_next_look(tmp_path: Path) -> None:
+    feature = tmp_path / "nvidia-toolkit"
+    before = time.time()
+    keeper.label(given_for(feature, 30.0), ready=True)
+    directive, line, end = feature.read_text().split("\n")
+    assert line == "feature.node.kubernetes.io/nvidia-toolkit.ready=true"
+    assert not end
+    stamp = directive.removeprefix("# +expiry-time=")
+    until = calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ"))
+    assert until > before + 30.0
+    assert feature.stat().st_mode & 0o777 == 0o644
+    assert [each.name for each in tmp_path.iterdir()] == ["nvidia-toolkit"]
+    keeper.label(given_for(feature, 30.0), ready=False)
+    assert not feature.exists()
+
+
+def test_a_node_that_nobody_looks_at_again_is_not_labelled(tmp_path: Path) -> None:
+    keeper.label(given_for(tmp_path / "nvidia-toolkit", 0.0), ready=True)
+    keeper.label(given_for(tmp_path / "absent/nvidia-toolkit", 1.0), ready=True)
+    assert not list(tmp_path.iterdir())

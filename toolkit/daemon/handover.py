@@ -39,6 +39,7 @@ def watch(
         retry=-1.0 if retry_at is None else max(0.0, retry_at - now),
         ready=earlier is not None and not node.settings.nri.enabled,
         ready_file=presence.ready_file,
+        feature_file=presence.feature_file,
         socket=socket(node, record),
         greeting=greeting_of(record),
         files=(

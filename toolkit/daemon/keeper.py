@@ -36,6 +36,8 @@ SOCKET_SECONDS = 3.0
 """How long an engine may take for its first byte."""
 PROBE_SECONDS = 0.2
 """With ``--health-address``: the longest that a probe waits to be taken."""
+LABEL = "feature.node.kubernetes.io/nvidia-toolkit.ready"
+"""By which the chart's RuntimeClasses select nodes (nodeGate)."""
 RETURN_SECONDS = 10.0
 """How long a signal to stop waits for the program to be there again."""
 
@@ -57,6 +59,10 @@ class KeeperArguments:
         self.answers = arguments[11:16]
         count = int(arguments[16])
         self.watched, self.command = arguments[17 : 17 + count], arguments[17 + count :]
+        self.feature_file = posix.environ.get(b"NVIDIA_TOOLKIT_FEATURE_FILE", b"").decode(
+            errors="surrogateescape"
+        )
+        """What labels the node while it is ready; empty: nothing does."""
 
 
 def signature(path: str) -> str:
@@ -192,6 +198,32 @@ def remove(path: str) -> None:
         pass
 
 
+def label(given: KeeperArguments, ready: bool) -> None:  # noqa: FBT001 - the same
+    """Have Node Feature Discovery label the node until after the next look, or not at all.
+
+    Its worker leaves dot files alone, and features whose time is over (source/local/local.go).
+    """
+    if not given.feature_file or given.interval <= 0:
+        return
+    if not ready:
+        remove(given.feature_file)
+        return
+    end = time.time() + given.interval * 1.5 + SOCKET_SECONDS
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+    directory, _, name = given.feature_file.rpartition("/")
+    beside = directory + "/." + name
+    try:
+        file = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW)
+        try:
+            posix.fchmod(file, 0o644)
+            posix.write(file, f"# +expiry-time={stamp}\n{LABEL}=true\n".encode())
+        finally:
+            posix.close(file)
+        posix.rename(beside, given.feature_file)
+    except OSError:  # without the label the node gets no pods of the classes, as is right
+        remove(beside)
+
+
 def tell(template: str, reason: str) -> None:
     """Write a log line, if anybody can still read it.
 
@@ -241,6 +273,7 @@ def main(arguments: "list[str]") -> None:
         _answer(given, given.ready)
     marked = signature(given.ready_file)
     ready = given.ready
+    label(given, ready)
 
     def gives_up() -> bool:
         if given.listener >= 0:
@@ -262,6 +295,7 @@ def main(arguments: "list[str]") -> None:
             ready = False
             given.answers[2] = f"not ready: {found}\n".encode(errors="replace").decode()
             remove(given.ready_file)
+        label(given, ready)
         # What was seen counts though it has gone by: the ready file is the daemon's to make again.
         seen = found or seen
         now = time.monotonic()
@@ -270,6 +304,7 @@ def main(arguments: "list[str]") -> None:
         elif given.retry >= 0 and now >= began + given.retry:
             reason = "an earlier repair that failed"
     remove(given.ready_file)
+    label(given, False)  # noqa: FBT003 - takes no keywords
     become(given, reason)
 
 

@@ -25,6 +25,8 @@ LONGEST_REST = 600.0
 """Seconds."""
 STATE_VARIABLE = "NVIDIA_TOOLKIT_RESIDENT"
 WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
+FEATURE_VARIABLE = "NVIDIA_TOOLKIT_FEATURE_FILE"
+"""As ``KeeperArguments`` reads it."""
 AWAY = "cannot restart the installer (REASON); retrying"
 STUCK = (
     "cannot start the installer to revert (REASON); the engine's config still holds the "
@@ -155,6 +157,7 @@ def forget() -> None:
     """Keep the variables from the engine's and our own children."""
     os.environ.pop(STATE_VARIABLE, None)
     os.environ.pop(WOKEN_VARIABLE, None)
+    os.environ.pop(FEATURE_VARIABLE, None)
 
 
 class Watch(Struct, frozen=True, kw_only=True):
@@ -172,6 +175,8 @@ class Watch(Struct, frozen=True, kw_only=True):
     """Each path with its signature when its content was known to be right."""
     greeting: bytes = b""
     """What makes the engine say something."""
+    feature_file: str = ""
+    """What labels the node while it is ready; empty: nothing does."""
     retry: float = -1.0
     """Seconds after which a repair that failed is tried again; negative: there is none."""
     answers: tuple[str, str, str, str, str] = ("", "", "", "", "")
@@ -215,6 +220,7 @@ def become_idle(
             os.set_inheritable(descriptor, True)  # noqa: FBT003 - takes no keyword
     words = [sys.executable, "-I", "-S", *program, *arguments(resident, watch, command)]
     environment = {**os.environ, STATE_VARIABLE: resident.text()}
+    environment[FEATURE_VARIABLE] = watch.feature_file
     environment.pop(WOKEN_VARIABLE, None)
     for stream in (sys.stdout, sys.stderr):
         # A log that nobody reads any more, or a full disk behind it, must not end us here.

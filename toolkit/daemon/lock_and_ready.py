@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 
 from msgspec.structs import replace
 
@@ -38,6 +39,8 @@ class Presence:
         self._ready = ReadyFile(
             node.writer, node.root.host_path(node.settings.lifecycle.ready_file)
         )
+        feature = node.settings.lifecycle.feature_file
+        self._feature = None if feature is None else node.root.host_path(feature)
         self._directories: tuple[str, ...] = ()
         """On the host."""
 
@@ -115,9 +118,16 @@ class Presence:
         """Where this process opens it."""
         return self._node.root.entry(self._ready.path)
 
+    @property
+    def feature_file(self) -> str:
+        """Where this process opens the file that labels the node; empty: there is none."""
+        return "" if self._feature is None else self._node.root.access(self._feature)
+
     def mark_not_ready(self) -> None:
         """Say that nothing is served, or may not be. Raises HostPathError."""
         self._ready.remove()
+        if self._feature is not None and not self._missing_for_feature():
+            self._node.writer.remove(self._feature)
 
     def know(self, record: Record | None) -> None:
         """Learn which directories earlier processes made, and note them: the journal may go."""
@@ -137,15 +147,22 @@ class Presence:
                 "see what is in its directory's place",
             )
         made = [self._node.root.host_of(each) for each in self.lock.made]
-        made += self._ready.missing_directories()
+        made += [*self._ready.missing_directories(), *self._missing_for_feature()]
         self._directories = tuple(dict.fromkeys((*record.run_directories, *made)))
         if self._directories != record.run_directories:
             record = replace(record, run_directories=self._directories)
             self._node.store.commit(record)
         self.lock.note_made(())
+        if self._feature is not None:
+            self._node.writer.make_directories(posixpath.dirname(self._feature))
         if not self._node.settings.nri.enabled:
             self._ready.make()
         return record
+
+    def _missing_for_feature(self) -> tuple[str, ...]:
+        if self._feature is None:
+            return ()
+        return self._node.writer.missing_directories(posixpath.dirname(self._feature))
 
     def release(self) -> None:
         """Go without a trace, which nothing may keep from going on."""

@@ -111,6 +111,7 @@ def main(arguments: list[str]) -> None:
     reason = until_something_happens(given, plugin, mark)
     plugin.stop()
     mark.remove()
+    keeper.label(given, False)  # noqa: FBT003 - takes no keywords
     keeper.become(given, reason)
 
 
@@ -135,6 +136,7 @@ def until_something_happens(given: KeeperArguments, plugin: Plugin, mark: ReadyM
                 mark.follow(plugin.status)
                 if not plugin.status.ready:  # the connection went meanwhile, and so did the file
                     mark.remove()
+            keeper.label(given, plugin.status.ready)
             found = keeper.difference("", "", given.watched)
             if found and now >= began + given.rest:
                 return found

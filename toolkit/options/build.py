@@ -168,6 +168,7 @@ def _lifecycle(sources: Sources) -> LifecycleSettings:
         health_source=health.source,
         pid_file=pid_file,
         ready_file=ready.value or beside,
+        feature_file=read(general.FEATURE_FILE).value,
     )
 
 

@@ -34,6 +34,7 @@ GROUPS: tuple[Group, ...] = (
             general.VERIFY_TIMEOUT,
             general.RECONCILE_INTERVAL,
             general.READY_FILE,
+            general.FEATURE_FILE,
             general.HEALTH_ADDRESS,
             general.LOG_FORMAT,
             general.COLOR,

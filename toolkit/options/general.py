@@ -163,6 +163,12 @@ READY_FILE = optional_path(
     "is there while GPU containers can start",
     "toolkit-ready beside the pid file",
 )
+FEATURE_FILE = optional_path(
+    ("--feature-file",),
+    ("TOOLKIT_FEATURE_FILE",),
+    "a file in Node Feature Discovery's features.d that labels the node while GPU containers can"
+    " start: feature.node.kubernetes.io/nvidia-toolkit.ready=true",
+)
 
 OUTPUT = Option(
     flags=("--output",),
