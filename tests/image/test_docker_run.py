@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +101,42 @@ def show_memory(docker: DockerHost, container: str) -> None:
     show(f"idle daemon: {sizes['Rss']} KiB resident, {private} KiB private")
     # The figure itself is for people: this bound holds a second interpreter or a library loaded.
     assert sizes["Rss"] < 20_000
+
+
+def lines(command: str) -> list[str]:
+    """Return each whole line of the documentation that runs a command in a container."""
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    found = re.findall(
+        rf"docker run --rm [^`\n…]* {command}\b", "\n".join(map(Path.read_text, pages))
+    )
+    assert found, command
+    return list(found)
+
+
+@pytest.mark.parametrize("command", ["doctor", "plan"])
+def test_the_lines_that_look_change_nothing(docker: DockerHost, command: str) -> None:
+    docker.config.unlink(missing_ok=True)
+    for line in lines(command):
+        assert docker.sh(f"{line} --runtime=docker")
+    assert not docker.config.exists()
+
+
+def test_the_line_that_reverts_leaves_nothing_though_our_handler_runs_it(
+    docker: DockerHost, looking: str
+) -> None:
+    """Its own container is of the default handler, which is ours until then."""
+    docker.config.unlink(missing_ok=True)
+    docker.sh(f"{looking} {IMAGE} --runtime=docker --no-daemon")
+    assert docker.info()["DefaultRuntime"] == "nvidia"
+    (line,) = lines("revert")
+    said = docker.sh(f"{line} 2>&1")
+    assert "toolkit's files are gone" in said, said
+    info = docker.info()
+    assert info["DefaultRuntime"] == "runc"
+    assert not set(info["Runtimes"]) & HANDLERS
+    assert not docker.config.exists()
+    wait_for(lambda: not (docker.node.root / "usr/local/nvidia").exists(), f"nothing left: {said}")
+    assert not docker.docker("ps", "--all", "--quiet", "--filter", f"ancestor={IMAGE}").split()
 
 
 def test_plan_shows_the_change_and_makes_none(docker: DockerHost, looking: str) -> None:
