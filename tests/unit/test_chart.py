@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from toolkit.options.misspelt import known_variables
 
 pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
+jsonschema = pytest.importorskip("jsonschema")
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tools/chart.py"
@@ -303,6 +304,59 @@ def test_the_gate_labels_ready_nodes_and_the_classes_select_the_label() -> None:
     assert "TOOLKIT_FEATURE_FILE" not in environment()
     done = chart("render", f"{values},reconcileInterval=0")
     assert "reconcileInterval above 0" in done.stderr
+
+
+def object_of(required: Sequence[str], **properties: object) -> dict[str, object]:
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+TEXT = {"type": "string", "minLength": 1}
+READINESS_RULE = object_of(
+    ("apiVersion", "kind", "metadata", "spec"),
+    apiVersion={"const": "readiness.node.x-k8s.io/v1alpha1"},
+    kind={"const": "NodeReadinessRule"},
+    metadata=object_of(("name",), name=TEXT),
+    spec=object_of(
+        ("conditions", "nodeSelector", "taint"),
+        conditions={
+            "type": "array",
+            "minItems": 1,
+            "items": object_of(
+                ("requiredStatus", "type"),
+                requiredStatus={"enum": ["True", "False", "Unknown"]},
+                type={**TEXT, "maxLength": 316},
+            ),
+        },
+        dryRun={"type": "boolean"},
+        enforcementMode={"enum": ["bootstrap-only", "continuous"]},
+        nodeSelector=object_of(
+            (), matchLabels={"type": "object", "additionalProperties": {"type": "string"}}
+        ),
+        taint=object_of(
+            ("effect", "key"),
+            key=TEXT,
+            value={"type": "string"},
+            effect={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
+        ),
+    ),
+)
+"""By config/crd/bases/readiness.node.x-k8s.io_nodereadinessrules.yaml of the controller."""
+
+
+def test_the_example_of_a_readiness_rule_fits_the_controllers_schema() -> None:
+    text = (ROOT / "deploy/examples/node-readiness-rule.yaml").read_text()
+    rule = yaml.safe_load(text)
+    jsonschema.validate(rule, READINESS_RULE)
+    key = rule["spec"]["taint"]["key"]
+    said = " ".join(line.strip("# ") for line in text.splitlines() if line.startswith("#   --set"))
+    values = ",".join(word for word in said.split() if word != "--set")
+    assert {"key": key, "operator": "Exists"} in pod(values)["tolerations"]
+    assert environment(values)["TOOLKIT_HEALTH_ADDRESS"] == "127.0.0.1:9401"
 
 
 def test_the_runtime_classes_take_their_scheduling_from_the_values() -> None:
