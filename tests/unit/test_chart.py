@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 
+from toolkit.daemon import keeper
 from toolkit.daemon.health import metrics
 from toolkit.daemon.keeper_state import Counters
-from toolkit.daemon import keeper
 from toolkit.options.misspelt import known_variables
 
 pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
