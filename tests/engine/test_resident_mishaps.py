@@ -297,7 +297,7 @@ def test_a_revert_leaves_an_engine_running_that_would_not_start_again(
     containerd.config.write_bytes(wrong)
     process = containerd.process.pid
     assert installer.stop() == 3
-    assert "would not start with them again" in installer.log()
+    assert "refuses them as they are without us" in installer.log()
     assert containerd.process.pid == process
     assert containerd.cri.ready()
     assert (installer.install_dir / "toolkit").exists()
