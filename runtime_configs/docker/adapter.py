@@ -109,7 +109,7 @@ class DockerAdapter:
     ) -> tuple[str, ...]:
         """Name each setting of ``daemon.json`` that a live reload would bring.
 
-        (``Reload`` in moby's ``daemon/reload.go``: only these are taken up without a restart, and
+        (``Reload`` in moby's ``daemon/reload.go``: only these apply without a restart, and
         ``/info`` tells of them.)
         """
         ours = {each.name for each in request.desired.handlers}
