@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 
 from toolkit.engine.facts import OwnContainer
+from toolkit.errors import HostPathError
 from toolkit.host.writer import FileMetadata, FileWriter
 from toolkit.payload.low_level import USUAL
 from toolkit.payload.source import RUNTIMES
@@ -73,17 +74,22 @@ def leave(writer: FileWriter, parting: Parting) -> None:
 
 
 def directories_left(writer: FileWriter, directory: str) -> tuple[str, ...]:
-    """Return the directories that an earlier install made and left to a script, outermost first.
-
-    Raises HostPathError.
-    """
-    names = (posixpath.join(directory, name) for name in RUNTIMES)
-    scripts = (state.content for path in names if (state := writer.read(path)) is not None)
-    for text in scripts:
+    """Return the directories that an earlier install made and left to a script, outermost first."""
+    for name in RUNTIMES:
+        text = _script(writer, posixpath.join(directory, name))
         if _WAITS.encode() in text:
             lines = map(shlex.split, text.decode().splitlines()[_CODE:])
             return tuple(words[1] for words in lines if words[:1] == ["rmdir"])[:0:-1]
     return ()
+
+
+def _script(writer: FileWriter, path: str) -> bytes:
+    """Return a file's bytes; none for what is not a regular file, such as somebody's FIFO."""
+    try:
+        state = writer.read(path)
+    except HostPathError:
+        return b""
+    return b"" if state is None else state.content
 
 
 def parting_script(
