@@ -5,13 +5,15 @@ set -eu
 
 directory="${TOOLKIT_VALIDATIONS_DIR:-/run/nvidia/validations}"
 ready="$directory/driver-ready"
-sleeper=
+waiting=
 
 # The shell is PID 1 here and would ignore SIGTERM: the pod would hang for its whole grace period.
 stop() {
-	if [ -n "$sleeper" ]; then
-		kill "$sleeper" 2>/dev/null || true
-		wait "$sleeper" || true
+	set +eu
+	if [ -n "$waiting" ] && [ -n "$!" ]; then
+		# Not TERM: a child that was forked just now would still have this very trap, and lose it.
+		kill -KILL "$!" 2>/dev/null
+		wait "$!" 2>/dev/null
 	fi
 	exit 0
 }
@@ -55,10 +57,10 @@ wait_for_driver() {
 		[ -n "$said" ] || say "waiting for the driver: $ready is not there yet"
 		said=yes
 		# In the background, since a shell takes a signal only once its foreground child has ended.
+		waiting=yes
 		sleep 1 &
-		sleeper=$!
-		wait "$sleeper" || true
-		sleeper=
+		wait "$!" || true
+		waiting=
 	done
 }
 
