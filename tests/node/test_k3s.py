@@ -59,7 +59,7 @@ def test_a_node_is_set_up_and_reverted_also_while_a_container_keeps_the_payload(
     pod = k3s.cri.run_pod("nvidia")
     installer.kill(signal.SIGTERM)
     done(installer)
-    assert "containers use it" in installer.stderr
+    assert "used_by=" in installer.stderr
     assert served(k3s) == set(BINARIES)
     assert k3s.cri.served().default == "runc"
     k3s.cri.remove_pod(pod)

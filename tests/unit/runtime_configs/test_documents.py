@@ -159,5 +159,7 @@ def test_ten_thousand_tables_take_no_more_than_ten_times_as_long_as_a_thousand()
         toml(tables, ("t/new", {"a": 1}), ("t/x5/a", 2))
         return time.process_time() - start
 
-    # Twice the ratio: a quadratic form would take a hundred times as long.
-    assert seconds(10_000) < 20 * max(seconds(1_000), 0.01)
+    # Twice the ratio: a quadratic form would take a hundred times as long. The best of three each,
+    # since a busy machine adds to some.
+    thousand, ten_thousand = (min(seconds(n) for _ in range(3)) for n in (1_000, 10_000))
+    assert ten_thousand < 20 * max(thousand, 0.01)
