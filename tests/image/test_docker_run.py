@@ -126,6 +126,8 @@ def test_the_line_that_reverts_leaves_nothing_though_our_handler_runs_it(
 ) -> None:
     """Its own container is of the default handler, which is ours until then."""
     docker.config.unlink(missing_ok=True)
+    # An empty directory that another test's pod mounted is not the installer's to remove.
+    docker.node.run("sh", "-c", "rmdir /usr/local/nvidia 2>/dev/null || true")
     docker.sh(f"{looking} {IMAGE} --runtime=docker --no-daemon")
     assert docker.info()["DefaultRuntime"] == "nvidia"
     (line,) = lines("revert")
