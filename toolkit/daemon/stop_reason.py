@@ -91,7 +91,7 @@ def find_out(node: Node, environment: Mapping[str, str]) -> Decision:
     life = node.settings.lifecycle
     if life.on_exit is not OnExit.AUTO:
         reverts = life.on_exit is OnExit.REVERT
-        return Decision(reverts=reverts, reason=f"--on-exit={life.on_exit}", how="as it was told")
+        return Decision(reverts=reverts, reason=f"--on-exit={life.on_exit}", how="set by flag")
     began = time.monotonic()
     asked = _Asked(environment, began + SECONDS)
     host = host_state(node.commands, _unit(node), began + HOST_SECONDS)
