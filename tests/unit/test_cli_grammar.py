@@ -117,6 +117,7 @@ def test_a_list_flag_may_be_repeated() -> None:
     [
         (["--debg"], "--debg: unknown option; did you mean --debug?"),
         (["-zz"], "-zz: unknown option; see --help"),
+        (["-\n"], "-\\n: unknown option; see --help"),
         (["--zz=1"], "--zz: unknown option; see --help"),
         (["--ignore-error"], "--ignore-error: unknown option; see --help"),
         (["--config"], "--config: its value is missing; write --config=VALUE"),

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from toolkit.errors import UsageError
+from toolkit.logs import one_line
 from toolkit.options.option import Option
 
 HELP = ("--help", "-h")
@@ -78,4 +79,4 @@ def _unknown(spelling: str, by_name: Mapping[str, Option[object]]) -> UsageError
     known = [name for name, option in by_name.items() if not option.hidden]
     close = get_close_matches(spelling.lstrip("-"), known, n=1)
     hint = f"did you mean --{close[0]}?" if close else "see --help"
-    return UsageError(f"{spelling}: unknown option", hint)
+    return UsageError(f"{one_line(spelling)}: unknown option", hint)
