@@ -18,9 +18,9 @@ from benchmarks import growth, installation, machine, memory, node, nri, process
 from benchmarks.figures import Figure, Report, markdown, plain
 from benchmarks.picture import Lane, draw
 from benchmarks.subject import Subject, ours, peer, settled
-from tests.engine.packages import REPOSITORY
-from tests.engine.supervised import private_directory
-from tests.sample_payload import VERSION, make_sample_payload
+from testbed.packages import REPOSITORY
+from testbed.sample_payload import VERSION, make_sample_payload
+from testbed.supervised import private_directory
 
 SIZE = 52_000_000
 RESULTS = REPOSITORY / "benchmarks/RESULTS.md"

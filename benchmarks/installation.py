@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.disk import copied_durably, empty
 from benchmarks.figures import Figure, Series
 from benchmarks.subject import Place, ours
-from tests.engine.packages import REPOSITORY, runc
-from tests.payload_host import settings_of
+from testbed.packages import REPOSITORY, runc
+from testbed.payload_host import settings_of
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot

@@ -12,11 +12,11 @@ from pathlib import Path
 from benchmarks.figures import Figure, Series
 from benchmarks.memory import memory_of
 from benchmarks.subject import Subject
-from tests.engine.containerd import RELEASES
-from tests.engine.program import HANDLERS
-from tests.engine.supervised import wait_for
-from tests.node.nspawn import InstallerContainer, Node, booted_node
-from tests.node.probe import DowntimeProbe, Outage
+from testbed.containerd import RELEASES
+from testbed.nspawn import InstallerContainer, Node, booted_node
+from testbed.probe import DowntimeProbe, Outage
+from testbed.program import HANDLERS
+from testbed.supervised import wait_for
 
 RELEASE = RELEASES[0]
 SECTION = f"node, containerd {RELEASE.series}"

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from benchmarks.figures import Figure, Series
-from tests.engine.nri_process import plugin_process
-from tests.fakes.nri_engine import FakeEngine, devices, realistic
+from testbed.nri_engine import FakeEngine, devices, realistic
+from testbed.nri_process import plugin_process
 
 SECTION = "nri"
 ASKED = {"nvidia.cdi.k8s.io": "nvidia.com/gpu=0,nvidia.com/gpu=1"}

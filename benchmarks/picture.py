@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.node.probe import Outage
+from testbed.probe import Outage
 
 WIDTH, LEFT, RIGHT = 760, 150, 20
 LEAD = 0.5

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engine.packages import REPOSITORY, runc
-from tests.engine.supervised import wait_for
+from testbed.packages import REPOSITORY, runc
+from testbed.supervised import wait_for
 
 CONFIG = b"""\
 version = 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, Series
 from benchmarks.subject import Place, ours
-from tests.engine.packages import runc
+from testbed.packages import runc
 
 SECTION = "wrapper"
 BATCHES = 9

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from demo.screen import Screen
-from tests.engine.containerd import MACHINE, RELEASES, RealContainerd, real_containerd
-from tests.engine.images import BUSYBOX_IMAGE
-from tests.engine.packages import REPOSITORY
-from tests.sample_payload import make_sample_payload
+from testbed.containerd import MACHINE, RELEASES, RealContainerd, real_containerd
+from testbed.images import BUSYBOX_IMAGE
+from testbed.packages import REPOSITORY
+from testbed.sample_payload import make_sample_payload
 
 CONFIG = b"""\
 # The admin's own file: comments, order and spacing are theirs.

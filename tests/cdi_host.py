@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.payload_host import FIRST, PayloadHost
+from testbed.payload_host import FIRST, PayloadHost
 from toolkit.errors import InterruptedBySignalError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.paths import HostRoot

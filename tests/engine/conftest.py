@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.containerd import RELEASES, ContainerdRelease, RealContainerd, real_containerd
-from tests.engine.dockerd import DOCKER_RELEASES, DockerRelease, RealDockerd, real_dockerd
+from testbed.containerd import RELEASES, ContainerdRelease, RealContainerd, real_containerd
+from testbed.dockerd import DOCKER_RELEASES, DockerRelease, RealDockerd, real_dockerd
 
 
 @pytest.fixture(scope="session")

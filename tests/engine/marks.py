@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.engine.containerd import RealContainerd
+from testbed.containerd import RealContainerd
 
 
 class Marks:

@@ -11,9 +11,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.engine.containerd import RealContainerd
-from tests.engine.program import Installer
-from tests.engine.supervised import wait_for
+from testbed.containerd import RealContainerd
+from testbed.program import Installer
+from testbed.supervised import wait_for
 
 PATIENT = (sys.executable, "-m", "tests.engine.resident_program")
 INTERVAL = 0.2

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from runtime_configs.model import EngineName
-from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
-from tests.engine.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
-from tests.engine.supervised import wait_for
+from testbed.containerd import RELEASES, RealContainerd, real_containerd
+from testbed.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
+from testbed.supervised import wait_for
 from tests.unit.cli_session import settings_of
 from toolkit.engine.process.discover import Earlier, choose_runtime
 from toolkit.errors import EngineNotFoundError

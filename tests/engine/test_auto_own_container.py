@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RealContainerd
-from tests.engine.cri import Pod
-from tests.engine.packages import REPOSITORY
-from tests.engine.program import Installer
-from tests.engine.supervised import Event, wait_for
+from testbed.containerd import RealContainerd
+from testbed.cri import Pod
+from testbed.packages import REPOSITORY
+from testbed.program import Installer
+from testbed.supervised import Event, wait_for
 
 pytestmark = pytest.mark.engine
 RUNNING = 1

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
-from tests.engine.dockerd import RealDockerd
-from tests.engine.program import HANDLERS, Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd, real_containerd
+from testbed.dockerd import RealDockerd
+from testbed.program import HANDLERS, Installer, snapshot
 from tests.engine.test_auto_choice import kubelet
 
 pytestmark = pytest.mark.engine

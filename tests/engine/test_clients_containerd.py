@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RealContainerd
+from testbed.containerd import RealContainerd
+from testbed.supervised import wait_for
 from tests.engine.controls import control, engine_settings
-from tests.engine.supervised import wait_for
 from tests.fakes.clock import TwoLooks
 from toolkit.engine.base import BaseControl
 from toolkit.engine.containerd.control import ContainerdControl

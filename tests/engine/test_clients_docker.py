@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+from testbed.dockerd import RealDockerd
+from testbed.packages import REPOSITORY
 from tests.engine.controls import control, engine_settings
-from tests.engine.dockerd import RealDockerd
-from tests.engine.packages import REPOSITORY
 from toolkit.engine.base import BaseControl
 from toolkit.engine.containerd.control import ContainerdControl
 from toolkit.engine.docker.control import DockerControl

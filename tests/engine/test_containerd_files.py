@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from runtime_configs.containerd.adapter import ContainerdAdapter
 from runtime_configs.formats.merge import merge3
 from runtime_configs.model import ConfigError, EffectiveConfig
-from tests.engine.containerd import ContainerdRelease
+from testbed.containerd import ContainerdRelease
 from tests.fakes.host_tree import HostTree
 from tests.unit.containerd.hosts import HANDLERS, V2, V3, request
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
-from tests.engine.program import Installer
-from tests.engine.supervised import wait_for
+from testbed.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
+from testbed.program import Installer
+from testbed.supervised import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("_root")]
 

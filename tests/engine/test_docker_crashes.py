@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
-from tests.engine.dockerd import RealDockerd
-from tests.engine.program import HANDLERS
+from testbed.dockerd import RealDockerd
+from testbed.program import HANDLERS
+from testbed.sample_payload import make_sample_payload
 from tests.fakes.faulty_writer import CrashPoint, FaultyWriter
-from tests.sample_payload import make_sample_payload
 from tests.unit.cli_session import settings_of
 from toolkit.apply.setup import set_up
 from toolkit.engine.answers import Trial

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.dockerd import RealDockerd
-from tests.engine.program import HANDLERS, Installer, snapshot
+from testbed.dockerd import RealDockerd
+from testbed.program import HANDLERS, Installer, snapshot
 
 pytestmark = pytest.mark.engine
 

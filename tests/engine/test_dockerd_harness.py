@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from tests.engine.dockerd import DockerRelease, RealDockerd, real_dockerd
+from testbed.dockerd import DockerRelease, RealDockerd, real_dockerd
+from testbed.supervised import wait_for
 from tests.engine.left_over import has_its_own_run, left_of
-from tests.engine.supervised import wait_for
 
 pytestmark = pytest.mark.engine
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
-from tests.engine.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
-from tests.engine.program import Installer
+from testbed.containerd import RELEASES, RealContainerd, real_containerd
+from testbed.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
+from testbed.program import Installer
 from tests.engine.resident import installer_of
 
 pytestmark = pytest.mark.engine

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.program import Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.program import Installer, snapshot
 from tests.engine.resident import installer_of, wait_idle, wait_said
 
 pytestmark = pytest.mark.engine

@@ -10,11 +10,11 @@ import pytest
 
 from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.model import ConfigError, DesiredHandlers, EngineName, Version
-from tests.engine.containerd import RELEASES, SYSTEM_PATH, ContainerdRelease
-from tests.engine.cri import CriClient
+from testbed.containerd import RELEASES, SYSTEM_PATH, ContainerdRelease
+from testbed.cri import CriClient
+from testbed.payload_host import settings_of
+from testbed.supervised import private_directory
 from tests.engine.mutated_configs import PARTS, Mutated, mutated_configs
-from tests.engine.supervised import private_directory
-from tests.payload_host import settings_of
 from toolkit.dry_run import dry_runs
 from toolkit.engine.answers import Served
 from toolkit.engine.facts import HostFacts

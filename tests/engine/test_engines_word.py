@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.program import Installer
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.program import Installer
+from testbed.supervised import wait_for
 from tests.engine.resident import (
     events,
     installer_of,
@@ -17,7 +18,6 @@ from tests.engine.resident import (
     wait_idle,
     wait_said,
 )
-from tests.engine.supervised import wait_for
 
 pytestmark = [
     pytest.mark.engine,

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.dockerd import DOCKER_RELEASES, RealDockerd
-from tests.engine.program import Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.dockerd import DOCKER_RELEASES, RealDockerd
+from testbed.program import Installer, snapshot
+from testbed.supervised import wait_for
 from tests.engine.resident import (
     events,
     free_port,
@@ -24,7 +25,6 @@ from tests.engine.resident import (
     wait_probe,
     wait_said,
 )
-from tests.engine.supervised import wait_for
 
 pytestmark = pytest.mark.engine
 one_release = pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.program import Installer
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.program import Installer
+from testbed.supervised import wait_for
 from tests.engine.resident import installer_of, wait_idle, wait_said
-from tests.engine.supervised import wait_for
 
 pytestmark = [
     pytest.mark.engine,

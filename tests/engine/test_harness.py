@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from tests.engine.containerd import ContainerdRelease, RealContainerd, real_containerd
+from testbed.containerd import ContainerdRelease, RealContainerd, real_containerd
+from testbed.supervised import wait_for
 from tests.engine.left_over import has_its_own_run, left_of
-from tests.engine.supervised import wait_for
 
 pytestmark = pytest.mark.engine
 

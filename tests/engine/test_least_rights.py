@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.dockerd import RealDockerd
-from tests.engine.program import Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.dockerd import RealDockerd
+from testbed.program import Installer, snapshot
 from tests.engine.resident import installer_of, served, wait_idle
 from tests.rights import with_rights
 

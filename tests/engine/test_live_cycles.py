@@ -10,10 +10,10 @@ from typing import Self
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.program import Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.program import Installer, snapshot
+from testbed.supervised import wait_for
 from tests.engine.resident import installer_of
-from tests.engine.supervised import wait_for
 
 pytestmark = pytest.mark.engine
 EVERY = 0.2

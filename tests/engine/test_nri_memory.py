@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.nri_process import PluginProcess, plugin_process
-from tests.fakes.nri_engine import FakeEngine, devices, nri, realistic
+from testbed.nri_engine import FakeEngine, devices, nri, realistic
+from testbed.nri_process import PluginProcess, plugin_process
 
 MOST_RESIDENT = 24 << 10
 """KiB."""

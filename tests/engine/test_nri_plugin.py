@@ -12,9 +12,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
-from tests.engine.nri_process import KIND, PluginProcess, plugin_process
-from tests.engine.supervised import wait_for
+from testbed.containerd import RELEASES, RealContainerd, real_containerd
+from testbed.nri_process import KIND, PluginProcess, plugin_process
+from testbed.supervised import wait_for
 
 pytestmark = pytest.mark.engine
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from google import protobuf
 
-from tests.engine.supervised import wait_for
-from tests.fakes.nri_engine import FakeEngine
+from testbed.nri_engine import FakeEngine
+from testbed.supervised import wait_for
 from toolkit.daemon import keeper_state
 from toolkit.daemon.keeper import signature
 

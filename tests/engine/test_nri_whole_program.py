@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
-from tests.engine.program import Installer, snapshot
-from tests.engine.supervised import wait_for
+from testbed.containerd import RELEASES, RealContainerd, real_containerd
+from testbed.program import Installer, snapshot
+from testbed.sample_payload import WITH_DRIVER
+from testbed.supervised import wait_for
 from tests.rights import with_rights
-from tests.sample_payload import WITH_DRIVER
 
 pytestmark = pytest.mark.engine
 SPEC = "management.nvidia.com-gpu.yaml"

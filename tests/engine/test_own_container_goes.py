@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RealContainerd
-from tests.engine.cri import Pod
-from tests.engine.program import snapshot
-from tests.engine.supervised import wait_for
+from testbed.containerd import RealContainerd
+from testbed.cri import Pod
+from testbed.program import snapshot
+from testbed.supervised import wait_for
 from tests.engine.test_auto_own_container import InAPod, told
 
 pytestmark = pytest.mark.engine

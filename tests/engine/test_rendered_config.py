@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
-from tests.engine.program import Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd, real_containerd
+from testbed.program import Installer, snapshot
+from testbed.supervised import wait_for
 from tests.engine.resident import wait_idle
-from tests.engine.supervised import wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("_root")]
 BASE = """version = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from tests.engine.containerd import RealContainerd
+from testbed.containerd import RealContainerd
 from tests.engine.resident import installer_of
 
 pytestmark = pytest.mark.engine

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.program import PROGRAM, Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.program import PROGRAM, Installer, snapshot
+from testbed.supervised import wait_for
 from tests.engine.resident import installer_of, wait_idle
-from tests.engine.supervised import wait_for
 
 pytestmark = [
     pytest.mark.engine,

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, ContainerdRelease, RealContainerd
-from tests.engine.program import Installer, snapshot
+from testbed.containerd import RELEASES, ContainerdRelease, RealContainerd
+from testbed.program import Installer, snapshot
+from testbed.supervised import wait_for
 from tests.engine.resident import (
     PATIENT,
     events,
@@ -23,7 +24,6 @@ from tests.engine.resident import (
     wait_idle,
     wait_said,
 )
-from tests.engine.supervised import wait_for
 from toolkit.daemon.keeper_state import QUICK_REPAIRS
 
 pytestmark = pytest.mark.engine

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.packages import REPOSITORY
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.packages import REPOSITORY
 from tests.engine.resident import installer_of, wait_idle
 
 pytestmark = [

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, ContainerdRelease, RealContainerd
-from tests.engine.program import Installer
+from testbed.containerd import RELEASES, ContainerdRelease, RealContainerd
+from testbed.program import Installer
+from testbed.supervised import wait_for
 from tests.engine.resident import (
     INTERVAL,
     Moved,
@@ -28,7 +29,6 @@ from tests.engine.resident import (
     wait_idle,
     wait_said,
 )
-from tests.engine.supervised import wait_for
 
 pytestmark = [
     pytest.mark.engine,

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.program import Installer
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.program import Installer
+from testbed.sample_payload import RELEASED, make_sample_payload
 from tests.engine.resident import installer_of, served, wait_idle, wait_said
-from tests.sample_payload import RELEASED, make_sample_payload
 
 pytestmark = pytest.mark.engine
 

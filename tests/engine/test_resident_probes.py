@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.program import Installer
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.program import Installer
+from testbed.supervised import wait_for
 from tests.engine.resident import (
     INTERVAL,
     free_port,
@@ -22,7 +23,6 @@ from tests.engine.resident import (
     wait_idle,
     wait_probe,
 )
-from tests.engine.supervised import wait_for
 from toolkit.daemon.keeper import SOCKET_SECONDS
 
 pytestmark = [

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.program import HANDLERS, Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.program import HANDLERS, Installer, snapshot
+from testbed.supervised import wait_for
 from tests.engine.resident import Moved, installer_of, served, wait_idle, wait_said
-from tests.engine.supervised import wait_for
 
 pytestmark = [
     pytest.mark.engine,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.program import Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.program import Installer, snapshot
+from testbed.supervised import wait_for
 from tests.engine.resident import free_port, installer_of, served, wait_idle, wait_probe, wait_said
-from tests.engine.supervised import wait_for
 from toolkit.errors import ExitCode
 
 pytestmark = [

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, ContainerdRelease, RealContainerd
-from tests.engine.program import HANDLERS, Installer, snapshot
+from testbed.containerd import RELEASES, ContainerdRelease, RealContainerd
+from testbed.program import HANDLERS, Installer, snapshot
 from toolkit.errors import ExitCode
 
 pytestmark = pytest.mark.engine

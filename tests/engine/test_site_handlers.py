@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.dockerd import RealDockerd
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.dockerd import RealDockerd
+from testbed.program import HANDLERS, Installer, snapshot
 from tests.engine.marks import Marks
-from tests.engine.program import HANDLERS, Installer, snapshot
 from tests.unit.containerd.hosts import V2, V3
 
 pytestmark = pytest.mark.engine

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd
-from tests.engine.dockerd import RealDockerd
-from tests.engine.program import Installer, snapshot
+from testbed.containerd import RELEASES, RealContainerd
+from testbed.dockerd import RealDockerd
+from testbed.program import Installer, snapshot
+from testbed.supervised import wait_for
 from tests.engine.resident import installer_of, wait_idle, wait_said
-from tests.engine.supervised import wait_for
 
 pytestmark = pytest.mark.engine
 one_release = pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from runtime_configs.formats.documents import load
 from runtime_configs.model import EngineName, Format
 from runtime_configs.registry import adapter_for
+from testbed.sample_payload import make_sample_payload
 from tests.fakes.crio import FakeCrio
 from tests.fakes.node import FakeServices, FakeSignaller, FakeTable, process
 from tests.fakes.sandbox import no_sandbox
-from tests.sample_payload import make_sample_payload
 from tests.unit.cli_session import settings_of
 from toolkit.engine.base import Host
 from toolkit.engine.crio.control import CrioControl

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from runtime_configs.model import Version
 from runtime_configs.registry import adapter_for
+from testbed.sample_payload import make_sample_payload
 from tests.fakes.engine import FakeEngine
 from tests.fakes.sandbox import no_sandbox
 from tests.faults.steps import SteppedFiles, Steps
-from tests.sample_payload import make_sample_payload
 from tests.unit.cli_session import settings_of
 from toolkit.apply.setup import set_up
 from toolkit.apply.transaction import Outcome

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime_configs.model import Version
+from testbed.sample_payload import make_sample_payload
 from tests.fakes.engine import FakeEngine
 from tests.faults.node_host import Tree, tree_of
-from tests.sample_payload import make_sample_payload
 from toolkit.host.paths import HostRoot
 from toolkit.host.view import HostFilesView
 

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.faulty_syscalls import CrashPoint
-from tests.fakes.faulty_writer import FaultyWriter
-from tests.payload_host import (
+from testbed.payload_host import (
     FIRST,
     SECOND,
     PayloadHost,
@@ -22,6 +20,8 @@ from tests.payload_host import (
     leave_foreign_tree,
     snapshot,
 )
+from tests.fakes.faulty_syscalls import CrashPoint
+from tests.fakes.faulty_writer import FaultyWriter
 from toolkit.errors import ExchangeUnsupportedError, HostPathError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.writer import FileWriter

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.payload_host import FIRST, SECOND, real_root, settings_of
+from testbed.payload_host import FIRST, SECOND, real_root, settings_of
 from toolkit.host.clock import UninterruptedClock
 from toolkit.payload.installer import LowLevelRuntimes, PayloadInstaller
 

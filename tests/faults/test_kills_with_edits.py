@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.program import Installer
+from testbed.program import Installer
 
 BASE = b"""# the site's own
 version = 2

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
-from tests.engine.program import Installer
+from testbed.containerd import RELEASES, RealContainerd, real_containerd
+from testbed.program import Installer
 from tests.faults.node_host import difference
 from tests.faults.test_transaction_engines import CONFIG, host_tree, installer_for
 from toolkit.errors import ExitCode

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, RealContainerd, real_containerd
-from tests.engine.program import Installer
-from tests.engine.supervised import wait_for
+from testbed.containerd import RELEASES, RealContainerd, real_containerd
+from testbed.program import Installer
+from testbed.supervised import wait_for
 from tests.faults.node_host import Tree, difference, tree_of
 from toolkit.errors import ExitCode
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime_configs.model import Version
-from tests.engine.containerd import RELEASES, ContainerdRelease, real_containerd
+from testbed.containerd import RELEASES, ContainerdRelease, real_containerd
 from tests.fakes.faulty_syscalls import CrashPoint
 from tests.faults.node_host import CONFIG, DROP_IN, FaultHost, difference, journal_holds_ours
 from tests.faults.steps import Steps, points

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.engine.dockerd import DockerRelease
-from tests.engine.packages import REPOSITORY
-from tests.engine.supervised import wait_for
-from tests.node.nspawn import Node, booted_node
-from tests.sample_payload import RELEASED, make_sample_payload
+from testbed.dockerd import DockerRelease
+from testbed.nspawn import Node, booted_node
+from testbed.packages import REPOSITORY
+from testbed.sample_payload import RELEASED, make_sample_payload
+from testbed.supervised import wait_for
 
 BASE = "toolkit.test/base:1"
 IMAGE = "nvidia-toolkit-installer"

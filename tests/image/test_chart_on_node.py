@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.engine.packages import REPOSITORY
-from tests.engine.supervised import wait_for
+from testbed.nspawn import Node
+from testbed.packages import REPOSITORY
+from testbed.supervised import wait_for
 from tests.image.host import IMAGE, DockerHost
-from tests.node.nspawn import Node
 
 pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
 pytestmark = pytest.mark.image

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.packages import REPOSITORY
-from tests.engine.supervised import wait_for
+from testbed.packages import REPOSITORY
+from testbed.supervised import wait_for
 from tests.image.host import BASE, IMAGE, DockerHost
 
 pytestmark = pytest.mark.image

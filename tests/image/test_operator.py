@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.engine.supervised import wait_for
+from testbed.nspawn import Node
+from testbed.supervised import wait_for
 from tests.image.host import IMAGE, DockerHost
-from tests.node.nspawn import Node
 
 pytestmark = pytest.mark.image
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.node.nspawn import Node, booted_node
+from testbed.nspawn import Node, booted_node
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.engine.containerd import RELEASES
-from tests.engine.cri import CriClient
-from tests.engine.images import BUSYBOX_IMAGE
-from tests.engine.supervised import wait_for
-from tests.node.nspawn import Node, booted_node
+from testbed.containerd import RELEASES
+from testbed.cri import CriClient
+from testbed.images import BUSYBOX_IMAGE
+from testbed.nspawn import Node, booted_node
+from testbed.supervised import wait_for
 
 SOCKET = "/run/k3s/containerd/containerd.sock"
 AGENT = "var/lib/rancher/k3s/agent/etc/containerd"

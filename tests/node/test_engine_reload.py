@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.engine.packages import REPOSITORY
-from tests.node.nspawn import Node
-from tests.node.probe import DowntimeProbe
+from testbed.nspawn import Node
+from testbed.packages import REPOSITORY
+from testbed.probe import DowntimeProbe
 
 pytestmark = pytest.mark.node
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.containerd import RELEASES, ContainerdRelease
-from tests.engine.program import HANDLERS, snapshot
-from tests.engine.supervised import wait_for
-from tests.node.nspawn import InstallerContainer, Node, booted_node
-from tests.node.probe import DowntimeProbe
-from tests.sample_payload import make_sample_payload
+from testbed.containerd import RELEASES, ContainerdRelease
+from testbed.nspawn import InstallerContainer, Node, booted_node
+from testbed.probe import DowntimeProbe
+from testbed.program import HANDLERS, snapshot
+from testbed.sample_payload import make_sample_payload
+from testbed.supervised import wait_for
 
 pytestmark = pytest.mark.node
 

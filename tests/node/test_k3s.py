@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.program import snapshot
-from tests.engine.supervised import wait_for
+from testbed.nspawn import InstallerContainer
+from testbed.program import snapshot
+from testbed.sample_payload import make_sample_payload
+from testbed.supervised import wait_for
 from tests.node.k3s import AGENT, BINARIES, K3sNode, booted_k3s
-from tests.node.nspawn import InstallerContainer
-from tests.sample_payload import make_sample_payload
 from toolkit.errors import ExitCode
 
 pytestmark = pytest.mark.node

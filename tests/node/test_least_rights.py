@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.packages import REPOSITORY
-from tests.engine.program import snapshot
-from tests.engine.supervised import wait_for
-from tests.node.nspawn import InstallerContainer, Node
+from testbed.nspawn import InstallerContainer, Node
+from testbed.packages import REPOSITORY
+from testbed.program import snapshot
+from testbed.sample_payload import make_sample_payload
+from testbed.supervised import wait_for
 from tests.rights import with_rights
-from tests.sample_payload import make_sample_payload
 
 pytestmark = pytest.mark.node
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.program import snapshot
-from tests.engine.supervised import wait_for
-from tests.node.nspawn import Node
-from tests.sample_payload import make_sample_payload
+from testbed.nspawn import Node
+from testbed.program import snapshot
+from testbed.sample_payload import make_sample_payload
+from testbed.supervised import wait_for
 from toolkit.errors import ExitCode
 
 pytestmark = pytest.mark.node

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from tests.engine.supervised import wait_for
-from tests.node.nspawn import Node
-from tests.node.probe import DowntimeProbe
+from testbed.nspawn import Node
+from testbed.probe import DowntimeProbe
+from testbed.supervised import wait_for
 
 pytestmark = pytest.mark.node
 

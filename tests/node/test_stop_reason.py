@@ -17,13 +17,13 @@ from typing import Self
 import grpc
 import pytest
 
-from tests.engine.packages import REPOSITORY
-from tests.engine.program import HANDLERS, snapshot
-from tests.engine.supervised import wait_for
+from testbed.nspawn import CONTAINER, InstallerContainer, Node, booted_node
+from testbed.packages import REPOSITORY
+from testbed.program import HANDLERS, snapshot
+from testbed.sample_payload import make_sample_payload
+from testbed.supervised import wait_for
 from tests.fakes import api_server
 from tests.fakes.api_server import FakeApiServer
-from tests.node.nspawn import CONTAINER, InstallerContainer, Node, booted_node
-from tests.sample_payload import make_sample_payload
 
 pytestmark = pytest.mark.node
 

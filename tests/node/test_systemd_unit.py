@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.packages import REPOSITORY
-from tests.engine.supervised import wait_for
-from tests.node.nspawn import Node, booted_node
-from tests.sample_payload import make_sample_payload
+from testbed.nspawn import Node, booted_node
+from testbed.packages import REPOSITORY
+from testbed.sample_payload import make_sample_payload
+from testbed.supervised import wait_for
 
 pytestmark = pytest.mark.node
 

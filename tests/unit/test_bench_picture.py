@@ -6,7 +6,7 @@ from benchmarks.growth import config_of
 from benchmarks.picture import AWAY, LEFT, RIGHT, SERVED, WIDTH, Lane, draw
 from runtime_configs.formats.documents import load
 from runtime_configs.model import Format
-from tests.node.probe import Outage
+from testbed.probe import Outage
 
 SVG = "{http://www.w3.org/2000/svg}"
 SHORT = Outage(refused_from=10.0, connected_at=10.1, answering_at=10.2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.program import HANDLERS, snapshot
+from testbed.program import HANDLERS, snapshot
 from tests.fakes.crio_host import DROP_INS, CrioHost
 from toolkit.apply.setup import set_up
 from toolkit.apply.transaction import Outcome

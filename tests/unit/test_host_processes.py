@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.supervised import wait_for
+from testbed.supervised import wait_for
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.commands import HostCommands
 from toolkit.host.processes import PidfdSignaller, ProcessFacts, ProcFs, has_root

@@ -16,8 +16,8 @@ from typing import Literal
 
 import pytest
 
-from tests.payload_host import PayloadHost
-from tests.sample_payload import LIBRARY_DIRECTORIES, RELEASED, make_sample_payload
+from testbed.payload_host import PayloadHost
+from testbed.sample_payload import LIBRARY_DIRECTORIES, RELEASED, make_sample_payload
 from toolkit.payload.source import RUNTIMES
 
 PROGRAM = Path(__file__).parents[2] / "deploy/image/fetch_packages.py"

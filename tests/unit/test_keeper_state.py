@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.supervised import wait_for
+from testbed.supervised import wait_for
 from toolkit.daemon import keeper
 from toolkit.daemon.keeper_state import (
     LONGEST_REST,

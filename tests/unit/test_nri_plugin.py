@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import pytest
 
-from tests.fakes.nri_engine import FakeEngine, creation, devices
+from testbed.nri_engine import FakeEngine, creation, devices
 from toolkit.nri.backoff import LONGEST, Backoff
 from toolkit.nri.devices import Decision, Policy, decide
 from toolkit.nri.plugin import NriState, NriStatus, Plugin

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.nri_engine import (
+from testbed.nri_engine import (
     PLUGIN,
     REQUEST,
     RESPONSE,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from testbed.payload_host import PayloadHost
 from tests.cdi_host import (
     ON,
     SPEC,
@@ -16,7 +17,6 @@ from tests.cdi_host import (
     load_driver,
     spec_of,
 )
-from tests.payload_host import PayloadHost
 from toolkit.errors import InterruptedBySignalError, PayloadError
 
 

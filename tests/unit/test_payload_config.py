@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.payload_host import settings_of
+from testbed.payload_host import settings_of
 from toolkit.errors import PayloadError
 from toolkit.payload.runtime_config import config_toml, keep_edits
 

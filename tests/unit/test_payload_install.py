@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.faulty_writer import FaultyWriter
-from tests.payload_host import (
+from testbed.payload_host import (
     FIRST,
     RUNC,
     SECOND,
@@ -17,7 +16,8 @@ from tests.payload_host import (
     settings_of,
     snapshot,
 )
-from tests.sample_payload import make_sample_payload
+from testbed.sample_payload import make_sample_payload
+from tests.fakes.faulty_writer import FaultyWriter
 from toolkit.errors import ExchangeUnsupportedError, PayloadError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.payload.installer import PayloadAction, PayloadRecord

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
-from tests.payload_host import PayloadHost, settings_of
+from testbed.payload_host import PayloadHost, settings_of
 from toolkit.payload.installer import LowLevelRuntimes, low_level_runtimes
 
 RUNC_V2 = "io.containerd.runc.v2"

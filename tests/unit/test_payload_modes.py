@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.payload_host import PayloadHost, snapshot
-from tests.sample_payload import RELEASED, make_sample_payload
+from testbed.payload_host import PayloadHost, snapshot
+from testbed.sample_payload import RELEASED, make_sample_payload
 from toolkit.errors import PayloadError
 from toolkit.payload.installer import PayloadAction
 from toolkit.payload.source import MODES

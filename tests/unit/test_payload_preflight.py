@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.payload_host import PayloadHost, settings_of, snapshot
+from testbed.payload_host import PayloadHost, settings_of, snapshot
 from toolkit.payload.elf import read_elf
 from toolkit.payload.preflight import MisfitError, problems_of
 from toolkit.payload.source import find_payload

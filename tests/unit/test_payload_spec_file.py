@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.payload_host import SECOND, PayloadHost, snapshot
 from tests.cdi_host import (
     ON,
     SPEC,
@@ -20,7 +21,6 @@ from tests.cdi_host import (
 )
 from tests.fakes.faulty_syscalls import CrashPoint
 from tests.fakes.faulty_writer import FaultyWriter
-from tests.payload_host import SECOND, PayloadHost, snapshot
 from toolkit.errors import InterruptedBySignalError
 from toolkit.payload.manifest import stamp
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.payload_host import real_root, settings_of
-from tests.sample_payload import RELEASED, WITH_DRIVER, make_sample_payload
+from testbed.payload_host import real_root, settings_of
+from testbed.sample_payload import RELEASED, WITH_DRIVER, make_sample_payload
 from toolkit.host.clock import UninterruptedClock
 from toolkit.payload.installer import LowLevelRuntimes, PayloadInstaller
 from toolkit.payload.source import CLI, CTK, HOOK, MODES, RUNTIME, RUNTIMES, WRAPPED

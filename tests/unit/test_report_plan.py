@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sample_payload import make_sample_payload
+from testbed.sample_payload import make_sample_payload
 
 BINARY = """#!/bin/sh
 case "$*" in

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.program import Installer
+from testbed.program import Installer
 
 FILES_ONLY = ("--no-daemon", "--no-runtime-config")
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.sample_payload import make_sample_payload
+from testbed.sample_payload import make_sample_payload
 
 
 class Mistake(NamedTuple):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.engine.cri import CriClient
-from tests.engine.images import BUSYBOX_IMAGE, write_oci_archive
-from tests.engine.packages import ENGINES, busybox, runc, unpacked
-from tests.engine.supervised import Supervised, private_directory, wait_for
+from testbed.cri import CriClient
+from testbed.images import BUSYBOX_IMAGE, write_oci_archive
+from testbed.packages import ENGINES, busybox, runc, unpacked
+from testbed.supervised import Supervised, private_directory, wait_for
 
 CAP_SYS_RESOURCE = 24
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

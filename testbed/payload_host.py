@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tests.sample_payload import VERSION, make_sample_payload
+from testbed.sample_payload import VERSION, make_sample_payload
 from toolkit.cli import parse
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.commands import CommandRunner

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.engine.containerd import SYSTEM_PATH, low_level_runtime
-from tests.engine.images import BUSYBOX_IMAGE, write_oci_archive
-from tests.engine.packages import busybox, runc, unpacked
-from tests.engine.supervised import Supervised, private_directory, wait_for
+from testbed.containerd import SYSTEM_PATH, low_level_runtime
+from testbed.images import BUSYBOX_IMAGE, write_oci_archive
+from testbed.packages import busybox, runc, unpacked
+from testbed.supervised import Supervised, private_directory, wait_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.engine.containerd import ContainerdRelease, low_level_runtime, sandbox_image
-from tests.engine.cri import CriClient
-from tests.engine.images import BUSYBOX_IMAGE, write_oci_archive
-from tests.engine.packages import REPOSITORY, busybox
-from tests.engine.supervised import Supervised, private_directory, wait_for
+from testbed.containerd import ContainerdRelease, low_level_runtime, sandbox_image
+from testbed.cri import CriClient
+from testbed.images import BUSYBOX_IMAGE, write_oci_archive
+from testbed.packages import REPOSITORY, busybox
+from testbed.supervised import Supervised, private_directory, wait_for
 
 CONTAINER = """
 set -e

@@ -11,10 +11,10 @@ from typing import Any
 
 import grpc
 
-from tests.engine.images import BUSYBOX_IMAGE
-from tests.engine.supervised import wait_for
+from testbed.images import BUSYBOX_IMAGE
+from testbed.supervised import wait_for
 
-pods: Any = grpc.protos("tests/engine/pods.proto")
+pods: Any = grpc.protos("testbed/pods.proto")
 NODE = 2
 """NamespaceMode: the node's own namespace."""
 EXITED = 2

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.sample_payload import make_sample_payload
+from testbed.sample_payload import make_sample_payload
 
 PROGRAM = (sys.executable, "-m", "toolkit")
 HANDLERS = {

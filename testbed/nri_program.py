@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from toolkit.errors import InterruptedBySignalError
 from toolkit.host.clock import SystemClock, block_termination_signals

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.engine.cri import CriClient
+from testbed.cri import CriClient
 
 INTERVAL = 0.001
 """Seconds between two looks; what is measured is right to this, and to CRI's own answer time."""
