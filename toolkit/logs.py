@@ -85,9 +85,9 @@ def json_line(
     }
     for key, value in fields.items():
         # A field must not replace one of the four that every reader relies on.
-        told = redacted(key, value)
-        told = round(told, _DECIMALS) if isinstance(told, float) else told
-        record[f"{key}_" if key in record else key] = told
+        shown = redacted(key, value)
+        shown = round(shown, _DECIMALS) if isinstance(shown, float) else shown
+        record[f"{key}_" if key in record else key] = shown
     return json.dumps(record, default=str)
 
 

@@ -97,7 +97,7 @@ def engine_of(node: Node, record: Record) -> EngineControl | None:
 
 
 def _found_earlier(settings: Settings, name: EngineName, socket: str | None) -> Settings:
-    """Return the settings with an engine's socket as the journal has it, unless told otherwise."""
+    """Return the settings with an engine's socket as the journal has it, unless one is declared."""
     chosen = settings.engines[name]
     if socket is None or chosen.socket.declared:
         return settings

@@ -47,7 +47,7 @@ def redacted(text: str, mark: str) -> str:
     if plain == text:
         return shown
     lines = zip(text.split("\n"), plain.split("\n"), shown.split("\n"), strict=True)
-    return "\n".join(line if clear == told else told for line, clear, told in lines)
+    return "\n".join(line if clear == masked else masked for line, clear, masked in lines)
 
 
 def _redacted(text: str, mark: str) -> str:

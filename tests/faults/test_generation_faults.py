@@ -195,7 +195,7 @@ def test_a_commit_that_is_killed_can_be_repeated(
         assert run.record.digest == host.installer().installed()
         left = {"toolkit", ".toolkit-journal", ".toolkit-before"}
         assert {path.name for path in host.install_dir.iterdir()} <= left
-        assert installer.puts_back() == (before is foreign)
+        assert installer.restores_foreign() == (before is foreign)
 
 
 @BEFORE

@@ -5,7 +5,7 @@ import pytest
 from runtime_configs.model import EngineName
 from tests.fakes.host_tree import HostTree
 from tests.fakes.node import SYSTEMD, FakeTable, FakeView, process
-from toolkit.engine.process.kubelet import Told, cgroup_driver, endpoint, engine_of
+from toolkit.engine.process.kubelet import KubeletSetting, cgroup_driver, endpoint, engine_of
 from toolkit.errors import HostPathError
 
 CONFIG = "/var/lib/kubelet/config.yaml"
@@ -51,7 +51,9 @@ def test_a_kubelet_in_a_container_says_nothing_of_this_node(
     kubelet = process(9, "/usr/bin/kubelet", *arguments, on_host=on_host)
     table, view = FakeTable(SYSTEMD, kubelet), FakeView()
     assert endpoint(table, view) == socket
-    assert cgroup_driver(table, view) == (None if socket is None else Told(value="systemd"))
+    assert cgroup_driver(table, view) == (
+        None if socket is None else KubeletSetting(value="systemd")
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +92,7 @@ def test_the_kubelets_cgroup_driver_is_read_where_it_is_set(
 ) -> None:
     kubelet = process(9, "/usr/bin/x", *arguments, name=arguments[0].rpartition("/")[2])
     table, view = FakeTable(SYSTEMD, kubelet), FakeView({CONFIG: config})
-    assert cgroup_driver(table, view) == Told(value=driver)
+    assert cgroup_driver(table, view) == KubeletSetting(value=driver)
 
 
 def test_the_kubelet_of_a_distribution_in_one_binary_is_told_by_that() -> None:
@@ -116,7 +118,7 @@ def test_the_last_drop_in_of_the_kubelet_wins_over_its_config(
     arguments = ("kubelet", "--config", CONFIG, "--config-dir=/etc/kubelet.d")
     table = FakeTable(process(9, "/usr/bin/kubelet", *arguments))
     view = HostTree({CONFIG: b"cgroupDriver: cgroupfs\n", **files})
-    assert cgroup_driver(table, view) == Told(value=driver)
+    assert cgroup_driver(table, view) == KubeletSetting(value=driver)
 
 
 class Unreadable(FakeView):
@@ -137,7 +139,7 @@ def test_a_config_that_can_not_be_read_is_no_word_of_the_kubelet(
     view: FakeView, reason: str
 ) -> None:
     table = FakeTable(process(9, "/usr/bin/kubelet", "kubelet", "--config", CONFIG))
-    assert cgroup_driver(table, view) == Told(value=None, unread=reason)
+    assert cgroup_driver(table, view) == KubeletSetting(value=None, unread=reason)
     assert endpoint(table, view) is None
     named = ("kubelet", "--config", CONFIG, "--container-runtime-endpoint=unix:///run/a.sock")
     assert endpoint(FakeTable(process(9, "/usr/bin/kubelet", *named)), view) == "/run/a.sock"

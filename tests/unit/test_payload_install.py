@@ -154,7 +154,7 @@ def test_a_tree_of_another_installer_is_taken_over_and_comes_back(host: PayloadH
     record = host.install()
     assert record.previous == "foreign"
     assert GOLDEN.read_text().splitlines() == listed(host.toolkit)
-    assert host.installer().puts_back()
+    assert host.installer().restores_foreign()
     host.install(release=SECOND)
     host.installer().remove(record)
     assert foreign == snapshot(host.toolkit)

@@ -65,7 +65,7 @@ class FileChange(Struct, frozen=True, kw_only=True):
 
 
 class ReloadDecision(Struct, frozen=True, kw_only=True):
-    """Whether the engine has to be told, how, and why or why not."""
+    """Whether the engine is reloaded, how, and why or why not."""
 
     needed: bool
     mode: RestartMode
@@ -174,7 +174,7 @@ def reload_decision(
     found: tuple[FileChange, ...],
     expected: Expectation,
 ) -> ReloadDecision:
-    """Say whether the engine has to be told: only if something differs."""
+    """Decide whether the engine is reloaded: only if something differs."""
     if mode is RestartMode.NONE:
         return ReloadDecision(needed=False, mode=mode, reason="restart mode none")
     differing = [each.path for each in found if each.differs and each.role is not Role.HOOK]
@@ -182,12 +182,12 @@ def reload_decision(
         return ReloadDecision(needed=True, mode=mode, reason=changing(differing))
     if not expected.served:
         return ReloadDecision(
-            needed=False, mode=mode, reason="the engine reads hooks without being told"
+            needed=False, mode=mode, reason="the engine reads hooks without a reload"
         )
     lack = facts.served.lack
     if lack is not None and lack.kind is LackKind.PENDING:
-        # A setup waits for its word: to start an engine again that is starting helps nobody.
-        reason = f"nothing differs, and what is served can't be told: {lack.reason}"
+        # The setup waits for its answer: restarting an engine that is starting does not help.
+        reason = f"nothing differs, and the engine does not report its handlers yet: {lack.reason}"
         return ReloadDecision(needed=False, mode=mode, reason=reason)
     lacking = shortcomings(expected, facts.served)
     if lacking:

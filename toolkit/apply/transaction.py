@@ -24,7 +24,7 @@ from toolkit.journal.record import Record, State, committed
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadRecord
 from toolkit.settings import RestartMode
-from toolkit.undo.engine import bring_up, run_stages
+from toolkit.undo.engine import reload_or_start, run_stages
 from toolkit.undo.files import Target, stages_of, write_file
 from toolkit.undo.rollback import roll_back, settle_payload
 
@@ -175,7 +175,7 @@ class Transaction:
             f"{self._control.name} reloads its config",
             up_to_seconds=self._node.settings.lifecycle.verify_timeout,
         )
-        report = bring_up(self._control, plan.reload.mode, process, self._clock, deadline)
+        report = reload_or_start(self._control, plan.reload.mode, process, self._clock, deadline)
         log.step(
             "engine.reloaded",
             f"{self._control.name} reloaded its config",

@@ -17,7 +17,7 @@ class LackKind(StrEnum):
     FAILED = "failed"
     """It runs and can't serve: only another start can fix it."""
     DISABLED = "disabled"
-    """It runs and is told not to serve pods."""
+    """It runs, and its config turns the CRI off."""
 
 
 class Lack(Struct, frozen=True, kw_only=True):

@@ -67,7 +67,7 @@ class BaseControl(ABC):
     program: str
     """The daemon's file name in the PATH."""
     usual_config: str | None = None
-    """The top-level file of a daemon that is told of none; None where it does not matter."""
+    """The top-level file without ``--config``; None where it does not matter."""
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ class EngineControl(Protocol):
     name: EngineName
 
     def facts(self, deadline: float) -> HostFacts:
-        """Look at the engine as it is now; an engine that can't be reached is told in the facts.
+        """Look at the engine as it is now; the facts say why an engine can't be reached.
 
         Raises EngineNotFoundError where something else than the engine answers.
         """
@@ -68,5 +68,5 @@ class EngineControl(Protocol):
     def own_container_running(self, deadline: float) -> bool | None:
         """Say whether the engine reports the container that this process is in as running.
 
-        None where this process is in none of its containers, or where that can't be told.
+        None where this process is in none of its containers, or where that is not known.
         """

@@ -42,7 +42,7 @@ def root_of(directory: str, host: HostRoot) -> HostRoot | None:
 
 
 def obstacle(root: HostRoot, binary: str, search_path: tuple[str, ...] = ()) -> str | None:
-    """Say why a binary can't be executed below a root; None: it can, or that can't be told.
+    """Say why a binary can't be executed below a root; None: it can, or that is not known.
 
     A bare name is looked up in ``search_path``, the engine's own; one that can't be read is empty.
     """

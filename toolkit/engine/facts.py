@@ -131,7 +131,7 @@ class OwnContainer(Struct, frozen=True, kw_only=True):
 
 
 class HoldReport(Struct, frozen=True, kw_only=True):
-    """The answer; which containers hold it and what follows, or why it can't be told."""
+    """The answer, and which containers hold the payload, or why that is not known."""
 
     holding: Holding
     containers: tuple[str, ...] = ()

@@ -90,7 +90,7 @@ def _low_level(handler: ServedHandler) -> str | None:
 
 
 def _nothing_is_right(expected: Expectation, lack: Lack | None) -> bool:
-    """Tell whether serving no pods at all is all that is expected: an engine told not to."""
+    """Tell whether serving no pods at all is what is expected: the config turns the CRI off."""
     wanted = bool(expected.served) or expected.default is not None
     return not wanted and lack is not None and lack.kind is LackKind.DISABLED
 

@@ -50,7 +50,7 @@ class HostRoot(Struct, frozen=True, kw_only=True):
     mounts: tuple[GivenMount, ...] = ()
     proc: str = "/proc"
     declared: tuple[GivenMount, ...] = ()
-    """Those of the mounts that the user told of; they count even outside a container."""
+    """The mounts that the user declared; they count even outside a container."""
 
     @classmethod
     def detect(cls, host_root: str, *, proc: str = "/proc") -> HostRoot:
@@ -71,7 +71,7 @@ class HostRoot(Struct, frozen=True, kw_only=True):
         return cls(root=root, mounts=given_mounts(root, proc), proc=proc)
 
     def placed(self, given: str, host_path: str) -> HostRoot:
-        """Return the same host where the user said what the host calls a file's path.
+        """Return the same host, with the host's path of one file as the user declared it.
 
         With the file goes its directory, unless the two names of the file differ.
         """
@@ -80,10 +80,10 @@ class HostRoot(Struct, frozen=True, kw_only=True):
             return self
         if os.path.basename(point) == os.path.basename(host):
             point, host = os.path.dirname(point), os.path.dirname(host)
-        told = GivenMount(point=point, host=host, known=True, writable=True)
+        mount = GivenMount(point=point, host=host, known=True, writable=True)
         # A link on the way here may lead through the very place that is declared.
-        real = replace(told, point=os.path.realpath(point))
-        return replace(self, mounts=(*self.mounts, real), declared=(*self.declared, told))
+        real = replace(mount, point=os.path.realpath(point))
+        return replace(self, mounts=(*self.mounts, real), declared=(*self.declared, mount))
 
     def host_path(self, given: str) -> str:
         """Return the host's name for a path that the user gave.
@@ -190,10 +190,10 @@ class HostRoot(Struct, frozen=True, kw_only=True):
 
     def _read(self, given: str) -> tuple[Reading, str, GivenMount | None]:
         path = _checked(given)
-        for told in self.declared:
-            inside = below(path, told.point)
+        for declared in self.declared:
+            inside = below(path, declared.point)
             if inside is not None:
-                return Reading.BELOW_MOUNT, join(told.host, inside), told
+                return Reading.BELOW_MOUNT, join(declared.host, inside), declared
         rest = below(path, self.root)
         if rest is not None:
             return Reading.BELOW_ROOT, rest or "/", None

@@ -37,7 +37,7 @@ class ProcessFacts(Struct, frozen=True, kw_only=True):
     cgroup: str
     """The text of /proc/PID/cgroup."""
     on_host: bool | None
-    """Whether its root is the host's, and not a container's; None where that can't be told."""
+    """Whether its root is the host's, and not a container's; None where that is not known."""
     search_path: tuple[str, ...] = ()
     """The directories of its ``PATH``, in which it looks its helpers up."""
     user: int | None = None

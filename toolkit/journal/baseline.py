@@ -47,8 +47,8 @@ def baselines(
 def restore_if_deleted(file: FileRecord) -> bool:
     """Tell whether a file that somebody deleted is rather one that was lost.
 
-    An engine that is told of it by --config does not start without it, and with our handlers alone
-    it would lack the settings of this site.
+    An engine with ``--config`` does not start without the file, and with our handlers alone it
+    would lack the settings of this site.
     """
     return file.role is Role.TOP_LEVEL and file.before is not None
 

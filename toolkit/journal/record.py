@@ -23,15 +23,15 @@ class State(StrEnum):
     """How far a record has come."""
 
     WRITING = "writing"
-    """An intent: files are being exchanged, the engine has not been told."""
+    """An intent: files are being exchanged, the engine has not been reloaded."""
     RELOADING = "reloading"
-    """An intent: the files are in place and the engine may have taken them up."""
+    """An intent: the files are in place and the engine may have loaded them."""
     COMMITTED = "committed"
     """In force; the engine served what it describes."""
     REVERTING = "reverting"
-    """On the way back; it is never turned round."""
+    """A revert has begun; it only moves forward."""
     PAYLOAD_KEPT = "payload kept"
-    """The engine's files are back; only the payload is left, since containers need it."""
+    """The engine's files are restored; only the payload is left, since containers need it."""
 
 
 class FileRecord(Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ class Record(Struct, frozen=True, kw_only=True):
     start_lack: str | None = None
     """With an intent: why the engine could serve nothing when it began; None where it could."""
     reloads: bool = True
-    """False with restart mode ``none``: the engine is never told."""
+    """False with restart mode ``none``: the engine is never reloaded."""
     payload: Mapping[str, object] | None = None
     replaced_payload: Mapping[str, object] | None = None
     """With an intent: the payload's record before it."""

@@ -1,4 +1,4 @@
-"""Log lines and changes of state, told by a thread of their own.
+"""Log lines and changes of state, reported by a thread of their own.
 
 A log line can block for as long as nobody reads stderr, and a listener for state writes files to
 disk: neither may hold up the thread on whose answer the engine waits.

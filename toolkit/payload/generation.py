@@ -1,6 +1,6 @@
 """Generations of the payload: staged beside, exchanged in one step, undone by looking.
 
-``<install dir>/toolkit`` is complete at every instant. What happened is told by inodes: a directory
+``<install dir>/toolkit`` is complete at every instant. What happened shows in inodes: a directory
 keeps its own when it is renamed, so after a crash it is plain on which side of the exchange the
 staged one is.
 """
@@ -97,7 +97,7 @@ class Generations:
             if each in files
         )
 
-    def puts_back(self) -> bool:
+    def restores_foreign(self) -> bool:
         """Tell whether another installer's tree is kept, to be restored at the end."""
         return self._trees.there(self._kept) and not self._is_ours(self._kept)
 
@@ -198,7 +198,7 @@ class Generations:
         for path in (self._staged, self._installed):
             if self._trees.there(path):
                 self._writer.remove(path)
-        if self.puts_back() and not self.present():
+        if self.restores_foreign() and not self.present():
             self._writer.rename(self._kept, self.directory)
         # What is left there now has come back, was exchanged for ours or is outdated by another's.
         self._writer.remove_tree(self._kept)
@@ -242,7 +242,7 @@ class Generations:
         """Take our tree away in one step where that is possible, else file by file."""
         if not self._trees.entry(self.directory).is_symlink():
             try:
-                if self.puts_back():
+                if self.restores_foreign():
                     self._writer.exchange(self._kept, self.directory)
                 else:
                     self._writer.rename(self.directory, self.staged_path("0" * 64))
@@ -257,7 +257,7 @@ class Generations:
         """Remove file by file; half-way the tree has no mark any more, so it is noted before."""
         if state is not None and not state.in_place:
             self._save(self._installed, state.replacing_in_place())
-        if self.puts_back():
+        if self.restores_foreign():
             self._in_place.replace(self._kept, "before")
         elif self.present():
             self._in_place.empty()

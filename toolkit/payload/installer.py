@@ -256,9 +256,9 @@ class PayloadInstaller:
             previous=None,
         )
 
-    def puts_back(self) -> bool:
+    def restores_foreign(self) -> bool:
         """Tell whether ``remove`` brings another installer's tree back in the same step."""
-        return self._generations.puts_back()
+        return self._generations.restores_foreign()
 
     def _config(self, ours: bytes, before: GenerationState | None) -> tuple[bytes, tuple[str, ...]]:
         """Return the file to be written: ours, with what an administrator changed by hand."""

@@ -1,4 +1,4 @@
-"""Does the payload fit this host? Each problem is one line, and all of them are told at once."""
+"""Does the payload fit this host? Each problem is one line, and all are reported at once."""
 
 from __future__ import annotations
 

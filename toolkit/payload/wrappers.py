@@ -15,7 +15,7 @@ from toolkit.payload.source import CLI, HOOK, MODES, RUNTIME, RUNTIMES
 def config_home(mode: str = "") -> str:
     """Return the directory of a runtime's config: what ``XDG_CONFIG_HOME`` is to be for it.
 
-    Below the toolkit directory. A runtime that is told its ``mode`` by its config has its own.
+    Below the toolkit directory. A runtime that takes its ``mode`` from its config has its own.
     """
     return f".config/{mode}" if mode else ".config"
 
@@ -29,7 +29,7 @@ CONFIG_PATH = config_path()
 CONFIG_PATHS = (CONFIG_PATH, *map(config_path, MODES.values()))
 """The files that hold what an administrator wrote into the first of them."""
 MARK = "# Written by nvidia-toolkit"
-"""First words of the second line of every wrapper: how a tree of ours is told from another's."""
+"""First words of the second line of every wrapper, by which a tree of ours is recognised."""
 
 _DRIVER = ("/sys/module/nvidia", "/proc/driver/nvidia", "/sys/module/nvgpu", "/dev/dxg")
 """Present while a driver is loaded: nvidia.ko (its module, and what it registers), Tegra's nvgpu,

@@ -29,7 +29,7 @@ from toolkit.undo.revert import RevertReport
 
 
 def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-    """Show what a setup would change. Raises ToolkitError where that can't be told."""
+    """Show what a setup would change. Raises ToolkitError where that can't be determined."""
     return planned(open_node(settings), output, detailed_exitcode=detailed_exitcode)
 
 
@@ -204,7 +204,7 @@ def _verified(found: Answer) -> Iterator[Line]:
         if trial.untried:
             yield Line(text=f"not tried: {who}: {trial.untried}", colour="yellow")
         elif not trial.failure:
-            yield Line(text=f"started: {who} {trial.binary or '(its binary is not told)'}")
+            yield Line(text=f"started: {who} {trial.binary or '(its binary is not known)'}")
     if found.plugin is not None:
         yield Line(text=f"NRI plugin connected, PID {found.plugin}")
     for each in found.missing:

@@ -42,7 +42,7 @@ class Preview(Struct, frozen=True, kw_only=True):
 
 
 def preview(node: Node) -> Preview:
-    """Compute it for a start with these settings. Raises ToolkitError where that can't be told."""
+    """Compute it for a start with these settings. Raises ToolkitError as that start would."""
     clock = UninterruptedClock()
     there, steps = node, list[Step]()
     while isinstance(

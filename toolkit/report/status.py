@@ -95,7 +95,7 @@ def binaries(answer: EffectiveConfig | None) -> dict[str, str | None]:
 def status_of(node: Node) -> dict[str, object]:
     """Return what is set up and whether it is as it was left.
 
-    What can't be looked at is named with the reason, and all else is told.
+    What can't be looked at is named with the reason; all else is reported.
     """
     looks = _Looks()
     record = looks.at("journal", node.store.load, None)

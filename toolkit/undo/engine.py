@@ -1,4 +1,4 @@
-"""The engine on the way: what it serves, what it should, and the reload where the two differ."""
+"""The engine in a rollback, recovery or revert: what it serves, what it should, and its reload."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logs.get(__name__)
 ASKING_SECONDS = 5.0
 """How long the engine may take to say what it serves."""
 COMING_SECONDS = 0.5
-"""How long an engine that does not run is given to appear, in the middle of a restart by others."""
+"""How long to wait for an engine that is not running: somebody else may be restarting it."""
 POLL_SECONDS = 0.1
 STAGE_SECONDS = 0.7
 """Limit for the live reload of a stage: at SIGTERM the files are back within a second."""
@@ -36,17 +36,17 @@ OWN_START_SECONDS = 30.0
 """How long a reload waits for our own container to be reported running."""
 OWN_START_POLL = 0.1
 OWN_START_SETTLING = 0.5
-"""How long a reload waits on: whoever started the container is answered after it is reported."""
+"""How much longer a reload waits: who started the container gets its answer a moment later."""
 
 
-def bring_up(
+def reload_or_start(
     control: EngineControl,
     mode: RestartMode,
     known: EngineProcess | None,
     clock: Clock,
     deadline: float,
 ) -> ReloadReport:
-    """Make the engine load its files, also one that did not survive the last attempt.
+    """Make the engine load its files: reload it, or start it where the last attempt ended it.
 
     ``known`` is the process as it was before; without it a dead engine can't be started.
     """
@@ -63,9 +63,9 @@ def bring_up(
 
 
 def _await_own_container(control: EngineControl, clock: Clock, deadline: float) -> None:
-    """Wait until the engine knows that our own container runs, at most half of the time.
+    """Wait until the engine reports our own container as running, at most half of the time.
 
-    One that is restarted before takes it for a failed start, and ends this very process.
+    An engine that is restarted earlier takes it for a failed start and kills this process.
     """
     began = clock.now()
     end = began + min(OWN_START_SECONDS, (deadline - began) / 2)
@@ -98,7 +98,7 @@ def run_stages(
 
 
 def facts_of(control: EngineControl, seconds: float) -> HostFacts | None:
-    """Look at the engine; None where that is not possible, which keeps nobody from going on."""
+    """Look at the engine; None where that is not possible, which is logged and no error."""
     try:
         return control.facts(UninterruptedClock().now() + seconds)
     except ToolkitError as error:
@@ -106,11 +106,11 @@ def facts_of(control: EngineControl, seconds: float) -> HostFacts | None:
         return None
 
 
-def facts_once_it_says(control: EngineControl, deadline: float) -> HostFacts | None:
-    """Look at the engine until it says what it serves, at most until the deadline; signals wait.
+def settled_facts(control: EngineControl, deadline: float) -> HostFacts | None:
+    """Look at the engine until it reports what it serves or the deadline is over; signals wait.
 
-    One that does not run is given a moment to appear, as a restart by others may have read our
-    files. None where nobody can look.
+    One that does not run gets a moment to appear, as a restart by others may have read our
+    files. None where it can't be looked at.
     """
     clock = UninterruptedClock()
     end = clock.now() + COMING_SECONDS
@@ -124,38 +124,38 @@ def facts_once_it_says(control: EngineControl, deadline: float) -> HostFacts | N
 
 
 def is_pending(facts: HostFacts) -> bool:
-    """Tell whether an engine may still come to serve something by itself."""
+    """Tell whether an engine is still starting and may serve more without a reload."""
     lack = facts.served.lack
     return lack is not None and lack.kind is LackKind.PENDING
 
 
-class WentBack(Struct, frozen=True, kw_only=True):
-    """What the way back did."""
+class GoBackReport(Struct, frozen=True, kw_only=True):
+    """What ``go_back`` did."""
 
     files: tuple[str, ...] = ()
     reloaded: bool = False
     seen: bool = True
-    """The engine said itself that it serves what it should; False where it is not running."""
+    """The engine reported that it serves what it should; False where it is not running."""
     warnings: tuple[str, ...] = ()
 
 
-def lead_back(node: Node, aim: Aim, control: EngineControl, by: float) -> WentBack:
-    """Have the engine serve what it should, its files being restored; reload it only if it doesn't.
+def restore_engine(node: Node, aim: Aim, control: EngineControl, by: float) -> GoBackReport:
+    """Make the engine serve what its restored files say; reload it only if it does not yet.
 
-    Raises what looks, reload and verification raise.
+    Raises ToolkitError where the engine can't be reloaded or does not serve it in time.
     """
     clock = UninterruptedClock()
     took = logs.stopwatch()
-    facts = facts_once_it_says(control, by)
+    facts = settled_facts(control, by)
     if aim.known is not None and (facts is None or facts.process is None):
         if control.facts(by).process is None:
             control.start(aim.known, clock, by)
-        facts = facts_once_it_says(control, by)
+        facts = settled_facts(control, by)
     if facts is None or facts.process is None:
         why = "it could not be reached" if facts is None else str(facts.unreachable)
         warning = f"{control.name} does not run ({why}); files were restored, no reload needed"
         log.warning("engine.absent", warning)
-        return WentBack(seen=False, warnings=(warning,))
+        return GoBackReport(seen=False, warnings=(warning,))
     if is_pending(facts) and facts.served.lack is not None:
         reason = facts.served.lack.reason
         raise EngineTimeoutError(
@@ -175,20 +175,20 @@ def lead_back(node: Node, aim: Aim, control: EngineControl, by: float) -> WentBa
         socket=facts.socket,
         seconds=took(),
     )
-    return WentBack(reloaded=reloads)
+    return GoBackReport(reloaded=reloads)
 
 
 def differs(aim: Aim, expected: Expectation, facts: HostFacts) -> bool:
-    """Tell whether the engine has to be reloaded, by what it serves as far as that can tell."""
+    """Tell whether the engine has to be reloaded: by what it serves, else by what was written."""
     if shortcomings(expected, facts.served):
         return True
     return aim.loaded and not _tells_apart(expected, aim.record)
 
 
 def _tells_apart(expected: Expectation, record: Record) -> bool:
-    """Tell whether what is served shows that a record's change is not in force.
+    """Tell whether what is served shows if a record's change is in force.
 
-    It does not where only options of handlers differ, or CDI.
+    It does not show where only options of handlers differ, or CDI.
     """
     handlers = {
         name: ServedHandler(name=name, binary_path=path, runtime_type=None, table={})
@@ -209,7 +209,7 @@ def _reload(
             restore_files(node, aim)
         return
     mode = node.settings.engines[control.name].restart_mode
-    done = bring_up(control, mode, aim.known or process, clock, by)
+    done = reload_or_start(control, mode, aim.known or process, clock, by)
     log.step(
         "engine.reloaded",
         f"{control.name} reloaded its previous config",
@@ -220,9 +220,9 @@ def _reload(
 
 
 def _require_loadable(node: Node, aim: Aim, facts: HostFacts) -> None:
-    """Leave an engine running whose own files, as others left them, would be its end.
+    """Refuse a reload that the engine would not survive, as others left its files.
 
-    Raises EngineRejectedError. A disk on which nothing can be tried keeps nobody from going on.
+    Raises EngineRejectedError. Where the disk allows no dry run, the reload goes on unchecked.
     """
     request = config_request(node.settings, facts, f"{node.store.install_dir}/toolkit")
     try:
@@ -240,10 +240,10 @@ def _require_loadable(node: Node, aim: Aim, facts: HostFacts) -> None:
 
 
 def state_before(record: Record | None, intent: Record) -> Expectation:
-    """Return what the engine served when the intent's change began, and serves again.
+    """Return what the engine served when the intent's change began, and should serve again.
 
-    Where somebody had edited a file of ours by then, it served what it had loaded before, which its
-    files don't give back.
+    Where somebody had edited a file of ours before, the engine served what it had loaded earlier,
+    and its files no longer say what that was.
     """
     if record is None or not record.files:
         return without_us(intent)
@@ -259,7 +259,7 @@ def state_before(record: Record | None, intent: Record) -> Expectation:
 
 
 def _edited_by_others(record: Record, intent: Record) -> bool:
-    """Tell whether a file did not hold what we had left there when an intent's change began."""
+    """Tell whether somebody had edited a file of ours before an intent's change began."""
     known = {each.path: each.ours for each in record.files}
     return any(known.get(each.path, each.start) != each.start for each in intent.files)
 
@@ -267,7 +267,7 @@ def _edited_by_others(record: Record, intent: Record) -> bool:
 def without_us(record: Record) -> Expectation:
     """Return what the engine serves once the record's change is gone.
 
-    Which handler is the default then is not ours to say: somebody may have chosen a third one.
+    It expects no particular default: somebody may have chosen a third one.
     """
     before = set(record.previous_handlers)
     return Expectation(

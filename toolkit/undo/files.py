@@ -1,4 +1,4 @@
-"""The engine's files on the way back: what each one goes back to, and how it is written."""
+"""The engine's files in a rollback, recovery or revert: what each one becomes, and its write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from toolkit.node import Node
 log = logs.get(__name__)
 
 WRITE_ATTEMPTS = 5
-"""How often a file is restored that somebody writes at the same moment."""
+"""How often a file is restored that somebody else is writing at the same time."""
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -37,19 +37,19 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 Stage = tuple[Target, bytes]
-"""What a file holds for a moment, while a running engine is led back by a live reload."""
+"""What a file holds for a moment, until a live reload has made the engine drop its old default."""
 
 
 class Aim(Struct, frozen=True, kw_only=True):
-    """Where a change goes back to, and how patiently."""
+    """What a change goes back to, and how long that may take."""
 
     record: Record
     """What has to go: the intent of an unfinished change, or the journal in force."""
     targets: tuple[Target, ...]
     stages: tuple[Stage, ...]
-    """By which a running engine is led there, where a reload of the targets would not do."""
+    """Written and reloaded first, where a live reload of the targets alone would not be enough."""
     directories: tuple[str, ...]
-    """Of ours; they go where they are empty."""
+    """Ours; removed where they are empty."""
     expected: Expectation
     """What the engine serves there."""
     loaded: bool
@@ -59,7 +59,7 @@ class Aim(Struct, frozen=True, kw_only=True):
     seconds: float
     """How long the engine may take."""
     known: EngineProcess | None = None
-    """The engine as it was, to start one that is gone by; without it such a one is left alone."""
+    """The engine as it was, by which one that is gone is started; None: it is left alone."""
     broken: bool = False
     """The engine served nothing before the change either."""
     release: Callable[[], None] = lambda: None
@@ -69,8 +69,8 @@ class Aim(Struct, frozen=True, kw_only=True):
 def targets_at_start(node: Node, intent: Record) -> tuple[Target, ...]:
     """Return what each file of an intent held when it began, with others' edits since then.
 
-    A file that somebody had deleted is one that a repair brings back, and so does its rollback. A
-    stage that a rollback writes on its way is no edit of others.
+    A repair restores a file that somebody deleted, and so does its rollback. A stage that a
+    rollback writes in between does not count as an edit of others.
     """
     adapter = None if intent.engine is None else node.adapter(intent.engine)
     targets = []

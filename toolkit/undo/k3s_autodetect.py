@@ -1,7 +1,7 @@
-"""What k3s and RKE2 find of the payload by themselves, at each start and without being told.
+"""What k3s and RKE2 find of the payload by themselves, at each start, without any config.
 
-As long as it lies where they look, they serve its handlers whatever their files say. So on the way
-back it goes before they are started again, and where containers keep it those handlers stay.
+As long as it lies where they look, they serve its handlers whatever their files say. So a revert
+removes it before they are started again; where containers keep it, those handlers stay.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ def searcher(record: Record, toolkit_dir: str) -> str | None:
 
 
 def goes_with_payload(
-    record: Record, name: str, binary: str, default: str | None, *, told: bool
+    record: Record, name: str, binary: str, default: str | None, *, restarts: bool
 ) -> bool:
     """Tell whether a handler that is served is no reason to keep the payload.
 
-    One that is ``told`` is started again without it. One that is not may go on with what it has
+    An engine that ``restarts`` starts again without it. Any other may go on with what it has
     loaded: then its default, and what it never finds by itself, still need the payload.
     """
     if searcher(record, posixpath.dirname(binary)) is None:
         return False
     found = name in rancher.FOUND
-    return found or (name, binary) in record.handlers if told else found and name != default
+    return found or (name, binary) in record.handlers if restarts else found and name != default
 
 
 def drop_unmeetable(expected: Expectation, record: Record, view: HostView) -> Expectation:
-    """Return what can be expected to be gone: not what is found by itself while it is there.
+    """Drop expectations that k3s and RKE2 cannot meet while the payload is installed.
 
-    Nor a default that the distribution's own options name.
+    They cannot drop a default either that their own options name.
     """
     absent = tuple(
         (name, binary)

@@ -16,12 +16,14 @@ ASKING_SECONDS = 5.0
 """How long the engine may take to say who uses the payload."""
 
 
-def held(node: Node, record: Record, control: EngineControl | None, *, told: bool) -> HoldReport:
+def held(
+    node: Node, record: Record, control: EngineControl | None, *, restarts: bool
+) -> HoldReport:
     """Find out whether a container, or the engine's config without us, needs the payload.
 
-    ``told``: the engine is started again before or after this, as far as it has to be.
+    ``restarts``: the engine is reloaded before or after this, wherever it has to be.
     """
-    if node.installer.puts_back():
+    if node.installer.restores_foreign():
         # The paths lead to another installer's binaries from the same moment on.
         return HoldReport(holding=Holding.FREE)
     if control is None and node.settings.nri.enabled:
@@ -34,9 +36,9 @@ def held(node: Node, record: Record, control: EngineControl | None, *, told: boo
             reason = facts.unreachable or "; ".join(facts.unread)
             return HoldReport(holding=Holding.CANNOT_TELL, reason=reason)
         directory = f"{node.store.install_dir}/toolkit"
-        # One that was not told of its files, which hold nothing of ours, may still serve it.
+        # An engine that was not reloaded may still serve it, though its files are without us.
         known = [each for each in (facts.effective, facts.served.config) if each is not None]
-        named = _named(known, directory, record, told=told)
+        named = _named(known, directory, record, restarts=restarts)
         distribution = needed_by_option(record, directory, node.view)
         if distribution is not None:
             named = (*named, f"(the option default-runtime of {distribution})")
@@ -48,12 +50,12 @@ def held(node: Node, record: Record, control: EngineControl | None, *, told: boo
 
 
 def _named(
-    known: list[EffectiveConfig], directory: str, record: Record, *, told: bool
+    known: list[EffectiveConfig], directory: str, record: Record, *, restarts: bool
 ) -> tuple[str, ...]:
     """Return the engine's own handlers that have a binary of ours.
 
-    Of an engine that somebody else configured only a default one counts: without it no pod starts
-    on the node, while the others are missed by those alone who ask for them. A handler that a
+    Where somebody else configured the engine, only its default handler counts: without it no pod
+    starts on the node, while another one is missed only by the pods that name it. A handler that a
     distribution finds by itself goes with the binary.
     """
     defaults_alone = record.engine is None
@@ -64,7 +66,7 @@ def _named(
         if (handler.binary_path or "").startswith(f"{directory}/")
         and (name == config.default or not defaults_alone)
         and not goes_with_payload(
-            record, name, handler.binary_path or "", config.default, told=told
+            record, name, handler.binary_path or "", config.default, restarts=restarts
         )
     )
     return tuple(found)

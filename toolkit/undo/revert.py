@@ -17,7 +17,7 @@ from toolkit.payload import parting
 from toolkit.payload.installer import PayloadRecord
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode
-from toolkit.undo.engine import WentBack, facts_of
+from toolkit.undo.engine import GoBackReport, facts_of
 from toolkit.undo.files import Aim, targets_before_us
 from toolkit.undo.payload_users import held
 from toolkit.undo.rollback import before_us, go_back, mode_of
@@ -25,7 +25,7 @@ from toolkit.undo.rollback import before_us, go_back, mode_of
 log = logs.get(__name__)
 
 
-class RevertReport(WentBack, frozen=True, kw_only=True):
+class RevertReport(GoBackReport, frozen=True, kw_only=True):
     """What a revert did."""
 
     payload: str = "none"
@@ -55,10 +55,10 @@ def revert_record(node: Node, record: Record, *, purge: bool = False) -> RevertR
 
 
 def revert_aim(node: Node, record: Record) -> Aim:
-    """Return where a revert of a record leads; reads only.
+    """Return the aim of a revert of a record; reads only.
 
-    A top-level config that somebody deleted comes back where the engine was told of it by its
-    arguments: it dies without. One that does not run may be waiting for just that file.
+    A top-level config that somebody deleted is restored where the engine's arguments name it, as
+    the engine does not start without. One that is not running may be waiting for just that file.
     """
     control = engine_of(node, record)
 
@@ -73,10 +73,10 @@ def revert_aim(node: Node, record: Record) -> Aim:
 
 
 def _note(node: Node, aim: Aim) -> None:
-    """Write down where each file goes before the first is touched.
+    """Record the aim of each file before the first one is touched.
 
-    With the content that is there now and the one that lies there for a moment, so that a start
-    after a kill knows both of them as ours.
+    The record has the content that is there now and the one that is there for a moment, so that a
+    start after a kill knows both as ours.
     """
     record = aim.record
     stages = {target.record.path: stage for target, stage in aim.stages}
@@ -114,9 +114,9 @@ class _Payload:
         """Remove files that the engine would find by itself before it is reloaded."""
         there = bool(self._node.view.glob(f"{self._directory}/{RUNTIME}"))
         if self._record.payload is not None and there:
-            self._remove_unless_held(told=True)
+            self._remove_unless_held(restarts=True)
 
-    def settle(self, back: WentBack) -> RevertReport:
+    def settle(self, back: GoBackReport) -> RevertReport:
         """Remove the files, or keep them and say why; the journal goes with them."""
         report = RevertReport(**asdict(back))
         self._node.installer.remove_cdi()
@@ -126,8 +126,8 @@ class _Payload:
         took = logs.stopwatch()
         found = None
         if not self._gone:
-            told = mode_of(self._node, self._record) is not RestartMode.NONE
-            found = self._remove_unless_held(told=told)
+            restarts = mode_of(self._node, self._record) is not RestartMode.NONE
+            found = self._remove_unless_held(restarts=restarts)
         if found is not None:
             return self._kept(report, found)
         parting.leave(self._node.writer, self._parting)
@@ -139,10 +139,10 @@ class _Payload:
             log.step("payload.parting", message, path=path)
         return replace(report, payload="removed")
 
-    def _remove_unless_held(self, *, told: bool) -> HoldReport | None:
+    def _remove_unless_held(self, *, restarts: bool) -> HoldReport | None:
         """Remove the files; return who holds them where they stay."""
         record = self._record
-        found = held(self._node, record, engine_of(self._node, record), told=told)
+        found = held(self._node, record, engine_of(self._node, record), restarts=restarts)
         unsure = found.holding is Holding.CANNOT_TELL
         if found.holding is not Holding.FREE and not (unsure and self._purge):
             return found

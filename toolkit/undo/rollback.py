@@ -1,11 +1,11 @@
-"""The way back, and the two that begin at an unfinished change: a rollback and a recovery.
+"""Roll back, recover, and what a revert shares with them.
 
-Going back is one function with two aims, the start of an unfinished change or before us (revert).
-The files come first. Then the engine is asked what it serves: it is reloaded only where that is
-something else, and nobody says that a change is undone who has not seen it.
+``go_back`` has two aims: the start of an unfinished change, or the time before us (a revert). It
+restores the files first. Then it asks the engine what it serves, reloads it only if that differs,
+and verifies. A change counts as undone only when that was seen.
 
-Recovery comes first of all at every start. Nothing is guessed: a file is what its digest says. A
-setup whose files are all in place and that the engine serves counts as done; any other is undone. A
+Recovery is the first step of every start. It compares digests and guesses nothing. A setup whose
+files are all in place and whose handlers the engine serves counts as done; any other is undone. A
 revert is always finished.
 """
 
@@ -32,11 +32,11 @@ from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode
 from toolkit.undo.engine import (
     ASKING_SECONDS,
-    WentBack,
+    GoBackReport,
     differs,
     facts_of,
-    facts_once_it_says,
-    lead_back,
+    restore_engine,
+    settled_facts,
     state_before,
     without_us,
 )
@@ -53,16 +53,16 @@ from toolkit.undo.k3s_autodetect import searcher
 log = logs.get(__name__)
 
 
-def go_back(node: Node, aim: Aim) -> WentBack:
-    """Restore the files whatever the engine does, then have it serve what it should; signals wait.
+def go_back(node: Node, aim: Aim) -> GoBackReport:
+    """Restore the files, then make the engine serve what they say; signals wait.
 
-    Raises NotRestoredError where the files are back and the engine does not follow, any other
+    Raises NotRestoredError where the files are restored and the engine does not serve them, another
     ToolkitError where a file can't be written.
     """
     clock = UninterruptedClock()
     began = clock.now()
     restore_files(node, aim)
-    back = WentBack()
+    back = GoBackReport()
     if not aim.record.unfinished:
         seconds = clock.now() - began
         log.step("revert.files", "the engine's files are restored", seconds=seconds)
@@ -70,7 +70,7 @@ def go_back(node: Node, aim: Aim) -> WentBack:
         if aim.control is not None:
             if searcher(aim.record, f"{node.store.install_dir}/toolkit") is not None:
                 aim.release()
-            back = lead_back(node, aim, aim.control, began + aim.seconds)
+            back = restore_engine(node, aim, aim.control, began + aim.seconds)
     except ToolkitError as error:
         if not aim.broken or not isinstance(error, EngineRejectedError):
             there = node.view.glob(f"{node.store.install_dir}/toolkit/{RUNTIME}")
@@ -84,7 +84,7 @@ def go_back(node: Node, aim: Aim) -> WentBack:
 
 
 def reload_mode(node: Node, aim: Aim) -> RestartMode | None:
-    """Return how the engine would be reloaded, by what it serves now; None where it would not."""
+    """Return how the engine would be reloaded; None where it already serves what it should."""
     facts = None if aim.control is None else facts_of(aim.control, ASKING_SECONDS)
     if facts is None or facts.process is None or not differs(aim, aim.expected, facts):
         return None
@@ -99,12 +99,12 @@ def roll_back(
     process: EngineProcess | None = None,
     *,
     leaves: Record | None = None,
-) -> WentBack:
-    """Take an intent's change back, from any point at which it stopped.
+) -> GoBackReport:
+    """Undo an intent's change, from any point at which it stopped.
 
-    ``record`` is the journal before it, and after it where ``leaves`` names no other. ``control``
-    is None where no engine is asked, ``process`` the engine as it was, where that is known. Raises
-    what ``go_back`` raises.
+    ``record`` is the journal before the change, and after this unless ``leaves`` names another.
+    ``control`` is None where no engine is asked; ``process`` is the engine as it was before, where
+    that is known. Raises what ``go_back`` raises.
     """
     kept = () if record is None else record.directories
     payload = None if intent.payload is None else PayloadRecord.from_json(intent.payload)
@@ -113,7 +113,7 @@ def roll_back(
         if payload is not None:
             node.installer.undo(payload)
 
-    told = intent.state is State.RELOADING
+    reloading = intent.state is State.RELOADING
     targets = targets_at_start(node, intent)
     back = go_back(
         node,
@@ -123,10 +123,10 @@ def roll_back(
             stages=stages_of(node, intent, targets, intent.previous_default),
             directories=tuple(each for each in intent.directories if each not in kept),
             expected=state_before(record, intent),
-            loaded=told,
-            control=_told(node, intent, control if intent.reloads else None),
+            loaded=reloading,
+            control=_reloaded(node, intent, control if intent.reloads else None),
             seconds=node.settings.lifecycle.verify_timeout,
-            known=process if told else None,
+            known=process if reloading else None,
             broken=intent.start_lack is not None,
             release=release,
         ),
@@ -146,7 +146,7 @@ def settle_payload(node: Node, record: Record) -> None:
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """Something that comes before a setup: decided from what is there, carried out by ``do``."""
+    """One step that a start takes before its setup: decided by reading, carried out by ``do``."""
 
     path: str
     """What it is about, on the host."""
@@ -157,18 +157,18 @@ class Step(Struct, frozen=True, kw_only=True):
     leaves: Record | None
     """The journal in force afterwards."""
     targets: tuple[Target, ...] = ()
-    """The engine's files as it leaves them."""
+    """The engine's files as the step leaves them."""
     contents: tuple[bytes | None, ...] = ()
-    """What the journal keeps of files from then on."""
+    """The contents that the journal keeps from then on."""
     reloads: Callable[[], RestartMode | None] = lambda: None
-    """Asks the engine whether the step reloads it, and says how."""
+    """Ask the engine whether the step reloads it; return how."""
 
 
 def recovery(node: Node, *, reverts: bool = False) -> Step | None:
-    """Decide what of an earlier run has to be settled before anything else; reads only.
+    """Decide which step an interrupted run needs before anything else; reads only.
 
-    ``reverts``: the journal is reverted next, which tells the engine. Raises LockedError where
-    another installer that lives owns the journal.
+    ``reverts``: a revert follows, which reloads the engine. Raises LockedError where another
+    installer that is running owns the journal.
     """
     record, intent = node.store.load(), node.store.load_intent()
     for each in (intent, record):
@@ -206,7 +206,7 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
 
 
 def _require_no_living_owner(node: Node, record: Record | None) -> None:
-    """Respect an installer with another pid file, whose setup only it may take back."""
+    """Refuse to touch the setup of another installer that is running (another pid file)."""
     if record is None or record.pid_file in ("", node.pid_file):
         return
     held = held_by_other(node.root.access(record.pid_file))
@@ -219,7 +219,7 @@ def _require_no_living_owner(node: Node, record: Record | None) -> None:
 
 
 def recover(node: Node, *, reverts: bool = False) -> Record | None:
-    """Return the journal in force after anything unfinished was settled.
+    """Finish or undo what an interrupted run left; return the journal in force.
 
     Raises JournalError for a journal that must not be touched, NotRestoredError where an unfinished
     change could not be undone.
@@ -239,7 +239,7 @@ def recover(node: Node, *, reverts: bool = False) -> Record | None:
 
 
 def _is_complete(node: Node, intent: Record, control: EngineControl | None) -> bool:
-    """Tell whether all of an intent is in place and in force."""
+    """Tell whether all of an intent is in place, and the engine serves it."""
     for each in intent.files:
         if digest_of(node.view.read(each.path)) != each.ours:
             return False
@@ -251,7 +251,7 @@ def _is_complete(node: Node, intent: Record, control: EngineControl | None) -> b
         return True
     if intent.state is not State.RELOADING:
         return False
-    facts = facts_once_it_says(control, UninterruptedClock().now() + ASKING_SECONDS)
+    facts = settled_facts(control, UninterruptedClock().now() + ASKING_SECONDS)
     expected = Expectation(served=intent.handlers, default=intent.default)
     return facts is not None and not shortcomings(expected, facts.served)
 
@@ -277,7 +277,7 @@ def _undo(node: Node, intent: Record, record: Record | None, *, reverts: bool) -
     targets = targets_at_start(node, intent)
     staged = bool(stages_of(node, intent, targets, intent.previous_default))
     if reverts and record is not None and record.files and not staged:
-        # The revert that follows reloads once for both; it has to see these gone as well.
+        # The revert that follows reloads once for both; it also verifies that these are gone.
         made = tuple(each for each in intent.handlers if each not in record.handlers)
         default = intent.default or record.default
         leaves = replace(record, handlers=(*record.handlers, *made), default=default)
@@ -294,10 +294,10 @@ def _undo(node: Node, intent: Record, record: Record | None, *, reverts: bool) -
 
 
 def _finish_revert(node: Node, record: Record) -> None:
-    """Restore the engine's files that an interrupted revert left; the payload is kept noted.
+    """Restore the engine's files that an interrupted revert left; the payload stays recorded.
 
-    The engine may still have our change in force; the setup that follows reloads it. Only an
-    engine that a plain reload would not free of it is led back here.
+    The engine may still have our change loaded; the setup that follows reloads it. Only an engine
+    that one reload would not free of our change is reloaded here, in stages.
     """
     aim = before_us(node, record, targets_before_us(node, record), engine_of(node, record))
     go_back(node, aim if aim.stages else replace(aim, control=None))
@@ -316,17 +316,17 @@ def before_us(
         directories=record.directories,
         expected=without_us(record),
         loaded=record.state is State.REVERTING or any(each.differs for each in targets),
-        control=_told(node, record, control if record.handlers else None),
+        control=_reloaded(node, record, control if record.handlers else None),
         seconds=node.settings.lifecycle.stop_timeout,
     )
 
 
 def mode_of(node: Node, record: Record) -> RestartMode:
-    """Return how the engine of a record is told now; not at all where there is none."""
+    """Return how the engine of a record is reloaded now; not at all where there is none."""
     if record.engine is None:
         return RestartMode.NONE
     return node.settings.engines[record.engine].restart_mode
 
 
-def _told(node: Node, record: Record, control: EngineControl | None) -> EngineControl | None:
+def _reloaded(node: Node, record: Record, control: EngineControl | None) -> EngineControl | None:
     return None if mode_of(node, record) is RestartMode.NONE else control

@@ -97,7 +97,7 @@ class ContainerdClient:
         )
 
     def executed(self, namespace: str, container: str) -> str | None:
-        """Return the low-level runtime that a container's shim was told; None: it does not say.
+        """Return the low-level runtime that a container's shim was given; None: it does not say.
 
         containerd hands the options over to the shim as they stand in the container's record.
         Without a binary the shim looks up ``runc``. Raises RpcError.

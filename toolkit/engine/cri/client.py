@@ -154,7 +154,7 @@ class CriClient:
         )
 
     def container_pid(self, identifier: str) -> int | None:
-        """Return the PID of a container's first process, as the engine counts; None: not told.
+        """Return the PID of a container's first process, as the engine counts; None: not reported.
 
         containerd and CRI-O have it in ``info["info"]``, a JSON object. Raises RpcError.
         """

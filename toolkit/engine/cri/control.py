@@ -43,4 +43,4 @@ class CriControl(BaseControl):
 
     @abstractmethod
     def _executed(self, connection: Connection, sandbox: str) -> str | None:
-        """Return the low-level runtime that was executed for a sandbox; None: it can't be told."""
+        """Return the low-level runtime that was executed for a sandbox; None: not known."""

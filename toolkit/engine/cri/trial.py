@@ -29,7 +29,7 @@ SETTLING_SECONDS = 1.0
 _POLL = 0.1
 
 BinaryOf = Callable[[Connection, str], str | None]
-"""Tells what was executed for a sandbox, by its id; None: that can't be told."""
+"""Returns what was executed for a sandbox, by its id; None: not known."""
 
 
 def run(

@@ -33,13 +33,13 @@ SOCKETS = {
 _K3S_DOCKER = "/run/k3s/cri-dockerd/cri-dockerd.sock"
 
 
-class Told(Struct, frozen=True, kw_only=True):
-    """A setting of the kubelet."""
+class KubeletSetting(Struct, frozen=True, kw_only=True):
+    """One setting of the kubelet."""
 
     value: str | None
-    """None: it was told none, as far as its config could be read."""
+    """None: it has none, as far as its config could be read."""
     unread: str = ""
-    """Why a config of it could not be read; empty where all was."""
+    """Why a part of its config could not be read; empty where all of it was."""
 
 
 def endpoint(table: ProcessTable, view: HostView) -> str | None:
@@ -61,50 +61,52 @@ def endpoint(table: ProcessTable, view: HostView) -> str | None:
     return None
 
 
-def cgroup_driver(table: ProcessTable, view: HostView) -> Told | None:
-    """Return which of ``CGROUP_DRIVERS`` the kubelet was told; None: no plain kubelet runs.
+def cgroup_driver(table: ProcessTable, view: HostView) -> KubeletSetting | None:
+    """Return which of ``CGROUP_DRIVERS`` the kubelet is set to; None: no plain kubelet runs.
 
-    One without a setting takes what the engine reports (kubelet 1.31 and later) or ``cgroupfs``.
+    Without the setting it takes what the engine reports (kubelet 1.31 and later) or ``cgroupfs``.
     """
     for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         if program in _KUBELETS:
             flags = ("--cgroup-driver", "-cgroup-driver")
-            told = _told(process.arguments[1:], flags, "cgroupDriver", view)
-            return told if told.value in CGROUP_DRIVERS else replace(told, value=None)
+            driver = _setting(process.arguments[1:], flags, "cgroupDriver", view)
+            return driver if driver.value in CGROUP_DRIVERS else replace(driver, value=None)
     return None
 
 
 def _of_the_host(table: ProcessTable) -> Iterator[ProcessFacts]:
     """Leave out the kubelets of nodes in containers (kind, minikube), which have another engine.
 
-    One of which that can't be told counts: it is only listened to, and few are in a container.
+    A kubelet that may or may not be in a container counts: few are, and it is only read.
     """
     return (each for each in table.named(_NAMES) if each.on_host is not False)
 
 
 def engine_of(socket: str) -> EngineName | None:
-    """Return the engine that a CRI socket's name tells."""
+    """Return the engine that a CRI socket's name stands for; None: an unknown name."""
     name = socket.lower()
     return next((each for each, words in SOCKETS.items() if re.search(words, name)), None)
 
 
 def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str | None:
     flags = ("--container-runtime-endpoint", "-container-runtime-endpoint")
-    told = _told(arguments, flags, "containerRuntimeEndpoint", view)
-    if told.value is None and told.unread:
+    address = _setting(arguments, flags, "containerRuntimeEndpoint", view)
+    if address.value is None and address.unread:
         return None
-    return (told.value or _DEFAULT).removeprefix("unix://")
+    return (address.value or _DEFAULT).removeprefix("unix://")
 
 
-def _told(arguments: tuple[str, ...], flags: tuple[str, ...], key: str, view: HostView) -> Told:
+def _setting(
+    arguments: tuple[str, ...], flags: tuple[str, ...], key: str, view: HostView
+) -> KubeletSetting:
     """Return a setting: a flag wins over the drop-ins of ``--config-dir``, those over the config.
 
     Of several drop-ins the last by name wins (kubelet 1.30, cmd/kubelet/app/server.go).
     """
     given = option(arguments, *flags)
     if given:
-        return Told(value=given)
+        return KubeletSetting(value=given)
     value, unread = None, ""
     for path in _configs(arguments, view):
         try:
@@ -116,7 +118,7 @@ def _told(arguments: tuple[str, ...], flags: tuple[str, ...], key: str, view: Ho
             unread = unread or f"{path}, which the kubelet names, is not there"
         else:
             value = _value(content, key) or value
-    return Told(value=value, unread=unread)
+    return KubeletSetting(value=value, unread=unread)
 
 
 def _configs(arguments: tuple[str, ...], view: HostView) -> Iterator[str]:

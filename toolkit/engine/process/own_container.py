@@ -53,7 +53,7 @@ def running(
 
 
 def is_running(access: str, table: ProcessTable, deadline: float) -> bool | None:
-    """Ask over the CRI whether our container runs; None where that can't be told."""
+    """Ask over the CRI whether our container runs; None where that is not known."""
     with Connection(access, deadline) as connection:
         cri = CriClient(connection)
 

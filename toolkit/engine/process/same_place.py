@@ -12,7 +12,7 @@ from toolkit.host.paths import HostRoot
 def same_place(root: HostRoot, declared: str, running: str) -> bool:
     """Whether two host paths are one file, or one name in one directory; it need not exist.
 
-    The place on the host of a directory that is mounted into the container can't always be told,
+    The place on the host of a directory that is mounted into the container is not always known,
     its inode can.
     """
     try:

@@ -40,7 +40,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 
 
 def examine(node: Node) -> tuple[Finding, ...]:
-    """Return what each check found. A check that fails is one more thing that can't be told."""
+    """Return what each check found. A check that fails is a finding that can't be determined."""
     sight = look(node)
     found = (finding for name, check in CHECKS for finding in _guarded(name, check, sight))
     return tuple(identified(found))

@@ -59,13 +59,13 @@ class Context(Struct, frozen=True, kw_only=True):
 
     @property
     def hooks_alone(self) -> bool:
-        """Whether CRI-O learns of the toolkit by a hook, which it reads without being told."""
+        """Whether CRI-O learns of the toolkit by a hook, which it reads without a reload."""
         crio = self.node.settings.crio
         return self.engines == (EngineName.CRIO,) and crio.mode is CrioMode.HOOK
 
 
 def look(node: Node) -> Context:
-    """Look at the host; what can't be looked at is told in the result."""
+    """Look at the host; the result names what can't be looked at."""
     sight = Context(node=node, processes=ProcFs(node.root.proc, node.root.root))
     try:
         sight = replace(sight, record=node.store.load(), intent=node.store.load_intent())

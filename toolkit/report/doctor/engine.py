@@ -96,24 +96,24 @@ def cgroup_driver(sight: Context) -> Iterator[Finding]:
     facts = sight.facts
     if facts is None or facts.engine is not EngineName.CONTAINERD:
         return
-    told = kubelet.cgroup_driver(sight.processes, sight.node.view)
-    if told is None:
+    driver = kubelet.cgroup_driver(sight.processes, sight.node.view)
+    if driver is None:
         if not sees_host_processes(sight.node):
             yield not_looked_at("cgroup driver", "a kubelet can't be seen from here")
-    elif told.unread:
-        yield not_looked_at("cgroup driver", told.unread)
-    elif told.value is None:
+    elif driver.unread:
+        yield not_looked_at("cgroup driver", driver.unread)
+    elif driver.value is None:
         yield unknown(
             "cgroup driver",
-            "the kubelet is told none: from 1.31 on it takes the engine's, before that cgroupfs",
+            "the kubelet has no setting: from 1.31 on it takes the engine's, before that cgroupfs",
         )
     elif facts.effective is None:
         yield not_looked_at("cgroup driver", f"{facts.engine}'s handlers are not known")
     else:
-        yield from same_cgroup_driver(told.value, facts.effective)
+        yield from same_cgroup_driver(driver.value, facts.effective)
 
 
-def same_cgroup_driver(told: str, effective: EffectiveConfig) -> Iterator[Finding]:
+def same_cgroup_driver(wanted: str, effective: EffectiveConfig) -> Iterator[Finding]:
     """Compare the kubelet's cgroup driver with containerd's default handler's.
 
     Where they differ, pods get cgroups that nobody cleans up or that systemd takes away. CRI-O and
@@ -125,12 +125,12 @@ def same_cgroup_driver(told: str, effective: EffectiveConfig) -> Iterator[Findin
     options = handler.table.get("options")
     systemd = isinstance(options, Mapping) and options.get("SystemdCgroup") is True
     engine = "systemd" if systemd else "cgroupfs"
-    if engine == told:
-        yield ok("cgroup driver", f"the kubelet and handler {handler.name} use {told}")
+    if engine == wanted:
+        yield ok("cgroup driver", f"the kubelet and handler {handler.name} use {wanted}")
     else:
         yield warning(
             "cgroup driver",
-            f"the kubelet uses {told}, handler {handler.name} {engine}",
-            f"set SystemdCgroup = {str(told == 'systemd').lower()} in the options of the "
+            f"the kubelet uses {wanted}, handler {handler.name} {engine}",
+            f"set SystemdCgroup = {str(wanted == 'systemd').lower()} in the options of the "
             "engine's own handler (ours take it over), or change the kubelet's cgroupDriver",
         )

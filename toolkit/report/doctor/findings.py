@@ -13,7 +13,7 @@ from toolkit.errors import ToolkitError
 
 
 class Verdict(StrEnum):
-    """What a check found; three values where it can't be told."""
+    """What a check found; UNKNOWN is neither good nor bad."""
 
     OK = "ok"
     WARNING = "warning"
@@ -21,7 +21,7 @@ class Verdict(StrEnum):
     PROBLEM = "problem"
     """A setup would fail, or its result would not serve."""
     UNKNOWN = "unknown"
-    """It can't be told; the message says why."""
+    """It can't be determined; the message says why."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -81,5 +81,5 @@ def not_looked_at(check: str, why: str) -> Finding:
 
 
 def unknown(check: str, message: str) -> Finding:
-    """Return that it can't be told."""
+    """Return a finding that can't be determined."""
     return Finding(check=check, verdict=Verdict.UNKNOWN, message=message)
