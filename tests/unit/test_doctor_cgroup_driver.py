@@ -68,11 +68,11 @@ def sight_of(host: FaultHost, *processes: ProcessFacts) -> Context:
             "the kubelet uses systemd",
         ),
         (("--config", CONFIG), None, Verdict.UNKNOWN, f"not looked at: {CONFIG}, which"),
-        (("--config", CONFIG), b"\xff{", Verdict.UNKNOWN, "the kubelet is told none"),
-        ((), None, Verdict.UNKNOWN, "the kubelet is told none"),
+        (("--config", CONFIG), b"\xff{", Verdict.UNKNOWN, "the kubelet has no setting"),
+        ((), None, Verdict.UNKNOWN, "the kubelet has no setting"),
     ],
 )
-def test_doctor_says_what_the_kubelet_was_told_or_why_that_can_not_be_told(
+def test_doctor_names_the_cgroup_driver_of_the_kubelet_or_why_it_is_unknown(
     tmp_path: Path, arguments: tuple[str, ...], config: bytes | None, verdict: Verdict, message: str
 ) -> None:
     host = FaultHost(tmp_path)
