@@ -78,7 +78,7 @@ def test_a_file_that_dockerd_does_not_take_up_is_told(docker: RealDockerd, text:
     process = engine.facts(soon()).process
     assert process is not None
     docker.config.write_text(text)
-    with pytest.raises(EngineRejectedError, match="keeps the old one"):
+    with pytest.raises(EngineRejectedError, match="keeps its previous configuration"):
         engine.reload(process, RestartMode.AUTO, CLOCK, soon(3.0))
     engine.verify(Expectation(default="runc"), CLOCK, soon())
 

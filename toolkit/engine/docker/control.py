@@ -176,7 +176,7 @@ class DockerControl(BaseControl):
             while not events.arrived(min(_SLICE, deadline - clock.now())):
                 if clock.now() >= deadline:
                     raise EngineRejectedError(
-                        "dockerd did not take its config file up and keeps the old one",
+                        "dockerd rejected daemon.json and keeps its previous configuration",
                         "its log says why (journalctl -u docker)",
                     )
                 clock.check()
