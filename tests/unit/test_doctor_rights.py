@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tests.faults.node_host import FaultHost
 from tests.unit.doctor_host import ALL, found, give_proc, node_of, only
-from toolkit.host.given_mounts import own_root_is_a_containers
+from toolkit.host.given_mounts import own_root_is_container_image
 from toolkit.node import Node
 from toolkit.report.doctor import Finding, Verdict, rights
 from toolkit.report.doctor.rights import Capability
@@ -159,7 +159,7 @@ def test_a_containers_own_root_is_told_from_a_hosts(
     tmp_path: Path, tables: Mapping[str, str], *, expected: bool
 ) -> None:
     give_proc(tmp_path / "proc", root=tmp_path, files=tables)
-    assert own_root_is_a_containers(str(tmp_path / "proc")) is expected
+    assert own_root_is_container_image(str(tmp_path / "proc")) is expected
 
 
 def selinux(node: MakeNode, enforce: bytes | None, label: str) -> Finding:

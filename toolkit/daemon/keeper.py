@@ -170,7 +170,7 @@ def wait(seconds: float, given: KeeperArguments, ready: bool) -> bool:  # noqa: 
             return False
         if given.listener >= 0:
             left = min(left, _answer(given, ready))
-        taken = signals.taken_within(left)
+        taken = signals.take_signal(left)
         if taken:
             posix.kill(posix.getpid(), taken)
             return True

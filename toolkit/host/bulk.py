@@ -1,6 +1,6 @@
-"""Many files at once: copied inside the kernel, made durable with one wait for all of them.
+"""Copy many files inside the kernel and sync them together.
 
-Paths here are this process's own. ``HostFiles`` is what calls these, after resolving.
+Paths are those of this process: ``HostFiles`` resolves them before it calls this module.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ _NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, err
 _NOTHING_TO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _PIECE = 1 << 24
 _LARGE = 1 << 20
-"""Bytes from which on it pays to let the disk begin while the next file is copied."""
+"""Size in bytes from which the kernel starts writing a file to disk while the next one is
+copied."""
 _PARALLEL = 4
-"""Threads that wait for the disk; a journalling file system commits their syncs together."""
+"""Number of threads that sync; a journalling file system commits concurrent syncs together."""
 
 
 def create_entry(target: Path, content: NewEntry, metadata: FileMetadata) -> None:
-    """Make a new file, link or directory, without syncing it. Raises OSError."""
+    """Create a file, link or directory without syncing it. Raises OSError."""
     if isinstance(content, NewLink):
         target.symlink_to(content.target)
         return
@@ -49,7 +50,7 @@ def create_entry(target: Path, content: NewEntry, metadata: FileMetadata) -> Non
 
 
 def sync_tree(directory: Path) -> None:
-    """Make a directory with everything below it durable. Raises OSError."""
+    """Sync a directory and everything below it. Raises OSError."""
     from concurrent.futures import ThreadPoolExecutor
 
     files: list[Path] = []
@@ -78,12 +79,12 @@ def _copy(source: Path, target: int) -> None:
         except OSError as error:
             if error.errno not in _NOT_BY_KERNEL:
                 raise
-        # Both offsets have moved, so plain reads go on where the kernel stopped: some file systems
-        # can't be copied that way, or report an early end.
+        # Some file systems do not support this call, or report an early end. Both offsets have
+        # moved, so plain reads continue where the kernel stopped.
         while piece := reader.read(_PIECE):
             _write_all(target, piece)
     if os.fstat(target).st_size >= _LARGE:
-        # The kernel takes this for a wish to have the pages written, and waits for none of them.
+        # A hint to start writing the pages to disk; it does not wait for them.
         with contextlib.suppress(OSError):
             os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
 

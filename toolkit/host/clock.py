@@ -1,7 +1,7 @@
-"""The one clock: time, waiting, and the safe points at which a signal is taken.
+"""The clock: time, waiting, and the safe points at which signals are taken.
 
-Signals are blocked from the first line of the program to its end and are taken here only, never in
-a handler, so that no step of a setup is cut in two.
+Signals stay blocked while the program runs. They are taken only here, never in a handler, so no
+step of a setup is interrupted halfway.
 """
 
 from __future__ import annotations
@@ -14,47 +14,48 @@ from toolkit.errors import InterruptedBySignalError
 from toolkit.host import signals
 
 TERMINATION: tuple[int, ...] = signals.TERMINATION
-"""The signals that undo a setup or begin the revert; a hang-up is not, under ``nohup``."""
+"""The signals that roll back a setup or start the revert; without SIGHUP under ``nohup``."""
 BLOCKED = (*TERMINATION, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
-"""With the one that ends a wait, and those that mean nothing here and would end any program."""
+"""TERMINATION, SIGALRM, which ends a wait, and two signals that would kill the process by
+default."""
 
 
 class Clock(Protocol):
     """Time and waiting; every wait and every safe point goes through it."""
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Return monotonic seconds."""
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises InterruptedBySignalError when a termination signal is pending or arrives."""
 
     def check(self) -> None:
-        """Be a safe point: raises InterruptedBySignalError when a termination signal is pending."""
+        """Raise InterruptedBySignalError when a termination signal is pending (a safe point)."""
 
 
 class SystemClock:
     """The system's monotonic clock; takes termination signals."""
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """Wait; raises InterruptedBySignalError when a termination signal is pending or arrives."""
-        taken = signals.taken_within(seconds)
+        taken = signals.take_signal(seconds)
         if taken:
             raise InterruptedBySignalError(signal.Signals(taken).name)
 
     def check(self) -> None:
-        """Be a safe point: raises InterruptedBySignalError when a termination signal is pending."""
+        """Raise InterruptedBySignalError when a termination signal is pending (a safe point)."""
         self.sleep(0.0)
 
 
 class UninterruptedClock:
-    """The same clock while something is being undone: a revert never goes back to our change."""
+    """A clock that leaves signals pending: a rollback or revert is not interrupted."""
 
     def now(self) -> float:
-        """Seconds on a clock that never goes back."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -62,9 +63,9 @@ class UninterruptedClock:
         time.sleep(seconds)
 
     def check(self) -> None:
-        """Be a safe point at which nothing is taken."""
+        """Do nothing: signals stay pending."""
 
 
 def block_termination_signals() -> None:
-    """Block them for this thread and all that it starts; they stay blocked across exec."""
+    """Block the signals for this thread and all that it starts; they stay blocked across exec."""
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)

@@ -1,4 +1,4 @@
-"""Programs of the host, run in the host root and never through a shell."""
+"""Run programs of the host in the host root, never through a shell."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from typing import Protocol, Self
 from msgspec import Struct
 
 OUTPUT_LIMIT = 64 * 1024 * 1024
-"""Bytes kept of each stream; the dump of a config with 10,000 tables has a few MiB."""
+"""Bytes kept of each stream; the dump of a config with 10,000 tables is a few MiB."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin"
 _CHUNK = 1 << 16
 _NOT_STARTED = 127
 
 
 class CommandResult(Struct, frozen=True, kw_only=True):
-    """What a program left."""
+    """The result of a program."""
 
     status: int
-    """Its exit status; minus the signal's number; 127 where it could not be started."""
+    """Its exit status; the negative signal number if it was killed; 127 if it could not be
+    started."""
     output: bytes
     errors: str
     timed_out: bool = False
 
     @property
     def reason(self) -> str:
-        """The last line that it said, for a message of ours."""
+        """The last line of its output, for an error message."""
         if self.timed_out:
             return "it did not end in time"
         said = self.errors.strip() or self.output.decode(errors="replace").strip()
@@ -36,10 +37,10 @@ class CommandResult(Struct, frozen=True, kw_only=True):
 
 
 class CommandRunner(Protocol):
-    """How programs of the host are run."""
+    """Runs programs on the host."""
 
     def run(self, arguments: tuple[str, ...], seconds: float) -> CommandResult:
-        """Run a program of the host and wait for it, at most so long; then it is killed."""
+        """Run a program on the host; kill it when the time limit is reached."""
 
 
 class HostCommands:
@@ -49,7 +50,7 @@ class HostCommands:
         self._root = root
 
     def run(self, arguments: tuple[str, ...], seconds: float) -> CommandResult:
-        """Run a program of the host and wait for it, at most so long; then it is killed."""
+        """Run a program on the host; kill it when the time limit is reached."""
         command = arguments if self._root == "/" else ("chroot", self._root, *arguments)
         with _Pipes() as pipes:
             try:
@@ -59,7 +60,7 @@ class HostCommands:
                     {"PATH": PATH, "LANG": "C.UTF-8"},
                     file_actions=pipes.file_actions(),
                     setpgroup=0,
-                    # Ours are blocked, and a child that inherits that can't be stopped by anybody.
+                    # Our signals are blocked; a child that inherits the mask could not be stopped.
                     setsigmask=(),
                     setsigdef=(signal.SIGPIPE,),
                 )
@@ -90,12 +91,12 @@ class _Pipes:
             os.close(descriptor)
 
     def close_writers(self) -> None:
-        """Leave the writing ends to the child alone."""
+        """Close the writing ends, so that only the child holds them."""
         while self._writers:
             os.close(self._writers.pop())
 
     def file_actions(self) -> list[tuple[int, int, str, int, int] | tuple[int, int, int]]:
-        """Return what the child does with its descriptors."""
+        """Return the child's file actions for posix_spawn."""
         return [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, self._writers[0], 1),
@@ -104,7 +105,7 @@ class _Pipes:
 
 
 def _finish(pid: int, pipes: _Pipes, deadline: float) -> CommandResult:
-    """Read a child's output until it has ended; kill its process group at the deadline."""
+    """Read a child's output until it exits; kill its process group at the deadline."""
     collected = {reader: bytearray() for reader in pipes.readers}
     ended = os.pidfd_open(pid)
     try:
@@ -124,9 +125,9 @@ def _finish(pid: int, pipes: _Pipes, deadline: float) -> CommandResult:
 
 
 def _drain(ended: int, collected: dict[int, bytearray], deadline: float) -> bool:
-    """Collect output until the child has ended; False where the deadline came first.
+    """Collect output until the child exits; return False if the deadline comes first.
 
-    The child's end counts, not the pipes': a grandchild may keep them open for ever.
+    The child's exit counts, not the end of its pipes: a grandchild may keep them open forever.
     """
     poll = select.poll()
     for descriptor in (ended, *collected):

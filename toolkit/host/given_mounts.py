@@ -1,4 +1,4 @@
-"""The mounts that somebody gave the container, and where on the host each of them lies."""
+"""The mounts passed to this container, and the host path of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_HOST_ROOT = (
     "this is a container, and the host's root is not mounted in it",
     "mount it at /host (docker run -v /:/host, a hostPath volume of /), or give --host-root",
 )
-"""What is wrong where ``own_root_is_a_containers`` and no other root was named, and the fix."""
+"""The problem where ``own_root_is_container_image`` and no other root was named, and the fix."""
 _NOT_GIVEN = frozenset({"/", "/proc", "/sys", "/dev", "/run", "/var/run", "/tmp"})  # noqa: S108 - a mount point, no file is made there
 _ENGINE_FILES = frozenset({"/etc/hosts", "/etc/hostname", "/etc/resolv.conf"})
 _LAYERED = frozenset({"overlay", "fuse-overlayfs", "aufs"})
@@ -22,28 +22,28 @@ _MANAGERS = (b"systemd\n", b"init\n")
 
 
 class GivenMount(Struct, frozen=True, kw_only=True):
-    """A mount that somebody gave the container."""
+    """A mount passed to the container."""
 
     point: str
-    """Where this process sees it."""
+    """The path at which this process sees it."""
     host: str
-    """The same directory or file on the host; the mount point itself where that is unknown."""
+    """The host path of the same directory or file; ``point`` where it is not known."""
     known: bool
-    """Whether ``host`` is the host's name for it."""
+    """Whether the host path is known."""
     writable: bool
 
 
 def default_host_root(*, proc: str = "/proc") -> str:
-    """Return the host root where the user names none: /host where that is a mount, else /."""
+    """Return the default host root: /host if it is a mount, else /."""
     own = read_mountinfo(os.path.join(proc, "self/mountinfo"))
     mounted = any(mount.point == _HOST_MOUNT for mount in own)
     return _HOST_MOUNT if mounted else "/"
 
 
 def given_mounts(root: str, proc: str) -> tuple[GivenMount, ...]:
-    """Return the mounts that somebody gave this process's container; none outside of one.
+    """Return the mounts passed to this process's container; empty outside a container.
 
-    ``root`` is where the host's root is seen, without symbolic links.
+    ``root`` is the path of the host's root, without symbolic links.
     """
     own = read_mountinfo(os.path.join(proc, "self/mountinfo"))
     if not _in_container(root, own, proc):
@@ -52,11 +52,11 @@ def given_mounts(root: str, proc: str) -> tuple[GivenMount, ...]:
     return tuple(_located(mount, tables) for mount in own if _is_given(mount, root))
 
 
-def own_root_is_a_containers(proc: str) -> bool:
-    """Tell whether this process's own root is a container's image.
+def own_root_is_container_image(proc: str) -> bool:
+    """Return whether this process's own root is a container image.
 
-    A node in a container (kind) has the mounts of one as well; its first process is a manager of
-    services. A live system's root is layered, too; kthreadd is beside its first process.
+    A node that is itself a container (kind) has a container's mounts too, but its PID 1 is a
+    service manager. A live system's root is layered too, but kthreadd runs beside its PID 1.
     """
     own = read_mountinfo(f"{proc}/self/mountinfo")
     if not _has_marks_of_a_container(own):
@@ -73,11 +73,10 @@ def own_root_is_a_containers(proc: str) -> bool:
 
 
 def _in_container(root: str, own: Sequence[Mount], proc: str) -> bool:
-    """Tell whether this process sees the host through a mount, in a mount table of its own.
+    """Return whether this process runs in a container that sees the host through a mount.
 
-    A host root that is not a mount (a plain directory, or / itself) is not a container's; one that
-    is a mount may still be a disk that an administrator mounted on a plain machine: there the
-    first process has the same mounts.
+    A host root that is not a mount (a plain directory, or / itself) means no container. On a plain
+    machine the host root may be a mounted disk: then PID 1 has the same mounts.
     """
     if root == "/" or not any(mount.point == root for mount in own):
         return False
@@ -94,9 +93,9 @@ def _has_marks_of_a_container(own: Sequence[Mount]) -> bool:
 
 
 def _tables_of_init(root: str, own: Sequence[Mount], proc: str) -> list[tuple[Mount, ...]]:
-    """Return the mount tables of the host's first process, where it can be seen.
+    """Return the mount tables of the host's PID 1, where they can be read.
 
-    A table whose root is not what is mounted at the host root belongs to another host (this
+    A table whose root differs from what is mounted at the host root belongs to another host (this
     container's own, or the machine's while the host root shows a part of it).
     """
     seen = covering(root, own)

@@ -31,7 +31,7 @@ _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY, 
 
 
 class HostFiles:
-    """Fulfils ``FileWriter``; every path is a host path."""
+    """Implements ``FileWriter``; every path is a host path."""
 
     def __init__(self, root: HostRoot, calls: Syscalls | None = None) -> None:
         self._root = root
@@ -39,7 +39,7 @@ class HostFiles:
 
     def read(self, path: str) -> FileState | None:
         """Return the file, or None where there is none."""
-        with _named_error("read", path), _none_there(), self._root.held(path) as place:
+        with _host_path_errors("read", path), _missing_is_fine(), self._root.held(path) as place:
             return read_state(place)
         return None
 
@@ -53,14 +53,14 @@ class HostFiles:
         follow: bool = True,
     ) -> None:
         """Put a whole file in place, durably."""
-        with _named_error("write", path), self._root.held(path, follow=follow) as place:
+        with _host_path_errors("write", path), self._root.held(path, follow=follow) as place:
             replace_file(self._calls, place, content, metadata, instead_of)
 
     def remove(self, path: str, *, instead_of: Known = None, follow: bool = True) -> None:
-        """Remove a file, durably; of a link the file that it leads to."""
+        """Remove a file, durably; a link's target for a link."""
         with (
-            _named_error("remove", path),
-            _none_there(),
+            _host_path_errors("remove", path),
+            _missing_is_fine(),
             self._root.held(path, follow=follow) as place,
         ):
             if not follow and os.path.islink(place):
@@ -68,10 +68,10 @@ class HostFiles:
             remove_file(self._calls, place, instead_of)
 
     def remove_link(self, path: str) -> None:
-        """Remove a symbolic link, durably, not what it leads to."""
+        """Remove a symbolic link, durably, not its target."""
         with (
-            _named_error("remove", path),
-            _none_there(),
+            _host_path_errors("remove", path),
+            _missing_is_fine(),
             self._root.held(path, follow=False) as place,
         ):
             if os.path.lexists(place) and not os.path.islink(place):
@@ -83,17 +83,17 @@ class HostFiles:
         return self._root.resolve(path)
 
     def missing_directories(self, path: str) -> tuple[str, ...]:
-        """Return what ``make_directories`` would have to make, outermost first."""
-        with _named_error("look at", path):
+        """Return the directories that ``make_directories`` would create, outermost first."""
+        with _host_path_errors("look at", path):
             parts = self._root.resolve(path).split("/")[1:]
             prefixes = ["/" + "/".join(parts[: depth + 1]) for depth in range(len(parts))]
             missing = [each for each in prefixes if not os.path.lexists(self._root.locate(each))]
             return tuple(missing) if any(parts) else ()
 
     def make_directories(self, path: str, mode: int = 0o755) -> tuple[str, ...]:
-        """Make a directory and its missing parents, durably; return those made."""
+        """Create a directory and its missing parents, durably; return those created."""
         made: list[str] = []
-        with _named_error("make directory", path):
+        with _host_path_errors("make directory", path):
             try:
                 for directory in self.missing_directories(path):
                     with self._root.held(directory, follow=False) as place:
@@ -113,10 +113,10 @@ class HostFiles:
         return tuple(made)
 
     def remove_directory(self, path: str) -> bool:
-        """Remove a directory if it is there and empty, durably; return whether it is gone."""
+        """Remove a directory if it exists and is empty, durably; return whether it is gone."""
         with (
-            _named_error("remove directory", path),
-            _none_there(),
+            _host_path_errors("remove directory", path),
+            _missing_is_fine(),
             self._root.held(path, follow=False) as place,
         ):
             if not os.path.lexists(place):
@@ -126,7 +126,7 @@ class HostFiles:
             try:
                 self._calls.rmdir(place)
             except OSError as error:
-                # EBUSY: somebody's mount point.
+                # EBUSY: it is a mount point.
                 if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}:
                     return False
                 raise
@@ -135,7 +135,7 @@ class HostFiles:
 
     def exchange(self, first: str, second: str) -> None:
         """Exchange two entries in one step, durably."""
-        with _named_error("exchange", first), self._both(first, second) as places:
+        with _host_path_errors("exchange", first), self._both(first, second) as places:
             try:
                 self._calls.exchange(*places)
             except OSError as error:
@@ -147,13 +147,13 @@ class HostFiles:
 
     def rename(self, source: str, target: str) -> None:
         """Rename an entry within a file system, durably."""
-        with _named_error(f"rename {source} to", target), self._both(source, target) as places:
+        with _host_path_errors(f"rename {source} to", target), self._both(source, target) as places:
             self._calls.rename(*places)
             self._sync_parents(*places)
 
     def link(self, path: str, target: str) -> None:
         """Make ``path`` a symbolic link to ``target``, in one step, durably."""
-        with _named_error("link", path), self._root.held(path, follow=False) as place:
+        with _host_path_errors("link", path), self._root.held(path, follow=False) as place:
             directory = os.path.dirname(place)
             remove_temporaries(self._calls, directory)
             temporary = os.path.join(directory, temporary_name())
@@ -163,20 +163,20 @@ class HostFiles:
             self._calls.sync_directory(directory)
 
     def create(self, path: str, content: NewEntry, metadata: FileMetadata) -> None:
-        """Make a new entry in a tree that nobody reads yet, not durable before a sync."""
-        with _named_error("write", path), self._root.held(path, follow=False) as place:
+        """Create an entry in a tree that nobody reads yet; durable only after ``sync_tree``."""
+        with _host_path_errors("write", path), self._root.held(path, follow=False) as place:
             bulk.create_entry(Path(place), content, metadata)
 
     def sync_tree(self, path: str) -> None:
-        """Make a directory and all that is below it durable."""
-        with _named_error("sync", path), self._root.held(path, follow=False) as place:
+        """Sync a directory and everything below it."""
+        with _host_path_errors("sync", path), self._root.held(path, follow=False) as place:
             bulk.sync_tree(Path(place))
 
     def remove_tree(self, path: str) -> None:
-        """Remove a directory with all below it, never following a link or leaving a mount."""
+        """Remove a directory tree without following links or crossing mounts."""
         with (
-            _named_error("remove", path),
-            _none_there(),
+            _host_path_errors("remove", path),
+            _missing_is_fine(),
             self._root.held(path, follow=False) as place,
         ):
             if not os.path.lexists(place):
@@ -192,16 +192,16 @@ class HostFiles:
             self._calls.sync_directory(os.path.dirname(place))
 
     def clean_leftovers(self, directory: str) -> None:
-        """Remove the temporary files that a killed process of ours left in a directory."""
+        """Remove the temporary files that a killed installer left in a directory."""
         entry = os.path.join(directory, temporary_name())
         with (
-            _named_error("clean", directory),
-            _none_there(),
+            _host_path_errors("clean", directory),
+            _missing_is_fine(),
             self._root.held(entry, follow=False) as place,
         ):
             held = os.path.dirname(place)
             remove_temporaries(self._calls, held)
-            # Without unnamed files they are made beside the directory, where that can be written.
+            # Without unnamed files they are created beside the directory, where that is writable.
             with contextlib.suppress(OSError):
                 remove_temporaries(self._calls, os.path.join(held, ".."))
 
@@ -214,9 +214,10 @@ class HostFiles:
             yield one, other
 
     def _remove_below(self, place: str, device: int) -> None:
-        """Remove an entry and all below it; each directory is read before anything in it goes.
+        """Remove an entry and everything below it.
 
-        It is held meanwhile: a link that takes its place leads nowhere.
+        Each directory is held open while it is read and emptied: a link put in its place is not
+        followed.
         """
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -241,13 +242,13 @@ class HostFiles:
             sync(directory)
 
 
-def _none_there() -> contextlib.suppress:
-    """Take a directory that is missing for a file that is missing."""
+def _missing_is_fine() -> contextlib.suppress:
+    """Treat a missing directory as a missing file."""
     return contextlib.suppress(NoDirectoryError)
 
 
 @contextlib.contextmanager
-def _named_error(what: str, path: str) -> Iterator[None]:
+def _host_path_errors(what: str, path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The lock of one installer a node: a flock on the pid file itself.
+"""The lock that allows one installer per node: a flock on the pid file.
 
-NVIDIA's installer takes the same flock on the same file (flock(2), LOCK_EX and LOCK_NB), so the
-two exclude each other. Paths are those of this process.
+NVIDIA's installer takes the same flock on the same file (flock(2), LOCK_EX and LOCK_NB), so the two
+exclude each other. Paths are those of this process.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from collections.abc import Iterable, Sequence
 from toolkit.errors import HostPathError, LockedError
 
 MADE = ".toolkit-made"
-"""Names the directories that were made for a pid file, beside it, until the journal names them."""
+"""File next to the pid file that lists the directories created for it, until the record does."""
 _ATTEMPTS = 100
-"""How often a file that goes away between opening and locking is opened again."""
+"""Attempts to open and lock a file that others keep removing."""
 
 
 class Lock:
-    """A lock that is held, from ``acquire`` or ``adopt`` to ``release``."""
+    """A lock held from ``acquire`` or ``adopt`` to ``release``."""
 
     def __init__(self, descriptor: int, path: str, made: Iterable[str] = ()) -> None:
         self.fd = descriptor
-        """Close-on-exec, until ``os.set_inheritable`` lets it through an exec."""
+        """Close-on-exec, unless ``os.set_inheritable`` lets it through an exec."""
         self.path = path
         self.made = tuple(made)
-        """The directories that were made for the file, outermost first."""
+        """The directories created for the file, outermost first."""
 
     @classmethod
     def acquire(cls, path: str) -> Lock:
         """Take the lock and write our PID.
 
-        Raises LockedError where another process holds it, whose file is left as it is, and
-        HostPathError where the file can't be made.
+        Raises LockedError if another process holds it (its file is not changed), and HostPathError
+        if the file cannot be created.
         """
         made: list[str] = []
         try:
             for _ in range(_ATTEMPTS):
                 descriptor = _open_locked(path, made)
                 if descriptor is not None:
-                    lock = cls(descriptor, path, dict.fromkeys((*_noted(path), *made)))
+                    lock = cls(descriptor, path, dict.fromkeys((*_read_note(path), *made)))
                     lock._write_pid()
                     return lock
         except (OSError, LockedError) as error:
@@ -57,9 +57,9 @@ class Lock:
 
     @classmethod
     def adopt(cls, descriptor: int, path: str, made: Sequence[str] = ()) -> Lock:
-        """Go on with a lock whose descriptor came through an exec.
+        """Continue with a lock whose descriptor came through an exec.
 
-        Raises HostPathError where the descriptor is not the lock on that file any more.
+        Raises HostPathError if the descriptor no longer locks the file at that path.
         """
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,22 +70,22 @@ class Lock:
             raise HostPathError(f"the lock on {path} was lost: the file was replaced")
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keyword
         lock = cls(descriptor, path, made)
-        # Somebody may have emptied it; a disk that is full is no reason to give it up.
+        # The file may have been emptied; a full disk is no reason to give the lock up.
         with contextlib.suppress(OSError):
             lock._note_pid()
         return lock
 
     def holds(self) -> bool:
-        """Tell whether the file that is locked is still the one at the path."""
+        """Return whether the locked file is still the one at the path."""
         try:
             return _is_file_at(self.fd, self.path)
         except OSError:
             return False
 
     def note_made(self, directories: Sequence[str]) -> None:
-        """Note beside the file which directories go with it, while no journal names them.
+        """Write the list of created directories next to the pid file, until the record names them.
 
-        Without any the note is removed. A disk that is full keeps nobody from going on.
+        An empty list removes the note. A full disk is ignored.
         """
         lines = [each for each in directories if self.path.startswith(f"{each}/")]
         with contextlib.suppress(OSError):
@@ -95,10 +95,10 @@ class Lock:
                 _remove_note(self.path)
 
     def release(self) -> None:
-        """Remove the file while it is still locked, and the directories that were made for it.
+        """Remove the file while it is still locked, and the directories created for it.
 
-        A file that somebody else put in its place stays. Raises HostPathError where the file
-        can't be removed; the lock is given up all the same.
+        A file that another process put in its place stays. Raises HostPathError if the file cannot
+        be removed; the lock is released all the same.
         """
         try:
             with contextlib.suppress(FileNotFoundError):
@@ -128,18 +128,19 @@ class Lock:
 
 
 def _open_locked(path: str, made: list[str]) -> int | None:
-    """Open and lock the file; None where it was removed or replaced meanwhile."""
-    # Not truncated: until it is locked the file, with the PID in it, is somebody else's.
+    """Open and lock the file; return None if it was removed or replaced meanwhile."""
+    # Not truncated: until we hold the lock, the file and its PID belong to another process.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         _make_directories(os.path.dirname(path), made)
         descriptor = os.open(path, flags, 0o644)
-    except FileNotFoundError:  # a holder that ends removes the directories that it made
+    except FileNotFoundError:  # a holder that exits removes the directories it created
         return None
     try:
         _require_regular(descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A holder that removed the file before it let go leaves us a lock on a file without a name.
+        # A holder that removed the file before it released the lock leaves us a file without a
+        # name.
         if _is_file_at(descriptor, path):
             return descriptor
     except BlockingIOError:
@@ -174,9 +175,10 @@ def _locked(descriptor: int, path: str) -> LockedError:
 
 
 def held_by_other(path: str) -> LockedError | None:
-    """Return the error that tells who else holds the lock on a pid file; None where nobody does.
+    """Return the error that names the holder of the lock on a pid file; None if it is free.
 
-    It is tried shared and let go at once, which works across PID namespaces: /proc/locks does not.
+    A shared lock is tried and released at once: unlike /proc/locks this works across PID
+    namespaces.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -194,9 +196,9 @@ def held_by_other(path: str) -> LockedError | None:
 
 
 def _make_directories(path: str, made: list[str]) -> None:
-    """Make a directory and those above it; a note of them appears with them, in one step.
+    """Create a directory and its parents; the note about them appears in the same step.
 
-    So a run that is killed at any moment leaves none that nobody knows to be ours.
+    So a run that is killed at any moment leaves no directory that the note does not name.
     """
     missing = []
     directory = path
@@ -209,7 +211,7 @@ def _make_directories(path: str, made: list[str]) -> None:
     prepared = os.path.join(directory, f".{os.path.basename(outermost)}.toolkit-new")
     shutil.rmtree(prepared, ignore_errors=True)
     inside = prepared + path[len(outermost) :]
-    with contextlib.suppress(FileExistsError):  # another process prepares the same
+    with contextlib.suppress(FileExistsError):  # another process prepares the same directory
         os.makedirs(inside, 0o755)
     missing.reverse()
     _write_note(inside, missing)
@@ -235,8 +237,8 @@ def _remove_note(path: str) -> None:
         os.unlink(os.path.join(os.path.dirname(path), MADE))
 
 
-def _noted(path: str) -> tuple[str, ...]:
-    """Return the directories that this run made, or one that was killed."""
+def _read_note(path: str) -> tuple[str, ...]:
+    """Return the directories that this run, or one that was killed, created."""
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with open(os.open(os.path.join(os.path.dirname(path), MADE), flags)) as note:
@@ -254,7 +256,7 @@ def _unmake(path: str, made: Sequence[str]) -> None:
 
 
 def _remove_directories(made: Sequence[str]) -> None:
-    """Remove what was made, innermost first, as far as it is empty."""
+    """Remove the created directories that are empty, innermost first."""
     for directory in reversed(made):
         with contextlib.suppress(OSError):
             os.rmdir(directory)

@@ -1,4 +1,4 @@
-"""The kernel's mount tables: read, and used to say where on the host a mounted directory lies."""
+"""The kernel's mount tables, and the host path behind a mount."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class Mount(Struct, frozen=True, kw_only=True):
     """One line of mountinfo (proc(5))."""
 
     number: str
-    """Its ID: no two mounts of the machine share one, in whatever mount namespace."""
+    """The mount ID, unique on the machine, whatever the mount namespace."""
     device: str
-    """``major:minor``, the same number in every mount namespace."""
+    """``major:minor``, the same in every mount namespace."""
     root: str
-    """The directory or file of the file system that is mounted here."""
+    """The directory or file of the file system that is mounted."""
     point: str
-    """Where it is mounted, as the table's process sees it."""
+    """The mount point, as the table's process sees it."""
     writable: bool
     kind: str
     """File system type, such as ``ext4`` or ``overlay``."""
     options: str = ""
-    """Of the file system itself, separated by commas, such as an overlay's ``upperdir=…``."""
+    """The file system's own options, separated by commas, such as an overlay's ``upperdir=…``."""
 
 
 def parse_mountinfo(text: str) -> tuple[Mount, ...]:
-    """Read a mount table, in the order of mounting; lines of another form are left out."""
+    """Parse a mount table, in the order of mounting; malformed lines are skipped."""
     mounts = []
     for line in text.split("\n"):
         fields = line.split(" ")
@@ -58,7 +58,7 @@ def parse_mountinfo(text: str) -> tuple[Mount, ...]:
 
 
 def read_mountinfo(path: str) -> tuple[Mount, ...]:
-    """Read a mount table from a file of /proc; one that can't be read counts as empty."""
+    """Read a mount table from a file of /proc; an unreadable one counts as empty."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             return parse_mountinfo(file.read())
@@ -67,7 +67,7 @@ def read_mountinfo(path: str) -> tuple[Mount, ...]:
 
 
 def below(path: str, directory: str) -> str | None:
-    """Return what follows ``directory`` in ``path`` ("" or "/…"); None where it is not below."""
+    """Return what follows ``directory`` in ``path`` ("" or "/…"); None if it is not below."""
     if directory == "/":
         return "" if path == "/" else path
     if path == directory:
@@ -76,12 +76,12 @@ def below(path: str, directory: str) -> str | None:
 
 
 def join(directory: str, rest: str) -> str:
-    """Put together what ``below`` took apart."""
+    """Join the two parts that ``below`` splits."""
     return (directory if directory != "/" else "") + rest or "/"
 
 
 def covering(path: str, mounts: Sequence[Mount]) -> Mount | None:
-    """Return the mount that shows at a path: the deepest one, the last of several at one point."""
+    """Return the mount visible at a path: the deepest one, the last of several at one point."""
     best: Mount | None = None
     for mount in mounts:
         reaches = below(path, mount.point) is not None
@@ -97,10 +97,10 @@ def rebased(mounts: Sequence[Mount], directory: str) -> tuple[Mount, ...]:
 
 
 def place_on_host(mount: Mount, host: Sequence[Mount]) -> str | None:
-    """Say which path of the host shows the same file as a mount's root, by the host's own table.
+    """Return the host path that shows the same file as a mount's root, by the host's own table.
 
-    A place that another mount hides on the host does not count. Of several the one in the mount
-    nearest to the root is taken, so that the host's own bind mounts don't lend their names.
+    A place that another mount hides does not count. If several remain, the mount nearest to the
+    root wins, so that the name is not that of a bind mount on the host.
     """
     if mount.root.endswith("//deleted"):
         return None
@@ -116,10 +116,10 @@ def place_on_host(mount: Mount, host: Sequence[Mount]) -> str | None:
 
 
 def memory_behind(device: str, own: Sequence[Mount], host: Sequence[Mount]) -> str | None:
-    """Say which file system in memory a device's files are on, gone after a reboot; None: none.
+    """Return the in-memory file system that holds a device's files, which a reboot clears, or None.
 
     ``own`` is the table of a process that sees the device, ``host`` that of the one that mounted
-    it: an overlay names its upper directory as that one sees it. What can't be told is None.
+    it: an overlay names its upper directory as that process sees it. Unknown counts as None.
     """
     mount = next((each for each in own if each.device == device), None)
     if mount is None:

@@ -1,9 +1,9 @@
-"""One path, seen from two sides: as the host names it, and as this process opens it.
+"""A path as the host names it, and as this process opens it.
 
-A path that the user gives is read by three rules: at or below the host root it is used as it
-stands, below a mount that somebody gave the container too, and any other path is a path on the
-host. Inside the program paths are host paths; symbolic links are looked up as the host would do it
-and can't lead out of the host root.
+Three rules decide what a path from the user means: at or below the host root it is used unchanged;
+below a mount passed to the container it is translated; any other path is a path on the host. Inside
+the program paths are host paths. Symbolic links are resolved as the host would, and cannot lead out
+of the host root.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _MAX_LINKS = 40
 _MAX_PATH = 4095
 _MAX_NAME = 255
 _DESCRIPTORS = "/proc/self/fd"
-"""Where this process finds what it has open, whatever becomes of its name."""
+"""Where this process finds its open files, even when their names change."""
 _LOOKUPS = 8
-"""How often a path is looked up that others exchange while it is opened."""
+"""Attempts to look up a path whose components change while it is opened."""
 
 
 class NoDirectoryError(OSError):
-    """The directory of an entry is missing, so that the entry is too."""
+    """The directory of an entry is missing, so the entry is too."""
 
 
 class Reading(Enum):
-    """By which rule a path was read."""
+    """The rule by which a path was read."""
 
     BELOW_ROOT = auto()
     BELOW_MOUNT = auto()
@@ -44,7 +44,7 @@ class Reading(Enum):
 
 
 class HostRoot(Struct, frozen=True, kw_only=True):
-    """Where the host's root file system is seen, and which mounts show parts of it elsewhere."""
+    """The host's root file system, and the mounts that show parts of it elsewhere."""
 
     root: str
     mounts: tuple[GivenMount, ...] = ()
@@ -54,9 +54,9 @@ class HostRoot(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def detect(cls, host_root: str, *, proc: str = "/proc") -> HostRoot:
-        """Look at the mount tables.
+        """Read the mount tables.
 
-        Raises HostPathError where the host root is not a directory, and without /proc.
+        Raises HostPathError if the host root is not a directory, or /proc is not mounted.
         """
         if not os.path.isdir(_DESCRIPTORS):
             raise HostPathError(
@@ -71,9 +71,9 @@ class HostRoot(Struct, frozen=True, kw_only=True):
         return cls(root=root, mounts=given_mounts(root, proc), proc=proc)
 
     def placed(self, given: str, host_path: str) -> HostRoot:
-        """Return the same host, with the host's path of one file as the user declared it.
+        """Return the same host with the declared host path of one file added.
 
-        With the file goes its directory, unless the two names of the file differ.
+        The file's directory is mapped too, unless the two base names differ.
         """
         point, host = _checked(given), _checked(host_path)
         if point == host or self.host_path(given) == host:
@@ -81,19 +81,19 @@ class HostRoot(Struct, frozen=True, kw_only=True):
         if os.path.basename(point) == os.path.basename(host):
             point, host = os.path.dirname(point), os.path.dirname(host)
         mount = GivenMount(point=point, host=host, known=True, writable=True)
-        # A link on the way here may lead through the very place that is declared.
+        # A link on the way here may lead through the declared place itself.
         real = replace(mount, point=os.path.realpath(point))
         return replace(self, mounts=(*self.mounts, real), declared=(*self.declared, mount))
 
     def host_path(self, given: str) -> str:
-        """Return the host's name for a path that the user gave.
+        """Return the host path for a path from the user.
 
-        Raises HostPathError for a path that is relative, empty, too long or has ``..`` in it.
+        Raises HostPathError for a path that is relative, empty, too long or contains ``..``.
         """
         return self._read(given)[1]
 
     def explain(self, given: str) -> str:
-        """Say in one line how a path was read."""
+        """Explain in one line how a path was read."""
         reading, path, mount = self._read(given)
         if reading is Reading.BELOW_ROOT:
             return f"{given}: host path {path}" if path != given else f"{given}: as it stands"
@@ -101,34 +101,34 @@ class HostRoot(Struct, frozen=True, kw_only=True):
             return f"{given}: host path, opened as {self.access(path)}"
         if not mount.known:
             return (
-                f"{given}: below the mount {mount.point}, whose place on the host can't be told; "
+                f"{given}: below the mount {mount.point}, whose host path is not known; "
                 "taken as it stands"
             )
         return f"{given}: below the mount {mount.point}, host path {path}"
 
     def resolve(self, host_path: str) -> str:
-        """Return the host path with every symbolic link followed, as the host would follow it.
+        """Return the host path with every symbolic link resolved as the host would.
 
-        Components that are missing are kept as they are. Raises HostPathError for a loop of links
-        or a directory that can't be looked into.
+        Missing components are kept. Raises HostPathError for a loop of links or an unreadable
+        directory.
         """
         return self._walk(_checked(host_path), follow_last=True)
 
     def access(self, host_path: str) -> str:
-        """Return where this process opens a host path, every symbolic link followed."""
+        """Return where this process opens a host path, with every symbolic link resolved."""
         return self.locate(self.resolve(host_path))
 
     def entry(self, host_path: str) -> str:
-        """Return where this process finds the entry itself; a link in the last place stays."""
+        """Return where this process finds the entry itself, which may be a link."""
         return self.locate(self._walk(_checked(host_path), follow_last=False))
 
     @contextlib.contextmanager
     def held(self, host_path: str, *, follow: bool = True) -> Iterator[str]:
-        """Hold the directory that an entry is in; yield where this process finds the entry.
+        """Hold an entry's directory open; yield the path at which this process finds the entry.
 
-        What is done there reaches that very directory, whatever is put in the place of it or of
-        one above it meanwhile. With ``follow`` the entry is the one that a link in the last place
-        leads to. Raises NoDirectoryError where the directory is missing, and OSError.
+        Work at that path reaches that very directory, even if it or a parent is replaced meanwhile.
+        With ``follow`` a link as the last component is resolved first. Raises NoDirectoryError if
+        the directory is missing, and OSError.
         """
         descriptor, name = self._hold(_checked(host_path), follow=follow)
         try:
@@ -137,9 +137,9 @@ class HostRoot(Struct, frozen=True, kw_only=True):
             os.close(descriptor)
 
     def _hold(self, path: str, *, follow: bool) -> tuple[int, str]:
-        """Open the directory of an entry component by component, none of which may be a link.
+        """Open an entry's directory component by component, refusing links.
 
-        A link that is met was put there after the path had been looked up: that is done again.
+        A link found here was created after the path was resolved: the path is resolved again.
         """
         attempts = _LOOKUPS
         while True:
@@ -147,7 +147,7 @@ class HostRoot(Struct, frozen=True, kw_only=True):
             base, inside = self._placed(self._walk(path, follow_last=follow))
             directory, name = os.path.split(inside)
             if not inside:
-                # The entry is a mount point of its own, such as a single file.
+                # The entry is itself a mount point, such as a single file.
                 base, name = os.path.split(base)
             try:
                 return _opened(base, directory), name
@@ -160,7 +160,7 @@ class HostRoot(Struct, frozen=True, kw_only=True):
                     raise NoDirectoryError(error.errno, error.strerror) from error
 
     def host_of(self, access_path: str) -> str:
-        """Return the host's name for a path of this process; raises HostPathError if none."""
+        """Return the host path for a path of this process; raises HostPathError if it has none."""
         path = _checked(access_path)
         mount = self._mount_at(path)
         if mount is not None:
@@ -171,17 +171,17 @@ class HostRoot(Struct, frozen=True, kw_only=True):
         return rest or "/"
 
     def locate(self, resolved: str) -> str:
-        """Return where this process sees a host path that has no symbolic links in it.
+        """Return where this process sees a host path without symbolic links.
 
-        A given mount comes before the host root, which may be read-only; of several mounts that
-        show the same directory a writable one is taken, and of those the one nearest to the root:
-        an engine's own directory, given for its socket, has all of our mounts in it once more.
+        A given mount takes precedence over the host root, which may be read-only. If several mounts
+        show the same directory, a writable one is used, and of those the one nearest to the root: a
+        mount of an engine's own directory, passed for its socket, contains our mounts once more.
         """
         base, inside = self._placed(resolved)
         return join(base, inside) if inside.strip("/") else base
 
     def _placed(self, resolved: str) -> tuple[str, str]:
-        """Return the mount point or root that shows a path without links, and the path in it."""
+        """Return the mount point or root that shows a path without links, and the path below it."""
         showing = [mount for mount in self.mounts if below(resolved, mount.host) is not None]
         if showing:
             best = max(showing, key=lambda each: (len(each.host), each.writable, -len(each.point)))
@@ -252,7 +252,7 @@ class HostRoot(Struct, frozen=True, kw_only=True):
 
 
 def _checked(path: str) -> str:
-    """Return a path without doubled slashes; raises HostPathError for one that can't be used."""
+    """Return a path without doubled slashes; raises HostPathError for an unusable path."""
     if not path:
         raise HostPathError("an empty path was given")
     shown = ascii(path[:80]) if not path.isprintable() else path[:80]
@@ -272,7 +272,7 @@ def _checked(path: str) -> str:
 
 
 def _opened(base: str, inside: str) -> int:
-    """Open a directory below one that is ours; no link is followed on the way. Raises OSError."""
+    """Open a directory below ``base``, refusing links on the way. Raises OSError."""
     descriptor = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     for name in inside.split("/"):
@@ -286,6 +286,6 @@ def _opened(base: str, inside: str) -> int:
 
 
 def _real_parent(path: str) -> str:
-    """Follow the links of all but the last component: a mounted file may itself be a link."""
+    """Resolve the links of all but the last component: a mounted file may itself be a link."""
     directory, name = os.path.split(path)
     return os.path.join(os.path.realpath(directory), name)

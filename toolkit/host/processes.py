@@ -1,7 +1,7 @@
-"""Processes: what /proc says of them, and the one place that signals one.
+"""What /proc reports about processes, and the one place that signals them.
 
-A PID is only a number that may belong to somebody else a moment later. A process is named here by
-its PID and its start time, and a signal goes through a pidfd whose process was checked once more.
+A PID alone may belong to another process a moment later. Here a process is identified by its PID
+and start time, and signalled through a pidfd that was checked after it was opened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from toolkit.errors import EngineNotFoundError
 
 _DELETED = " (deleted)"
 _FIRST = 1
-_LONGEST_LINE = 64
+_MAX_ANCESTORS = 64
 Answer = TypeVar("Answer")
 
 
@@ -30,18 +30,18 @@ class ProcessFacts(Struct, frozen=True, kw_only=True):
     """Field 22 of /proc/PID/stat, in clock ticks since boot."""
     parent_pid: int
     name: str
-    """The kernel's name of it (comm); one of 15 characters and more as its arguments have it."""
+    """The kernel's name (comm); one of 15 or more characters is completed from the arguments."""
     executable: str | None
-    """As the process's own mount namespace names it; None where it may not be read."""
+    """As the process's own mount namespace names it; None if it may not be read."""
     arguments: tuple[str, ...]
     cgroup: str
     """The text of /proc/PID/cgroup."""
     on_host: bool | None
-    """Whether its root is the host's, and not a container's; None where that is not known."""
+    """Whether its root is the host's, not a container's; None if not known."""
     search_path: tuple[str, ...] = ()
-    """The directories of its ``PATH``, in which it looks its helpers up."""
+    """The directories of its ``PATH``, where it looks up helpers."""
     user: int | None = None
-    """Its effective user's number, as this process's user namespace counts; None: not known."""
+    """Its effective user ID in this process's user namespace; None if not known."""
 
     @property
     def unit(self) -> str | None:
@@ -50,42 +50,42 @@ class ProcessFacts(Struct, frozen=True, kw_only=True):
 
 
 class ProcessTable(Protocol):
-    """How processes are looked at."""
+    """How processes are read."""
 
     def find(self, pid: int) -> ProcessFacts | None:
-        """Return the process, or None where there is none (a zombie counts as gone)."""
+        """Return the process, or None if there is none (a zombie counts as gone)."""
 
     def all(self) -> Iterator[ProcessFacts]:
-        """Every process that can be seen."""
+        """Return every visible process."""
 
     def named(self, prefixes: tuple[str, ...]) -> Iterator[ProcessFacts]:
-        """Every process whose name (comm) begins with one of these."""
+        """Return every process whose name (comm) has one of these prefixes."""
 
 
 class Handle(Protocol):
-    """One process, held so that its PID can't come to mean another one."""
+    """One process, held so that its PID cannot be reused."""
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; a process that is gone meanwhile gets none and that is not an error."""
+        """Send a signal; does nothing if the process has exited."""
 
     def wait_gone(self, seconds: float) -> bool:
-        """Wait until it has ended, at most so long; return whether it has."""
+        """Wait up to ``seconds`` for the process to exit; return whether it has."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the handle."""
 
 
 class Signaller(Protocol):
     """The only way to signal a process."""
 
     def hold(self, pid: int, start_time: int) -> Handle:
-        """Take hold of a process. Raises EngineNotFoundError where it is another one by now."""
+        """Open a handle. Raises EngineNotFoundError if the PID now belongs to another process."""
 
 
-def line_of(pid: int, table: ProcessTable) -> frozenset[int]:
-    """Return a process and its ancestors, but for the first process of all."""
+def with_ancestors(pid: int, table: ProcessTable) -> frozenset[int]:
+    """Return a process and its ancestors, without PID 1."""
     line: set[int] = set()
-    while pid > _FIRST and len(line) < _LONGEST_LINE:
+    while pid > _FIRST and len(line) < _MAX_ANCESTORS:
         line.add(pid)
         process = table.find(pid)
         if process is None:
@@ -97,8 +97,8 @@ def line_of(pid: int, table: ProcessTable) -> frozenset[int]:
 def unit_of(cgroup: str) -> str | None:
     """Return the systemd service named in a /proc/PID/cgroup, or None.
 
-    The innermost one counts, so that a node in a container (kind, nspawn) gives the node's unit.
-    A service of a user's own manager (rootless dockerd) is none that the system's manager knows.
+    The innermost one counts, so a node in a container (kind, nspawn) yields the node's unit. A
+    service of a user manager (rootless dockerd) is skipped: the system manager does not know it.
     """
     for path in _systemd_paths(cgroup):
         parts = path.split("/")
@@ -106,7 +106,7 @@ def unit_of(cgroup: str) -> str | None:
             continue
         for part in reversed(parts):
             if part.endswith(".service") and part != ".service":
-                return part.removeprefix("_")  # systemd's guard against cgroup's own file names
+                return part.removeprefix("_")  # systemd's guard against names of cgroup's own files
             if part.endswith(".scope"):
                 break
     return None
@@ -123,10 +123,10 @@ def _systemd_paths(cgroup: str) -> list[str]:
 
 
 def has_root(proc: str, pid: int, directory: str) -> bool | None:
-    """Tell whether a directory is a process's root; None where that may not be looked at.
+    """Return whether a directory is a process's root; None if that may not be read.
 
-    A service with mounts of its own (systemd's PrivateTmp, ProtectSystem) has the host's root all
-    the same. Looking needs the right to trace the process, as its executable does (proc(5)).
+    A service with its own mounts (systemd's PrivateTmp, ProtectSystem) still has the host's root.
+    Reading the root needs the right to trace the process, as reading its executable does (proc(5)).
     """
     try:
         return os.path.samestat(os.stat(f"{proc}/{pid}/root/."), os.stat(directory))
@@ -142,8 +142,8 @@ class ProcFs:
         self._root = root
 
     def find(self, pid: int) -> ProcessFacts | None:
-        """Return the process, or None where there is none (a zombie counts as gone)."""
-        # Takes 14 ms to load: not for a look at names that finds none.
+        """Return the process, or None if there is none (a zombie counts as gone)."""
+        # psutil takes 14 ms to load: not for a look at names that finds none.
         import psutil
 
         if pid <= 0:
@@ -157,7 +157,7 @@ class ProcFs:
                 return ProcessFacts(
                     pid=pid,
                     start_time=self._start_time(pid),
-                    # Before the executable, which a process that ends loses first.
+                    # Read before the executable, which an exiting process loses first.
                     on_host=self._on_host(pid),
                     parent_pid=process.ppid(),
                     name=process.name(),
@@ -167,17 +167,20 @@ class ProcFs:
                     search_path=_search_path(_allowed(process.environ, {})),
                     user=process.uids().effective,
                 )
-        except (psutil.NoSuchProcess, ProcessLookupError):  # a zombie that is read says so, too
+        except (psutil.NoSuchProcess, ProcessLookupError):  # reading a zombie raises this too
             return None
 
     def all(self) -> Iterator[ProcessFacts]:
-        """Every process that can be seen."""
+        """Return every visible process."""
         for entry in os.listdir(self._proc):
             if entry.isdecimal() and (process := self.find(int(entry))) is not None:
                 yield process
 
     def named(self, prefixes: tuple[str, ...]) -> Iterator[ProcessFacts]:
-        """Every process whose name (comm) begins with one of these: one small file each is read."""
+        """Return every process whose name (comm) begins with one of these.
+
+        Reads one small file per process.
+        """
         for entry in os.listdir(self._proc):
             if entry.isdecimal() and (self._text(int(entry), "comm") or "").startswith(prefixes):
                 process = self.find(int(entry))
@@ -185,9 +188,9 @@ class ProcFs:
                     yield process
 
     def _on_host(self, pid: int) -> bool | None:
-        """Compare with the host's root as it is seen here, and with that of the first process.
+        """Compare with the host's root as seen here, then with the root of PID 1.
 
-        The latter tells where a container was given single directories of the host alone.
+        The latter helps in a container that was given only some directories of the host.
         """
         found = has_root(self._proc, pid, self._root)
         if found is False and has_root(self._proc, pid, f"{self._proc}/1/root/."):
@@ -198,19 +201,19 @@ class ProcFs:
         try:
             with open(f"{self._proc}/{pid}/{name}", "rb") as file:
                 return file.read().decode(errors="surrogateescape")
-        except OSError:  # it ended, or the kernel says ESRCH in the middle of reading
+        except OSError:  # it exited, or the kernel returns ESRCH in the middle of reading
             return None
 
     def _start_time(self, pid: int) -> int:
-        """Return the start in ticks: psutil's is a time of day, which a set clock would move."""
+        """Return the start in ticks: psutil's is a time of day, which moves with a set clock."""
         stat = self._text(pid, "stat")
         if stat is None:
             raise ProcessLookupError
-        # The name is in parentheses and may hold spaces and parentheses itself.
+        # The name is in parentheses and may contain spaces and parentheses.
         return int(stat[stat.rindex(")") + 2 :].split()[19])
 
     def _executable(self, pid: int) -> str | None:
-        """Return the kernel's word alone: psutil would guess from what the process calls itself."""
+        """Return what the kernel reports: psutil would guess from what the process calls itself."""
         try:
             return os.readlink(f"{self._proc}/{pid}/exe").removesuffix(_DELETED)
         except OSError:
@@ -218,7 +221,7 @@ class ProcFs:
 
 
 def _allowed(ask: Callable[[], Answer], otherwise: Answer) -> Answer:
-    """Return what psutil tells; another user's process may not tell it."""
+    """Return what psutil reports, or ``otherwise`` if another user's process denies it."""
     import psutil
 
     try:
@@ -238,7 +241,7 @@ class PidfdHandle:
         self._descriptor = descriptor
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal; a process that is gone meanwhile gets none and that is not an error."""
+        """Send a signal; does nothing if the process has exited."""
         try:
             signal.pidfd_send_signal(self._descriptor, number)
         except ProcessLookupError:
@@ -250,13 +253,13 @@ class PidfdHandle:
             ) from error
 
     def wait_gone(self, seconds: float) -> bool:
-        """Wait until it has ended, at most so long; return whether it has (as a zombie, too)."""
+        """Wait up to ``seconds`` for the process to exit; a zombie counts as exited."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         return bool(poll.poll(max(0.0, seconds) * 1000))
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the handle."""
         os.close(self._descriptor)
 
 
@@ -267,8 +270,8 @@ class PidfdSignaller:
         self._table = table
 
     def hold(self, pid: int, start_time: int) -> Handle:
-        """Take hold of a process. Raises EngineNotFoundError where it is another one by now."""
-        # PID 0 is the caller's own process group and PID 1 the host's init, whoever asks.
+        """Open a handle. Raises EngineNotFoundError if the PID now belongs to another process."""
+        # PID 0 is our own process group and PID 1 the host's init.
         if pid <= 1:
             raise EngineNotFoundError(f"PID {pid} is not an engine and is never signalled")
         try:
@@ -276,7 +279,7 @@ class PidfdSignaller:
         except OSError as error:
             raise EngineNotFoundError(f"process {pid} is gone: {error.strerror}") from error
         process = self._table.find(pid)
-        # Asked after the pidfd was taken: from here on the PID can't be given to another one.
+        # Looked up after the pidfd was opened: from then on the PID cannot be reused.
         if process is None or process.start_time != start_time:
             handle.close()
             raise EngineNotFoundError(f"process {pid} is not the engine any more")

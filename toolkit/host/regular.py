@@ -1,4 +1,4 @@
-"""Opening what should be a regular file, where somebody may have put something else."""
+"""Open what should be a regular file, where something else may have been put."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from io import FileIO
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> FileIO:
-    """Open a regular file for reading; anything else is an OSError, without ``follow`` a link too.
+    """Open a regular file for reading; anything else is an OSError.
 
-    A FIFO would be waited for, and no signal ends that wait here.
+    Without ``follow`` so is a symbolic link. A FIFO would block the open, and no signal ends that
+    wait here.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)

@@ -1,8 +1,8 @@
-"""A place where programs of the host run and can change nothing of it.
+"""A sandbox in which programs of the host run without changing it.
 
-They see the host root read-only, with an empty ``/run`` and ``/dev`` and no network, so an engine
-can be started on any config there: the sockets that it unlinks, the ports that it takes and the
-state that it keeps are its own. Needs CAP_SYS_ADMIN, as a privileged container has it.
+They see the host root read-only, an empty ``/run`` and ``/dev`` and no network. So an engine can be
+started there on any config: the sockets it unlinks, its ports and its state are its own. Needs
+CAP_SYS_ADMIN, as in a privileged container.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ from toolkit.host import sandbox_child
 from toolkit.host.commands import PATH, CommandResult
 
 DIRECTORY = "/run/nvidia-toolkit-dry-run"
-"""Below it the files of a request lie, as its program sees them; nobody else does."""
+"""The directory of a request's files, visible only inside the sandbox."""
 
 
 _ENDING_SECONDS = 5.0
 
 
 class SandboxUnavailableError(ToolkitError):
-    """The namespaces that it takes may not be made here, or it ended."""
+    """The kernel does not allow the namespaces here, or the sandbox exited."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """One program to be run."""
+    """A program to run."""
 
     arguments: tuple[str, ...]
     files: Mapping[str, bytes] = field(default_factory=dict)
-    """Paths below ``DIRECTORY``, with what lies there meanwhile."""
+    """Files to create first, by path below ``DIRECTORY``."""
     until: tuple[bytes, ...] = ()
-    """It is ended, with success, once its standard error has one of these."""
+    """Stop the program, as a success, once its standard error contains one of these."""
     search: bool = True
-    """Whether it finds other programs in the PATH."""
+    """Whether the program finds others in the PATH."""
 
 
 class Sandbox(Protocol):
     """Runs programs of the host without effect on it."""
 
     def run(self, request: Request, seconds: float) -> CommandResult:
-        """Run a program and wait for it, at most so long; then it is killed.
+        """Run a program; kill it when the time limit is reached.
 
         Raises SandboxUnavailableError.
         """
 
     def close(self) -> None:
-        """End whatever still runs in it."""
+        """Stop everything that still runs in the sandbox."""
 
 
 class NamespaceSandbox:
@@ -68,7 +68,7 @@ class NamespaceSandbox:
 
     @classmethod
     def open(cls, root: str) -> Self:
-        """Make one with a view of this host root. Raises SandboxUnavailableError."""
+        """Create one with a view of this host root. Raises SandboxUnavailableError."""
         (theirs, requests), (answers, ours) = os.pipe(), os.pipe()
         try:
             pid = os.posix_spawn(
@@ -81,7 +81,7 @@ class NamespaceSandbox:
                     (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
                 ],
                 setpgroup=0,
-                # Ours are blocked, and what it starts must not inherit that.
+                # Our signals are blocked; programs in the sandbox must not inherit that.
                 setsigmask=(),
             )
         except OSError as error:
@@ -103,7 +103,7 @@ class NamespaceSandbox:
         return made
 
     def run(self, request: Request, seconds: float) -> CommandResult:
-        """Run a program and wait for it, at most so long; then it is killed."""
+        """Run a program; kill it when the time limit is reached."""
         environment = {"PATH": PATH if request.search else "/nonexistent", "LANG": "C.UTF-8"}
         content = {
             "files": dict(request.files),
@@ -126,11 +126,11 @@ class NamespaceSandbox:
         )
 
     def close(self) -> None:
-        """End whatever still runs in it."""
+        """Stop everything that still runs in the sandbox."""
         if self._requests.closed:
             return
         ended = os.pidfd_open(self._pid)
-        # The end of its requests ends it, and its end waits for that of all in its namespace.
+        # The child exits at the end of its requests, after everything in its namespace.
         with contextlib.suppress(OSError):
             self._requests.close()
         if not select.select([ended], [], [], _ENDING_SECONDS)[0]:

@@ -1,8 +1,8 @@
-"""Run programs of the host where they can change nothing of it (started by ``sandbox``).
+"""Run programs of the host without changing it (started by ``sandbox``).
 
-A process of its own, without this package: it takes a mount, network and PID namespace, sees the
-host root read-only with an empty ``/run`` and ``/dev``, and serves one request after the other from
-standard input. When that ends, so do the namespaces and all that runs in them.
+A separate process that does not import this package. It creates a mount, network and PID namespace,
+sees the host root read-only with an empty ``/run`` and ``/dev``, and serves requests from standard
+input one by one. When it exits, so does everything in its namespaces.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ import sys
 import time
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # loading these takes as long as all the rest
+if TYPE_CHECKING:  # loading these takes as long as everything else
     from collections.abc import Mapping
     from typing import Any
 
 _RDONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 0x1, 0x20, 0x1000, 0x4000, 0x40000
 _NEW_MOUNTS, _NEW_NETWORK, _NEW_PROCESSES = 0x20000, 0x40000000, 0x20000000
 _PLACES = ("/mnt", "/media", "/srv", "/opt", "/home")
-"""Where the read-only view is put together, in a mount namespace that nobody else sees."""
+"""Where the read-only view is assembled, in a private mount namespace."""
 _HIDDEN = ("/proc", "/dev", "/run", "/var/run")
 _CROWDED = ("/var/lib/kubelet", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker",
             "/var/lib/rancher")  # fmt: skip
-"""No mount below these is taken over: sockets, devices, and the pods' mounts by the thousand."""
+"""Mounts below these are left out: sockets, devices, and thousands of mounts of pods."""
 _KEPT = 1 << 26
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str = "") -> None:
-    """Attach a file system or a part of one. Raises OSError."""
+    """Mount a file system or a part of one. Raises OSError."""
     texts = [None if each is None else os.fsencode(each) for each in (source, target, kind)]
     if _libc.mount(*texts, ctypes.c_ulong(flags), os.fsencode(data)):
         number = ctypes.get_errno()
@@ -42,7 +42,7 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
 
 
 def shown(root: str, mountinfo: str) -> list[str]:
-    """Return what is mounted below a root and belongs into the view, by its path in there."""
+    """Return the mounts below a root that belong in the view, as paths in it."""
     prefix = "" if root == "/" else root
     found = []
     for line in mountinfo.splitlines():
@@ -80,7 +80,7 @@ def build_view(root: str) -> str:
     mount(root, place, None, _BIND)
     mount(None, place, None, _REMOUNT | _BIND | _RDONLY)
     for path, source in sources.items():
-        # A mount that another one hides has no place of its own.
+        # A mount hidden by another one has no place of its own.
         with contextlib.suppress(OSError):
             mount(f"/proc/self/fd/{source}", place + path, None, _BIND)
             mount(None, place + path, None, _REMOUNT | _BIND | _RDONLY)
@@ -95,9 +95,9 @@ def build_view(root: str) -> str:
 
 
 def run(request: Mapping[str, Any]) -> dict[str, object]:
-    """Write a request's files, run its program, and say what became of it.
+    """Write a request's files, run its program and return the result.
 
-    ``until``: it is killed as soon as its standard error has one of these, which is no failure.
+    The program is killed, without failure, once its standard error contains one of ``until``.
     """
     files, words = request["files"], request["arguments"]
     until, seconds = request["until"], request["seconds"]
@@ -128,7 +128,7 @@ def run(request: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _become(words: tuple[str, ...], environment: dict[str, str], output: int, errors: int) -> None:
-    """Become a request's program; never returns."""
+    """Execute a request's program; never returns."""
     try:
         os.setsid()
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
@@ -143,7 +143,7 @@ def _become(words: tuple[str, ...], environment: dict[str, str], output: int, er
 def _collect(
     pid: int, collected: dict[int, bytearray], errors: int, until: tuple[bytes, ...], end: float
 ) -> str:
-    """Read a program's output; return why that stopped: ``ended``, ``reached`` or ``late``."""
+    """Read a program's output; return why reading stopped: ``ended``, ``reached`` or ``late``."""
     gone = os.pidfd_open(pid)
     poll = select.poll()
     for descriptor in (gone, *collected):
@@ -172,7 +172,7 @@ def _collect(
 
 
 def serve(view: str) -> None:
-    """Answer requests until there are no more; runs as the first process of its namespace."""
+    """Answer requests until there are no more; runs as PID 1 of its namespace."""
     os.chroot(view)
     os.chdir("/")
     mount("proc", "/proc", "proc", 0)
@@ -189,7 +189,7 @@ def serve(view: str) -> None:
 
 
 def main() -> None:
-    """Build the view of the root that is named, and serve; tell where that is not possible."""
+    """Build the view of the given root and serve; report if that is not possible."""
     try:
         view = build_view(sys.argv[1])
         pid = os.fork()

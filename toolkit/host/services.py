@@ -1,4 +1,4 @@
-"""systemd's units, asked through the host's own systemctl."""
+"""systemd units, through the host's systemctl."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 from toolkit.host.commands import CommandResult, CommandRunner
 
 _AT_LEAST = 2.0
-"""Seconds that systemctl gets however little is left: it takes some hundredths of one, and an
-engine that is started after the deadline is better than one that never is."""
+"""Minimum seconds for a call of systemctl, which takes some hundredths of one. Starting an engine
+after the deadline is better than not starting it."""
 _STATES = ("LoadState", "RefuseManualStart")
 _STARTABLE = ("loaded", "merged")
 
 
 class Services(Protocol):
-    """What is done with the host's services; ``seconds`` is what is left for it."""
+    """Operations on the host's services; ``seconds`` is the time left."""
 
     def require(self, unit: str, seconds: float) -> None:
-        """Raise EngineNotFoundError where systemd can't be asked or would not start a unit."""
+        """Raise EngineNotFoundError if systemd cannot be asked or would not start the unit."""
 
     def prepare(self, unit: str, seconds: float) -> None:
-        """Forget earlier starts of a unit, which its start limit would count with ours."""
+        """Reset a unit's start counter, so that its start limit does not count earlier starts."""
 
     def restart(self, unit: str, seconds: float) -> None:
-        """Have a unit started again; it may still be starting when this returns.
+        """Request a restart; the unit may still be starting when this returns.
 
-        Raises EngineTimeoutError with systemd's reason where it won't.
+        Raises EngineTimeoutError with systemd's reason if systemd refuses.
         """
 
     def start(self, unit: str, seconds: float) -> None:
-        """Have a unit started unless it runs. Raises as ``restart`` does."""
+        """Request a start unless the unit runs. Raises as ``restart`` does."""
 
 
 class Systemctl:
@@ -40,9 +40,9 @@ class Systemctl:
         self._commands = commands
 
     def require(self, unit: str, seconds: float) -> None:
-        """Raise EngineNotFoundError where systemd can't be asked or would not start a unit.
+        """Raise EngineNotFoundError if systemd cannot be asked or would not start the unit.
 
-        One that is masked, or whose file is gone, runs on until it is stopped.
+        A unit that is masked, or whose file is gone, keeps running until it is stopped.
         """
         result = self._run(("show", f"--property={','.join(_STATES)}", unit), seconds)
         lines = result.output.decode(errors="replace").splitlines()
@@ -66,30 +66,30 @@ class Systemctl:
             )
 
     def prepare(self, unit: str, seconds: float) -> None:
-        """Forget earlier starts of a unit.
+        """Reset a unit's start counter.
 
-        systemd counts manual starts against the start limit (5 in 10 s by default, docker.service
-        3 in 60 s), and a unit that exceeds it stays failed whatever its ``Restart=`` says
-        (tried with systemd 252). A unit without a failure to forget is not an error.
+        systemd counts manual starts against the start limit (5 in 10 s by default, docker.service 3
+        in 60 s), and a unit that exceeds it stays failed whatever its ``Restart=`` says (tried with
+        systemd 252). A unit with nothing to reset is not an error.
         """
         self._run(("reset-failed", unit), seconds)
 
     def restart(self, unit: str, seconds: float) -> None:
-        """Have a unit started again; it may still be starting when this returns."""
+        """Request a restart; the unit may still be starting when this returns."""
         self._order("restart", unit, seconds)
 
     def start(self, unit: str, seconds: float) -> None:
-        """Have a unit started unless it runs.
+        """Request a start unless the unit runs.
 
-        One that died and waits for its ``RestartSec`` is restarted: a start would wait that long as
-        well (tried with systemd 252: 10 s with CRI-O's unit).
+        A unit that died and waits for its ``RestartSec`` is restarted: a start would wait that long
+        as well (tried with systemd 252: 10 s with CRI-O's unit).
         """
         shown = self._run(("show", "--property=SubState", "--value", unit), seconds / 2)
         waits = shown.output.strip() == b"auto-restart"
         self._order("restart" if waits else "start", unit, seconds / 2)
 
     def _order(self, verb: str, unit: str, seconds: float) -> None:
-        # Not blocking: the engine's own answer is what is waited for, within our deadline.
+        # Not blocking: we wait for the engine's own answer instead, within our deadline.
         result = self._run(("--no-block", verb, unit), seconds)
         if result.status != 0:
             raise EngineTimeoutError(

@@ -1,6 +1,6 @@
-"""Is the host going down, or its engine? Asked of the host's own systemd and logind.
+"""Whether the host or its engine is being stopped, according to its systemd and logind.
 
-Both answer in some hundredths of a second. Where nobody answers, that is the answer.
+Each answers in some hundredths of a second. No answer is a result too.
 """
 
 from __future__ import annotations
@@ -12,31 +12,32 @@ from msgspec import Struct
 from toolkit.host.commands import CommandResult, CommandRunner
 
 _TARGET = "shutdown.target"
-"""Every way down requires it: halt, power-off, reboot, kexec and soft-reboot. systemd itself calls
-its state ``stopping`` while it is active or has a job (``manager_state`` in its manager.c)."""
+"""Every shutdown requires it: halt, power-off, reboot, kexec and soft-reboot. systemd reports its
+state as ``stopping`` while the target is active or has a job (``manager_state`` in its
+manager.c)."""
 _LOGIND = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
 _FINAL = "systemd-shutdow"
-"""The name of PID 1 once it has become ``systemd-shutdown``, which kills what is left and answers
-nobody; the kernel cuts it to 15 characters."""
+"""The name of PID 1 once it is ``systemd-shutdown``, which kills all processes and answers no
+requests; the kernel cuts it to 15 characters."""
 
 
 class HostState(Struct, frozen=True, kw_only=True):
-    """Whether the host, or its engine, is being stopped."""
+    """Whether the host or its engine is being stopped."""
 
     going_down: bool | None
-    """None: nobody could be asked."""
+    """None if neither systemd nor logind answered."""
     how: str
-    """What was seen, for the log."""
+    """The evidence, for the log."""
 
 
 def host_state(
     commands: CommandRunner, unit: str | None, deadline: float, proc: str = "/proc"
 ) -> HostState:
-    """Look until a reading of the monotonic clock; ``unit`` is the engine's.
+    """Ask systemd and logind, up to a monotonic deadline; ``unit`` is the engine's.
 
     A kubelet that shuts its node down gracefully ends its pods while it holds logind's delay lock:
-    systemd has no job for the shutdown yet, but logind says that one is being prepared (tried with
-    systemd 252 and a lock of its own, tests/node/test_stop_reason.py).
+    systemd has no shutdown job yet, but logind reports PreparingForShutdown (tried with systemd 252
+    and a delay lock, tests/node/test_stop_reason.py).
     """
     if _init_name(proc) == _FINAL:
         return HostState(going_down=True, how="systemd-shutdown runs as PID 1")
@@ -61,7 +62,7 @@ def _run(commands: CommandRunner, arguments: tuple[str, ...], deadline: float) -
 
 
 def _states(shown: CommandResult) -> list[dict[str, str]]:
-    """Return the properties of each unit in the order of asking: blank lines stand between them."""
+    """Return the properties of each unit in the order of asking; blank lines separate them."""
     blocks = shown.output.decode(errors="replace").split("\n\n")
     return [dict(line.partition("=")[::2] for line in block.splitlines()) for block in blocks]
 

@@ -1,4 +1,4 @@
-"""Every system call that changes a file, one method each, so that faults can be put between them.
+"""Every system call that changes a file, one method each, so that tests can inject faults.
 
 Paths are those of this process, already resolved. Every method raises OSError.
 """
@@ -13,25 +13,25 @@ import time
 from typing import Protocol
 
 WRITER_SECONDS = 0.5
-"""How long somebody who has a file open for writing that is replaced is waited for."""
+"""Seconds to wait for a process that has the file to be replaced open for writing."""
 UNKNOWN_WRITER_SECONDS = 0.05
-"""The same where the file system can't tell whether somebody has."""
+"""The same where the file system cannot tell whether there is one."""
 _LOOK_SECONDS = 0.002
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
 class Syscalls(Protocol):
-    """What the writer asks of the kernel."""
+    """The system calls of the writer."""
 
     def open_unnamed(self, directory: str) -> int:
         """Open a new file that has no name yet (O_TMPFILE), mode 0600."""
 
     def open_new(self, path: str) -> int:
-        """Open a new file, mode 0600; one that is there already is an error."""
+        """Open a new file, mode 0600; an existing one is an error."""
 
     def open_existing(self, path: str) -> int:
-        """Open a file for writing without emptying it; a link in the last place is an error."""
+        """Open a file for writing without truncating it; a symbolic link is an error."""
 
     def write(self, descriptor: int, content: bytes) -> int:
         """Write some or all of the bytes; return how many."""
@@ -40,7 +40,7 @@ class Syscalls(Protocol):
         """Reserve the blocks for this many bytes, which may lengthen the file."""
 
     def truncate(self, descriptor: int, length: int) -> None:
-        """Cut the file to this many bytes."""
+        """Truncate the file to this many bytes."""
 
     def chown(self, descriptor: int, uid: int, gid: int) -> None:
         """Set the owner."""
@@ -55,16 +55,16 @@ class Syscalls(Protocol):
         """Remove an extended attribute."""
 
     def await_writers(self, descriptor: int) -> None:
-        """Wait until nobody has the file open for writing, or that takes too long."""
+        """Wait until no process has the file open for writing, up to a time limit."""
 
     def sync(self, descriptor: int) -> None:
-        """Wait until the file is on disk."""
+        """Sync the file."""
 
     def sync_directory(self, path: str) -> None:
-        """Wait until the directory's entries are on disk."""
+        """Sync the directory's entries."""
 
     def link_unnamed(self, descriptor: int, path: str) -> None:
-        """Give an unnamed file a name; one that is taken is an error."""
+        """Name an unnamed file; an existing name is an error."""
 
     def rename(self, source: str, target: str) -> None:
         """Rename an entry over another."""
@@ -76,29 +76,29 @@ class Syscalls(Protocol):
         """Remove an entry that is not a directory."""
 
     def symlink(self, target: str, path: str) -> None:
-        """Make a symbolic link."""
+        """Create a symbolic link."""
 
     def mkdir(self, path: str, mode: int) -> None:
-        """Make a directory with exactly this mode, whatever the umask."""
+        """Create a directory with exactly this mode, whatever the umask."""
 
     def rmdir(self, path: str) -> None:
         """Remove an empty directory."""
 
 
 class LinuxSyscalls:
-    """The kernel itself."""
+    """The kernel."""
 
     def open_unnamed(self, directory: str) -> int:
         """Open a new file that has no name yet (O_TMPFILE), mode 0600."""
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
 
     def open_new(self, path: str) -> int:
-        """Open a new file, mode 0600; one that is there already is an error."""
+        """Open a new file, mode 0600; an existing one is an error."""
         flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR | os.O_CLOEXEC
         return os.open(path, flags, 0o600)
 
     def open_existing(self, path: str) -> int:
-        """Open a file for writing without emptying it; a link in the last place is an error."""
+        """Open a file for writing without truncating it; a symbolic link is an error."""
         return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def write(self, descriptor: int, content: bytes) -> int:
@@ -110,7 +110,7 @@ class LinuxSyscalls:
         os.posix_fallocate(descriptor, 0, length)
 
     def truncate(self, descriptor: int, length: int) -> None:
-        """Cut the file to this many bytes."""
+        """Truncate the file to this many bytes."""
         os.ftruncate(descriptor, length)
 
     def chown(self, descriptor: int, uid: int, gid: int) -> None:
@@ -130,17 +130,17 @@ class LinuxSyscalls:
         os.removexattr(descriptor, name)
 
     def await_writers(self, descriptor: int) -> None:
-        """Wait until nobody has the file open for writing, or that takes too long.
+        """Wait until no process has the file open for writing, up to a time limit.
 
-        A read lease is refused as long as somebody has (fcntl(2), F_SETLEASE), on whatever host or
-        in whatever container; it is held until the descriptor is closed.
+        The kernel refuses a read lease while one does (fcntl(2), F_SETLEASE), in any container; the
+        lease is held until the descriptor is closed.
         """
         end = time.monotonic() + WRITER_SECONDS
         unknown = time.monotonic() + UNKNOWN_WRITER_SECONDS
         while True:
             now = time.monotonic()
             try:
-                # Who opens the file against a lease makes the kernel send SIGIO: it would end us.
+                # Opening a leased file for writing makes the kernel send SIGIO, which kills us.
                 fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
                 fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
             except OSError as error:
@@ -151,11 +151,11 @@ class LinuxSyscalls:
             time.sleep(_LOOK_SECONDS)
 
     def sync(self, descriptor: int) -> None:
-        """Wait until the file is on disk."""
+        """Sync the file."""
         os.fsync(descriptor)
 
     def sync_directory(self, path: str) -> None:
-        """Wait until the directory's entries are on disk."""
+        """Sync the directory's entries."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -167,8 +167,8 @@ class LinuxSyscalls:
             os.close(descriptor)
 
     def link_unnamed(self, descriptor: int, path: str) -> None:
-        """Give an unnamed file a name; one that is taken is an error."""
-        # A directory descriptor makes Python call linkat, which alone follows the link in /proc.
+        """Name an unnamed file; an existing name is an error."""
+        # A directory descriptor makes Python call linkat: only linkat follows the link in /proc.
         os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
 
     def rename(self, source: str, target: str) -> None:
@@ -177,7 +177,7 @@ class LinuxSyscalls:
 
     def exchange(self, first: str, second: str) -> None:
         """Exchange two entries in one step."""
-        import ctypes  # os has no renameat2, and this alone needs it
+        import ctypes  # os has no renameat2, and only this method needs ctypes
 
         libc = ctypes.CDLL(None, use_errno=True)
         names = (os.fsencode(first), os.fsencode(second))
@@ -190,11 +190,11 @@ class LinuxSyscalls:
         os.unlink(path)
 
     def symlink(self, target: str, path: str) -> None:
-        """Make a symbolic link."""
+        """Create a symbolic link."""
         os.symlink(target, path)
 
     def mkdir(self, path: str, mode: int) -> None:
-        """Make a directory with exactly this mode, whatever the umask."""
+        """Create a directory with exactly this mode, whatever the umask."""
         os.mkdir(path, mode)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

@@ -1,4 +1,4 @@
-"""How adapters look at the host's files: reading, and the engine's own kind of patterns."""
+"""The adapters' read-only view of the host's files, with the engine's glob patterns."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from toolkit.host.replace import read_state
 
 
 class HostFilesView:
-    """Fulfils ``HostView``; every path is a host path, links are resolved inside the root."""
+    """Implements ``HostView``; every path is a host path, links are resolved inside the root."""
 
     def __init__(self, root: HostRoot) -> None:
         self._root = root
 
     def read(self, path: str) -> bytes | None:
-        """Return the file's bytes, or None where there is no file. Raises HostPathError."""
+        """Return the file's bytes, or None if there is no file. Raises HostPathError."""
         try:
             with self._root.held(path) as place:
                 state = read_state(place)
@@ -28,9 +28,9 @@ class HostFilesView:
         return state.content if state else None
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        """Return what matches, directory by directory, names sorted bytewise.
+        """Return the matching paths, directory by directory, names sorted bytewise.
 
-        The patterns are those of ``go_pattern``; a malformed one matches nothing.
+        The patterns are those of ``runtime_configs.glob``; a malformed one matches nothing.
         """
         found = ["/"]
         for part in pattern.split("/"):
@@ -39,7 +39,7 @@ class HostFilesView:
         return tuple(found) if pattern.startswith("/") else ()
 
     def is_directory(self, path: str) -> bool:
-        """Tell whether there is a directory itself, not a link to one."""
+        """Return whether the path is a directory itself, not a link to one."""
         place = self._root.entry(path)
         return os.path.isdir(place) and not os.path.islink(place)
 

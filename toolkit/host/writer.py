@@ -1,4 +1,4 @@
-"""What may be done to the host's files, as a protocol: one real writer, fakes in tests."""
+"""The protocol for changing the host's files: one real writer, fakes in tests."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Protocol
 from msgspec import Struct, field
 
 ACL = "system.posix_acl_access"
-"""The extended attribute that a file's POSIX ACL is; a directory's default ACL makes it."""
+"""The extended attribute of a file's POSIX ACL; a directory's default ACL creates it."""
 
 
 class FileMetadata(Struct, frozen=True, kw_only=True):
-    """Mode, owner and extended attributes (SELinux labels are among them) of a file."""
+    """Mode, owner and extended attributes (including SELinux labels) of a file."""
 
     mode: int
     """Permission bits, such as 0o644."""
@@ -28,11 +28,11 @@ class FileState(Struct, frozen=True, kw_only=True):
     content: bytes
     metadata: FileMetadata
     links: int = 1
-    """How many names the file has; more than one are hard links."""
+    """Number of names (hard links) of the file."""
 
 
 class NewLink(Struct, frozen=True, kw_only=True):
-    """A symbolic link to be created."""
+    """A symbolic link to create."""
 
     target: str
 
@@ -42,22 +42,22 @@ NewEntry = bytes | Path | NewLink | None
 
 
 Known = Collection[bytes | None] | None
-"""The contents, one of which a file has to hold (None: it is absent); without it any will do."""
+"""The allowed contents of a file (a None among them: absent); None allows any."""
 
 
 class FileWriter(Protocol):
     """The only way to change a file on the host. All paths are host paths.
 
-    Every method raises HostPathError naming the host path; after an error or a crash each path
-    holds either what it held before or what it should hold, whole.
+    Every method raises HostPathError naming the host path. After an error or a crash each path
+    holds either its old or its new content, whole.
 
-    ``read``, ``write`` and ``remove`` mean the file that the path leads to: a symbolic link at the
-    path stays, and its target, looked up inside the host root, is read, replaced or removed; with
-    ``follow=False`` a link is an error. Every other method means the entry itself.
+    ``read``, ``write`` and ``remove`` act on the file that the path leads to: a symbolic link
+    stays, and its target, resolved inside the host root, is read, replaced or removed; with
+    ``follow=False`` a link is an error. Every other method acts on the entry itself.
     """
 
     def read(self, path: str) -> FileState | None:
-        """Return the file, or None where there is none. Raises HostPathError for anything else."""
+        """Return the file, or None if there is none. Raises HostPathError for anything else."""
 
     def write(
         self,
@@ -68,38 +68,41 @@ class FileWriter(Protocol):
         instead_of: Known = None,
         follow: bool = True,
     ) -> None:
-        """Put a whole file in place, durably.
+        """Write a whole file, durably.
 
         Without ``metadata`` it keeps those of the file that it replaces; a new file gets 0644 and
-        the owner root. The directory must exist. Raises ConcurrentEditError where the file holds
-        something else than ``instead_of`` at the last moment: nothing is written then.
+        the owner root. The directory must exist. Raises ConcurrentEditError, without writing, if
+        the file's content just before the replacement is not in ``instead_of``.
         """
 
     def remove(self, path: str, *, instead_of: Known = None, follow: bool = True) -> None:
-        """Remove a file, durably; one that is gone already is not an error.
+        """Remove a file, durably; a missing one is not an error.
 
         Raises ConcurrentEditError as ``write`` does.
         """
 
     def remove_link(self, path: str) -> None:
-        """Remove a symbolic link, durably, not its target; one that is gone is not an error."""
+        """Remove a symbolic link, durably, not its target; a missing one is not an error."""
 
     def real_path(self, path: str) -> str:
-        """Return a path with every symbolic link followed; what is missing is kept as it is."""
+        """Return a path with every symbolic link resolved; missing components are kept."""
 
     def missing_directories(self, path: str) -> tuple[str, ...]:
-        """Return what ``make_directories`` would have to make, outermost first, as real paths."""
+        """Return the real paths that ``make_directories`` would create, outermost first."""
 
     def make_directories(self, path: str, mode: int = 0o755) -> tuple[str, ...]:
-        """Make a directory and its missing parents, durably; return those made, outermost first."""
+        """Create a directory and its missing parents, durably.
+
+        Returns the directories created, outermost first.
+        """
 
     def remove_directory(self, path: str) -> bool:
-        """Remove a directory if it is there and empty, durably; return whether it is gone."""
+        """Remove a directory if it exists and is empty, durably; return whether it is gone."""
 
     def exchange(self, first: str, second: str) -> None:
-        """Exchange two entries of the same file system in one step (RENAME_EXCHANGE), durably.
+        """Exchange two entries of one file system in one step (RENAME_EXCHANGE), durably.
 
-        Raises ExchangeUnsupportedError where the file system or a mount does not allow it.
+        Raises ExchangeUnsupportedError if the file system or a mount does not allow it.
         """
 
     def rename(self, source: str, target: str) -> None:
@@ -109,23 +112,23 @@ class FileWriter(Protocol):
         """Make ``path`` a symbolic link to ``target``, in one step, durably."""
 
     def create(self, path: str, content: NewEntry, metadata: FileMetadata) -> None:
-        """Make a new entry in a tree that nobody reads yet, not durable before ``sync_tree``.
+        """Create an entry in a tree that nobody reads yet; durable only after ``sync_tree``.
 
-        A ``Path`` is a file as this process sees it, and its bytes are copied by the kernel. The
-        entry must not exist. A link has no metadata of its own. Safe to call from several threads.
+        A ``Path`` names a file of this process, which the kernel copies. The entry must not exist.
+        A link has no metadata of its own. Safe to call from several threads.
         """
 
     def sync_tree(self, path: str) -> None:
-        """Make a directory and all that is below it durable; one wait for the whole of it."""
+        """Sync a directory and everything below it, with one wait."""
 
     def remove_tree(self, path: str) -> None:
-        """Remove a directory with all that is below it, never following a link or leaving a mount.
+        """Remove a directory tree without following links or crossing mounts.
 
-        One that is gone already is not an error.
+        A missing directory is not an error.
         """
 
     def clean_leftovers(self, directory: str) -> None:
         """Remove the temporary files that a killed process left in a directory or beside it.
 
-        Writing to and removing from a directory do so too. One that is missing is not an error.
+        Writing to and removing from a directory do so too. A missing directory is not an error.
         """

@@ -1,7 +1,7 @@
-"""The engine's files as they would be without us: what a plan starts from and a revert aims at.
+"""The engine's files without our changes: where a plan starts, and what a revert restores.
 
-For a file in the journal that is ``merge3(before, ours, now)``: an edit that somebody made under
-our change stays, and nothing of our own change does.
+For a file in the journal that is ``merge3(before, ours, now)``: an admin's later edit stays, our
+change goes.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def baselines(
     *,
     lost: Callable[[str], bool] = lambda _path: True,
 ) -> dict[str, bytes | None]:
-    """Return each journalled file as it would be now without us.
+    """Return each journalled file as it would be now without our changes.
 
-    ``lost`` tells of a top-level config that somebody deleted whether it has to come back. Raises
-    EngineConfigError for one that somebody left in a form that can't be merged.
+    ``lost`` decides whether a deleted top-level config must be restored. Raises EngineConfigError
+    for a file whose present form cannot be merged.
     """
     found: dict[str, bytes | None] = {}
     for each in () if record is None else record.files:
@@ -45,10 +45,10 @@ def baselines(
 
 
 def restore_if_deleted(file: FileRecord) -> bool:
-    """Tell whether a file that somebody deleted is rather one that was lost.
+    """Return whether a deleted file counts as lost and must be restored.
 
     An engine with ``--config`` does not start without the file, and with our handlers alone it
-    would lack the settings of this site.
+    would lack the site's settings.
     """
     return file.role is Role.TOP_LEVEL and file.before is not None
 
@@ -60,10 +60,10 @@ def strip_our_changes(
     now: bytes | None,
     adapter: EngineAdapter | None,
 ) -> bytes | None:
-    """Return what a file holds now without what ``ours`` added to ``before``.
+    """Return a file's present content without what ``ours`` added to ``before``.
 
-    In a form that the engine can run with, where an adapter is given. Raises EngineConfigError for
-    one that somebody left in a form that can't be merged.
+    With an adapter, the result is in a form that the engine can run with. Raises EngineConfigError
+    for a file whose present form cannot be merged.
     """
     merge = merge3 if adapter is None else adapter.strip_our_changes
     try:
@@ -73,5 +73,5 @@ def strip_our_changes(
 
 
 def engine_config_error(error: ConfigError) -> EngineConfigError:
-    """Return an adapter's error as one of the daemon's."""
+    """Convert an adapter's error to one of the daemon's."""
     return EngineConfigError(f"{error.path}: {error.message}", error.hint)

@@ -1,4 +1,4 @@
-"""The journal's text form: JSON that a later version reads, and that an earlier one keeps whole."""
+"""The journal's JSON form: later versions read it, and earlier ones preserve unknown fields."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from toolkit.host.writer import FileMetadata
 from toolkit.journal.record import FileRecord, Record, State
 
 SCHEMA_MAJOR = 1
-"""A record with a higher one was made by a newer program and is not touched."""
+"""A record with a higher major version was written by a newer program and is not touched."""
 SCHEMA_MINOR = 3
 
 
 def encode(record: Record) -> bytes:
-    """Return the record's text form."""
+    """Return the record's JSON form."""
     document: dict[str, object] = dict(record.extra)
     document["schema"] = {"major": SCHEMA_MAJOR, "minor": SCHEMA_MINOR}
     for each in fields(record):
@@ -30,9 +30,10 @@ def encode(record: Record) -> bytes:
 
 
 def decode(content: bytes, path: str) -> Record:
-    """Read a record back; ``path`` is named in messages.
+    """Parse a record; ``path`` is named in messages.
 
-    Raises NewerJournalError for one that a newer program wrote, JournalError for a damaged one.
+    Raises NewerJournalError for a record that a newer program wrote, JournalError for a damaged
+    one.
     """
     try:
         document = json.loads(content)

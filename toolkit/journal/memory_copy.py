@@ -1,8 +1,7 @@
-"""A copy of the journal in memory, for one that somebody removes while the process is idle.
+"""A copy of the journal in memory, in case the journal is removed while the process is idle.
 
-Without it a repair would take our own change for what was there before us, and a revert would
-find nothing to do. It lies in an unnamed file of the kernel's, which goes through exec and costs
-the process itself nothing.
+Without it a repair would take our own change for the state before us, and a revert would find
+nothing to do. The copy is in a memfd: it survives exec and uses no memory of the process.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ log = logs.get(__name__)
 
 
 def keep(store: JournalStore, descriptor: int = -1) -> int:
-    """Copy the journal as it is now, over an earlier copy; return the copy's descriptor."""
+    """Copy the journal as it is now, over any earlier copy; return the copy's descriptor."""
     document = {
         name: base64.b64encode(content).decode() for name, content in store.export().items()
     }
@@ -31,7 +30,7 @@ def keep(store: JournalStore, descriptor: int = -1) -> int:
 
 
 def restore(store: JournalStore, descriptor: int) -> None:
-    """Write what of the journal was lost since. Raises HostPathError, NewerJournalError."""
+    """Write the lost parts of the journal again. Raises HostPathError, NewerJournalError."""
     if descriptor < 0:
         return
     size = os.fstat(descriptor).st_size

@@ -1,9 +1,9 @@
-"""The durable record: what was changed on the host, and every byte that it replaced.
+"""The durable record: what was changed on the host, and every byte that was replaced.
 
-Two documents of one form: ``journal.json`` tells what is in force, ``intent.json`` a change that
-was begun. Contents lie beside them as blobs named by their SHA-256, so that a record is small and
-no blob is ever rewritten. This module is the data model; ``codec`` is its text form, ``store``
-keeps it on disk.
+Two documents of one form: ``journal.json`` describes what is in force, ``intent.json`` a change
+that has begun. File contents are stored beside them as blobs named by their SHA-256, so a record is
+small and a blob is never rewritten. This module is the data model; ``codec`` is its JSON form, and
+``store`` keeps it on disk.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from toolkit.host.writer import FileMetadata
 
 
 class State(StrEnum):
-    """How far a record has come."""
+    """The progress of a record."""
 
     WRITING = "writing"
-    """An intent: files are being exchanged, the engine has not been reloaded."""
+    """An intent: files are being replaced, the engine has not been reloaded."""
     RELOADING = "reloading"
     """An intent: the files are in place and the engine may have loaded them."""
     COMMITTED = "committed"
-    """In force; the engine served what it describes."""
+    """In force; the engine served what the record describes."""
     REVERTING = "reverting"
     """A revert has begun; it only moves forward."""
     PAYLOAD_KEPT = "payload kept"
-    """The engine's files are restored; only the payload is left, since containers need it."""
+    """The engine's files are restored; only the payload remains, because containers use it."""
 
 
 class FileRecord(Struct, frozen=True, kw_only=True):
-    """One file of the engine. Digests are SHA-256 in hexadecimal; None: the file is absent."""
+    """One file of the engine. Digests are SHA-256 in hexadecimal, or None for an absent file."""
 
     path: str
-    """On the host."""
+    """Path on the host."""
     container_path: str
-    """Where this process opened it."""
+    """Path at which this process opened it."""
     format: Format
     role: Role
     first: str | None
-    """The very first bytes that we found."""
+    """The first content ever found."""
     before: str | None
-    """The bytes without our change; aim of a revert. Never holds our change."""
+    """The content without our change, which a revert restores."""
     start: str | None
-    """What was there when the change of this record began; aim of its undo."""
+    """The content when the change of this record began, which a rollback restores."""
     ours: str | None
-    """What we write, or wrote."""
+    """The content that we write or wrote."""
     metadata: FileMetadata | None = None
-    """Of the file before us; None: it was absent."""
+    """Metadata of the file before us; None if it was absent."""
     extra: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -68,46 +68,47 @@ class FileRecord(Struct, frozen=True, kw_only=True):
 class Record(Struct, frozen=True, kw_only=True):
     """One change of the host, begun or in force.
 
-    A field that came with a later minor schema has its default in an earlier record.
+    A field added by a later minor schema has its default in an earlier record.
     """
 
     state: State
     version: str
-    """The program's version that wrote it."""
+    """The version of the program that wrote it."""
     engine: EngineName | None
     """None: files were installed and no engine was touched."""
     socket: str = ""
     unit: str | None = None
-    """The systemd unit that starts the engine, should it have to be brought back after a crash."""
+    """The systemd unit that starts the engine, in case it must be started after a crash."""
     files: tuple[FileRecord, ...] = ()
     directories: tuple[str, ...] = ()
-    """Directories on the host that were made for these files, outermost first."""
+    """Directories on the host created for these files, outermost first."""
     install_directories: tuple[str, ...] = ()
-    """The same for the install directory, which the journal itself lies in."""
+    """The same for the install directory, which contains the journal."""
     run_directories: tuple[str, ...] = ()
     """The same for the pid file and the ready file."""
     pid_file: str = ""
-    """The lock of the installer that made the change, on the host; empty in an earlier record."""
+    """The pid file, on the host, of the installer that made the change; empty in an earlier
+    record."""
     handlers: tuple[tuple[str, str], ...] = ()
-    """Name and binary path of the handlers that we serve."""
+    """Name and binary path of each handler that we add."""
     default: str | None = None
-    """The handler that we made the default one."""
+    """The handler that we made the default."""
     previous_handlers: tuple[tuple[str, str], ...] = ()
-    """What the engine served before us."""
+    """The handlers that the engine served before us."""
     previous_default: str | None = None
     """The engine's default handler before us."""
     start_handlers: tuple[tuple[str, str], ...] | None = None
-    """With an intent: what the engine served when it began; None where it was not asked."""
+    """In an intent: the handlers that the engine served when it began; None if it was not asked."""
     start_default: str | None = None
     start_lack: str | None = None
-    """With an intent: why the engine could serve nothing when it began; None where it could."""
+    """In an intent: why the engine could serve nothing when it began; None if it could."""
     reloads: bool = True
     """False with restart mode ``none``: the engine is never reloaded."""
     payload: Mapping[str, object] | None = None
     replaced_payload: Mapping[str, object] | None = None
-    """With an intent: the payload's record before it."""
+    """In an intent: the payload's earlier record."""
     extra: Mapping[str, object] = field(default_factory=dict)
-    """Fields of a later minor schema, kept as they are."""
+    """Fields of a later minor schema, preserved."""
 
     def file(self, path: str) -> FileRecord | None:
         """Return the record of a host path, or None."""
@@ -120,11 +121,11 @@ class Record(Struct, frozen=True, kw_only=True):
 
     @property
     def unfinished(self) -> bool:
-        """Whether it is of a setup that has not come to its end."""
+        """Whether the record belongs to an unfinished setup."""
         return self.state in (State.WRITING, State.RELOADING)
 
     def without_files(self) -> Record:
-        """Return what is left once the engine's files are restored: the payload."""
+        """Return the record that remains once the engine's files are restored: the payload's."""
         return replace(self, state=State.PAYLOAD_KEPT, files=(), directories=())
 
     def with_state(self, state: State) -> Record:
@@ -133,12 +134,12 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 def digest_of(content: bytes | None) -> str | None:
-    """Return the SHA-256 of a file's bytes, or None for a file that is absent."""
+    """Return the SHA-256 of a file's bytes, or None for an absent file."""
     return None if content is None else hashlib.sha256(content).hexdigest()
 
 
 def committed(intent: Record) -> Record:
-    """Return the record in force: files that hold nothing of ours need none."""
+    """Return the record in force, without the files that contain none of our changes."""
     files = tuple(
         replace(each, start=each.ours) for each in intent.files if each.ours != each.before
     )

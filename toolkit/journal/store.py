@@ -1,8 +1,8 @@
-"""Keeps the journal on the host: below the install directory, since that survives a reboot.
+"""The journal on the host, below the install directory, which survives a reboot.
 
-``<install dir>/.toolkit-journal`` has mode 0700, for an engine's config holds registry passwords.
-It appears and disappears in one step together with the directories that are made for it: it is
-prepared beside its place under a name of its own and renamed, and taken away the other way round.
+``<install dir>/.toolkit-journal`` has mode 0700 because an engine's config may contain registry
+passwords. The journal and the directories created for it appear in one step: they are prepared
+under a temporary name beside their final place and renamed. They disappear the same way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PRIVATE_DIRECTORY = 0o700
 
 
 class JournalStore:
-    """The journal of one install directory. Raises HostPathError where the disk refuses."""
+    """The journal of one install directory. Methods raise HostPathError if the disk refuses."""
 
     def __init__(self, *, writer: FileWriter, view: HostView, install_dir: str) -> None:
         self._writer = writer
@@ -38,20 +38,20 @@ class JournalStore:
 
     @property
     def path(self) -> str:
-        """The record in force, on the host."""
+        """Path of the record in force, on the host."""
         return self._path("journal.json")
 
     @property
     def intent_path(self) -> str:
-        """The change that was begun, on the host."""
+        """Path of the intent, on the host."""
         return self._path("intent.json")
 
     def blob_path(self, content: bytes) -> str:
-        """Return where the journal keeps a content, on the host."""
+        """Return the host path of the blob with this content."""
         return self._path("blobs", str(digest_of(content)))
 
     def export(self) -> dict[str, bytes]:
-        """Return every file of the journal by its name in it."""
+        """Return every file of the journal by its relative path."""
         names = [glob.escape(self._path(*below)) for below in ((), ("blobs",))]
         paths = [path for name in names for path in self._view.glob(posixpath.join(name, "*"))]
         found = {}
@@ -63,7 +63,7 @@ class JournalStore:
         return found
 
     def restore(self, files: Mapping[str, bytes]) -> bool:
-        """Write what of a journal is missing or damaged; return whether there was any.
+        """Write the missing or damaged files of the journal; return whether there were any.
 
         Raises NewerJournalError for a journal that must not be touched.
         """
@@ -79,17 +79,17 @@ class JournalStore:
         return bool(lost)
 
     def load(self) -> Record | None:
-        """Return what is in force. Raises JournalError for a record that must not be touched."""
+        """Return the record in force. Raises JournalError for a record that must not be touched."""
         return self._load("journal.json")
 
     def load_intent(self) -> Record | None:
-        """Return the change that was begun and not finished."""
+        """Return the intent, a change that was begun and not finished."""
         return self._load("intent.json")
 
     def blob(self, digest: str | None) -> bytes | None:
         """Return the bytes of a digest; None for an absent file.
 
-        Raises JournalError where the blob is missing or damaged.
+        Raises JournalError if the blob is missing or damaged.
         """
         if digest is None:
             return None
@@ -104,14 +104,14 @@ class JournalStore:
         return content
 
     def begin(self, intent: Record, contents: Iterable[bytes | None]) -> Record:
-        """Put an intent and the contents that it names on disk, before anything else is done.
+        """Write an intent and the contents that it names, before anything else is done.
 
-        Returns the intent with the directories that were made for the journal itself.
+        Returns the intent with the directories created for the journal itself.
         """
         return self._put_first("intent.json", intent, contents)
 
     def adopt(self, record: Record, contents: Iterable[bytes | None]) -> None:
-        """Put a record in force where no journal was, with the contents that it names."""
+        """Put a record in force where no journal exists, with the contents that it names."""
         self._put_first("journal.json", record, contents)
 
     def _put_first(self, name: str, record: Record, contents: Iterable[bytes | None]) -> Record:
@@ -120,7 +120,7 @@ class JournalStore:
         if not missing:
             self._put(self.directory, name, record, contents)
             return record
-        # The record names the directories that appear with it, so that no crash can forget them.
+        # The record names the directories that appear with it, so a crash loses none of them.
         record = replace(record, install_directories=missing[:-1] or record.install_directories)
         prepared = _beside(missing[0], "new")
         inside = prepared + missing[-1][len(missing[0]) :]
@@ -131,20 +131,20 @@ class JournalStore:
         return record
 
     def advance(self, intent: Record) -> None:
-        """Note how far the change has come."""
+        """Save the intent's progress."""
         self._put(self.directory, "intent.json", intent, ())
 
     def commit(self, record: Record, contents: Iterable[bytes | None] = ()) -> None:
-        """Make a record the one in force; the intent, if any, is done with."""
+        """Put a record in force and remove the intent, if any."""
         self._put(self.directory, "journal.json", record, contents)
         self._writer.remove(self._path("intent.json"))
         self.tidy(record)
 
     def retract(self, intent: Record, record: Record | None) -> None:
-        """Take a commit back that failed half-way: ``record`` is in force again, or nothing."""
+        """Undo a commit that failed halfway: ``record`` is in force again, or none if None."""
         if self.load() == record:
             return
-        # First the intent, so that a crash in between finds either of them.
+        # The intent first, so that a crash in between leaves one of the two.
         self.advance(intent)
         if record is None:
             self._writer.remove(self._path("journal.json"))
@@ -152,15 +152,15 @@ class JournalStore:
             self._put(self.directory, "journal.json", record, ())
 
     def tidy(self, record: Record) -> None:
-        """Remove contents that no record needs; what can't be removed now is left to a later run.
+        """Remove contents that no record needs; a later run removes what cannot be removed now.
 
-        It must not fail: the contents that an undo would need may be gone already.
+        Must not fail: contents that a rollback would need may already be gone.
         """
         with contextlib.suppress(HostPathError):
             self._collect(record.blobs)
 
     def abandon(self, intent: Record, record: Record | None) -> None:
-        """Forget an intent whose change was undone; ``record`` is still in force, or nothing."""
+        """Remove an intent whose change was undone; ``record`` stays in force, or none if None."""
         if record is None:
             self.drop(intent)
             return
@@ -168,7 +168,7 @@ class JournalStore:
         self.tidy(record)
 
     def forget_unfinished(self, record: Record | None) -> None:
-        """Remove what is left of an intent that could not be put on disk whole."""
+        """Remove the remains of an intent that was not written completely."""
         self.clean()
         intent = self.load_intent()
         if record is not None:
@@ -181,9 +181,10 @@ class JournalStore:
 
     @contextmanager
     def staging(self) -> Iterator[str]:
-        """Give a private directory on the host that no engine reads; it is gone afterwards."""
+        """Yield a private directory on the host that no engine reads; remove it afterwards."""
         missing = self._writer.missing_directories(self.install_dir)
-        # A check must leave no trace, so nothing is made inside a directory that is not there yet.
+        # A dry run must leave no trace: nothing is created inside a directory that does not exist
+        # yet.
         place = posixpath.dirname(missing[0]) if missing else self.install_dir
         directory = posixpath.join(place, STAGING_DIRECTORY)
         self._writer.remove_tree(directory)
@@ -191,20 +192,20 @@ class JournalStore:
             self._writer.make_directories(directory, PRIVATE_DIRECTORY)
             yield directory
         finally:
-            # What can't be removed now is tried once more before the first change.
+            # If it cannot be removed now, the next change tries again before it begins.
             with contextlib.suppress(HostPathError):
                 self._writer.remove_tree(directory)
 
     def drop(self, record: Record) -> None:
-        """Remove the journal and, where they are empty, the directories that were made for it."""
-        # One that could not be removed after a check is the last that stands in the way.
+        """Remove the journal, and the directories created for it that are empty."""
+        # The remains of a dry run would keep the install directory from being removed.
         self._writer.remove_tree(posixpath.join(self.install_dir, STAGING_DIRECTORY))
         made = record.install_directories
         away = _beside(made[0] if made else self.directory, "old")
         try:
             self._writer.rename(self.directory, away)
         except HostPathError:
-            # Another mount lies between: there is no single step, so the record goes last.
+            # Another mount is in between, so one step is impossible: the record is removed last.
             self._collect(frozenset())
             away = self.directory
         self._remove_directories(made)
@@ -212,7 +213,7 @@ class JournalStore:
         self._remove_directories(made)
 
     def clean(self) -> None:
-        """Finish what a crash left of a journal that was appearing or disappearing."""
+        """Complete a creation or removal of the journal that a crash interrupted."""
         place = self._writer.real_path(self.directory)
         while place not in ("", "/"):
             staged = posixpath.join(posixpath.dirname(place), STAGING_DIRECTORY)

@@ -15,7 +15,7 @@ from toolkit.engine.process import kubelet, peer
 from toolkit.engine.process.daemon_arguments import path_option
 from toolkit.engine.process.locate import Located, Locator
 from toolkit.errors import EngineNotFoundError, HostPathError
-from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_a_containers
+from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_container_image
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessTable, ProcFs
 from toolkit.host.view import HostFilesView
@@ -94,7 +94,7 @@ class _Look(Struct, frozen=True, kw_only=True):
 
 def _refuse_what_stays(root: HostRoot, looks: tuple[_Look, ...]) -> None:
     """Raise EngineNotFoundError where the reason is one that starting an engine does not change."""
-    if root.root == "/" and own_root_is_a_containers(root.proc):
+    if root.root == "/" and own_root_is_container_image(root.proc):
         raise EngineNotFoundError(*NO_HOST_ROOT)
     fixes = dict.fromkeys(each.fix for each in looks if each.fix)
     if fixes:

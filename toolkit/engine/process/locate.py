@@ -13,9 +13,9 @@ from toolkit.engine.facts import EngineProcess
 from toolkit.engine.process import identity, peer
 from toolkit.engine.process.known_strangers import Stranger, known_stranger
 from toolkit.errors import EngineInvisibleError, EngineNotFoundError
-from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_a_containers
+from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_container_image
 from toolkit.host.paths import HostRoot
-from toolkit.host.processes import ProcessFacts, ProcessTable, line_of
+from toolkit.host.processes import ProcessFacts, ProcessTable, with_ancestors
 
 _PRIVILEGED = "run the container privileged (docker run --privileged)"
 _SHARE_PIDS = "run the container with hostPID: true (docker run --pid=host)"
@@ -77,7 +77,7 @@ class Locator:
         """
         if self._root.root == "/" or self.current(socket, access, deadline) is None:
             return frozenset()
-        return line_of(os.getpid(), self._table)
+        return with_ancestors(os.getpid(), self._table)
 
     def judge(self, found: peer.Peer, socket: str, access: str) -> Located:
         """Return who is behind a socket, as far as that is known of the one that answers there."""
@@ -172,5 +172,5 @@ def refuse_without_host_root(located: Located, root: HostRoot) -> None:
     if root.root != "/" or located.process is not None or located.invisible:
         return
     absent = located.stranger is not None or not os.path.lexists(located.access)
-    if absent and own_root_is_a_containers(root.proc):
+    if absent and own_root_is_container_image(root.proc):
         raise EngineNotFoundError(*NO_HOST_ROOT)

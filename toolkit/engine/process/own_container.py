@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from toolkit.engine.cri.client import CriClient, CriContainer
 from toolkit.engine.rpc import Connection, RpcError
-from toolkit.host.processes import ProcessTable, line_of
+from toolkit.host.processes import ProcessTable, with_ancestors
 
 
 class Traces(Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ def traces(table: ProcessTable, proc: str = "/proc") -> Traces:
     texts = [_text(f"{proc}/self/{name}") for name in ("cgroup", "mountinfo")]
     texts.append(socket.gethostname())
     found = re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", "\n".join(texts))
-    return Traces(identifiers=frozenset(found), pids=line_of(os.getpid(), table))
+    return Traces(identifiers=frozenset(found), pids=with_ancestors(os.getpid(), table))
 
 
 def running(

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from toolkit.errors import EngineInvisibleError
-from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_a_containers
+from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_container_image
 from toolkit.host.processes import has_root
 from toolkit.node import Node
 from toolkit.report.doctor.context import Context
@@ -56,7 +56,7 @@ _SYS_ADMIN = Capability(
 def host_root(sight: Context) -> Iterator[Finding]:
     """Look whether what is taken for the host's root is one."""
     root = sight.node.root
-    if root.root == "/" and own_root_is_a_containers(root.proc):
+    if root.root == "/" and own_root_is_container_image(root.proc):
         yield problem("host root", *NO_HOST_ROOT)
     elif not any(os.path.isdir(os.path.join(root.root, each)) for each in ("etc", "usr")):
         yield problem(
@@ -159,7 +159,7 @@ def sees_host_processes(node: Node) -> bool | None:
     if _in_first_pid_namespace(node):
         return True
     found = None
-    mounted = node.root.root != "/" or not own_root_is_a_containers(node.root.proc)
+    mounted = node.root.root != "/" or not own_root_is_container_image(node.root.proc)
     if mounted:
         found = has_root(node.root.proc, 1, node.root.root)
     if found is None and Path(node.root.proc, "2/comm").exists():
