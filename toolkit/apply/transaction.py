@@ -196,7 +196,7 @@ class Transaction:
                 self._node.store.forget_unfinished(record)
                 return
             latest = self._node.store.load_intent() or intent
-            self._node.store.retract(latest, record)
+            self._node.store.undo_commit(latest, record)
             process = None if plan.facts is None else plan.facts.process
             roll_back(self._node, latest, record, self._control, process)
         except ToolkitError as failure:

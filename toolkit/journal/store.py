@@ -108,39 +108,39 @@ class JournalStore:
 
         Returns the intent with the directories created for the journal itself.
         """
-        return self._put_first("intent.json", intent, contents)
+        return self._create("intent.json", intent, contents)
 
     def adopt(self, record: Record, contents: Iterable[bytes | None]) -> None:
         """Put a record in force where no journal exists, with the contents that it names."""
-        self._put_first("journal.json", record, contents)
+        self._create("journal.json", record, contents)
 
-    def _put_first(self, name: str, record: Record, contents: Iterable[bytes | None]) -> Record:
+    def _create(self, name: str, record: Record, contents: Iterable[bytes | None]) -> Record:
         self.clean()
         missing = self._writer.missing_directories(self.directory)
         if not missing:
-            self._put(self.directory, name, record, contents)
+            self._write(self.directory, name, record, contents)
             return record
         # The record names the directories that appear with it, so a crash loses none of them.
         record = replace(record, install_directories=missing[:-1] or record.install_directories)
-        prepared = _beside(missing[0], "new")
+        prepared = _sibling(missing[0], "new")
         inside = prepared + missing[-1][len(missing[0]) :]
         self._writer.make_directories(posixpath.dirname(inside))
         self._writer.make_directories(inside, PRIVATE_DIRECTORY)
-        self._put(inside, name, record, contents)
+        self._write(inside, name, record, contents)
         self._writer.rename(prepared, missing[0])
         return record
 
     def advance(self, intent: Record) -> None:
         """Save the intent's progress."""
-        self._put(self.directory, "intent.json", intent, ())
+        self._write(self.directory, "intent.json", intent, ())
 
     def commit(self, record: Record, contents: Iterable[bytes | None] = ()) -> None:
         """Put a record in force and remove the intent, if any."""
-        self._put(self.directory, "journal.json", record, contents)
+        self._write(self.directory, "journal.json", record, contents)
         self._writer.remove(self._path("intent.json"))
         self.tidy(record)
 
-    def retract(self, intent: Record, record: Record | None) -> None:
+    def undo_commit(self, intent: Record, record: Record | None) -> None:
         """Undo a commit that failed halfway: ``record`` is in force again, or none if None."""
         if self.load() == record:
             return
@@ -149,7 +149,7 @@ class JournalStore:
         if record is None:
             self._writer.remove(self._path("journal.json"))
         else:
-            self._put(self.directory, "journal.json", record, ())
+            self._write(self.directory, "journal.json", record, ())
 
     def tidy(self, record: Record) -> None:
         """Remove contents that no record needs; a later run removes what cannot be removed now.
@@ -157,7 +157,7 @@ class JournalStore:
         Must not fail: contents that a rollback would need may already be gone.
         """
         with contextlib.suppress(HostPathError):
-            self._collect(record.blobs)
+            self._remove_blobs_except(record.blobs)
 
     def abandon(self, intent: Record, record: Record | None) -> None:
         """Remove an intent whose change was undone; ``record`` stays in force, or none if None."""
@@ -201,12 +201,12 @@ class JournalStore:
         # The remains of a dry run would keep the install directory from being removed.
         self._writer.remove_tree(posixpath.join(self.install_dir, STAGING_DIRECTORY))
         made = record.install_directories
-        away = _beside(made[0] if made else self.directory, "old")
+        away = _sibling(made[0] if made else self.directory, "old")
         try:
             self._writer.rename(self.directory, away)
         except HostPathError:
             # Another mount is in between, so one step is impossible: the record is removed last.
-            self._collect(frozenset())
+            self._remove_blobs_except(frozenset())
             away = self.directory
         self._remove_directories(made)
         self._writer.remove_tree(away)
@@ -218,9 +218,9 @@ class JournalStore:
         while place not in ("", "/"):
             staged = posixpath.join(posixpath.dirname(place), STAGING_DIRECTORY)
             self._writer.remove_tree(staged)
-            for leftover in self._view.glob(glob.escape(_beside(place, "new"))):
+            for leftover in self._view.glob(glob.escape(_sibling(place, "new"))):
                 self._writer.remove_tree(leftover)
-            for leftover in self._view.glob(glob.escape(_beside(place, "old"))):
+            for leftover in self._view.glob(glob.escape(_sibling(place, "old"))):
                 self._finish_drop(leftover)
             place = posixpath.dirname(place)
 
@@ -236,7 +236,7 @@ class JournalStore:
         for path in sorted(made, key=len, reverse=True):
             self._writer.remove_directory(path)
 
-    def _put(
+    def _write(
         self, directory: str, name: str, record: Record, contents: Iterable[bytes | None]
     ) -> None:
         blobs = posixpath.join(directory, "blobs")
@@ -260,9 +260,9 @@ class JournalStore:
             return True
         return False
 
-    def _collect(self, wanted: frozenset[str]) -> None:
+    def _remove_blobs_except(self, needed: frozenset[str]) -> None:
         for path in self._view.glob(posixpath.join(glob.escape(self._path("blobs")), "*")):
-            if posixpath.basename(path) not in wanted:
+            if posixpath.basename(path) not in needed:
                 self._writer.remove(path)
 
     def _load(self, name: str) -> Record | None:
@@ -274,5 +274,5 @@ class JournalStore:
         return posixpath.join(self.directory, *names)
 
 
-def _beside(path: str, what: str) -> str:
+def _sibling(path: str, what: str) -> str:
     return posixpath.join(posixpath.dirname(path), f".{posixpath.basename(path)}.toolkit-{what}")

@@ -1,4 +1,4 @@
-"""NRI mode: GPU devices by a plugin of the engine, without touching the engine's config."""
+"""NRI mode: an engine plugin injects GPU devices; the engine's config is not changed."""
 
 from __future__ import annotations
 

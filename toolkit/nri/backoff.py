@@ -1,14 +1,14 @@
-"""How long to wait before the next attempt to connect."""
+"""The wait before the next attempt to connect."""
 
 from __future__ import annotations
 
 SHORTEST = 0.1
 LONGEST = 5.0
-"""Seconds. A node whose engine has come back waits at most this long for its GPU devices."""
+"""Seconds. A node whose engine restarts waits at most this long for its GPU devices."""
 
 
 class Backoff:
-    """Doubles from the shortest to the longest wait, and starts again once connected."""
+    """Doubles from the shortest to the longest wait; starts over once connected."""
 
     def __init__(self) -> None:
         self._next = SHORTEST
@@ -20,5 +20,5 @@ class Backoff:
         return wait
 
     def reset(self) -> None:
-        """Begin with the shortest wait again."""
+        """Start over with the shortest wait."""
         self._next = SHORTEST

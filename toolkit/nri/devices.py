@@ -1,4 +1,4 @@
-"""Which CDI devices a container gets: the pod's annotations in, device names out; pure."""
+"""Choose the CDI devices of a container from the pod's annotations (pure)."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _QUALIFIED_NAME = re.compile(rf"({_KIND}/{_KIND})={_DEVICE}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Who may have management devices."""
+    """Which namespaces may use management devices."""
 
     management_kinds: frozenset[str]
-    """Kinds, ``vendor/class``, whose devices are the management container's."""
+    """Kinds, ``vendor/class``, whose devices are management devices."""
     namespaces: frozenset[str]
-    """Namespaces whose pods may have them."""
+    """Namespaces whose pods may use them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What a container gets, and what it asked for in vain."""
+    """The devices that a container gets, and the requests that were refused."""
 
     annotation: str | None = None
-    """The annotation that counts; None: the pod asks for nothing."""
+    """The annotation that applies; None if the pod requests nothing."""
     devices: tuple[str, ...] = ()
     not_allowed: tuple[str, ...] = ()
-    """Management devices, asked for from a namespace that may not have them."""
+    """Management devices requested from a namespace that may not use them."""
     invalid: tuple[str, ...] = ()
-    """No CDI device names."""
+    """Names that are not CDI device names."""
 
 
 def effective_annotation(
     annotations: Mapping[str, str], container_name: str
 ) -> tuple[str, str] | None:
-    """Return the annotation that counts for a container, the narrowest one, and its value.
+    """Return the narrowest annotation for a container, and its value.
 
-    NRI's order (NRI, pkg/plugin/annotations.go); an empty value counts: it takes the wider one
-    away.
+    NRI's order (NRI, pkg/plugin/annotations.go). An empty value counts too: it cancels a wider
+    annotation.
     """
     for key in (
         f"{ANNOTATION_DOMAIN}/container.{container_name}",
@@ -58,7 +58,7 @@ def effective_annotation(
 
 
 def decide(pod: PodSandbox, container: Container, policy: Policy) -> Decision:
-    """Choose a container's devices, each once: the engine fails a container that has one twice."""
+    """Choose a container's devices, without duplicates: the engine rejects a duplicate."""
     found = effective_annotation(pod.annotations, container.name)
     if found is None:
         return Decision()

@@ -1,4 +1,4 @@
-"""ttrpc's frames: a header of ten bytes and up to 4 MiB of data."""
+"""ttrpc frames: a header of ten bytes and up to 4 MiB of data."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ HEADER = Struct(">IIBB")
 MAX_DATA = 4 << 20
 """Bytes of data in a frame (ttrpc, channel.go)."""
 LARGE = 64 << 10
-"""Bytes from which data gets pages of its own: they go back to the system with the frame, where the
-allocator would keep megabytes after one synchronization of a busy node."""
+"""Size in bytes from which data gets its own memory pages. They return to the system with the
+frame; the allocator would keep megabytes after one synchronization of a busy node."""
 
 
 class FrameType(IntEnum):
-    """What a frame is; others are to be ignored, they may come with later versions."""
+    """The type of a frame. Unknown types are ignored: later versions may add some."""
 
     REQUEST = 1
     RESPONSE = 2
@@ -33,11 +33,11 @@ class Frame:
     """A FrameType, or an unknown one."""
     data: bytes | bytearray | mmap
     oversized: bool = False
-    """Its data was larger than allowed and has been skipped."""
+    """The data was larger than allowed and was skipped."""
 
 
 class FrameReader:
-    """Puts frames together from pieces; holds what has arrived of one frame, never more."""
+    """Assembles frames from pieces; buffers at most one unfinished frame."""
 
     def __init__(self) -> None:
         self._header = bytearray()
@@ -50,7 +50,7 @@ class FrameReader:
 
     @property
     def held(self) -> int:
-        """Bytes of the unfinished frame."""
+        """Bytes buffered of the unfinished frame."""
         return len(self._header) + self._filled
 
     def feed(self, piece: bytes | memoryview) -> Iterator[Frame]:
@@ -86,5 +86,5 @@ class FrameReader:
 
 
 def frame(stream: int, frame_type: FrameType, data: bytes) -> bytes:
-    """Write one frame of a unary call."""
+    """Return one frame of a unary call."""
     return HEADER.pack(len(data), stream, frame_type, 0) + data

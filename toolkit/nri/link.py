@@ -1,4 +1,4 @@
-"""One connected socket: moves bytes between the engine and a session, and keeps the deadlines."""
+"""One connected socket: moves bytes between the engine and a session, and enforces deadlines."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from toolkit.nri.reporter import Log
 from toolkit.nri.session import Session
 
 REGISTRATION_TIMEOUT = 30.0
-"""Seconds. The engine registers one plugin after the other and waits 5 s for a mute one, so this is
-several times that."""
+"""Seconds. The engine registers plugins one by one and waits 5 s for a silent one; this is several
+times that."""
 LEAVE_TIMEOUT = 1.0
-"""Seconds for open calls, and again for the engine to close its end, when we stop."""
+"""Seconds for open calls, and again for the engine to close its end, when the plugin stops."""
 _RECEIVE_BYTES = 64 << 10
 
 
 class Wakeup:
-    """A pipe by which other threads interrupt the wait for the engine."""
+    """A pipe through which other threads interrupt the wait for the engine."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
-        """For poll."""
+        """Return the descriptor to poll."""
         return self._read
 
     def wake(self) -> None:
-        """Interrupt the wait; also one that begins later."""
+        """Interrupt the present wait, or the next one."""
         try:
             os.write(self._write, b"\0")
         except BlockingIOError:
             return  # full: it will wake
 
     def clear(self) -> None:
-        """Forget what woke us."""
+        """Empty the pipe."""
         try:
             while os.read(self._read, 4096):
                 pass
@@ -47,7 +47,7 @@ class Wakeup:
             return
 
     def close(self) -> None:
-        """Give the pipe back."""
+        """Close the pipe."""
         os.close(self._read)
         os.close(self._write)
 
@@ -56,7 +56,7 @@ Decide = Callable[[CreateContainerRequest], Sequence[str]]
 
 
 class Link:
-    """Serves one connection until either side ends it."""
+    """Serves one connection until either side closes it."""
 
     def __init__(
         self,
@@ -84,9 +84,9 @@ class Link:
         self._buffer = bytearray(_RECEIVE_BYTES)
 
     def serve(self) -> str:
-        """Serve until the connection ends; return why, empty where we ended it.
+        """Serve until the connection ends; return the reason, empty if we closed it.
 
-        Raises OSError and NriProtocolError where it breaks.
+        Raises OSError and NriProtocolError if the connection breaks.
         """
         leave_by: float | None = None
         while True:
@@ -138,7 +138,7 @@ class Link:
         return True
 
     def _devices(self, request: CreateContainerRequest) -> Sequence[str]:
-        """Return a container's devices; a mistake of ours must not keep it from starting."""
+        """Return a container's devices; an error of ours must not stop its creation."""
         try:
             return self._decide(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine waits for an answer
@@ -160,7 +160,7 @@ class Link:
             return  # the rest goes when the engine has read
 
     def _idle(self) -> bool:
-        """Nothing is asked, by us or by the engine, that has not had its answer."""
+        """Return whether no call is open in either direction."""
         if self._session.open_calls or self._session.outgoing:
             return False
         poller = select.poll()
@@ -168,9 +168,9 @@ class Link:
         return not poller.poll(0)
 
     def _leave(self) -> None:
-        """End our direction first and wait for the engine to end its own.
+        """Close our direction first, then wait for the engine to close its own.
 
-        Closing with unread bytes would reset the connection, an error in the engine's log.
+        Closing with unread bytes would reset the connection, which the engine logs as an error.
         """
         self._socket.shutdown(socket.SHUT_WR)
         self._socket.settimeout(LEAVE_TIMEOUT)

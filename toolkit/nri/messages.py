@@ -1,4 +1,4 @@
-"""The messages of ttrpc and NRI: their services, codes and events, and how they are read."""
+"""The messages of ttrpc and NRI: services, status codes, events and decoding."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ M = TypeVar("M", bound=Message)
 RUNTIME_SERVICE = "nri.pkg.api.v1alpha1.Runtime"
 PLUGIN_SERVICE = "nri.pkg.api.v1alpha1.Plugin"
 CREATE_CONTAINER_MASK = 1 << (CREATE_CONTAINER - 1)
-"""The event's bit in the answer to Configure."""
+"""The event's bit in the Configure response."""
 
 
 class Code(IntEnum):
-    """The status codes that are used, as gRPC numbers them."""
+    """The gRPC status codes in use."""
 
     OK = 0
     INVALID_ARGUMENT = 3
@@ -28,11 +28,11 @@ class Code(IntEnum):
 
 
 class MessageError(ToolkitError):
-    """Bytes that are not a message."""
+    """Bytes that are not a valid message."""
 
 
 def decode(kind: type[M], data: bytes | memoryview) -> M:
-    """Read a message. Raises MessageError."""
+    """Decode a message. Raises MessageError."""
     message = kind()
     try:
         message.ParseFromString(data)  # type: ignore[arg-type] # takes memory views too

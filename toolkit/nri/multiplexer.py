@@ -1,7 +1,7 @@
 """NRI's multiplexer: two logical connections over one socket.
 
-Every frame is a header of two big-endian 32-bit numbers, the connection's id and the payload's
-length, and the payload. The engine serves nothing else on that socket.
+A frame is a header of two big-endian 32-bit numbers (connection ID and payload length) and the
+payload. The engine uses the socket for nothing else.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ HEADER = Struct(">II")
 MAX_PAYLOAD = 10 + (4 << 20)
 """Bytes: one ttrpc frame of the largest size (NRI, pkg/net/multiplex/ttrpc.go)."""
 MAX_WRITE = 4096
-"""Bytes of payload in a frame of ours: the engine reads a frame into a buffer of this size and
-drops the connection when it does not fit (NRI, pkg/net/multiplex/mux.go: ENOMEM)."""
+"""Maximum payload in a frame that we send: the engine reads into a buffer of this size and closes
+the connection if a frame does not fit (NRI, pkg/net/multiplex/mux.go: ENOMEM)."""
 
 
 class NriProtocolError(ToolkitError):
-    """What came over the socket is not NRI; the connection can't go on."""
+    """The bytes on the socket are not NRI; the connection cannot continue."""
 
 
 class Channel(IntEnum):
@@ -34,7 +34,7 @@ class Channel(IntEnum):
 
 
 class Demultiplexer:
-    """Takes the socket's bytes apart, as they come; holds no more than an unfinished header."""
+    """Splits the socket's bytes by connection; buffers no more than an unfinished header."""
 
     def __init__(self) -> None:
         self._header = bytearray()
@@ -42,9 +42,9 @@ class Demultiplexer:
         self._left = 0
 
     def feed(self, data: bytes | memoryview) -> Iterator[tuple[int, memoryview]]:
-        """Yield the connection's id and its next bytes; a payload may come in several pieces.
+        """Yield the connection ID and its next bytes; a payload may come in several pieces.
 
-        Raises NriProtocolError on a frame that is larger than NRI allows.
+        Raises NriProtocolError on a frame larger than NRI allows.
         """
         view = memoryview(data)
         while view:
@@ -69,7 +69,7 @@ class Demultiplexer:
 
 
 def multiplex(connection: Channel, data: bytes) -> bytes:
-    """Put bytes of a logical connection into frames."""
+    """Split the bytes of a logical connection into frames."""
     out = bytearray()
     for start in range(0, len(data), MAX_WRITE):
         piece = data[start : start + MAX_WRITE]

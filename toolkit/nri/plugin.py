@@ -1,7 +1,7 @@
-"""The NRI plugin: stays connected to the engine, for ever, and gives containers their CDI devices.
+"""The NRI plugin: keeps a connection to the engine and gives containers their CDI devices.
 
-Two threads beside the one that waits for signals: one talks to the engine, one writes the log.
-Signals stay blocked in all of them and are taken by the clock of the first alone.
+Beside the thread that waits for signals, one thread talks to the engine and one writes the log.
+Signals are blocked in all of them; only the clock of the first takes them.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from toolkit.nri.session import Identity, Session
 
 PLUGIN_NAME = "nvidia-toolkit"
 _STOP_TIMEOUT = 5.0
-"""Seconds for the threads to end; more than what leaving takes."""
+"""Seconds for the threads to exit; longer than leaving takes."""
 _LISTED_NAMES = 10
-"""Device names in a log line; an annotation may hold thousands."""
+"""Maximum number of device names in a log line; an annotation may hold thousands."""
 
 
 class NriState(StrEnum):
-    """Whether the engine asks us for new containers."""
+    """Whether the engine calls the plugin for new containers."""
 
     CONNECTING = "connecting"
     REGISTERED = "registered"
@@ -40,25 +40,25 @@ class NriState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NriStatus:
-    """What ``status`` and ``/readyz`` show of the plugin."""
+    """The plugin's state, as ``status`` and ``/readyz`` show it."""
 
     state: NriState
     socket: str
     engine: str = ""
-    """Name and version, as the engine said when it last registered us."""
+    """Name and version that the engine reported when it last registered the plugin."""
     reason: str = ""
-    """Why we are not registered."""
+    """Why the plugin is not registered."""
     registrations: int = 0
-    """How often the engine has registered us."""
+    """How often the engine has registered the plugin."""
 
     @property
     def ready(self) -> bool:
-        """The engine has registered us and is connected."""
+        """Whether the plugin is registered and connected."""
         return self.state is NriState.REGISTERED
 
 
 class Plugin:
-    """The plugin with its threads; ``start``, then ``stop``, each once."""
+    """The plugin with its threads; call ``start``, then ``stop``, once each."""
 
     def __init__(
         self,
@@ -73,12 +73,11 @@ class Plugin:
         log: Log | None = None,
         decide_devices: Callable[[PodSandbox, Container, Policy], Decision] = decide,
     ) -> None:
-        """Take the namespaces that may have management devices; ``socket`` is a host path.
+        """``namespaces`` may use management devices; ``socket`` is a host path.
 
-        ``socket_path`` is the engine's NRI socket as this process reaches it.
+        ``socket_path`` is the engine's NRI socket as this process opens it.
 
-        ``on_state`` is called at each change, in the order of the changes, by a thread that holds
-        up nothing.
+        ``on_state`` is called at each change, in order, from a thread that nothing waits for.
         """
         self._identity = Identity(name=PLUGIN_NAME, index=index)
         self._policy = Policy(
@@ -95,21 +94,21 @@ class Plugin:
         self._status = NriStatus(state=NriState.CONNECTING, socket=socket)
         self._stopping = threading.Event()
         self._wakeup = Wakeup()
-        self._complained = ""
+        self._logged_reason = ""
 
     @property
     def status(self) -> NriStatus:
-        """The state at this moment; may be read from any thread."""
+        """The current state; may be read from any thread."""
         return self._status
 
     def start(self) -> None:
-        """Begin to connect, and go on for ever; returns at once."""
+        """Start connecting, and keep reconnecting; returns at once."""
         self._reporter.start()
         self._report(self._status)
         self._thread.start()
 
     def stop(self) -> None:
-        """Answer what is asked, unregister, and let the threads end."""
+        """Answer open calls, unregister and stop the threads."""
         self._stopping.set()
         self._wakeup.wake()
         self._thread.join(_STOP_TIMEOUT)
@@ -124,24 +123,24 @@ class Plugin:
                 reason = self._connect_and_serve()
             except (OSError, ToolkitError) as error:
                 reason = str(error)
-            except Exception as error:  # noqa: BLE001 - a mistake of ours costs a connection, not the plugin
+            except Exception as error:  # noqa: BLE001 - our own error costs a connection, not the plugin
                 self._reporter.error("nri.failed", "the plugin failed", error=repr(error))
                 reason = repr(error)
             if self._stopping.is_set():
                 return
             if self._status.registrations != before:
                 backoff.reset()
-                self._complained = ""
-            self._complain(reason)
+                self._logged_reason = ""
+            self._log_disconnect(reason)
             self._set_state(NriState.CONNECTING, reason)
             self._stopping.wait(backoff.next())
 
     def _connect_and_serve(self) -> str:
         with new_socket(AF_UNIX, SOCK_STREAM) as connected:
-            # An engine that hangs accepts nothing: a connect that blocks would wait for ever.
+            # A blocking connect to a hung engine, which accepts no connection, would wait forever.
             connected.setblocking(False)  # noqa: FBT003 - the socket's own signature
             connected.connect(self._path)
-            session = Session(self._identity, self._misunderstood)
+            session = Session(self._identity, self._report_error)
             link = Link(
                 connected,
                 session,
@@ -184,28 +183,28 @@ class Plugin:
     def _report(self, status: NriStatus) -> None:
         self._reporter.call(lambda: self._on_state(status))
 
-    def _complain(self, reason: str) -> None:
-        """Say once why there is no connection, not at every attempt."""
-        if reason != self._complained:
-            self._complained = reason
+    def _log_disconnect(self, reason: str) -> None:
+        """Log once why there is no connection, not at every attempt."""
+        if reason != self._logged_reason:
+            self._logged_reason = reason
             self._reporter.warning(
                 "nri.disconnected",
-                "not connected to the engine's NRI socket, trying again for as long as it takes",
+                "not connected to the engine's NRI socket, retrying",
                 socket=self._path,
                 reason=reason,
             )
 
-    def _misunderstood(self, reason: str) -> None:
+    def _report_error(self, reason: str) -> None:
         self._reporter.error("nri.container_without_devices", reason)
 
     def _devices_for(self, request: CreateContainerRequest) -> Sequence[str]:
         decision = self._decide_devices(request.pod, request.container, self._policy)
         if decision.annotation is not None:
-            self._tell(request, decision)
+            self._log_decision(request, decision)
         return decision.devices
 
-    def _tell(self, request: CreateContainerRequest, decision: Decision) -> None:
-        """Say what a pod gets, and what it asked for and does not get."""
+    def _log_decision(self, request: CreateContainerRequest, decision: Decision) -> None:
+        """Log the devices that a pod gets, and those that it is refused."""
         who = {
             "pod": pod_name(request),
             "container": request.container.name,

@@ -1,7 +1,7 @@
-"""Log lines and changes of state, reported by a thread of their own.
+"""Write log lines and report state changes from a separate thread.
 
-A log line can block for as long as nobody reads stderr, and a listener for state writes files to
-disk: neither may hold up the thread on whose answer the engine waits.
+A log line blocks while nothing reads stderr, and a state listener writes files to disk. Neither may
+delay the thread whose answer the engine waits for.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from queue import SimpleQueue
 from typing import Protocol
 
 MAX_WAITING = 1000
-"""Log lines that wait to be written; beyond that they are counted and dropped."""
+"""Maximum number of queued log lines; further ones are counted and dropped."""
 
 
 class Log(Protocol):
-    """What is used of ``toolkit.logs``."""
+    """The part of ``toolkit.logs`` in use."""
 
     def step(self, event: str, message: str, /, **fields: object) -> None:
-        """Say that a step was done."""
+        """Log a completed step."""
 
     def warning(self, event: str, message: str, /, **fields: object) -> None:
-        """Say what a person should look at."""
+        """Log something that needs attention."""
 
     def error(self, event: str, message: str, /, **fields: object) -> None:
-        """Say what went wrong."""
+        """Log an error."""
 
     def debug(self, event: str, message: str, /, **fields: object) -> None:
-        """Say what helps to find a mistake."""
+        """Log a detail for debugging."""
 
 
 class Reporter:
@@ -41,23 +41,23 @@ class Reporter:
         self._thread = threading.Thread(target=self._run, name="nri-reporter", daemon=True)
 
     def start(self) -> None:
-        """Begin to write what waits."""
+        """Start writing queued lines."""
         self._thread.start()
 
     def step(self, event: str, message: str, /, **fields: object) -> None:
-        """Say that a step was done."""
+        """Log a completed step."""
         self._line(lambda: self._log.step(event, message, **fields))
 
     def warning(self, event: str, message: str, /, **fields: object) -> None:
-        """Say what a person should look at."""
+        """Log something that needs attention."""
         self._line(lambda: self._log.warning(event, message, **fields))
 
     def error(self, event: str, message: str, /, **fields: object) -> None:
-        """Say what went wrong."""
+        """Log an error."""
         self._line(lambda: self._log.error(event, message, **fields))
 
     def debug(self, event: str, message: str, /, **fields: object) -> None:
-        """Say what helps to find a mistake."""
+        """Log a detail for debugging."""
         self._line(lambda: self._log.debug(event, message, **fields))
 
     def call(self, callback: Callable[[], None]) -> None:
@@ -65,7 +65,7 @@ class Reporter:
         self._queue.put(callback)
 
     def close(self, timeout: float) -> None:
-        """Write what waits, for at most so many seconds."""
+        """Write queued lines, for at most ``timeout`` seconds."""
         self._queue.put(None)
         self._thread.join(timeout)
 
@@ -79,7 +79,7 @@ class Reporter:
         while (work := self._queue.get()) is not None:
             try:
                 work()
-            except Exception as error:  # noqa: BLE001 - a listener's mistake must not silence the log
+            except Exception as error:  # noqa: BLE001 - a failing listener must not silence the log
                 self._log.error("nri.report_failed", "a listener failed", error=repr(error))
             if self._dropped and self._queue.empty():
                 dropped, self._dropped = self._dropped, 0

@@ -1,7 +1,7 @@
 """One connection to the engine's NRI socket, without the socket: bytes in, bytes out.
 
-The handshake runs by itself: we register, the engine configures and synchronizes us. What is left
-for the caller are the containers that are being created, each of which wants one answer in time.
+The handshake needs no caller: the plugin registers, the engine configures and synchronizes it. The
+caller answers container creations in time, one answer each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from toolkit.nri.protos.nri_pb2 import (
 from toolkit.nri.ttrpc import Call, ClientSide, ServerSide
 
 MAX_OUTGOING = 1 << 20
-"""Bytes that wait for the engine to read them; beyond that it has stopped reading."""
+"""Maximum number of unsent bytes; above it the engine has stopped reading."""
 _NOTHING_TO_CHANGE = frozenset(
     {
         "Shutdown",
@@ -53,13 +53,13 @@ _NOTHING_TO_CHANGE = frozenset(
         "ValidateContainerAdjustment",
     }
 )
-"""Calls of the Plugin service to which an empty message says "nothing to change": we subscribe to
-none of them, but an engine that calls anyway shall not be held up."""
+"""Calls of the Plugin service for which an empty response means "nothing to change". We subscribe
+to none of them, but an engine that calls anyway must not wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who we are to the engine."""
+    """How the plugin introduces itself."""
 
     name: str
     index: int
@@ -68,17 +68,17 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """Who the engine says it is."""
+    """How the engine introduces itself."""
 
     name: str
     version: str
     request_timeout: float
-    """Seconds; 0: it does not say, as before NRI 0.7, which knows no CDI devices either."""
+    """Seconds; 0 if not reported, as before NRI 0.7, which has no CDI devices either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
-    """A container that is being created and waits for our answer."""
+    """A container creation that waits for an answer."""
 
     stream: int
     request: CreateContainerRequest
@@ -88,7 +88,7 @@ class Session:
     """The state of one connection."""
 
     def __init__(self, identity: Identity, on_error: Callable[[str], None]) -> None:
-        """``on_error`` hears of what was answered without being understood."""
+        """``on_error`` is called for a request that was answered without being understood."""
         self._incoming = Demultiplexer()
         self._plugin = ServerSide()
         self._runtime = ClientSide()
@@ -97,7 +97,7 @@ class Session:
         self._synchronized = False
         self._outgoing = bytearray()
         self.engine: Engine | None = None
-        """None until the engine has configured us."""
+        """None until the engine configures the plugin."""
         register = RegisterPluginRequest(
             plugin_name=identity.name, plugin_idx=f"{identity.index:02d}"
         )
@@ -106,28 +106,28 @@ class Session:
 
     @property
     def registered(self) -> bool:
-        """The engine has registered us: from now on it asks us for every new container."""
+        """Whether the engine has registered the plugin and calls it for every new container."""
         return self._accepted and self._synchronized
 
     @property
     def open_calls(self) -> int:
-        """Calls that wait for our answer."""
+        """Number of calls that wait for our answer."""
         return self._plugin.open_calls
 
     @property
     def held(self) -> int:
-        """Bytes held for unfinished frames and for an engine that does not read."""
+        """Bytes buffered for unfinished frames and for an engine that does not read."""
         return self._plugin.held + self._runtime.held + len(self._outgoing)
 
     @property
     def outgoing(self) -> bytearray:
-        """What is to be sent; the caller removes from the front what it has sent."""
+        """Bytes to send; the caller removes from the front what it has sent."""
         return self._outgoing
 
     def receive(self, data: bytes | memoryview) -> Sequence[Creation]:
-        """Take what came from the socket; return the containers that want an answer.
+        """Process bytes from the socket; return the container creations to answer.
 
-        Raises NriProtocolError where the connection can't go on.
+        Raises NriProtocolError if the connection cannot continue.
         """
         creations: list[Creation] = []
         for connection, piece in self._incoming.feed(data):
@@ -169,7 +169,7 @@ class Session:
         return ()
 
     def _create_container(self, call: Call) -> Sequence[Creation]:
-        # An error status would fail the container: the answer is an empty adjustment instead.
+        # An error status would fail the container, so the answer is an empty adjustment.
         if self._plugin.busy:
             self._on_error("too many containers at once; one was created without devices")
         else:

@@ -1,7 +1,7 @@
-"""ttrpc over one logical connection: the calls that come in, and the answers to our own.
+"""ttrpc over one logical connection: incoming calls, and answers to our own.
 
-Unary calls only, as NRI makes them. What a peer gets wrong is answered with a status where the
-protocol has one, and never costs more memory than one frame.
+Unary calls only, as NRI makes them. A peer's mistake is answered with a status where the protocol
+has one, and never costs more memory than one frame.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from toolkit.nri.messages import Code, MessageError, decode
 from toolkit.nri.protos.ttrpc_pb2 import Request, Response, Status
 
 MAX_OPEN_CALLS = 64
-"""Calls that wait for our answer. The engine asks for one container after the other; a peer that
-goes on asking without waiting is told that we are busy."""
+"""Maximum number of calls that wait for our answer. The engine sends one creation at a time; a peer
+that sends more without waiting gets a busy status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """A call that wants exactly one answer."""
+    """A call that needs exactly one answer."""
 
     stream: int
     service: str
@@ -32,7 +32,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """The answer to a call of ours."""
+    """The answer to one of our calls."""
 
     stream: int
     code: int
@@ -40,7 +40,7 @@ class Reply:
 
 
 class ServerSide:
-    """The connection on which the other side calls us."""
+    """The connection on which the engine calls us."""
 
     def __init__(self) -> None:
         self._frames = FrameReader()
@@ -50,16 +50,16 @@ class ServerSide:
 
     @property
     def open_calls(self) -> int:
-        """Calls that wait for our answer."""
+        """Number of calls that wait for our answer."""
         return len(self._open)
 
     @property
     def held(self) -> int:
-        """Bytes of the unfinished frame."""
+        """Bytes buffered of the unfinished frame."""
         return self._frames.held
 
     def feed(self, piece: bytes | memoryview) -> Iterator[Call]:
-        """Yield each call that the piece completes; what is refused is answered by ``refusals``."""
+        """Yield each call that the piece completes; ``refusals`` answers the refused ones."""
         for received in self._frames.feed(piece):
             if received.oversized:
                 self._refuse(received.stream, Code.RESOURCE_EXHAUSTED, "message too large")
@@ -90,7 +90,7 @@ class ServerSide:
 
     @property
     def busy(self) -> bool:
-        """More calls are open than we keep."""
+        """Whether more calls are open than allowed."""
         return len(self._open) > MAX_OPEN_CALLS
 
     def _refuse(self, stream: int, code: Code, reason: str) -> None:
@@ -98,12 +98,12 @@ class ServerSide:
         self._refusals += frame(stream, FrameType.RESPONSE, answer.SerializeToString())
 
     def refusals(self) -> bytes:
-        """Take the answers to what was refused."""
+        """Return and clear the answers to refused calls."""
         taken, self._refusals = bytes(self._refusals), bytearray()
         return taken
 
     def answer(self, stream: int, message: Message) -> bytes:
-        """Answer a call; nothing for a stream that has its answer already."""
+        """Answer a call; return nothing for a stream that is already answered."""
         return self._close(stream, Response(payload=message.SerializeToString()))
 
     def fail(self, stream: int, code: Code, reason: str) -> bytes:
@@ -118,7 +118,7 @@ class ServerSide:
 
 
 class ClientSide:
-    """The connection on which we call the other side."""
+    """The connection on which we call the engine."""
 
     def __init__(self) -> None:
         self._frames = FrameReader()
@@ -127,7 +127,7 @@ class ClientSide:
 
     @property
     def held(self) -> int:
-        """Bytes of the unfinished frame."""
+        """Bytes buffered of the unfinished frame."""
         return self._frames.held
 
     def call(self, service: str, method: str, message: Message) -> tuple[int, bytes]:
@@ -139,9 +139,9 @@ class ClientSide:
         return stream, frame(stream, FrameType.REQUEST, request.SerializeToString())
 
     def feed(self, piece: bytes | memoryview) -> Iterator[Reply]:
-        """Yield each answer that the piece completes; answers that nobody waits for are dropped.
+        """Yield each answer that the piece completes; unexpected answers are dropped.
 
-        Raises MessageError on an answer that can't be read.
+        Raises MessageError for an answer that cannot be decoded.
         """
         for received in self._frames.feed(piece):
             if received.type != FrameType.RESPONSE or received.stream not in self._open:
