@@ -97,7 +97,7 @@ def test_another_pid_namespace(installer: Installer) -> None:
 def test_no_right_to_trace_the_engine(installer: Installer) -> None:
     found = problems(installer, "setpriv", "--bounding-set=-sys_ptrace")
     assert found["privileges"]["message"].startswith("CAP_SYS_PTRACE is missing")
-    assert "may not be looked at" in found["engine"]["message"]
+    assert "can't be inspected" in found["engine"]["message"]
 
 
 def test_another_user(installer: Installer) -> None:

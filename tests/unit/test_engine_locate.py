@@ -44,8 +44,8 @@ def test_the_hosts_engine_is_found_also_where_systemd_listens_for_it(
     [
         (judged(1, spoke=False), "systemd (PID 1) listens on"),
         (judged(1, IN_A_CONTAINER, spoke=False), "no docker runs behind it"),
-        (judged(42), "(PID 42) went away while it was looked at"),
-        (judged(45, ENDING), "(PID 45) went away while it was looked at"),
+        (judged(42), "(PID 42) exited while it was inspected"),
+        (judged(45, ENDING), "(PID 45) exited while it was inspected"),
     ],
 )
 def test_an_engine_that_is_not_there_at_the_moment_may_come(found: Located, said: str) -> None:
@@ -61,7 +61,7 @@ def test_an_engine_that_is_not_there_at_the_moment_may_come(found: Located, said
         (judged(43, DOCKERD, IN_A_CONTAINER), "dockerd (PID 43)"),
         (judged(43, DOCKERD, IN_A_CONTAINER), "runs inside a container"),
         (judged(44, NOT_TO_BE_SEEN), "run the container privileged"),
-        (judged(48, WITHOUT_PTRACE), "(PID 48) behind /var/run/docker.sock may not be looked at"),
+        (judged(48, WITHOUT_PTRACE), "(PID 48) behind /var/run/docker.sock can't be inspected"),
         (judged(47, DOCKERD, PROXY), "belongs to /usr/bin/socat (PID 47), not to docker"),
         (judged(47, PROXY, spoke=False), "belongs to /usr/bin/socat (PID 47), not to docker"),
         (judged(1, DOCKERD), "systemd (PID 1), not to docker"),

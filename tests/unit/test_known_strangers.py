@@ -69,7 +69,7 @@ def judged(found: ProcessFacts, engine: EngineName = EngineName.DOCKER) -> Locat
         ),
         (
             process(7, None, "dockerd", name="dockerd", on_host=None),
-            f"dockerd (PID 7) behind {SOCKET} may not be looked at",
+            f"dockerd (PID 7) behind {SOCKET} can't be inspected",
             "run the container privileged (docker run --privileged)",
         ),
     ],

@@ -1,4 +1,4 @@
-"""The engine as it really is: found, asked, reloaded and verified."""
+"""Find, query, reload and verify the running engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def open_engine(name: EngineName, settings: Settings, root: HostRoot) -> EngineControl:
-    """Return the control of one engine on the node below ``root``; nothing is asked yet."""
+    """Return the control of one engine on the node below ``root``; makes no call to the engine."""
     from toolkit.engine.open import control_of
 
     return control_of(name, settings, root)

@@ -1,4 +1,4 @@
-"""What a running engine said, before it is made into facts."""
+"""Raw answers of a running engine."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from runtime_configs.model import EffectiveConfig
 
 
 class LackKind(StrEnum):
-    """Whether an engine that serves nothing may come to serve something by itself."""
+    """Whether an engine that serves no handler may start to serve some without help."""
 
     PENDING = "pending"
-    """It is not asked, not up, or still starting."""
+    """It was not asked, is not running, or is still starting."""
     FAILED = "failed"
-    """It runs and can't serve: only another start can fix it."""
+    """It runs but cannot serve; only a restart can fix it."""
     DISABLED = "disabled"
-    """It runs, and its config turns the CRI off."""
+    """It runs, and its config disables the CRI."""
 
 
 class Lack(Struct, frozen=True, kw_only=True):
-    """Why an engine serves no handler at the moment."""
+    """Why an engine serves no handler now."""
 
     reason: str
     kind: LackKind = LackKind.PENDING
@@ -29,38 +29,38 @@ class Lack(Struct, frozen=True, kw_only=True):
 
 
 class LiveAnswer(Struct, frozen=True, kw_only=True):
-    """What the running daemon said of itself."""
+    """What the running daemon reports about itself."""
 
     version: str | None = None
     config: bytes | None = None
     """In the form that the engine's adapter decodes."""
     listed: frozenset[str] | None = None
-    """Handler names that the engine lists beside its config, where it does."""
+    """Handler names that the engine lists besides its config, if it does."""
     lack: Lack | None = None
-    """Why it serves nothing, though it answered; it may tell its config all the same."""
+    """Why it serves nothing although it answered; its config may be known all the same."""
 
 
 class Trial(Struct, frozen=True, kw_only=True):
-    """What came of starting a sandbox, or with Docker a container, through one handler."""
+    """The result of starting a sandbox (with Docker, a container) with one handler."""
 
     handler: str
-    """Empty: the default one, by not naming any."""
+    """Empty for the default handler, which is not named in the request."""
     binary: str | None = None
-    """The low-level runtime that the engine executed for it; None: it does not tell."""
+    """The low-level runtime that the engine executed; None if not reported."""
     failure: str = ""
-    """Why nothing was started."""
+    """Why the start failed."""
     untried: str = ""
-    """Why it was not tried."""
+    """Why no start was tried."""
 
 
 class Served(Struct, frozen=True, kw_only=True):
-    """What the engine itself says that it serves, never what its files say; or why nothing."""
+    """What the engine reports as served, whatever its files say, or why it serves nothing."""
 
     config: EffectiveConfig | None = None
     listed: frozenset[str] | None = None
-    """Handler names that the engine lists beside its config, where it does."""
+    """Handler names that the engine lists besides its config, if it does."""
     lack: Lack | None = None
-    """Set where ``config`` is None, and only there."""
+    """Set if and only if ``config`` is None."""
 
     @classmethod
     def nothing(cls, reason: str, kind: LackKind = LackKind.PENDING, fix: str = "") -> Served:

@@ -1,4 +1,4 @@
-"""What every engine's control has in common: facts, reload, and the wait for the handlers."""
+"""The common part of every engine's control: facts, reload and verification."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ from toolkit.host.services import Services
 from toolkit.settings import EngineSettings, RestartMode
 
 _ONE_LOOK = 0.5
-"""Seconds that one look at a socket may take while it is waited for."""
+"""Seconds for one look at a socket while waiting for it."""
 _ONE_CALL = 2.0
-"""Seconds that one call may take while an engine is waited for: safe points come between calls."""
+"""Seconds for one call while waiting for an engine: safe points come between calls."""
 _ONE_UNIT = 5.0
-"""Seconds that systemd may take to say whether it would start a unit."""
+"""Seconds for systemd to report whether it would start a unit."""
 _PROGRAM_DIRECTORIES = ("/usr/local/bin", "/usr/bin", "/usr/local/sbin", "/usr/sbin", "/bin")
 
 
 class Host(Struct, frozen=True, kw_only=True):
-    """The node as the controls reach it; each part has a fake for the tests."""
+    """The node, as the controls reach it; tests have a fake for each part."""
 
     root: HostRoot
     view: HostView
@@ -61,13 +61,13 @@ class Host(Struct, frozen=True, kw_only=True):
 
 
 class BaseControl(ABC):
-    """Fulfils ``EngineControl`` but for what an engine says in its own way."""
+    """Implements ``EngineControl``, except what differs by engine."""
 
     name: EngineName
     program: str
     """The daemon's file name in the PATH."""
     usual_config: str | None = None
-    """The top-level file without ``--config``; None where it does not matter."""
+    """The default top-level file, without ``--config``; None if it does not matter."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class BaseControl(ABC):
 
     @property
     def _access(self) -> str:
-        """Where this process opens the socket."""
+        """The path at which this process opens the socket."""
         return self._host.root.access(self._socket)
 
     @abstractmethod
@@ -104,11 +104,11 @@ class BaseControl(ABC):
 
     @abstractmethod
     def _answers(self, deadline: float) -> bool:
-        """Whether the engine answers its API; one that never will counts as answering."""
+        """Return whether the engine answers its API; a disabled API counts as answering."""
 
     @abstractmethod
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
-        """Return the top-level config that the daemon's arguments name."""
+        """Return the top-level config named in the daemon's arguments."""
 
     @abstractmethod
     def _dump_command(self, executable: str, place: Place) -> tuple[str, ...] | None:
@@ -116,29 +116,29 @@ class BaseControl(ABC):
 
     @abstractmethod
     def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
-        """Start a sandbox, with Docker a container, through each handler for a moment."""
+        """Start a sandbox (with Docker, a container) briefly with each handler."""
 
     @abstractmethod
     def held(self, toolkit_dir: str) -> HoldReport:
-        """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime."""
+        """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``."""
 
     def _below(self, toolkit_dir: str) -> tuple[str, ...]:
-        """Return how the path of a binary in there begins, by either name of the directory."""
+        """Return the prefixes of binaries below the directory, by either name of the directory."""
         names = dict.fromkeys((toolkit_dir, self._host.root.resolve(toolkit_dir)))
         return tuple(f"{name.rstrip('/')}/" for name in names)
 
     def own_container_running(self, deadline: float) -> bool | None:
-        """Say whether the engine reports the container that this process is in as running.
+        """Return whether the engine reports this process's own container as running.
 
-        None where it is in none, and for an engine whose reload ends no container's start.
+        None outside a container, and for an engine whose reload does not abort starting containers.
         """
         del deadline
         return None
 
     def facts(self, deadline: float) -> HostFacts:
-        """Look at the engine as it is now, once; ``deadline`` bounds the calls.
+        """Return the engine's present facts; ``deadline`` limits the calls.
 
-        A program of the engine that has to be run for it gets a few seconds in any case.
+        A program of the engine that must be run gets a few seconds in any case.
         """
         located = self._locator.locate(self._socket, deadline)
         quiet = self._settings.restart_mode is RestartMode.NONE
@@ -152,17 +152,17 @@ class BaseControl(ABC):
                 live = self._ask(located.access, deadline)
             except ToolkitError as error:
                 unreachable = f"{self.name} on {self._socket} does not answer: {error.message}"
-        served = self._heard(live) if unreachable is None else Served.nothing(unreachable)
+        served = self._decode_served(live) if unreachable is None else Served.nothing(unreachable)
         return self._assemble(located, live, served, unreachable, deadline)
 
-    def _heard(self, live: LiveAnswer) -> Served:
-        """Return what the daemon says that it serves."""
+    def _decode_served(self, live: LiveAnswer) -> Served:
+        """Return what the daemon reports as served."""
         if live.lack is not None or live.config is None:
-            return Served(lack=live.lack or Lack(reason=f"{self.name} says nothing of its config"))
+            return Served(lack=live.lack or Lack(reason=f"{self.name} does not report its config"))
         try:
             return Served(config=self._decode(live.config), listed=live.listed)
         except ConfigError as error:
-            reason = f"what {self.name} says of its config can't be read: {error}"
+            reason = f"the config that {self.name} reports can't be read: {error}"
             return Served.nothing(reason, LackKind.FAILED)
 
     def _assemble(
@@ -211,7 +211,7 @@ class BaseControl(ABC):
         )
 
     def _place(self, process: EngineProcess | None, version: Version | None) -> Place:
-        """Return the distribution's places for the change; what the user declared wins."""
+        """Return the distribution's paths for the change; declared paths take precedence."""
         root, settings = self._host.root, self._settings
         running = self._config_option(process.arguments) if process is not None else None
         declared = root.host_path(settings.config.path) if settings.config.declared else None
@@ -261,7 +261,7 @@ class BaseControl(ABC):
         return version, Source.COMMAND if version is not None else None
 
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
-        """Raise EngineNotFoundError where a reload would leave the node without its engine."""
+        """Raise EngineNotFoundError if a reload would leave the node without its engine."""
         if method(self.name, process, mode) in BY_UNIT:
             self._host.services.require(unit_of(self.name, process), _ONE_UNIT)
 
@@ -273,7 +273,7 @@ class BaseControl(ABC):
         return self._restarter(clock).restart(process, how, clock, deadline)
 
     def start(self, process: EngineProcess, clock: Clock, deadline: float) -> ReloadReport:
-        """Bring an engine back that is gone (its unit is started, a supervisor is waited for)."""
+        """Start an engine that is gone: start its unit, or wait for its supervisor."""
         return self._restarter(clock).start(process, clock, deadline)
 
     def _restarter(self, clock: Clock) -> Restarter:
@@ -293,7 +293,7 @@ class BaseControl(ABC):
 
     def _served(self, deadline: float) -> Served:
         try:
-            return self._heard(self._ask(self._access, deadline))
+            return self._decode_served(self._ask(self._access, deadline))
         except ToolkitError as error:
             return Served.nothing(error.message)
 

@@ -1,4 +1,4 @@
-"""What the daemon asks of an engine, as a protocol: one class an engine fulfils it."""
+"""The protocol by which the daemon controls an engine; one class per engine implements it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from toolkit.settings import RestartMode
 
 
 class EngineControl(Protocol):
-    """One engine on this node. Deadlines are readings of ``clock.now()``; paths are host paths."""
+    """One engine on this node. Deadlines are values of ``clock.now()``; paths are host paths."""
 
     name: EngineName
 
     def facts(self, deadline: float) -> HostFacts:
-        """Look at the engine as it is now; the facts say why an engine can't be reached.
+        """Return the engine's present facts; they include why an engine cannot be reached.
 
-        Raises EngineNotFoundError where something else than the engine answers.
+        Raises EngineNotFoundError if something other than the engine answers.
         """
 
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
-        """Raise EngineNotFoundError where a reload would leave the node without its engine.
+        """Raise EngineNotFoundError if a reload would leave the node without its engine.
 
-        To be asked before anything is written: nobody supervises the process, or systemd can't be
-        reached or would not start its unit.
+        Call it before anything is written. Causes: the process has no supervisor, or systemd cannot
+        be reached or would not start its unit.
         """
 
     def reload(
@@ -41,32 +41,32 @@ class EngineControl(Protocol):
     ) -> ReloadReport:
         """Make the engine reload its config and wait until it answers.
 
-        Raises EngineNotFoundError where the process is not the engine any more,
-        EngineTimeoutError where it does not come back by the deadline.
+        Raises EngineNotFoundError if the process is no longer the engine, EngineTimeoutError if it
+        does not answer by the deadline.
         """
 
     def start(self, process: EngineProcess, clock: Clock, deadline: float) -> ReloadReport:
-        """Bring an engine back that is gone (its unit is started, a supervisor is waited for)."""
+        """Start an engine that is gone: start its unit, or wait for its supervisor."""
 
     def verify(self, expected: Expectation, clock: Clock, deadline: float) -> None:
         """Wait until the engine serves what is expected.
 
-        Raises EngineRejectedError at once where it reports an error of its own that waiting won't
-        fix (its CRI plugin's init error), EngineTimeoutError at the deadline with what is missing.
+        Raises EngineRejectedError at once if the engine reports an error that waiting does not fix
+        (its CRI plugin's init error), EngineTimeoutError at the deadline, naming what is missing.
         """
 
     def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
-        """Start a sandbox, with Docker a container, through each handler for a moment.
+        """Start a sandbox (with Docker, a container) briefly with each handler.
 
-        An empty name is the default handler. Nothing stays, whatever happens. Raises RpcError or
-        another ToolkitError where what an earlier run left can't be removed.
+        An empty name is the default handler. Everything created is removed, whatever happens.
+        Raises RpcError or another ToolkitError if the remains of an earlier run cannot be removed.
         """
 
     def held(self, toolkit_dir: str) -> HoldReport:
-        """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime."""
+        """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``."""
 
     def own_container_running(self, deadline: float) -> bool | None:
-        """Say whether the engine reports the container that this process is in as running.
+        """Return whether the engine reports this process's own container as running.
 
-        None where this process is in none of its containers, or where that is not known.
+        None if this process is in none of its containers, or if that is not known.
         """

@@ -1,7 +1,7 @@
-"""Whether an engine can execute a program: looked at through the engine's own root and mounts.
+"""Whether an engine can execute a program, seen through the engine's own root and mounts.
 
-An engine in a mount namespace of its own (systemd's ``PrivateMounts``, ``ProtectSystem``) may see
-something else at a path than the host does; ``/proc/PID/root`` leads into that namespace.
+An engine in its own mount namespace (systemd's ``PrivateMounts``, ``ProtectSystem``) may see a
+different file at a path than the host; ``/proc/PID/root`` leads into that namespace.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from toolkit.host.paths import HostRoot
 from toolkit.host.regular import open_regular
 
 _NESTING = 5
-"""A script's interpreter may be a script itself: the kernel follows so many (fs/exec.c)."""
+"""Levels of script interpreters that the kernel follows (fs/exec.c)."""
 _HEAD_BYTES = 256
-"""What the kernel reads of a program to tell its kind (BINPRM_BUF_SIZE)."""
+"""Bytes of a program that the kernel reads to detect its format (BINPRM_BUF_SIZE)."""
 _LOADER = 3
 """PT_INTERP of elf(5)."""
 _LOADER_BYTES = 4096
 
 
 def root_of(directory: str, host: HostRoot) -> HostRoot | None:
-    """Return the file system as an engine sees it whose root directory is seen here.
+    """Return the file system of an engine whose root directory is visible here.
 
-    The host's where the directory is not known (empty) or another than the host's root, whose paths
-    would mean something else; None where the engine is gone, or may not be looked at.
+    Returns the host's if the directory is not known (empty) or is not the host's root, because its
+    paths would mean something else. None if the engine is gone or may not be read.
     """
     if not directory:
         return host
@@ -42,9 +42,9 @@ def root_of(directory: str, host: HostRoot) -> HostRoot | None:
 
 
 def obstacle(root: HostRoot, binary: str, search_path: tuple[str, ...] = ()) -> str | None:
-    """Say why a binary can't be executed below a root; None: it can, or that is not known.
+    """Return why a binary cannot be executed below a root; None if it can, or if that is not known.
 
-    A bare name is looked up in ``search_path``, the engine's own; one that can't be read is empty.
+    A bare name is looked up in ``search_path``, the engine's PATH, empty if it cannot be read.
     """
     if binary.startswith("/"):
         return _chain_obstacle(root, binary)
@@ -55,9 +55,9 @@ def obstacle(root: HostRoot, binary: str, search_path: tuple[str, ...] = ()) -> 
 
 
 def chain(root: HostRoot, program: str) -> tuple[str, ...]:
-    """Return a program and what the kernel starts for it: the interpreters of a script or ELF file.
+    """Return a program and the interpreters that the kernel starts for it (script or ELF file).
 
-    One that is named and not there is the last.
+    A missing one comes last.
     """
     found = [program]
     while len(found) <= _NESTING:
@@ -82,7 +82,7 @@ def _chain_obstacle(root: HostRoot, program: str) -> str | None:
 
 
 def _lack(root: HostRoot, path: str) -> str | None:
-    """Say what a file lacks for being executed, whatever is in it."""
+    """Return why a file cannot be executed, whatever its content."""
     try:
         access = root.access(path)
         status, mounted = os.stat(access), os.statvfs(access)
@@ -99,22 +99,22 @@ def _lack(root: HostRoot, path: str) -> str | None:
 
 
 def _interpreter(access: str) -> str | None:
-    """Return the path that a script's first line or an ELF file names; None where neither does."""
+    """Return the interpreter named by a script's first line or an ELF file, or None."""
     with open_regular(access) as file:
         head = file.read(_HEAD_BYTES)
         if head.startswith(b"#!"):
-            # A carriage return belongs to the name, for the kernel, which then finds no such file.
+            # The kernel takes a carriage return as part of the name, and finds no such file.
             found = re.split(rb"[ \t\n\0]", head[2:].lstrip(b" \t"), maxsplit=1)[0]
         elif head.startswith(b"\x7fELF"):
             found = _loader(file, head)
         else:
             return None
-    # The kernel looks a relative one up in the working directory, which is another each time.
+    # The kernel looks up a relative path in the working directory, which varies.
     return os.fsdecode(found) if found.startswith(b"/") else None
 
 
 def _loader(file: FileIO, head: bytes) -> bytes:
-    """Return what an ELF file's program header names as its loader; empty for a static one."""
+    """Return the loader named in an ELF file's program header; empty for a static one."""
     order = "<" if head[5:6] == b"\1" else ">"
     wide = head[4:5] == b"\2"  # ELFCLASS64
     try:
@@ -128,12 +128,12 @@ def _loader(file: FileIO, head: bytes) -> bytes:
                 name = os.pread(file.fileno(), min(length, _LOADER_BYTES), at)
                 return name.partition(b"\0")[0]
     except (struct.error, OverflowError, OSError):
-        return b""  # damaged: its digest tells
+        return b""  # damaged: the digest check reports it
     return b""
 
 
 def _place(order: str, entry: bytes, *, wide: bool) -> tuple[int, int]:
-    """Return offset and length of what a program header is about."""
+    """Return offset and length of a program header's segment."""
     if wide:
         (at,), (length,) = (struct.unpack_from(order + "Q", entry, each) for each in (8, 32))
     else:

@@ -1,4 +1,4 @@
-"""What was found out about the engine and the node, before anything is planned."""
+"""Facts about the engine and the node, collected before anything is planned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Source(StrEnum):
 
 
 class Supervisor(StrEnum):
-    """What starts the engine again after it went."""
+    """What restarts the engine after it exits."""
 
     SYSTEMD = "systemd"
     PARENT = "parent"
@@ -35,19 +35,20 @@ class EngineProcess(Struct, frozen=True, kw_only=True):
 
     pid: int
     start_time: int
-    """Field 22 of /proc/PID/stat, in clock ticks since boot: with the PID it names one process."""
+    """Field 22 of /proc/PID/stat, in clock ticks since boot; identifies the process with the
+    PID."""
     executable: str
     arguments: tuple[str, ...]
     supervisor: Supervisor
     unit: str | None
-    """The systemd unit that owns it, from its cgroup; of a child (k3s) the owning service's."""
+    """The systemd unit that owns it, from its cgroup; for a child (k3s) the parent's service."""
     parent_pid: int
     search_path: tuple[str, ...] = ()
-    """The directories of its ``PATH``: where it finds a low-level runtime that is only named."""
+    """The directories of its ``PATH``, where it looks up a low-level runtime without a path."""
     root: str = ""
-    """Where this process sees the engine's root directory, in the engine's own mounts: below /proc.
+    """The engine's root directory in its own mounts, below /proc, as this process sees it.
 
-    Empty: it is not known, and the host's stands for it.
+    Empty if not known; then the host's root is used.
     """
 
 
@@ -57,18 +58,19 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     engine: EngineName
     socket: str
     process: EngineProcess | None
-    """None: the engine does not run or could not be reached (``unreachable`` says why)."""
+    """None: the engine does not run or cannot be reached (see ``unreachable``)."""
     unreachable: str | None
     version: Version | None
     version_source: Source | None
     top_level: str
     drop_in: str | None
     effective: EffectiveConfig | None
-    """What the handlers take their options from: the first config source that works."""
+    """The config from which the handlers take their options, read from the first source that
+    works."""
     effective_source: Source | None
     served: Served
     executable: str | None
-    """The engine's binary for its dump command: the running daemon's own, or the declared one."""
+    """The engine's binary for its dump command: the running daemon's, or the declared one."""
     distribution: str
     """The row of the distribution table, such as ``plain`` or ``k3s``."""
     placement: Placement
@@ -78,43 +80,44 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     """Declared values that contradict the live daemon, each naming both."""
     refused: str | None = None
-    """Why nothing can be set up on this node as it is, and what to do about it."""
+    """Why nothing can be set up on this node, and how to fix it."""
 
     @property
     def in_force(self) -> EffectiveConfig | None:
-        """What the engine serves, else what its files would make it serve."""
+        """What the engine serves; if unknown, what its files would make it serve."""
         return self.served.config or self.effective
 
 
 class Expectation(Struct, frozen=True, kw_only=True):
-    """What the engine has to serve for a setup or a revert to count as done."""
+    """What the engine must serve for a setup or a revert to be complete."""
 
     served: tuple[tuple[str, str], ...] = ()
-    """Handler name and binary path on the host, each of which has to be served."""
+    """Handler name and binary path on the host, all of which must be served."""
     runnable: bool = False
-    """A handler counts only where its own table lets a pod start the binary."""
+    """Whether a handler counts only if its table lets a pod start the binary."""
     absent: tuple[tuple[str, str], ...] = ()
-    """Handler name and binary path that must not be served any more."""
+    """Handler name and binary path that must no longer be served."""
     default: str | None = None
-    """The handler that has to be the default one; None: not looked at."""
+    """The required default handler; None: not checked."""
     absent_default: str | None = None
-    """The handler that must not be the default one any more."""
+    """The handler that must no longer be the default."""
 
 
 class ReloadReport(Struct, frozen=True, kw_only=True):
-    """One reload that was carried out; times in seconds."""
+    """One completed reload; times in seconds."""
 
     mode: str
     process: EngineProcess
     """The process that serves now."""
     refused: float
-    """How long the socket took no connection, as seen by this process; 0.0 for a live reload."""
+    """How long the socket accepted no connection, as seen by this process; 0.0 for a live
+    reload."""
     answering_after: float
     """From the signal to the first answer."""
 
 
 class Holding(StrEnum):
-    """Whether containers have one of our binaries as their runtime."""
+    """Whether containers use one of our binaries as their runtime."""
 
     HELD = "held"
     FREE = "free"
@@ -122,20 +125,20 @@ class Holding(StrEnum):
 
 
 class OwnContainer(Struct, frozen=True, kw_only=True):
-    """A container, or the sandbox, that this process runs in and that our binary runs."""
+    """A container or sandbox of this process that our binary runs."""
 
     identifier: str
-    """By which the engine has it deleted."""
+    """The ID by which the engine deletes it."""
     binary: str
     """On the host."""
 
 
 class HoldReport(Struct, frozen=True, kw_only=True):
-    """The answer, and which containers hold the payload, or why that is not known."""
+    """Whether containers hold the payload, which ones, or why that is not known."""
 
     holding: Holding
     containers: tuple[str, ...] = ()
-    """Those of others, by name."""
+    """Names of other containers that hold it."""
     reason: str = ""
     own: tuple[OwnContainer, ...] = ()
-    """Those that end with this process: they hold nothing, but the engine has to delete them."""
+    """Containers that end with this process. They hold nothing, but the engine must delete them."""

@@ -1,4 +1,4 @@
-"""HTTP over a unix socket, for the engines that speak it (dockerd, CRI-O's status service)."""
+"""HTTP over a unix socket, for dockerd and CRI-O's status service."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 _SLICE = 0.1
-"""Seconds between two looks whether a call has to end."""
+"""Seconds between two checks whether to abort a call."""
 _SUCCESS = 2
-"""First digit of the status."""
+"""First digit of a successful status."""
 
 
 class MissingResourceError(EngineNotFoundError):
-    """What answers has no such resource, or has it no more."""
+    """The server does not have this resource, or no longer has it."""
 
 
 class _TimedSocket(socket.socket):
-    """A unix socket whose every step takes what is left until one deadline.
+    """A unix socket whose steps share one deadline.
 
-    A timeout of the socket's own is for each step again: many small ones would exceed it.
+    A plain socket timeout restarts at each step: many small steps would exceed the deadline.
     """
 
     def __init__(self, deadline: float, check: Callable[[], None] | None) -> None:
@@ -41,12 +41,12 @@ class _TimedSocket(socket.socket):
         self._check = check
 
     def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
-        """Send all of it in what is left of the time."""
+        """Send everything in the time left."""
         self.limit()
         super().sendall(data, flags)
 
     def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
-        """Receive in what is left of the time, checking now and then whether to go on."""
+        """Receive in the time left, calling ``check`` now and then."""
         while self._check is not None:
             self._check()
             self.limit(_SLICE)
@@ -56,7 +56,7 @@ class _TimedSocket(socket.socket):
         return super().recv_into(buffer, nbytes, flags)
 
     def limit(self, at_most: float = math.inf) -> None:
-        """Give the next step what is left of the time. Raises TimeoutError where nothing is."""
+        """Give the next step the time left. Raises TimeoutError if there is none."""
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
@@ -64,12 +64,13 @@ class _TimedSocket(socket.socket):
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """An HTTP connection whose host is a socket's path, with one deadline for all over it."""
+    """An HTTP connection to a unix socket, with one deadline for all its calls."""
 
     def __init__(self, path: str, deadline: float, check: Callable[[], None] | None = None) -> None:
-        """Prepare it; ``deadline`` is a reading of the monotonic clock.
+        """Prepare the connection; ``deadline`` is monotonic.
 
-        ``check`` is called now and then while an answer is waited for; what it raises ends it.
+        ``check`` is called now and then while waiting for an answer; an exception from it ends the
+        call.
         """
         self._check = check
         super().__init__("localhost")
@@ -100,11 +101,11 @@ def call(
     socket_name: str,
     document: object = None,
 ) -> bytes:
-    """Send a request, with a JSON document if there is one, and return the answer's body.
+    """Send a request, with an optional JSON document, and return the answer's body.
 
-    Raises EngineTimeoutError where nothing answers in time, MissingResourceError where what answers
-    has no such resource, EngineNotFoundError where it does not speak HTTP or refuses;
-    ``socket_name`` is the socket's host path.
+    Raises EngineTimeoutError if nothing answers in time, MissingResourceError if the server has no
+    such resource, EngineNotFoundError if it does not speak HTTP or refuses; ``socket_name`` is the
+    socket's host path.
     """
     try:
         if document is None:
@@ -126,12 +127,12 @@ def call(
     if answer.status // 100 != _SUCCESS:
         missing = answer.status == HTTPStatus.NOT_FOUND
         kind = MissingResourceError if missing else EngineNotFoundError
-        raise kind(f"{socket_name}: {method} {target}: {answer.status} {_said(body, answer)}")
+        raise kind(f"{socket_name}: {method} {target}: {answer.status} {_reason(body, answer)}")
     return body
 
 
-def _said(body: bytes, answer: http.client.HTTPResponse) -> str:
-    """Return what dockerd says of a failure, else the status line's words."""
+def _reason(body: bytes, answer: http.client.HTTPResponse) -> str:
+    """Return dockerd's error message, else the status line's reason."""
     try:
         message = json.loads(body)["message"]
     except (ValueError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""Name to control: puts a control together with the real node."""
+"""Create the control of an engine on the real node."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CONTROLS: Mapping[EngineName, Callable[[], type[BaseControl]]] = {
     EngineName.CRIO: _crio,
     EngineName.DOCKER: _docker,
 }
-"""An engine to its class; only the modules of the one that is meant are loaded."""
+"""Engine to control class; only the modules of the chosen engine are loaded."""
 
 
 def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineControl:

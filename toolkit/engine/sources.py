@@ -15,13 +15,12 @@ from toolkit.host.commands import CommandRunner
 
 _VERSION = r"(?<![\w.])v?(\d+)\.(\d+)(?:\.(\d+))?[\w.~+-]*"
 _AT_LEAST = 3.0
-"""Seconds that the engine's own program gets however little is left: a dump takes less than a tenth
-of one, but its 50 MB may have to come from a slow disk first, and a file alone does not tell what
-the engine makes of it."""
+"""Minimum seconds for the engine's own program. A dump takes less than 0.1 s, but its 50 MB may
+first be read from a slow disk, and the file alone does not show the effective config."""
 
 
 def parse_version(text: str) -> Version | None:
-    """Return the version in what an engine prints, such as ``1.6.20~ds1`` or ``v2.1.0-rc.1``."""
+    """Return the version in an engine's output, such as ``1.6.20~ds1`` or ``v2.1.0-rc.1``."""
     match = re.search(_VERSION, text)
     if match is None:
         return None
@@ -30,27 +29,27 @@ def parse_version(text: str) -> Version | None:
 
 
 def command_seconds(deadline: float) -> float:
-    """Return how long a program of the engine may take; ``deadline`` is of the monotonic clock."""
+    """Return the time limit for a program of the engine; ``deadline`` is monotonic."""
     return max(_AT_LEAST, deadline - time.monotonic())
 
 
 class SourceRequest(Struct, frozen=True, kw_only=True):
-    """All that reading the effective config needs."""
+    """The inputs for reading the effective config."""
 
     sources: tuple[str, ...]
-    """``live``, ``command``, ``file`` or ``file=/path``, in the order of trying."""
+    """``live``, ``command``, ``file`` or ``file=/path``, in order of preference."""
     live: bytes | None
     """What the running daemon reports."""
     dump: tuple[str, ...] | None
-    """The dump command, where there is a binary to run."""
+    """The dump command, if there is a binary to run."""
     file: str
-    """The top-level config, for a ``file`` without a path of its own."""
+    """The top-level config, for ``file`` without a path."""
     deadline: float
-    """For the dump command, a reading of the monotonic clock."""
+    """For the dump command, monotonic."""
 
 
 class Effective(Struct, frozen=True, kw_only=True):
-    """What was read, where, and why the sources before it did not work."""
+    """The config, its source, and why earlier sources did not work."""
 
     config: EffectiveConfig | None
     source: Source | None
@@ -80,7 +79,7 @@ def effective(
 def _readers(
     request: SourceRequest, commands: CommandRunner, view: HostView
 ) -> Iterator[tuple[Source, Callable[[], bytes | str]]]:
-    """Yield each source with its reading, which returns bytes or why there are none."""
+    """Yield each source with a function that returns its bytes, or why there are none."""
 
     def live() -> bytes | str:
         return request.live or "the daemon could not be asked"

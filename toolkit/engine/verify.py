@@ -1,4 +1,4 @@
-"""What is served compared with what should be. Pure."""
+"""Compare what is served with what is expected. Pure."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from toolkit.engine.facts import Expectation
 
 
 def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:
-    """Name each expectation that is not met, one line each; empty where all are."""
+    """Describe each unmet expectation in one line; empty if all are met."""
     if served.config is None:
-        return () if _nothing_is_right(expected, served.lack) else (_reason(served.lack),)
+        return () if _expects_no_cri(expected, served.lack) else (_reason(served.lack),)
     return (
         *_missing(expected, served.config, served.listed),
-        *_left_over(expected, served.config),
+        *_not_removed(expected, served.config),
         *_wrong_default(expected, served.config),
     )
 
 
 def tried(expected: Expectation) -> tuple[str, ...]:
-    """Return the handlers to start something through; empty for the default one."""
+    """Return the handlers to try, empty for the default one."""
     default = () if expected.default is None else ("",)
     return (*(name for name, _ in expected.served), *default)
 
 
 def trial_faults(expected: Expectation, trials: Iterable[Trial]) -> tuple[str, ...]:
-    """Name each handler that started nothing, or something else than is expected, one line each."""
+    """Describe each handler that failed to start, or started something unexpected, in one line."""
     wanted = dict(expected.served)
     return tuple(
         fault
@@ -47,7 +47,7 @@ def _trial_fault(trial: Trial, wanted: str | None) -> str | None:
 
 
 def met(expected: Expectation, config: EffectiveConfig | None) -> Expectation:
-    """Return the part of an expectation that a config has: its handlers, its default."""
+    """Return the part of an expectation that a config meets: handlers and default."""
     if config is None:
         return Expectation()
     handlers = config.handlers
@@ -62,9 +62,10 @@ def met(expected: Expectation, config: EffectiveConfig | None) -> Expectation:
 
 
 def executed(expected: Expectation, config: EffectiveConfig | None) -> tuple[tuple[str, str], ...]:
-    """Return who among the expected executes which binary: a path, or a name in the engine's PATH.
+    """Return the expected handlers with the binary each executes: a path, or a name in the PATH.
 
-    A default handler that is not ours counts too; one whose shim is no runc shim names no binary.
+    A default handler that is not ours counts too; one whose shim is not a runc shim names no
+    binary.
     """
     found = [(f"handler {name}", binary) for name, binary in expected.served]
     default = None if config is None else config.handlers.get(expected.default or "")
@@ -76,9 +77,9 @@ def executed(expected: Expectation, config: EffectiveConfig | None) -> tuple[tup
 
 
 def _low_level(handler: ServedHandler) -> str | None:
-    """Return what a handler's containers are started with.
+    """Return the low-level runtime that starts a handler's containers.
 
-    A runc shim without a binary looks up ``runc`` (go-runc: DefaultCommand), CRI-O the handler's
+    Without a binary a runc shim looks up ``runc`` (go-runc: DefaultCommand), CRI-O the handler's
     name (pkg/config: ValidateRuntimePath).
     """
     if handler.binary_path is not None:
@@ -89,14 +90,14 @@ def _low_level(handler: ServedHandler) -> str | None:
     return handler.name if kind == "oci" else None
 
 
-def _nothing_is_right(expected: Expectation, lack: Lack | None) -> bool:
-    """Tell whether serving no pods at all is what is expected: the config turns the CRI off."""
+def _expects_no_cri(expected: Expectation, lack: Lack | None) -> bool:
+    """Return whether no handler is expected and the config disables the CRI."""
     wanted = bool(expected.served) or expected.default is not None
     return not wanted and lack is not None and lack.kind is LackKind.DISABLED
 
 
 def _reason(lack: Lack | None) -> str:
-    return "it says nothing" if lack is None else lack.reason
+    return "it does not answer" if lack is None else lack.reason
 
 
 def _missing(
@@ -115,7 +116,7 @@ def _missing(
             yield f"handler {name} is configured but not listed as served"
 
 
-def _left_over(expected: Expectation, served: EffectiveConfig) -> Iterator[str]:
+def _not_removed(expected: Expectation, served: EffectiveConfig) -> Iterator[str]:
     for name, binary in expected.absent:
         handler = served.handlers.get(name)
         if handler is not None and _same(handler.binary_path, binary):

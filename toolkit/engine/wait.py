@@ -1,4 +1,4 @@
-"""Waiting for an engine: short steps at first, so that a fast engine is not waited for."""
+"""Poll an engine, with short steps first so that a fast engine causes no delay."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from toolkit.host.clock import Clock
 
 Found = TypeVar("Found")
 AT_LEAST = 0.05
-"""Seconds in which an engine may answer a connection of ours, however late it is."""
+"""Minimum seconds for an engine to answer a connection, even after a deadline."""
 _FIRST = 0.001
 _LONGEST = 0.1
 _GROWTH = 1.15
 
 
 def steps(first: float = _FIRST, longest: float = _LONGEST) -> Iterator[float]:
-    """Seconds to wait between looks: from a millisecond to a tenth of a second."""
+    """Yield the seconds to wait between looks: from a millisecond to a tenth of a second."""
     step = first
     while True:
         yield step
@@ -24,9 +24,9 @@ def steps(first: float = _FIRST, longest: float = _LONGEST) -> Iterator[float]:
 
 
 def until(look: Callable[[], Found | None], clock: Clock, deadline: float) -> Found | None:
-    """Look again and again until something is found; None at the deadline.
+    """Call ``look`` until it finds something; return None at the deadline.
 
-    A look that takes time of its own has to keep the deadline itself.
+    A slow ``look`` must keep the deadline itself.
     """
     for step in steps():
         found = look()

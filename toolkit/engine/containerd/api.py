@@ -1,4 +1,4 @@
-"""What containerd is asked, over its own API and the CRI. Loads grpc: imported when needed."""
+"""Query containerd over its own API and the CRI. Loads grpc: import it only when needed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from toolkit.errors import EngineNotFoundError
 
 
 def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
-    """Ask the version and what is served; ``socket`` is the host's name of ``access``.
+    """Query the version and what is served; ``socket`` is the host path of ``access``.
 
-    Raises EngineNotFoundError where something else than containerd answers, else RpcError.
+    Raises EngineNotFoundError if something other than containerd answers, RpcError otherwise.
     """
     with Connection(access, deadline) as connection:
         client, cri = ContainerdClient(connection), CriClient(connection)
@@ -30,7 +30,7 @@ def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
         except RpcError as error:
             if error.timed_out:
                 raise
-            # Without its CRI plugin containerd still tells its version.
+            # Without its CRI plugin containerd still reports its version.
             without = error.unimplemented
             lack = _without_cri(client, socket) if without else Lack(reason=error.message)
             return LiveAnswer(version=version, lack=lack)
@@ -43,7 +43,7 @@ def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
 
 
 def answers(access: str, deadline: float) -> bool:
-    """Whether the CRI says that the runtime is ready; a CRI that is disabled counts as well."""
+    """Return whether the CRI reports the runtime as ready; a disabled CRI counts as ready."""
     with Connection(access, deadline) as connection:
         try:
             return CriClient(connection).status().ready
@@ -65,7 +65,7 @@ def containers(access: str, deadline: float) -> tuple[RunningContainer, ...]:
 
 
 def _without_cri(client: ContainerdClient, socket: str) -> Lack:
-    """Tell why there is no CRI: it could not be loaded, or it is disabled."""
+    """Return why there is no CRI: it could not be loaded, or it is disabled."""
     try:
         reason = client.cri_error()
     except RpcError as error:

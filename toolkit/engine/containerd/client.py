@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 _API = "/containerd.services"
 _KIND = "io.cri-containerd.kind"
-"""The label of a pod's containers and of its sandbox (containerd's CRI plugin sets it)."""
+"""The label that the CRI plugin sets on a pod's containers and sandbox."""
 _CRI_PLUGINS = ("cri", "runtime", "images")
-"""Plugins without which no pod runs: ``cri``, and in 2.x the two that it was split into."""
+"""Plugins without which no pod runs: ``cri``, and in 2.x the two parts it was split into."""
 
 
 class RunningContainer(Struct, frozen=True, kw_only=True):
@@ -46,15 +46,15 @@ class RunningContainer(Struct, frozen=True, kw_only=True):
     identifier: str
     name: str
     of_cri: bool
-    """It belongs to a pod, or is the sandbox of one."""
+    """It belongs to a pod, or is a pod's sandbox."""
     sandbox: str
-    """The pod's sandbox; empty: it is of none, or that is not known."""
+    """The pod's sandbox; empty if it has none or it is not known."""
     pid: int
-    """Of its task; 0: it has none, so that the engine deletes it without the binary."""
+    """PID of its task; 0 if it has none: then the engine deletes it without the binary."""
     binary: str
-    """Empty: the options name none."""
+    """Empty if the options name none."""
     options: bytes
-    """The options' bytes of a kind that is not known here; else empty."""
+    """The bytes of options of an unknown kind; else empty."""
 
 
 class ContainerdClient:
@@ -69,7 +69,7 @@ class ContainerdClient:
         return self._caller.call(method, Empty(), version_pb2.VersionResponse).version
 
     def cri_error(self) -> str | None:
-        """Return why the CRI plugin could not be loaded; None where it was. Raises RpcError."""
+        """Return why the CRI plugin could not be loaded; None if it was. Raises RpcError."""
         answer = self._caller.call(
             f"{_API}.introspection.v1.Introspection/Plugins",
             introspection_pb2.PluginsRequest(),
@@ -83,7 +83,7 @@ class ContainerdClient:
     def containers(self, sandboxes: Mapping[str, str]) -> tuple[RunningContainer, ...]:
         """Return the containers of all namespaces. Raises RpcError.
 
-        ``sandboxes`` has the pod's sandbox of each container, as the CRI lists them.
+        ``sandboxes`` maps each container to its pod's sandbox, as listed by the CRI.
         """
         namespaces = self._caller.call(
             f"{_API}.namespaces.v1.Namespaces/List",
@@ -97,10 +97,10 @@ class ContainerdClient:
         )
 
     def executed(self, namespace: str, container: str) -> str | None:
-        """Return the low-level runtime that a container's shim was given; None: it does not say.
+        """Return the low-level runtime that a container's shim received; None if not known.
 
-        containerd hands the options over to the shim as they stand in the container's record.
-        Without a binary the shim looks up ``runc``. Raises RpcError.
+        containerd passes the options from the container's record to the shim. Without a binary the
+        shim looks up ``runc``. Raises RpcError.
         """
         for each in self._listed(namespace, f"id=={container}"):
             binary = _binary(each.runtime.options)
@@ -112,7 +112,7 @@ class ContainerdClient:
         self, namespace: str, sandboxes: Mapping[str, str]
     ) -> tuple[RunningContainer, ...]:
         listed = self._listed(namespace)
-        # The tasks last: a container that gets its task in between is seen with it.
+        # Tasks last: a container whose task starts in between is listed with it.
         tasks = self._caller.call(
             f"{_API}.tasks.v1.Tasks/List",
             tasks_pb2.ListTasksRequest(),
@@ -135,7 +135,7 @@ class ContainerdClient:
 
 
 def _is_cri(kind: str) -> bool:
-    """Whether a plugin of this type can be the CRI plugin or one of its parts."""
+    """Return whether a plugin of this type can be the CRI plugin or one of its parts."""
     return kind in ("io.containerd.grpc.v1", "io.containerd.cri.v1")
 
 

@@ -1,6 +1,6 @@
-"""containerd: a restart by SIGHUP, verified over the CRI.
+"""containerd: restarted by SIGHUP, verified over the CRI.
 
-What needs grpc is imported by the methods that ask: loading it takes 0.1 s.
+Modules that load grpc are imported by the methods that use them: loading it takes 0.1 s.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HELD_SECONDS = 10.0
 _CRI_NAMESPACE = "k8s.io"
-"""Where the CRI plugin has its containers; fixed (pkg/cri/constants)."""
+"""The namespace of the CRI plugin's containers; fixed (pkg/cri/constants)."""
 
 
 class ContainerdControl(CriControl):
@@ -33,10 +33,10 @@ class ContainerdControl(CriControl):
     usual_config = "/etc/containerd/config.toml"
 
     def held(self, toolkit_dir: str) -> HoldReport:
-        """Say which containers of any namespace have a binary below ``toolkit_dir`` as runtime.
+        """Report the containers of any namespace whose runtime binary is below ``toolkit_dir``.
 
-        Those of a pod count only with a task: containerd deletes the others without the binary, and
-        the kubelet starts none of them again (tried with 1.6, 1.7 and 2.1).
+        A pod's container counts only with a task: containerd deletes the others without the binary,
+        and the kubelet starts none of them again (tried with 1.6, 1.7 and 2.1).
         """
         from toolkit.engine.containerd import api
 
@@ -71,16 +71,16 @@ class ContainerdControl(CriControl):
         return api.ask(access, self._socket, deadline)
 
     def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:
-        """Return a slice of systemd's, or the root of cgroupfs.
+        """Return a systemd slice, or the root of cgroupfs.
 
-        Without one containerd makes a directory for its namespace, which stays, and which runc
-        refuses where systemd makes the cgroups (pkg/cri: getCgroupsPath).
+        Without a parent containerd creates a directory for its namespace. It stays behind, and runc
+        rejects it when systemd creates the cgroups (pkg/cri: getCgroupsPath).
         """
         handlers = {} if config is None else config.handlers
         served = handlers.get(handler or (config.default if config and config.default else ""))
         options = None if served is None else served.table.get("options")
         named = options.items() if isinstance(options, Mapping) else ()
-        # containerd matches the names of options without regard to case.
+        # containerd matches option names case-insensitively.
         systemd = any(key.lower() == "systemdcgroup" and value is True for key, value in named)
         return "system.slice" if systemd else "/"
 

@@ -1,4 +1,4 @@
-"""The Kubernetes container runtime interface, as containerd and CRI-O serve it."""
+"""A client of the Kubernetes container runtime interface, for containerd and CRI-O."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from toolkit.engine.protos import cri_pb2
 from toolkit.engine.rpc import Answer, Caller, RpcError
 
 _SERVICES = ("runtime.v1.RuntimeService", "runtime.v1alpha2.RuntimeService")
-"""containerd before 1.6 knows the second name only; these messages are the same in both."""
+"""containerd before 1.6 only knows the second name; these messages are the same in both."""
 
 
 class CriStatus(Struct, frozen=True, kw_only=True):
-    """What the runtime says of itself."""
+    """What the runtime reports about itself."""
 
     ready: bool
     reason: str
     """Why it is not ready."""
     config: bytes | None
-    """``info["config"]`` of a verbose status: the CRI section as the engine has it."""
+    """``info["config"]`` of a verbose status: the CRI section that the engine uses."""
     handlers: frozenset[str] | None
-    """The handlers listed by name (containerd 2.0, CRI-O 1.30 and later); None where none are."""
+    """The handlers listed by name (containerd 2.0, CRI-O 1.30 and later); None if none are."""
 
 
 class Sandbox(Struct, frozen=True, kw_only=True):
@@ -33,18 +33,19 @@ class Sandbox(Struct, frozen=True, kw_only=True):
     id: str
     name: str
     handler: str
-    """Empty: the default handler's, or the engine does not list it (CRI-O 1.36.3 never does)."""
+    """Empty for the default handler, or if the engine does not list it (CRI-O 1.36.3 never
+    does)."""
 
 
-class SandboxWish(Struct, frozen=True, kw_only=True):
-    """A sandbox to be started, in the host's network."""
+class SandboxSpec(Struct, frozen=True, kw_only=True):
+    """A sandbox to start, in the host's network."""
 
     name: str
     namespace: str
     uid: str
     label: tuple[str, str]
     cgroup_parent: str
-    """A slice, or a directory of cgroupfs; empty: the engine's own choice."""
+    """A slice, or a directory of cgroupfs; empty leaves the choice to the engine."""
 
 
 class CriContainer(Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ class CriContainer(Struct, frozen=True, kw_only=True):
     identifier: str
     sandbox: str
     started: bool
-    """False until the engine reports that it runs."""
+    """False until the engine reports that it was started."""
     running: bool
 
 
@@ -96,20 +97,20 @@ class CriClient:
             for item in answer.items
         )
 
-    def run_sandbox(self, wish: SandboxWish, handler: str) -> str:
-        """Start a sandbox through a handler, empty for the default one; return its id.
+    def run_sandbox(self, spec: SandboxSpec, handler: str) -> str:
+        """Start a sandbox with a handler, empty for the default one; return its ID.
 
-        It has a PID namespace of its own: CRI-O starts no process for one that has the node's or a
-        container's (internal/lib/sandbox: NeedsInfra). Raises RpcError.
+        It has its own PID namespace: CRI-O starts no process for a sandbox that shares the node's
+        or a container's (internal/lib/sandbox: NeedsInfra). Raises RpcError.
         """
         namespaces = cri_pb2.NamespaceOption(network=cri_pb2.NODE, pid=cri_pb2.POD)
         config = cri_pb2.PodSandboxConfig(
             metadata=cri_pb2.PodSandboxMetadata(
-                name=wish.name, uid=wish.uid, namespace=wish.namespace
+                name=spec.name, uid=spec.uid, namespace=spec.namespace
             ),
-            labels=dict([wish.label]),
+            labels=dict([spec.label]),
             linux=cri_pb2.LinuxPodSandboxConfig(
-                cgroup_parent=wish.cgroup_parent,
+                cgroup_parent=spec.cgroup_parent,
                 security_context=cri_pb2.LinuxSandboxSecurityContext(namespace_options=namespaces),
             ),
         )
@@ -117,23 +118,23 @@ class CriClient:
         return self._call("RunPodSandbox", request, cri_pb2.RunPodSandboxResponse).pod_sandbox_id
 
     def labelled_sandboxes(self, label: tuple[str, str]) -> tuple[str, ...]:
-        """Return the ids of the sandboxes that bear a label, running or not. Raises RpcError."""
+        """Return the IDs of the sandboxes with a label, running or not. Raises RpcError."""
         chosen = cri_pb2.PodSandboxFilter(label_selector=dict([label]))
         request = cri_pb2.ListPodSandboxRequest(filter=chosen)
         answer = self._call("ListPodSandbox", request, cri_pb2.ListPodSandboxResponse)
         return tuple(item.id for item in answer.items)
 
     def remove_sandbox(self, sandbox: str) -> None:
-        """Stop and remove a sandbox; one that is gone is no error. Raises RpcError."""
+        """Stop and remove a sandbox; a missing one is not an error. Raises RpcError."""
         stop = cri_pb2.StopPodSandboxRequest(pod_sandbox_id=sandbox)
-        # What can't be stopped in order is removed by force.
+        # A sandbox that cannot be stopped in order is removed by force.
         with contextlib.suppress(RpcError):
             self._call("StopPodSandbox", stop, cri_pb2.StopPodSandboxResponse)
         remove = cri_pb2.RemovePodSandboxRequest(pod_sandbox_id=sandbox)
         self._call("RemovePodSandbox", remove, cri_pb2.RemovePodSandboxResponse)
 
     def sandbox_info(self, sandbox: str) -> bytes | None:
-        """Return what the engine says of a sandbox in its own form (JSON). Raises RpcError."""
+        """Return the engine's own description of a sandbox (JSON). Raises RpcError."""
         request = cri_pb2.PodSandboxStatusRequest(pod_sandbox_id=sandbox, verbose=True)
         answer = self._call("PodSandboxStatus", request, cri_pb2.PodSandboxStatusResponse)
         info = answer.info.get("info")
@@ -154,7 +155,7 @@ class CriClient:
         )
 
     def container_pid(self, identifier: str) -> int | None:
-        """Return the PID of a container's first process, as the engine counts; None: not reported.
+        """Return the PID, as the engine counts, of a container's first process; None: not reported.
 
         containerd and CRI-O have it in ``info["info"]``, a JSON object. Raises RpcError.
         """

@@ -1,4 +1,4 @@
-"""What the engines that serve pods over the CRI have in common."""
+"""The common part of the engines that serve pods over the CRI."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class CriControl(BaseControl):
-    """An engine whose reload is a restart, which cuts off a container that is being started."""
+    """An engine whose reload is a restart, which aborts a container that is being started."""
 
     def own_container_running(self, deadline: float) -> bool | None:
-        """Say whether the engine reports the container that this process is in as running."""
+        """Return whether the engine reports this process's own container as running."""
         if self._host.root.root == "/":
             return None
         from toolkit.engine.process import own_container
@@ -27,20 +27,20 @@ class CriControl(BaseControl):
         return own_container.is_running(self._access, self._host.table, deadline)
 
     def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
-        """Start a pod sandbox through each handler for a moment."""
+        """Start a pod sandbox briefly with each handler."""
         from toolkit.engine.cri import trial
 
         config = self._served(deadline).config
-        wishes = ((name, self._cgroup_parent(name, config)) for name in handlers)
+        requests = ((name, self._cgroup_parent(name, config)) for name in handlers)
         found = trial.run(
-            self._access, wishes, binary_of=self._executed, clock=clock, deadline=deadline
+            self._access, requests, binary_of=self._executed, clock=clock, deadline=deadline
         )
         return tuple(found)
 
     @abstractmethod
     def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:
-        """Return the cgroup below which a sandbox of a handler leaves nothing behind."""
+        """Return the cgroup parent with which a handler's sandbox leaves nothing behind."""
 
     @abstractmethod
     def _executed(self, connection: Connection, sandbox: str) -> str | None:
-        """Return the low-level runtime that was executed for a sandbox; None: not known."""
+        """Return the low-level runtime that was executed for a sandbox; None if not known."""

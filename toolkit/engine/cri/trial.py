@@ -1,8 +1,8 @@
-"""Start a pod sandbox through a handler for a moment, and see what the engine executed for it.
+"""Start a pod sandbox briefly with a handler, and find out which runtime the engine executed.
 
-A sandbox needs no image but the engine's own and, in the host's network, no CNI. Nothing of it
-stays: it bears a label, and what a failure, a signal or a kill left is removed, by the next run at
-the latest. Loads grpc: imported when needed.
+A sandbox needs no image except the engine's own and, in the host's network, no CNI. It carries a
+label, so whatever a failure, a signal or a kill leaves is removed by the next run at the latest.
+Loads grpc: import it only when needed.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from collections.abc import Callable, Iterable, Iterator
 from msgspec.structs import replace
 
 from toolkit.engine.answers import Trial
-from toolkit.engine.cri.client import CriClient, SandboxWish
+from toolkit.engine.cri.client import CriClient, SandboxSpec
 from toolkit.engine.rpc import Connection, RpcError
 from toolkit.host.clock import Clock
 
 LABEL = ("nvidia-toolkit.installer", "verify")
-"""By which a sandbox of ours is known again."""
+"""Marks our sandboxes."""
 NAMESPACE = "nvidia-toolkit-verify"
 REMOVAL_SECONDS = 10.0
-"""For the removal: a deadline that has passed does not shorten it."""
+"""Seconds for the removal; a deadline that has passed does not shorten it."""
 SETTLING_SECONDS = 1.0
-"""How long an engine whose call was cut off may take to list what it made all the same."""
+"""Seconds for an engine to list a sandbox that it created although the call was aborted."""
 _POLL = 0.1
 
 BinaryOf = Callable[[Connection, str], str | None]
-"""Returns what was executed for a sandbox, by its id; None: not known."""
+"""Returns the runtime that was executed for a sandbox, by its ID; None if not known."""
 
 
 def run(
     access: str,
-    wishes: Iterable[tuple[str, str]],
+    requests: Iterable[tuple[str, str]],
     *,
     binary_of: BinaryOf,
     clock: Clock,
     deadline: float,
 ) -> Iterator[Trial]:
-    """Start, look at, stop and remove a sandbox for each handler, one after the other.
+    """Start, inspect, stop and remove a sandbox for each handler, one after the other.
 
-    ``wishes`` are pairs of the handler, empty for the default one, and the cgroup that its sandbox
-    goes below. Raises RpcError where what an earlier run left can't be removed, and what
+    ``requests`` are pairs of a handler (empty for the default one) and the cgroup parent of its
+    sandbox. Raises RpcError if the remains of an earlier run cannot be removed, and whatever
     ``clock.check`` raises, after the removal.
     """
     sweep(access)
-    for handler, parent in wishes:
+    for handler, parent in requests:
         clock.check()
         yield _trial(access, handler, parent, binary_of=binary_of, clock=clock, deadline=deadline)
 
@@ -61,7 +61,7 @@ def _trial(
     clock: Clock,
     deadline: float,
 ) -> Trial:
-    wish = SandboxWish(
+    spec = SandboxSpec(
         name=f"verify-{handler or 'default'}",
         namespace=NAMESPACE,
         uid=str(uuid.uuid4()),
@@ -70,7 +70,7 @@ def _trial(
     )
     try:
         with Connection(access, deadline, clock.check) as connection:
-            sandbox = CriClient(connection).run_sandbox(wish, handler)
+            sandbox = CriClient(connection).run_sandbox(spec, handler)
             trial = Trial(handler=handler, binary=binary_of(connection, sandbox))
     except RpcError as error:
         trial = Trial(handler=handler, failure=error.message)
@@ -87,9 +87,9 @@ def _trial(
 
 
 def sweep(access: str, settling: float = 0.0) -> None:
-    """Remove every sandbox of ours, also those that an engine lists within ``settling`` seconds.
+    """Remove all our sandboxes, including those that an engine lists within ``settling`` seconds.
 
-    Raises RpcError where one can't be removed: the next run tries again.
+    Raises RpcError if one cannot be removed: the next run tries again.
     """
     began = time.monotonic()
     with Connection(access, began + settling + REMOVAL_SECONDS) as connection:

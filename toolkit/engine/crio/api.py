@@ -1,6 +1,6 @@
-"""What CRI-O is asked, over the CRI and its own HTTP service on the same socket.
+"""Query CRI-O over the CRI and its own HTTP service on the same socket.
 
-Loads grpc: imported when needed.
+Loads grpc: import it only when needed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _HANDLER = "io.kubernetes.cri-o.RuntimeHandler"
 
 
 def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
-    """Ask the version and what is served; ``socket`` is the host's name of ``access``.
+    """Query the version and what is served; ``socket`` is the host path of ``access``.
 
-    Raises EngineNotFoundError where something else than CRI-O answers, else RpcError.
+    Raises EngineNotFoundError if something other than CRI-O answers, RpcError otherwise.
     """
     with Connection(access, deadline) as connection:
         cri = CriClient(connection)
@@ -45,7 +45,7 @@ def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
 
 
 def config(access: str, socket: str, deadline: float) -> bytes:
-    """Return the effective config as TOML, which is what ``crio status config`` prints."""
+    """Return the effective config as TOML, as ``crio status config`` prints it."""
     connection = UnixConnection(access, deadline)
     try:
         return get(connection, "/config", socket)
@@ -54,7 +54,7 @@ def config(access: str, socket: str, deadline: float) -> bytes:
 
 
 def answers(access: str, deadline: float) -> bool:
-    """Whether the CRI says that the runtime is ready."""
+    """Return whether the CRI reports the runtime as ready."""
     with Connection(access, deadline) as connection:
         try:
             return CriClient(connection).status().ready
@@ -74,9 +74,9 @@ def sandboxes(access: str, deadline: float) -> tuple[Sandbox, ...]:
 
 
 def _handler(client: CriClient, sandbox: Sandbox) -> str | None:
-    """Return the handler that a sandbox was made with; empty: the default one. None: it is gone.
+    """Return a sandbox's handler; empty for the default one, None if the sandbox is gone.
 
-    CRI-O lists sandboxes without it; it is an annotation of the sandbox's own spec.
+    CRI-O lists sandboxes without the handler; it is an annotation in the sandbox's spec.
     """
     try:
         info = client.sandbox_info(sandbox.id)

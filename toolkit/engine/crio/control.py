@@ -1,6 +1,6 @@
-"""CRI-O: restarted by its unit, since its own reload lists handlers that no pod can use.
+"""CRI-O: restarted by its unit, because its own reload lists handlers that no pod can use.
 
-What needs grpc is imported by the methods that ask: loading it takes 0.1 s.
+Modules that load grpc are imported by the methods that use them: loading it takes 0.1 s.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class CrioControl(CriControl):
     program = "crio"
 
     def held(self, toolkit_dir: str) -> HoldReport:
-        """Say which pods have a handler whose binary lies below ``toolkit_dir``.
+        """Report the pods whose handler's binary is below ``toolkit_dir``.
 
-        A pod of the default handler names none: CRI-O then uses its current default for it.
+        A pod of the default handler names none: CRI-O uses its current default for it.
         """
         from toolkit.engine.crio import api
 
@@ -55,7 +55,7 @@ class CrioControl(CriControl):
         return HoldReport(holding=Holding.HELD, containers=names, reason=reason)
 
     def _ours(self, config: EffectiveConfig, prefixes: tuple[str, ...]) -> frozenset[str]:
-        """Return the handlers that need our files; one that is not known any more, by its name."""
+        """Return the handlers that need our files; unknown ones count by their name."""
         named = frozenset(self._settings.handler_names)
         known = {
             name
@@ -70,12 +70,12 @@ class CrioControl(CriControl):
         return api.ask(access, self._socket, deadline)
 
     def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:
-        """Return nothing: CRI-O has a parent of its own for pods without one."""
+        """Return nothing: CRI-O has its own default parent."""
         del handler, config
         return ""
 
     def _executed(self, connection: Connection, sandbox: str) -> str | None:
-        """Return the runtime in the arguments of the sandbox's monitor.
+        """Return the runtime named in the arguments of the sandbox's monitor.
 
         (CRI-O, internal/oci: conmon gets ``-c ID`` and ``-r RUNTIME``, conmonrs ``--runtime``.)
         """
@@ -94,16 +94,16 @@ class CrioControl(CriControl):
         return path_option(arguments, "--config", "-c")
 
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
-        """Refuse the restart mode that CRI-O does not heed, before anything is written."""
+        """Also reject restart mode ``signal``, which CRI-O does not support."""
         if mode is RestartMode.SIGNAL:
             raise EngineNotFoundError(
-                "CRI-O serves no handler that it learns of by a signal, it only lists it",
+                "CRI-O can't use a handler that a reload signal adds, it only lists it",
                 "use --restart-mode=systemd, or none and restart it yourself",
             )
         super().preflight(process, mode)
 
     def _place(self, process: EngineProcess | None, version: Version | None) -> Place:
-        """Return the distribution's places, with the drop-in where the running CRI-O reads it."""
+        """Return the distribution's paths, with the drop-in where the running CRI-O reads it."""
         place = super()._place(process, version)
         running = None if process is None else _directory_option(process.arguments)
         if place.drop_in is None or running is None:
@@ -123,7 +123,7 @@ class CrioControl(CriControl):
         return replace(place, warnings=(*place.warnings, said))
 
     def _dump_command(self, executable: str, place: Place) -> tuple[str, ...]:
-        # It fails for a file that is named and not there, and reads none for an empty name.
+        # CRI-O fails for a named file that is missing, and reads none for an empty name.
         there = self._host.view.read(place.top_level) is not None
         named: tuple[str, ...] = ("--config", place.top_level if there else "")
         if place.drop_in is not None:
@@ -132,5 +132,5 @@ class CrioControl(CriControl):
 
 
 def _directory_option(arguments: tuple[str, ...]) -> str | None:
-    """Return the directory of drop-ins that the daemon's arguments name."""
+    """Return the drop-in directory named in the daemon's arguments."""
     return path_option(arguments, "--config-dir", "-d")

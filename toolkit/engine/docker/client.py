@@ -1,4 +1,4 @@
-"""The Docker Engine API, as far as it is asked here; the same from 20.10 to 28.5."""
+"""A client of the Docker Engine API, for the calls in use; the same from 20.10 to 28.5."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RELOADS = quote('{"type":{"daemon":true},"event":{"reload":true}}')
 
 
 class DockerInfo(Struct, frozen=True, kw_only=True):
-    """What dockerd has in force."""
+    """dockerd's present configuration."""
 
     version: str
     default: str
@@ -38,7 +38,7 @@ class DockerContainer(Struct, frozen=True, kw_only=True):
     name: str
     runtime: str
     pid: int
-    """Of its first process; 0: it does not run."""
+    """PID of its first process; 0 if it does not run."""
 
 
 class DockerClient:
@@ -66,11 +66,11 @@ class DockerClient:
         self._connection.close()
 
     def info(self) -> DockerInfo:
-        """Return what is in force. Raises EngineTimeoutError, EngineNotFoundError."""
+        """Return the present configuration. Raises EngineTimeoutError, EngineNotFoundError."""
         body = get(self._connection, "/info", self._socket_name)
         answer = self._object(body)
         if "ServerVersion" not in answer:
-            raise EngineNotFoundError(f"{self._socket_name}: /info is not dockerd's")
+            raise EngineNotFoundError(f"{self._socket_name}: /info is not an answer of dockerd")
         runtimes = cast("dict[str, dict[str, object]]", answer.get("Runtimes") or {})
         return DockerInfo(
             version=str(answer["ServerVersion"]),
@@ -80,37 +80,37 @@ class DockerClient:
         )
 
     def containers(self) -> tuple[DockerContainer, ...]:
-        """Return all containers with the runtime that each was made with."""
+        """Return all containers with their runtimes."""
         body = get(self._connection, "/containers/json?all=1", self._socket_name)
         listed = cast("list[dict[str, object]]", json.loads(body))
         found = (self._container(str(entry["Id"])) for entry in listed)
         return tuple(each for each in found if each is not None)
 
     def smallest_image(self) -> str | None:
-        """Return the id of the smallest image that is there; None where none is."""
+        """Return the ID of the smallest local image; None if there is none."""
         listed = json.loads(get(self._connection, "/images/json", self._socket_name))
         sizes = {str(each["Id"]): int(each.get("Size") or 0) for each in listed or ()}
         return min(sizes, key=sizes.__getitem__, default=None)
 
     def create(self, name: str, document: object) -> str:
-        """Make a container and return its id."""
+        """Create a container and return its ID."""
         answer = self._post(f"/containers/create?name={quote(name)}", document)
         return str(self._object(answer)["Id"])
 
     def start(self, identifier: str) -> str:
-        """Start a container; return the name of the runtime that it was started with."""
+        """Start a container; return the name of its runtime."""
         self._post(f"/containers/{identifier}/start", {})
         found = self._container(identifier)
         return "" if found is None else found.runtime
 
     def labelled(self, label: str) -> tuple[str, ...]:
-        """Return the ids of the containers that bear a label, running or not."""
+        """Return the IDs of the containers with a label, running or not."""
         chosen = quote(json.dumps({"label": [label]}))
         body = get(self._connection, f"/containers/json?all=1&filters={chosen}", self._socket_name)
         return tuple(str(each["Id"]) for each in json.loads(body) or ())
 
     def remove(self, identifier: str) -> None:
-        """End and remove a container; one that is gone is no error."""
+        """Stop and remove a container; a missing one is not an error."""
         target = f"/containers/{identifier}?force=1&v=1"
         with contextlib.suppress(MissingResourceError):
             call(self._connection, "DELETE", target, self._socket_name)
@@ -119,7 +119,7 @@ class DockerClient:
         return call(self._connection, "POST", target, self._socket_name, document)
 
     def _container(self, identifier: str) -> DockerContainer | None:
-        """Return one container; None: it is gone since it was listed."""
+        """Return one container; None if it was removed after it was listed."""
         try:
             body = get(self._connection, f"/containers/{identifier}/json", self._socket_name)
         except MissingResourceError:
@@ -140,18 +140,20 @@ class DockerClient:
         try:
             answer = json.loads(body)
         except ValueError as error:
-            raise EngineNotFoundError(f"{self._socket_name} answers no JSON: {error}") from error
+            raise EngineNotFoundError(
+                f"{self._socket_name} does not answer JSON: {error}"
+            ) from error
         return answer if isinstance(answer, dict) else {}
 
 
 class ReloadEvents:
-    """dockerd's own word that it has reloaded its config: an event, sent after the reload.
+    """The event that dockerd sends after it has reloaded its config.
 
-    Opened before the signal. A reload that fails sends none (tried with 20.10, 26.1 and 28.5).
+    Subscribe before the signal. A reload that fails sends none (tried with 20.10, 26.1 and 28.5).
     """
 
     def __init__(self, access: str, socket_name: str, deadline: float) -> None:
-        """Subscribe. Raises EngineTimeoutError where dockerd does not answer."""
+        """Subscribe. Raises EngineTimeoutError if dockerd does not answer."""
         self._received = bytearray()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
@@ -159,7 +161,7 @@ class ReloadEvents:
         try:
             self._socket.connect(access)
             self._socket.sendall(request.encode())
-            # The header comes once dockerd has subscribed us.
+            # The header arrives once dockerd has subscribed us.
             while b"\r\n\r\n" not in self._received:
                 self._receive()
         except OSError as error:
@@ -179,7 +181,7 @@ class ReloadEvents:
         self._socket.close()
 
     def arrived(self, seconds: float) -> bool:
-        """Wait for the event, at most so long. Raises ConnectionError where dockerd is gone."""
+        """Wait up to ``seconds`` for the event. Raises ConnectionError if dockerd is gone."""
         self._socket.settimeout(max(0.001, seconds))
         try:
             while b'"reload"' not in self._received:

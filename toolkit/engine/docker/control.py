@@ -52,7 +52,7 @@ class DockerControl(BaseControl):
         self._seen: dict[str, str] = {}
 
     def facts(self, deadline: float) -> HostFacts:
-        """Look at dockerd, and at what of its command line a live reload or a file runs into."""
+        """Return the facts, with conflicts between dockerd's command line and the change."""
         found = super().facts(deadline)
         if found.process is None or self._settings.restart_mode is RestartMode.NONE:
             return found
@@ -78,7 +78,7 @@ class DockerControl(BaseControl):
     ) -> ReloadReport:
         """Make dockerd reload its config and wait until it reports the reload.
 
-        Raises EngineRejectedError where it keeps the old config.
+        Raises EngineRejectedError if dockerd keeps the old config.
         """
         if method(self.name, process, mode) is not Method.LIVE:
             return super().reload(process, mode, clock, deadline)
@@ -98,7 +98,7 @@ class DockerControl(BaseControl):
         )
 
     def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
-        """Start a container of an image that is there through each handler for a moment."""
+        """Start a container of a local image briefly with each handler."""
 
         def connect(until: float, check: Callable[[], None] | None) -> DockerClient:
             return DockerClient(self._access, self._socket, until, check)
@@ -106,10 +106,10 @@ class DockerControl(BaseControl):
         return tuple(trial.run(connect, handlers, clock.check, deadline))
 
     def held(self, toolkit_dir: str) -> HoldReport:
-        """Say which containers, running or not, have a binary below ``toolkit_dir`` as runtime.
+        """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``.
 
-        A container knows its runtime's name only; a name that dockerd has dropped meanwhile is
-        looked up in what this control saw before, or is ours by its name.
+        A container has only its runtime's name. A name that dockerd no longer knows is looked up in
+        what this control saw before; failing that it counts if it is one of our names.
         """
         prefixes = self._below(toolkit_dir)
         deadline = time.monotonic() + _HELD_SECONDS

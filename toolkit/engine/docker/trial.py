@@ -1,9 +1,9 @@
-"""Start a container through a handler for a moment, and see which runtime dockerd used for it.
+"""Start a container briefly with a handler, and find out which runtime dockerd used.
 
-Nothing is pulled. In a container of the smallest image that is there the init of dockerd prints its
-version; where dockerd has none, the image's own command runs, without network, capabilities or
-anything that it could write to. Nothing stays: the container bears a label, and what a failure, a
-signal or a kill left is removed, by the next run at the latest.
+Nothing is pulled. A container of the smallest local image runs dockerd's init, which prints its
+version. If dockerd has no init, the image's own command runs, without network, capabilities or
+anything writable. The container carries a label, so whatever a failure, a signal or a kill leaves
+is removed by the next run at the latest.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from toolkit.engine.docker.client import DockerClient
 from toolkit.errors import EngineNotFoundError, ToolkitError
 
 LABEL = "nvidia-toolkit.installer"
-"""By which a container of ours is known again."""
+"""Marks our containers."""
 REMOVAL_SECONDS = 10.0
-"""For the removal: a deadline that has passed does not shorten it."""
+"""Seconds for the removal; a deadline that has passed does not shorten it."""
 _INIT = "/sbin/docker-init"
-"""Where dockerd mounts its init into a container that asks for it."""
+"""Where dockerd mounts its init in a container."""
 _NO_INIT = '"docker-init"'
-"""In what dockerd says where it does not find its init, before it asks for the runtime."""
+"""Part of dockerd's error when its init is missing, which comes before it needs the runtime."""
 
 Connect = Callable[[float, Callable[[], None] | None], DockerClient]
-"""Opens a connection with a deadline and a check that may end its calls."""
+"""Opens a connection with a deadline and a check that may abort its calls."""
 
 
 def run(
     connect: Connect, handlers: Sequence[str], check: Callable[[], None], deadline: float
 ) -> Iterator[Trial]:
-    """Start, look at and remove a container for each handler, empty for the default one.
+    """Start, inspect and remove a container for each handler, empty for the default one.
 
-    Raises ToolkitError where what an earlier run left can't be removed, and what ``check`` raises,
-    after the removal.
+    Raises ToolkitError if the remains of an earlier run cannot be removed, and whatever ``check``
+    raises, after the removal.
     """
     sweep(connect)
     for handler in handlers:
@@ -47,19 +47,19 @@ def run(
         except ToolkitError as error:
             trial = Trial(handler=handler, failure=error.message)
         finally:
-            # Also on the way out for a signal, which tells nobody of a removal that failed.
-            left = _left(connect)
-        yield replace(trial, failure="; ".join(filter(None, (trial.failure, left))))
+            # Also when a signal ends the run; then a failed removal is not reported.
+            failed = _sweep_failure(connect)
+        yield replace(trial, failure="; ".join(filter(None, (trial.failure, failed))))
 
 
 def sweep(connect: Connect) -> None:
-    """Remove every container of ours. Raises ToolkitError."""
+    """Remove all our containers. Raises ToolkitError."""
     with connect(time.monotonic() + REMOVAL_SECONDS, None) as client:
         for each in client.labelled(LABEL):
             client.remove(each)
 
 
-def _left(connect: Connect) -> str:
+def _sweep_failure(connect: Connect) -> str:
     try:
         sweep(connect)
     except ToolkitError as error:
@@ -71,7 +71,7 @@ def _started(connect: Connect, handler: str, check: Callable[[], None], deadline
     with connect(deadline, check) as client:
         image = client.smallest_image()
         if image is None:
-            return Trial(handler=handler, untried="dockerd has no image to make a container of")
+            return Trial(handler=handler, untried="dockerd has no image to create a container from")
         try:
             name = _start(client, image, handler, {"Entrypoint": [_INIT], "Cmd": ["--version"]})
         except EngineNotFoundError as error:
@@ -84,9 +84,9 @@ def _started(connect: Connect, handler: str, check: Callable[[], None], deadline
 def _start(
     client: DockerClient, image: str, handler: str, command: dict[str, object] | None
 ) -> str:
-    """Start a container, confined; return the name of its runtime.
+    """Start a confined container; return the name of its runtime.
 
-    Without a command of dockerd's init it is the image's own.
+    Without ``command``, which runs dockerd's init, the image's own command runs.
     """
     document: dict[str, object] = {
         "Image": image,

@@ -1,1 +1,1 @@
-"""Which process is the engine: its socket, its identity, its supervisor, and who uses it."""
+"""Find the engine's process: its socket, identity and supervisor, and the kubelet that uses it."""

@@ -1,4 +1,4 @@
-"""What a daemon's own command line says of its files."""
+"""Read paths and options from a daemon's command line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def option(arguments: Sequence[str], *names: str) -> str | None:
 
 
 def path_option(arguments: Sequence[str], *names: str) -> str | None:
-    """Return an option's value where it is an absolute path (with or without ``unix://``)."""
+    """Return an option's value if it is an absolute path (with or without ``unix://``)."""
     value = (option(arguments, *names) or "").removeprefix("unix://")
     return value if value.startswith("/") else None
 
 
 def added_runtimes(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the runtimes that dockerd's ``--add-runtime NAME=PATH`` adds."""
+    """Return the runtime names added by dockerd's ``--add-runtime NAME=PATH``."""
     found = []
     for position, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")

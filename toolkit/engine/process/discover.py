@@ -1,4 +1,4 @@
-"""Which engine of this node is meant where nobody named one."""
+"""Choose the engine of this node when the user names none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Earlier(Struct, frozen=True, kw_only=True):
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """An engine, and what speaks for it."""
+    """An engine, and why it was chosen."""
 
     name: EngineName
     why: str
@@ -42,16 +42,16 @@ class Choice(Struct, frozen=True, kw_only=True):
 def choose_runtime(
     settings: Settings, root: HostRoot, earlier: Earlier | None = None
 ) -> EngineName:
-    """Return the engine to be set up; raises as ``chosen_runtime``."""
+    """Return the engine to set up; raises as ``chosen_runtime``."""
     return chosen_runtime(settings, root, earlier).name
 
 
 def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None = None) -> Choice:
-    """Return the engine to be set up, and why.
+    """Return the engine to set up, and why.
 
-    The one from before stays while it answers and no kubelet names another: a kubelet that is down
-    for the moment is no reason to turn to the next engine. Raises EngineNotFoundError where none
-    answers or where several do that have nothing to do with each other.
+    An earlier choice stays while that engine answers and no kubelet names another, so a stopped
+    kubelet does not change the engine. Raises EngineNotFoundError if no engine answers, or several
+    unrelated ones do.
     """
     if settings.runtime is not None:
         return Choice(name=settings.runtime, why="named by --runtime or RUNTIME")
@@ -59,7 +59,7 @@ def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None =
     view = HostFilesView(root)
     served = kubelet.endpoint(table, view)
     if served is not None:
-        named = _kubelets_engine(served, root, table)
+        named = _engine_of_kubelet(served, root, table)
         if named is not None:
             return Choice(name=named, why=f"the kubelet uses {served}")
     deadline = time.monotonic() + _SECONDS
@@ -71,7 +71,7 @@ def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None =
     }
     answering = {name: each.located for name, each in looked.items() if each.located is not None}
     if not answering:
-        _refuse_what_stays(root, tuple(looked.values()))
+        _refuse_permanent_problem(root, tuple(looked.values()))
     reasons = tuple(each.reason for each in looked.values())
     chosen = choose(answering, Surroundings(root=root, table=table, view=view), reasons)
     if len(answering) == 1:
@@ -80,20 +80,20 @@ def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None =
 
 
 class _Look(Struct, frozen=True, kw_only=True):
-    """What one look at a socket found: an engine, or the reason why there is none."""
+    """The result for one socket: an engine, or why there is none."""
 
     located: Located | None = None
     reason: str = ""
     fix: str = ""
-    """Of what waiting will not change."""
+    """How to fix a problem that waiting does not solve."""
 
     @property
     def answers(self) -> bool:
         return self.located is not None
 
 
-def _refuse_what_stays(root: HostRoot, looks: tuple[_Look, ...]) -> None:
-    """Raise EngineNotFoundError where the reason is one that starting an engine does not change."""
+def _refuse_permanent_problem(root: HostRoot, looks: tuple[_Look, ...]) -> None:
+    """Raise EngineNotFoundError for a problem that starting an engine does not solve."""
     if root.root == "/" and own_root_is_container_image(root.proc):
         raise EngineNotFoundError(*NO_HOST_ROOT)
     fixes = dict.fromkeys(each.fix for each in looks if each.fix)
@@ -103,7 +103,7 @@ def _refuse_what_stays(root: HostRoot, looks: tuple[_Look, ...]) -> None:
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """What is looked at to tell whether one engine uses another."""
+    """Where to look for whether one engine uses another."""
 
     root: HostRoot
     table: ProcessTable
@@ -115,7 +115,7 @@ def choose(
 ) -> EngineName:
     """Choose among the engines that answer; raises EngineNotFoundError as ``chosen_runtime``.
 
-    ``tried`` says of each engine's socket why none answers there.
+    ``tried`` has the reason for each socket where none answers.
     """
     if not answering:
         raise EngineNotFoundError(
@@ -146,7 +146,7 @@ def _answering(
 def _behind(
     name: EngineName, socket: str, root: HostRoot, table: ProcessTable, deadline: float
 ) -> _Look:
-    """Look at a socket; one whose process can't be seen from here counts all the same."""
+    """Look at a socket; a process that is not visible from here counts as an answer."""
     try:
         located = Locator(name, root, table).locate(socket, deadline)
     except HostPathError as error:
@@ -158,7 +158,7 @@ def _behind(
     return _Look(located=located)
 
 
-def _kubelets_engine(socket: str, root: HostRoot, table: ProcessTable) -> EngineName | None:
+def _engine_of_kubelet(socket: str, root: HostRoot, table: ProcessTable) -> EngineName | None:
     """Return the engine behind the kubelet's socket: by its process, else by the socket's name."""
     deadline = time.monotonic() + _SECONDS
     for name in (each for each in EngineName if peer.greeting_of(each) == peer.GRPC_GREETING):
@@ -172,14 +172,14 @@ def _kubelets_engine(socket: str, root: HostRoot, table: ProcessTable) -> Engine
 
 
 def _uses(dockerd: EngineProcess, containerd: Located, node: Surroundings) -> bool:
-    """Whether this containerd is the one that dockerd runs its containers with.
+    """Return whether dockerd runs its containers with this containerd.
 
-    Without an address of its own dockerd takes the system's containerd where its socket is there
-    at the start, else it starts a child (moby, cmd/dockerd: initContainerd).
+    Without an address dockerd uses the system's containerd if its socket exists at the start, and
+    starts a child otherwise (moby, cmd/dockerd: initContainerd).
     """
     address = path_option(dockerd.arguments, "--containerd") or _configured(dockerd, node.view)
     if address is not None:
-        return _leads_to(address, containerd, node)
+        return _is_socket_of(address, containerd, node)
     if containerd.process is not None and containerd.process.parent_pid == dockerd.pid:
         return True
     own_child = any(
@@ -187,13 +187,13 @@ def _uses(dockerd: EngineProcess, containerd: Located, node: Surroundings) -> bo
         for each in node.table.all()
     )
     system = plain_row(EngineName.CONTAINERD).sockets[0]
-    return not own_child and _leads_to(system, containerd, node)
+    return not own_child and _is_socket_of(system, containerd, node)
 
 
-def _leads_to(address: str, containerd: Located, node: Surroundings) -> bool:
-    """Whether a socket is this containerd's: the same file, or the same process behind it.
+def _is_socket_of(address: str, containerd: Located, node: Surroundings) -> bool:
+    """Return whether a socket is this containerd's: the same file, or the same process behind it.
 
-    A socket that is mounted into our container has another name there.
+    A socket mounted into our container has another name there.
     """
     if node.root.resolve(address) == node.root.resolve(containerd.socket):
         return True
@@ -205,7 +205,7 @@ def _leads_to(address: str, containerd: Located, node: Surroundings) -> bool:
 
 
 def _configured(dockerd: EngineProcess, view: HostView) -> str | None:
-    """Return the address that dockerd's config file names."""
+    """Return the address in dockerd's config file."""
     named = path_option(dockerd.arguments, "--config-file")
     content = view.read(named or plain_row(EngineName.DOCKER).top_level)
     try:

@@ -1,4 +1,4 @@
-"""Whether a process is the engine, and who starts it again after it went."""
+"""Whether a process is the engine, and what restarts it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PROGRAMS = {
     EngineName.CRIO: r"cri-?o",
     EngineName.DOCKER: r"dockerd|balena(-engine-daemon|d|-engine)$",
 }
-"""An engine to a pattern of its binary's name."""
+"""Engine to a pattern of its binary's name."""
 UNITS = {
     EngineName.CONTAINERD: ".*containerd.*",
     EngineName.CRIO: "cri-?o.*",
     EngineName.DOCKER: ".*docker.*",
 }
-"""An engine to a pattern of its own systemd services."""
+"""Engine to a pattern of its own systemd services."""
 _MULTI_CALL = r"(k3s|rke2)(-.*)?$"
 """k3s is one binary under many names: its containerd is ``k3s`` with argv[0] ``containerd``."""
 _OWN_UNIT = rf"({'|'.join(UNITS.values())})\.service$"
@@ -29,7 +29,7 @@ _MANAGERS = ("systemd", "init")
 
 
 def is_engine(engine: EngineName, process: ProcessFacts) -> bool:
-    """Whether the process runs the engine's own binary."""
+    """Return whether the process runs the engine's own binary."""
     if process.executable is None:
         return False
     name = posixpath.basename(process.executable)
@@ -59,7 +59,7 @@ def engine_process(process: ProcessFacts, table: ProcessTable, host_root: str) -
 
 
 def is_child_of_its_unit(process: EngineProcess) -> bool:
-    """Whether the unit's main process is not the engine itself but the program that starts it."""
+    """Return whether the unit's main process starts the engine as a child."""
     owner = None if process.unit is None else owner_of(process.unit)
     return owner is not None and owner.engine_is_child
 
@@ -75,8 +75,8 @@ def _supervision(
         started_by_systemd = parent is not None and parent.name in _MANAGERS
         child = owner is not None and owner.engine_is_child
         named_for_it = child or re.match(_OWN_UNIT, unit) is not None
-        # An engine that somebody started by hand, from a job of some service, is in that service's
-        # cgroup as well; restarting that service would not be a restart of the engine.
+        # An engine started by hand from a job of some service is also in that service's cgroup.
+        # Restarting that service would not restart the engine.
         if started_by_systemd or named_for_it:
             return Supervisor.SYSTEMD, unit
     if parent is not None and parent.pid != 1:

@@ -1,4 +1,4 @@
-"""Programs that answer on an engine's socket and that nothing can be set up for, by their names."""
+"""Recognise programs that answer on an engine's socket but cannot be set up."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _SNAP = "/snap/docker/"
 
 
 class Stranger(Struct, frozen=True, kw_only=True):
-    """Why the process behind a socket is left alone, and what to do."""
+    """Why the process behind a socket is left alone, and how to fix it."""
 
     why: str
     fix: str = "check --runtime and --socket"
 
 
 def known_stranger(engine: EngineName, process: ProcessFacts, socket: str) -> Stranger | None:
-    """Return what is known of a program that is not an engine that can be set up; None: nothing."""
+    """Return why a program cannot be set up; None if it is not a known one."""
     executable = process.executable or ""
     name = posixpath.basename(executable)
     if name == "podman":

@@ -1,4 +1,4 @@
-"""Which container runtime the kubelet of this node talks to."""
+"""The container runtime of this node's kubelet."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SOCKETS = {
     EngineName.CRIO: "cri-?o",
     EngineName.CONTAINERD: "containerd",
 }
-"""An engine to what its CRI socket's path holds; the first that fits counts."""
+"""Engine to a pattern in its CRI socket's path; the first match counts."""
 _K3S_DOCKER = "/run/k3s/cri-dockerd/cri-dockerd.sock"
 
 
@@ -37,15 +37,15 @@ class KubeletSetting(Struct, frozen=True, kw_only=True):
     """One setting of the kubelet."""
 
     value: str | None
-    """None: it has none, as far as its config could be read."""
+    """None: not set, as far as the config could be read."""
     unread: str = ""
-    """Why a part of its config could not be read; empty where all of it was."""
+    """Why a part of the config could not be read; empty if all of it was."""
 
 
 def endpoint(table: ProcessTable, view: HostView) -> str | None:
-    """Return the socket, on the host, that the kubelet here is served by.
+    """Return the kubelet's CRI socket on the host.
 
-    None: none runs, or its config can't be read.
+    None if no kubelet runs, or its config cannot be read.
     """
     for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
@@ -62,9 +62,9 @@ def endpoint(table: ProcessTable, view: HostView) -> str | None:
 
 
 def cgroup_driver(table: ProcessTable, view: HostView) -> KubeletSetting | None:
-    """Return which of ``CGROUP_DRIVERS`` the kubelet is set to; None: no plain kubelet runs.
+    """Return which of ``CGROUP_DRIVERS`` the kubelet is set to; None if no plain kubelet runs.
 
-    Without the setting it takes what the engine reports (kubelet 1.31 and later) or ``cgroupfs``.
+    Unset, the kubelet uses what the engine reports (kubelet 1.31 and later) or ``cgroupfs``.
     """
     for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
@@ -76,7 +76,7 @@ def cgroup_driver(table: ProcessTable, view: HostView) -> KubeletSetting | None:
 
 
 def _of_the_host(table: ProcessTable) -> Iterator[ProcessFacts]:
-    """Leave out the kubelets of nodes in containers (kind, minikube), which have another engine.
+    """Skip the kubelets of nodes in containers (kind, minikube), which have another engine.
 
     A kubelet that may or may not be in a container counts: few are, and it is only read.
     """
@@ -84,7 +84,7 @@ def _of_the_host(table: ProcessTable) -> Iterator[ProcessFacts]:
 
 
 def engine_of(socket: str) -> EngineName | None:
-    """Return the engine that a CRI socket's name stands for; None: an unknown name."""
+    """Return the engine that a CRI socket's name stands for; None for an unknown name."""
     name = socket.lower()
     return next((each for each, words in SOCKETS.items() if re.search(words, name)), None)
 
@@ -100,7 +100,7 @@ def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str | None:
 def _setting(
     arguments: tuple[str, ...], flags: tuple[str, ...], key: str, view: HostView
 ) -> KubeletSetting:
-    """Return a setting: a flag wins over the drop-ins of ``--config-dir``, those over the config.
+    """Return a setting: flags take precedence over drop-ins in ``--config-dir``, then the config.
 
     Of several drop-ins the last by name wins (kubelet 1.30, cmd/kubelet/app/server.go).
     """
@@ -131,7 +131,7 @@ def _configs(arguments: tuple[str, ...], view: HostView) -> Iterator[str]:
 
 
 def _value(content: bytes, key: str) -> str | None:
-    """Return a text of a config, which is JSON or YAML; None also for what is neither."""
+    """Return a string from a JSON or YAML config; None also if it is neither."""
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):

@@ -23,21 +23,21 @@ _REMOVE = "remove it, restart the engine, and mount the socket's directory inste
 
 
 class Located(Struct, frozen=True, kw_only=True):
-    """A socket and who is behind it."""
+    """A socket and the process behind it."""
 
     socket: str
     """On the host."""
     access: str
-    """Where this process opens it."""
+    """The path at which this process opens it."""
     process: EngineProcess | None
     unreachable: str | None
-    """Why no engine can be asked there at the moment; None where something answers for it."""
+    """Why no engine answers there now; None if something answers."""
     stranger: str | None = None
-    """Why the process behind the socket must not be signalled: waiting won't change it."""
+    """Why the process behind the socket must not be signalled; waiting does not change it."""
     fix: str = ""
-    """What to do about the stranger."""
+    """How to fix that."""
     invisible: bool = False
-    """It must not be since it is in no PID namespace that is seen from here."""
+    """Whether it is because the process is in no PID namespace visible from here."""
 
 
 class Locator:
@@ -49,20 +49,20 @@ class Locator:
         self._table = table
 
     def locate(self, socket: str, deadline: float) -> Located:
-        """Look who is behind a socket; ``socket`` is a host path."""
+        """Identify the process behind a socket; ``socket`` is a host path."""
         access = self._root.access(socket)
         try:
             found = peer.identify(access, peer.greeting_of(self._engine), deadline)
         except OSError as error:
             none = Located(socket=socket, access=access, process=None, unreachable=None)
-            if what := _no_socket(access):
+            if what := _what_else(access):
                 return replace(none, stranger=f"{socket} is {what}, not a socket", fix=_REMOVE)
             why = f"no {self._engine} answers on {socket}: {error.strerror or error}"
             return replace(none, unreachable=why)
         return self.judge(found, socket, access)
 
     def current(self, socket: str, access: str, deadline: float) -> EngineProcess | None:
-        """Return the engine behind the socket now, or None where there is none at the moment."""
+        """Return the engine behind the socket now, or None if there is none."""
         try:
             found = peer.identify(access, peer.greeting_of(self._engine), deadline)
         except OSError:
@@ -70,24 +70,24 @@ class Locator:
         return self.judge(found, socket, access).process
 
     def own_pids(self, socket: str, access: str, deadline: float) -> frozenset[int]:
-        """Return this process and its ancestors as the engine counts processes, where it does.
+        """Return the PIDs of this process and its ancestors, if the engine uses the same numbers.
 
-        Empty outside a container, and in one with a PID namespace of its own: its numbers may be
-        those of other containers' processes.
+        Empty outside a container, and in one with its own PID namespace, whose numbers may belong
+        to processes of other containers.
         """
         if self._root.root == "/" or self.current(socket, access, deadline) is None:
             return frozenset()
         return with_ancestors(os.getpid(), self._table)
 
     def judge(self, found: peer.Peer, socket: str, access: str) -> Located:
-        """Return who is behind a socket, as far as that is known of the one that answers there."""
+        """Return the process behind a socket, as far as the answering peer shows."""
         none = Located(socket=socket, access=access, process=None, unreachable=None)
-        if found.pid == 0:  # else the kernel names it as this PID namespace counts
+        if found.pid == 0:  # 0 for a process that is not visible in this PID namespace
             why = f"the process behind {socket} can't be seen from this PID namespace"
             return replace(none, stranger=why, fix=_SHARE_PIDS, invisible=True)
         process = self._table.find(found.pid)
         if process is None or _is_ending(process):
-            why = f"the process behind {socket} (PID {found.pid}) went away while it was looked at"
+            why = f"the process behind {socket} (PID {found.pid}) exited while it was inspected"
             return replace(none, unreachable=why)
         if process.pid == 1 and not found.spoke:
             return self._behind_init(process, none)
@@ -106,9 +106,9 @@ class Locator:
             return Stranger(why=f"{socket} belongs to {_shown(process)}, not to {self._engine}")
         behind = f"{_shown(process)} behind {socket}"
         if process.on_host is None:
-            return Stranger(why=f"{behind} may not be looked at", fix=_PRIVILEGED)
+            return Stranger(why=f"{behind} can't be inspected", fix=_PRIVILEGED)
         if not process.on_host:
-            # Neither it nor its containers would see what we install.
+            # Neither the engine nor its containers would see what we install.
             return Stranger(why=f"{behind} runs inside a container, not on this host")
         return None
 
@@ -138,7 +138,7 @@ class Locator:
 
 
 def _is_ending(process: ProcessFacts) -> bool:
-    """Whether it has given its memory up already, and with it its executable and arguments."""
+    """Return whether the process has released its memory, and with it executable and arguments."""
     return process.executable is None and not process.arguments
 
 
@@ -146,10 +146,10 @@ def _shown(process: ProcessFacts) -> str:
     return f"{process.executable or process.name} (PID {process.pid})"
 
 
-def _no_socket(path: str) -> str | None:
-    """Return what there is in the place of a socket; None for a socket, or for nothing.
+def _what_else(path: str) -> str | None:
+    """Return what is at a socket's path instead; None for a socket, or for nothing.
 
-    Docker makes a directory of a mount's source that is not there yet.
+    Docker creates a directory for a mount source that does not exist.
     """
     try:
         mode = os.stat(path).st_mode
@@ -161,14 +161,14 @@ def _no_socket(path: str) -> str | None:
 
 
 def refuse_stranger(located: Located) -> None:
-    """Raise EngineNotFoundError where the process behind the socket is not the engine's."""
+    """Raise EngineNotFoundError if the process behind the socket is not the engine."""
     if located.stranger is not None:
         kind = EngineInvisibleError if located.invisible else EngineNotFoundError
         raise kind(located.stranger, located.fix)
 
 
 def refuse_without_host_root(located: Located, root: HostRoot) -> None:
-    """Raise EngineNotFoundError where no engine is found because this container sees no host."""
+    """Raise EngineNotFoundError if no engine is found because this container sees no host."""
     if root.root != "/" or located.process is not None or located.invisible:
         return
     absent = located.stranger is not None or not os.path.lexists(located.access)

@@ -1,8 +1,7 @@
-"""The container that this process is in: by its id, its pod's, or the process's own PID.
+"""Find this process's own container by its ID, its pod's ID, or the process's PID.
 
-An engine that is restarted before it has noted that our container runs takes it for one that
-failed to start, and the kubelet ends it (reported since containerd 1.6.9). Loads grpc: imported
-when needed.
+If an engine restarts before it has recorded that our container runs, it treats it as failed, and
+the kubelet ends it (reported since containerd 1.6.9). Loads grpc: import it only when needed.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from toolkit.host.processes import ProcessTable, with_ancestors
 
 
 class Traces(Struct, frozen=True, kw_only=True):
-    """What this process knows of the container around it."""
+    """What this process knows about its container."""
 
     identifiers: frozenset[str]
-    """Ids that its cgroup, its mounts and its host name hold: the container's, its sandbox's."""
+    """IDs found in its cgroup, mounts and host name: the container's, its sandbox's."""
     pids: frozenset[int]
     """The process and its ancestors."""
 
 
 def traces(table: ProcessTable, proc: str = "/proc") -> Traces:
-    """Return what tells which container this process is in."""
+    """Collect the traces of this process's container."""
     texts = [_text(f"{proc}/self/{name}") for name in ("cgroup", "mountinfo")]
     texts.append(socket.gethostname())
     found = re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", "\n".join(texts))
@@ -39,21 +38,21 @@ def traces(table: ProcessTable, proc: str = "/proc") -> Traces:
 def running(
     containers: tuple[CriContainer, ...], own: Traces, pid_of: Callable[[str], int | None]
 ) -> bool | None:
-    """Say whether our container runs; None where it is none of these."""
+    """Return whether our container runs; None if it is not among these."""
     for container in containers:
         if container.identifier in own.identifiers:
             return container.running
     for container in containers:
         if container.running and pid_of(container.identifier) in own.pids:
             return True
-    # A container that was not started has no PID yet, and its id may be hidden by a cgroup
-    # namespace; the mounts of /etc/hostname and /etc/resolv.conf still name the pod's sandbox.
+    # A container that is not started has no PID yet, and a cgroup namespace may hide its ID; the
+    # mounts of /etc/hostname and /etc/resolv.conf still name the pod's sandbox.
     pod = [each for each in containers if each.sandbox in own.identifiers]
     return all(each.started for each in pod) if pod else None
 
 
 def is_running(access: str, table: ProcessTable, deadline: float) -> bool | None:
-    """Ask over the CRI whether our container runs; None where that is not known."""
+    """Ask over the CRI whether our container runs; None if that is not known."""
     with Connection(access, deadline) as connection:
         cri = CriClient(connection)
 

@@ -1,9 +1,9 @@
-"""Which process is behind a socket.
+"""Identify the process behind a socket.
 
 SO_PEERCRED names the process that called listen(); with socket activation that is systemd, PID 1.
-SCM_CREDENTIALS on the bytes received names the process that sent them, provided that SO_PASSCRED
-was set before connect(): an engine that speaks first (containerd) is otherwise faster than the
-option, and its first bytes then carry PID 0.
+SCM_CREDENTIALS on received bytes names their sender, provided that SO_PASSCRED was set before
+connect(): an engine that speaks first (containerd) is otherwise faster than the option, and its
+first bytes carry PID 0.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ _UCRED = struct.Struct("3i")
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 _HTTP1_PING = b"GET /_ping HTTP/1.0\r\nHost: localhost\r\n\r\n"
 GRPC_GREETING = _HTTP2_PREFACE
-"""What a gRPC client says first: the preface and empty settings."""
+"""A gRPC client's first bytes: the preface and empty settings."""
 DOCKER_GREETING = _HTTP1_PING
-"""dockerd says nothing until it is asked."""
+"""dockerd sends nothing until it is asked."""
 GREETINGS = {
     EngineName.CONTAINERD: GRPC_GREETING,
     EngineName.CRIO: GRPC_GREETING,
     EngineName.DOCKER: DOCKER_GREETING,
 }
-"""What makes an engine say something on its socket, whoever connects."""
+"""Bytes to which an engine always replies on its socket."""
 _SILENCE = 2.0
 
 
 class Peer(Struct, frozen=True, kw_only=True):
-    """The process behind a socket, as this process's PID namespace counts."""
+    """The process behind a socket, as numbered in this PID namespace."""
 
     pid: int
-    """0: it is in no PID namespace that is visible from here."""
+    """0 if it is in no PID namespace visible from here."""
     spoke: bool
-    """It sent bytes, and the PID is the sender's; else the listener's."""
+    """Whether it sent bytes; then the PID is the sender's, else the listener's."""
 
 
 def greeting_of(engine: EngineName) -> bytes:
-    """Return what an engine answers to."""
+    """Return bytes to which an engine replies."""
     return of_engine(GREETINGS, engine, "GREETINGS in toolkit/engine/process/peer.py")
 
 
 def identify(path: str, greeting: bytes, deadline: float) -> Peer:
-    """Connect to a socket and tell who answers; ``path`` is where this process opens it.
+    """Connect to a socket and identify the peer; ``path`` is where this process opens it.
 
-    A mute socket is waited for two seconds at most, then its listener is named. ``deadline`` is a
-    reading of the monotonic clock. Raises OSError where nothing accepts the connection.
+    If the peer is silent for two seconds, its listener is returned. ``deadline`` is monotonic.
+    Raises OSError if nothing accepts the connection.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -65,9 +65,9 @@ def identify(path: str, greeting: bytes, deadline: float) -> Peer:
 
 
 def accepts(path: str) -> bool:
-    """Whether a socket takes a connection right now."""
+    """Return whether a socket accepts a connection right now."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        # Not blocking: a full backlog means that nobody accepts.
+        # Not blocking: a full backlog means that nothing accepts.
         connection.settimeout(0)
         try:
             connection.connect(path)
@@ -77,12 +77,12 @@ def accepts(path: str) -> bool:
 
 
 def _sender(connection: socket.socket, greeting: bytes, deadline: float) -> int | None:
-    """Return the PID of whoever sends the first bytes, or None where none come."""
+    """Return the PID of the sender of the first bytes, or None if none arrive."""
     try:
         connection.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
         connection.sendall(greeting)
         data, ancillary, _, _ = connection.recvmsg(512, socket.CMSG_SPACE(_UCRED.size))
-    except OSError:  # mute, or it closed the connection at once
+    except OSError:  # silent, or it closed the connection at once
         return None
     if not data:
         return None

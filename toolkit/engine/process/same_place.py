@@ -1,4 +1,4 @@
-"""Whether two names mean the same file: the user's and the running daemon's."""
+"""Whether the user's path and the running daemon's path mean the same file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from toolkit.host.paths import HostRoot
 
 
 def same_place(root: HostRoot, declared: str, running: str) -> bool:
-    """Whether two host paths are one file, or one name in one directory; it need not exist.
+    """Return whether two host paths are one file, or one name in one directory; it need not exist.
 
-    The place on the host of a directory that is mounted into the container is not always known,
-    its inode can.
+    The host path of a directory mounted into the container is not always known, but its inode is.
     """
     try:
         if root.resolve(declared) == root.resolve(running):
