@@ -1,1 +1,1 @@
-"""The files that are installed on the host."""
+"""The files installed on the host."""

@@ -1,6 +1,6 @@
-"""What a generation consists of: each entry, with its bytes or the file that has them.
+"""The entries of a generation, each with its bytes or its source file.
 
-Computed from the payload, its sums and the text of ``config.toml``; nothing is written.
+Computed from the payload, its checksums and the text of ``config.toml``; nothing is written.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from toolkit.payload.wrappers import CONFIG_PATH, config_path, wrapper
 
 
 class Contents(Struct, frozen=True, kw_only=True):
-    """A generation's entries, and what is in each of its files."""
+    """A generation's entries and the contents of its files."""
 
     manifest: Manifest
     files: Mapping[str, bytes | Path] = field()
 
 
 def source_sums(source: PayloadSource, before: GenerationState | None) -> dict[str, Sum]:
-    """Return each file's sum; one that nobody touched since it was summed is not read again."""
+    """Return each file's checksum; an unchanged file is not read again."""
     known = before.sources if before is not None else {}
     stamps = {each.path: stamp(each.path) for each in source.files}
     fresh = sums_of(
@@ -48,11 +48,11 @@ def contents_of(
     require_driver: bool,
     config: bytes,
 ) -> Contents:
-    """Lay the generation out.
+    """Lay out the generation.
 
-    ``toolkit_dir`` and ``engine_runtime`` (the low-level runtime that containers get while there
-    is no driver) are absolute paths on the host. Raises PayloadError where configs of other modes
-    have to be made of ``config`` and it does not parse.
+    ``toolkit_dir`` and ``engine_runtime`` (the low-level runtime for containers while there is no
+    driver) are absolute paths on the host. Raises PayloadError if configs for other modes are
+    needed and ``config`` does not parse.
     """
     tree = _Tree(sums=sums)
     modes = {name: MODES[name] for name in source.substituted}
@@ -88,21 +88,18 @@ class _Tree(Struct):
     files: dict[str, bytes | Path] = field(default_factory=dict)
 
     def copy(self, name: str, source: Path, mode: int) -> None:
-        """Add a file of the payload; of its mode what others could change it by is left out.
-
-        That is every set-ID bit, and the right to write for anybody but the owner.
-        """
+        """Add a file of the payload; drop set-ID bits and write permission for group and others."""
         self.files[name] = source
         (size, *_), sha256 = self.sums[str(source)]
         self._file(name, mode & 0o755, sha256, size)
 
     def write(self, name: str, content: bytes, mode: int) -> None:
-        """Add a file that is made here."""
+        """Add a generated file."""
         self.files[name] = content
         self._file(name, mode, hashlib.sha256(content).hexdigest(), len(content))
 
     def config(self, name: str, content: bytes) -> None:
-        """Add a config with the two directories that it has for itself."""
+        """Add a config and its two parent directories."""
         directory = posixpath.dirname(name)
         self.directory(posixpath.dirname(directory))
         self.directory(directory)

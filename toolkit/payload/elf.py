@@ -1,4 +1,4 @@
-"""As much of the ELF format as tells for which machine and which glibc a file was built."""
+"""Read from an ELF file the machine and the glibc version that it was built for."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _VERNEED = 0x6FFFFFFE
 _VERDEF = 0x6FFFFFFD
 _GLIBC = "GLIBC_"
 _TABLE_LIMIT = 4096
-"""Entries of a version table that are looked at; glibc defines about fifty."""
+"""Maximum number of version table entries to read; glibc defines about fifty."""
 
 
 class ElfFacts(Struct, frozen=True, kw_only=True):
-    """One file's needs."""
+    """What one file needs and defines."""
 
     machine: str
     needs_glibc: tuple[int, ...] | None
-    """The newest version of a symbol that it takes from glibc; None for a static file."""
+    """The newest glibc symbol version that it needs; None for a static file."""
     defines_glibc: tuple[int, ...] | None
-    """The newest version that it defines: glibc's own libc.so.6."""
+    """The newest version that it defines, for glibc's own libc.so.6."""
 
 
 class _Section(Struct, frozen=True):
@@ -38,7 +38,7 @@ class _Section(Struct, frozen=True):
 
 
 def read_elf(path: Path) -> ElfFacts | None:
-    """Return the facts of a file, or None for one that is not ELF (a script). Raises OSError."""
+    """Return the facts of a file; None for one that is not ELF (a script). Raises OSError."""
     with open_regular(path) as file:
         if file.read(4) != b"\x7fELF":
             return None
@@ -86,7 +86,7 @@ def _sections(content: mmap.mmap, order: str) -> list[_Section]:
 def _needed(
     content: mmap.mmap, order: str, section: _Section, strings: _Section
 ) -> list[tuple[int, ...]]:
-    """Walk the records of libraries that are needed, and of each the versions (Elf64_Verneed)."""
+    """Walk the needed libraries and their versions (Elf64_Verneed)."""
     found = []
     at = section.offset
     for _ in range(_TABLE_LIMIT):

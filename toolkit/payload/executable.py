@@ -1,8 +1,8 @@
 """Whether the engine can execute the binaries that it reports as served.
 
-An engine reports names. That a binary went with a file system in memory, is hidden from the engine
-by a mount, or was removed by hand, shows only when a container fails (``fork/exec … no such file or
-directory``).
+An engine reports names only. A binary that was removed, was lost with an in-memory file system or
+is hidden from the engine by a mount is noticed only when a container fails (``fork/exec … no such
+file or directory``).
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from toolkit.payload.records import InstalledFile
 
 
 class EngineView(Struct, frozen=True, kw_only=True):
-    """The engine's own view of the host's files, beside ours."""
+    """The engine's view of the host's files, beside ours."""
 
     engine: str
-    """How messages name it."""
+    """The engine's name in messages."""
     process: EngineProcess | None
     host: HostRoot
     installer: PayloadInstaller
 
 
 def unexecutable(view: EngineView, binaries: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Say of each binary that can't be executed why, one line each; empty where all can be.
+    """Explain in one line for each binary why it cannot be executed; empty if all can be.
 
-    ``binaries`` are pairs of who needs it and its path on the host, or a name that the engine looks
-    up in its PATH. What may not be looked at is no shortcoming; where the engine's own view is not
-    known, our files are looked at as the host has them, and no others.
+    ``binaries`` are pairs of a user and a path on the host, or a name that the engine looks up in
+    its PATH. What cannot be read counts as fine. If the engine's own view is not known, only our
+    files are checked, as the host has them.
     """
     root = root_of("" if view.process is None else view.process.root, view.host)
     if root is None:
@@ -50,7 +50,7 @@ def _fault(view: EngineView, root: HostRoot, binary: str) -> str | None:
     search_path = () if process is None else process.search_path
     ours = view.installer.programs(binary)
     if root is view.host and not ours:
-        return None  # where the engine has its own programs is not known
+        return None  # the engine's directories are not known
     for path in (binary, *(each.path for each in ours)):
         why = obstacle(root, path, search_path)
         if why is not None:
@@ -77,9 +77,9 @@ def _altered(view: EngineView, root: HostRoot, files: Iterable[InstalledFile]) -
 
 
 def _is_whole(seen: Path, here: Path, file: InstalledFile) -> bool:
-    """Tell whether a file holds what was installed; its content is read where its stamp differs."""
+    """Return whether a file is as installed; it is read only if its stamp differs."""
     if file.stamp is not None and stamp(seen) == file.stamp:
         return True
     if file.stamp is None and seen.samefile(here):
-        return True  # staged a moment ago, and every byte of it checked
+        return True  # staged a moment ago, and every byte checked
     return sha256_of(seen) == file.sha256

@@ -1,7 +1,7 @@
-"""A tree replaced file by file, where it can't be exchanged in one step.
+"""Replace a tree file by file, where it cannot be exchanged in one step.
 
-No file is missing for a moment; for a moment old and new ones stand side by side. What is replaced
-lies beside it as a whole copy until the change is final.
+No file is missing at any moment, but old and new files are mixed for a moment. A whole copy of the
+old tree stays beside it until the change is final.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from toolkit.payload.source import WRAPPED
 from toolkit.payload.tree import Trees
 
 
-def old_of(staged: str) -> str:
-    """Return where the copy of what a staged tree replaces lies."""
+def backup_path(staged: str) -> str:
+    """Return the path of the copy of the tree that a staged tree replaces."""
     return f"{staged}.old"
 
 
 class InPlace(Struct, frozen=True, kw_only=True):
-    """One directory whose files are replaced or removed by themselves."""
+    """One directory whose files are replaced or removed one by one."""
 
     trees: Trees
     directory: str
 
-    def keep_old(self, staged: str) -> None:
-        """Copy what will be replaced, durably: the way back."""
-        self.trees.copy(self.directory, old_of(staged))
+    def back_up(self, staged: str) -> None:
+        """Copy what will be replaced, durably, so that it can be restored."""
+        self.trees.copy(self.directory, backup_path(staged))
 
     def restore(self, staged: str, name: str) -> None:
-        """Bring back what was copied, if it was; ``name`` is the one of the replacement."""
-        old = old_of(staged)
+        """Restore the copy, if there is one; ``name`` is that of the replacement."""
+        old = backup_path(staged)
         if self.trees.there(old):
             self.trees.writer.remove_tree(self._work(name))
             self.replace(old, name)
 
     def replace(self, source: str, name: str) -> None:
-        """Give the directory the content of another one, each file by a rename of its own.
+        """Replace the directory's content with another directory's, one rename per file.
 
-        Libraries come first and wrappers last, and what the source does not have goes at the end.
-        The files are prepared inside the directory, below one that has ``name`` in its name.
+        Libraries come first and wrappers last; files that the source lacks are removed at the end.
+        The files are prepared in a subdirectory that has ``name`` in its name.
         """
         wanted = self.trees.describe(source)
         fresh = self._work(name)
@@ -59,7 +59,7 @@ class InPlace(Struct, frozen=True, kw_only=True):
         self._remove(listing(self.trees.at(self.directory)) - wanted.names)
 
     def empty(self) -> None:
-        """Remove all that is in the directory."""
+        """Remove everything in the directory."""
         self._remove(self.trees.describe(self.directory).names)
 
     def _work(self, name: str) -> str:
@@ -75,7 +75,7 @@ class InPlace(Struct, frozen=True, kw_only=True):
                 self._remove_entry(path)
 
     def _make_way(self, path: str, kind: EntryKind) -> None:
-        """Remove an entry that a rename can't replace: a directory for a file, or the reverse."""
+        """Remove an entry that a rename cannot replace: a directory for a file, or the reverse."""
         entry = self.trees.entry(path)
         is_directory = entry.is_dir() and not entry.is_symlink()
         if is_directory and kind is not EntryKind.DIRECTORY:
@@ -91,7 +91,7 @@ class InPlace(Struct, frozen=True, kw_only=True):
 
 
 def _in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """Put what others load or start before them: directories, libraries, binaries, wrappers."""
+    """Sort dependencies first: directories, libraries, binaries, wrappers."""
     return sorted(entries, key=lambda each: (_rank(each), each.path))
 
 

@@ -1,8 +1,7 @@
-"""Generations of the payload: staged beside, exchanged in one step, undone by looking.
+"""Generations of the payload: staged beside the installed one and exchanged in one step.
 
-``<install dir>/toolkit`` is complete at every instant. What happened shows in inodes: a directory
-keeps its own when it is renamed, so after a crash it is plain on which side of the exchange the
-staged one is.
+``<install dir>/toolkit`` is complete at every instant. A renamed directory keeps its inode, so
+after a crash the inode shows whether the exchange happened.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from toolkit.host.regular import open_regular
 from toolkit.host.writer import FileWriter
 from toolkit.journal.store import JOURNAL_DIRECTORY, PRIVATE_DIRECTORY, PRIVATE_FILE
 from toolkit.payload.contents import Contents
-from toolkit.payload.file_by_file import InPlace, old_of
+from toolkit.payload.file_by_file import InPlace, backup_path
 from toolkit.payload.manifest import EntryKind, Manifest, stamp
 from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
 from toolkit.payload.source import MODES, RUNTIME, WRAPPED
@@ -28,17 +27,17 @@ from toolkit.payload.wrappers import CONFIG_PATHS, MARK
 
 log = logs.get(__name__)
 _KEPT = ".toolkit-before"
-"""The tree of another installer that was there before us; it is restored at the end."""
+"""The tree of another installer, restored when ours is removed."""
 _LEFTOVER = re.compile(r"\.toolkit-[0-9a-f]{64}(\.old)?")
 _UNRECORDED = "unrecorded"
-"""In place of a digest: a tree of ours whose state was lost."""
+"""Stands for the digest of a tree of ours whose state was lost."""
 
 
 class Generations:
-    """The generations of one install directory. Raises HostPathError where the disk refuses."""
+    """The generations of one install directory. Methods raise HostPathError if the disk refuses."""
 
     def __init__(self, *, install_dir: str, root: HostRoot, writer: FileWriter) -> None:
-        """Name the places; nothing is read yet."""
+        """Set the paths; reads nothing yet."""
         self._trees = Trees(root=root, writer=writer)
         self._writer = writer
         self._install_dir = install_dir
@@ -49,14 +48,14 @@ class Generations:
         self._installed = posixpath.join(self._state_directory, "payload.json")
         self._staged = posixpath.join(self._state_directory, "payload-staged.json")
 
-    # What is there
+    # Queries
 
     def state(self) -> GenerationState | None:
-        """Return what is recorded of the installed generation."""
+        """Return the recorded state of the installed generation."""
         return self._load(self._installed)
 
     def present(self) -> bool:
-        """Tell whether anything is at the toolkit directory's place."""
+        """Return whether anything is at the toolkit directory's path."""
         return self._trees.there(self.directory)
 
     def previous(self) -> str | None:
@@ -69,16 +68,16 @@ class Generations:
         return state.digest if state is not None else _UNRECORDED
 
     def swapped_in(self) -> GenerationState | None:
-        """Return the state of a generation that is in place and was not committed."""
+        """Return the state of a generation that is in place but not committed."""
         state = self._load(self._staged)
         if state is not None and self._is_swapped_in(state):
             return state
         return None
 
     def programs(self, name: str) -> tuple[InstalledFile, ...]:
-        """Return the files that a program of the installed generation is made of.
+        """Return the files of a program of the installed generation.
 
-        It is a wrapper and the binary behind it, which the runtimes of one mode may share.
+        They are its wrapper and the binary behind it, which the runtimes of one mode may share.
         """
         state = self.swapped_in() or self.state()
         if state is None:
@@ -98,33 +97,33 @@ class Generations:
         )
 
     def restores_foreign(self) -> bool:
-        """Tell whether another installer's tree is kept, to be restored at the end."""
+        """Return whether another installer's tree is kept, to be restored by ``remove``."""
         return self._trees.there(self._kept) and not self._is_ours(self._kept)
 
     def intact(self, state: GenerationState) -> bool:
-        """Tell whether the installed files are those of a state; configs may hold an edit."""
+        """Return whether the installed files match a state; configs may have been edited."""
         directory = self._trees.at(self.directory)
         if self._stamps(directory, state.manifest) == dict(state.stamps):
             return state.manifest.names == self._trees.describe(self.directory).names
         return not state.manifest.differences(directory, exempt=CONFIG_PATHS)
 
     def staged_path(self, digest: str) -> str:
-        """Return where a generation is staged."""
+        """Return the path where a generation is staged."""
         return posixpath.join(self._install_dir, f".toolkit-{digest}")
 
     def missing_directories(self) -> tuple[str, ...]:
-        """Return the directories that staging has to make, outermost first."""
+        """Return the directories that staging must create, outermost first."""
         return self._writer.missing_directories(self._install_dir)
 
-    # Forward
+    # Install
 
     def stage(self, state: GenerationState, written: Contents, clock: Clock) -> None:
-        """Make a generation beside the installed one, durably, and check every byte of it.
+        """Create a generation beside the installed one, durably, and check every byte.
 
-        ``written`` differs from the state in ``config.toml``, where an administrator's settings
-        are kept. Raises PayloadError where the copy differs from it.
+        ``written`` differs from the state in ``config.toml``, where an administrator's settings are
+        kept. Raises PayloadError if the copy differs from ``written``.
         """
-        self._settle()
+        self._finish_interrupted()
         self._writer.make_directories(self._install_dir)
         self._writer.make_directories(self._state_directory, PRIVATE_DIRECTORY)
         staged = self.staged_path(state.digest)
@@ -161,34 +160,34 @@ class Generations:
         state = self._load(self._staged)
         if state is None:
             raise PayloadError(f"{self._staged} is gone: another program removed it")
-        self._in_place.keep_old(staged)
+        self._in_place.back_up(staged)
         self._save(self._staged, state.replacing_in_place())
         self._in_place.replace(staged, record.digest)
 
     def commit(self, record: PayloadRecord) -> None:
-        """Make the swap final: keep what another installer had, remove what is left over."""
+        """Make the swap final: keep another installer's tree, remove what is left over."""
         state = self._load(self._staged)
         if state is not None and state.digest == record.digest:
             self._commit(state)
         self._clean()
 
-    # Back
+    # Undo
 
     def undo(self, record: PayloadRecord) -> None:
-        """Bring the replaced generation back from wherever the change stands; can be repeated."""
+        """Restore the replaced generation, however far the change got; can be repeated."""
         state = self._load(self._staged)
         if state is not None and state.digest == record.digest:
             if state.in_place:
                 self._in_place.restore(record.staged, record.digest)
             elif self._trees.inode(self.directory) == state.inode:
                 self._exchange_back(record)
-            # Last: without it a repeated undo would take the rest for a stage that never ended.
+            # Last: without this state a repeated undo would take the rest for an interrupted stage.
             self._writer.remove_tree(record.staged)
             self._writer.remove(self._staged)
         self._clean()
 
     def remove(self) -> None:
-        """Remove the installed generation, if it is still ours, and restore the one before."""
+        """Remove the installed generation if it is still ours, and restore the one before us."""
         self._clean()
         state = self.state()
         if state is not None and state.in_place:
@@ -200,7 +199,7 @@ class Generations:
                 self._writer.remove(path)
         if self.restores_foreign() and not self.present():
             self._writer.rename(self._kept, self.directory)
-        # What is left there now has come back, was exchanged for ours or is outdated by another's.
+        # Whatever remains there was restored, was exchanged with ours, or is obsolete.
         self._writer.remove_tree(self._kept)
         self._clean()
 
@@ -217,7 +216,7 @@ class Generations:
 
     def _commit(self, state: GenerationState) -> None:
         staged = self.staged_path(state.digest)
-        replaced = old_of(staged) if state.in_place else staged
+        replaced = backup_path(staged) if state.in_place else staged
         if (
             state.previous == FOREIGN
             and self._trees.there(replaced)
@@ -228,8 +227,8 @@ class Generations:
         self._save(self._installed, state.with_stamps(stamps))
         self._writer.remove(self._staged)
 
-    def _settle(self) -> None:
-        """Finish what nobody undid: a swap that happened counts, a stage that ended does not."""
+    def _finish_interrupted(self) -> None:
+        """Complete or discard an interrupted change: commit a swap, drop a stage."""
         state = self._load(self._staged)
         if state is not None:
             if self._is_swapped_in(state):
@@ -239,7 +238,7 @@ class Generations:
         self._clean()
 
     def _remove_ours(self, state: GenerationState | None) -> None:
-        """Take our tree away in one step where that is possible, else file by file."""
+        """Remove our tree in one step if possible, else file by file."""
         if not self._trees.entry(self.directory).is_symlink():
             try:
                 if self.restores_foreign():
@@ -247,14 +246,14 @@ class Generations:
                 else:
                     self._writer.rename(self.directory, self.staged_path("0" * 64))
             except HostPathError as error:
-                # A mount point: what is in it can go, the directory itself can't.
+                # A mount point: its content can be removed, the directory itself cannot.
                 log.debug("payload.in-place", "removed file by file", reason=error.message)
             else:
                 return
         self._remove_in_place(state)
 
     def _remove_in_place(self, state: GenerationState | None) -> None:
-        """Remove file by file; half-way the tree has no mark any more, so it is noted before."""
+        """Remove the tree file by file; saved first, because halfway the tree loses its mark."""
         if state is not None and not state.in_place:
             self._save(self._installed, state.replacing_in_place())
         if self.restores_foreign():
@@ -262,18 +261,18 @@ class Generations:
         elif self.present():
             self._in_place.empty()
             if not self._trees.entry(self.directory).is_symlink():
-                # It could not be renamed for another reason than being a mount: it must not stay.
+                # It could not be renamed for a reason other than being a mount: remove it.
                 self._writer.remove_directory(self.directory)
 
     def _is_swapped_in(self, state: GenerationState) -> bool:
         return state.in_place or self._trees.inode(self.directory) == state.inode
 
     def _is_ours(self, directory: str) -> bool:
-        """Tell our tree from another's by the mark in its wrappers."""
+        """Return whether a tree is ours, by the mark in its wrappers."""
         return any(_has_mark(self._trees.at(directory) / name) for name in WRAPPED)
 
     def _clean(self) -> None:
-        """Remove what a crash left; an unfinished swap has been settled or undone before."""
+        """Remove the remains of a crash; an unfinished swap was completed or undone before."""
         directory = self._trees.at(self._install_dir)
         names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
         for name in filter(_LEFTOVER.fullmatch, names):

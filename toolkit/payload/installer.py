@@ -1,4 +1,4 @@
-"""The payload as the daemon sees it: planned, staged, swapped, undone, committed, removed."""
+"""The daemon's view of the payload: plan, stage, swap, undo, commit and remove."""
 
 from __future__ import annotations
 
@@ -45,30 +45,30 @@ class PayloadAction(StrEnum):
 
 
 class PayloadPlan(Struct, frozen=True, kw_only=True):
-    """What would be installed, and whether anything would be written at all."""
+    """What would be installed, and whether anything would be written."""
 
     action: PayloadAction
     digest: str
     toolkit_dir: str
     """On the host: ``<install dir>/toolkit``."""
     source: str
-    """Where the payload lies, as this process sees it."""
+    """Path of the payload, as this process sees it."""
     size: int
     """Bytes of all files."""
     notes: tuple[str, ...] = ()
     state: GenerationState
-    """What would be remembered."""
+    """The state that would be recorded."""
     written: Contents
-    """What would be written; its ``config.toml`` may hold an administrator's settings."""
+    """What would be written; its ``config.toml`` may contain an administrator's settings."""
 
     @property
     def changes(self) -> bool:
-        """True where something would be written."""
+        """Whether anything would be written."""
         return self.action is not PayloadAction.UNCHANGED
 
 
 class PayloadInstaller:
-    """The payload of one node. Its effects go through the writer alone."""
+    """The payload of one node. It changes the host only through the writer."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class PayloadInstaller:
         writer: FileWriter,
         commands: CommandRunner | None = None,
     ) -> None:
-        """Name the places; nothing is read yet. ``commands`` runs programs outside of the host."""
+        """Set the paths; reads nothing yet. ``commands`` runs programs outside the host root."""
         self._settings = settings
         self._root = root
         self._install_dir = root.host_path(settings.install_dir)
@@ -97,8 +97,8 @@ class PayloadInstaller:
     def plan(self, low_level: LowLevelRuntimes) -> PayloadPlan:
         """Compare the payload with what is installed; reads only.
 
-        Raises PayloadError that names all that is missing, MisfitError with each reason why it
-        does not fit this host.
+        Raises PayloadError naming everything that is missing, MisfitError with each reason why the
+        payload does not fit this host.
         """
         source = find_payload(self._settings.payload, self._root)
         before = self._generations.state()
@@ -143,7 +143,7 @@ class PayloadInstaller:
             toolkit_dir=self._generations.directory,
             source=str(source.root),
             size=written.manifest.size,
-            notes=(*_lacking(source), *notes),
+            notes=(*_notes(source), *notes),
             state=state,
             written=written,
         )
@@ -153,15 +153,15 @@ class PayloadInstaller:
         return self._cdi.planned()
 
     def lacking_driver(self) -> str | None:
-        """Say what of the driver a setup would wait for; None where it would not wait."""
+        """Return what of the driver a setup would wait for; None if it would not wait."""
         return self._cdi.lacking()
 
     def require_driver(self) -> None:
-        """Raise PayloadError where the CDI spec needs a driver and nobody stays to wait for it."""
+        """Raise PayloadError if the CDI spec needs a driver and this run does not wait for it."""
         self._cdi.require_driver()
 
     def intent(self, plan: PayloadPlan) -> PayloadRecord:
-        """Return what will be done; it has to be on disk before ``stage`` is called."""
+        """Return what will be done; it must be on disk before ``stage`` is called."""
         return PayloadRecord(
             install_dir=self._install_dir,
             digest=plan.digest,
@@ -182,50 +182,49 @@ class PayloadInstaller:
             self._generations.swap(record)
 
     def cdi_path(self) -> str | None:
-        """Return the CDI spec's path on the host; None where none is wanted."""
+        """Return the CDI spec's path on the host; None if no spec is wanted."""
         return self._cdi.path()
 
     def write_cdi(self, clock: Clock) -> str | None:
-        """Make the control device nodes and the CDI spec, where they are wanted; after ``swap``.
+        """Create the control device nodes and the CDI spec, if wanted; call it after ``swap``.
 
-        Waits for a driver that is not there yet, or raises as ``require_driver`` does. Returns the
-        spec's path on the host. Raises PayloadError where ``nvidia-ctk`` fails though the driver is
-        there.
+        Waits for a missing driver, or raises as ``require_driver`` does. Returns the spec's path on
+        the host. Raises PayloadError if ``nvidia-ctk`` fails although the driver is present.
         """
         return self._cdi.apply(clock)
 
     def undo(self, record: PayloadRecord) -> None:
-        """Bring back what was there, from wherever a crash left it; can be repeated."""
+        """Restore the earlier state, however far a crash let the change get; can be repeated."""
         self._spec.undo()
         if record.changes:
             self._generations.undo(record)
             self.remove_directories(record)
 
     def commit(self, record: PayloadRecord) -> None:
-        """Make the installation final; can be repeated. The journal has it as done before this."""
+        """Make the installation final; can be repeated. The journal is committed before this."""
         self._spec.commit()
         if record.changes:
             self._generations.commit(record)
 
     def remove_cdi(self) -> None:
-        """Remove the CDI spec, if it is still ours: nothing that runs needs it any more."""
+        """Remove the CDI spec if it is still ours: nothing that runs needs it any more."""
         self._spec.remove()
 
     def remove(self, record: PayloadRecord) -> None:
-        """Remove the payload, if it is still ours, and restore what another installer had."""
+        """Remove the payload if it is still ours, and restore another installer's."""
         self.remove_cdi()
         self._generations.remove()
         self.remove_directories(record)
 
     def remove_directories(self, record: PayloadRecord) -> None:
-        """Remove the directories that the installation made, where they are empty."""
+        """Remove the directories that the installation created, if empty."""
         for path in reversed(record.directories):
             self._writer.remove_directory(path)
 
     def installed(self) -> str | None:
-        """Return the digest of what is installed; None where it is absent, damaged or not ours.
+        """Return the digest of the installed payload; None if it is absent, damaged or not ours.
 
-        A generation counts as soon as it is swapped in, whether it was committed or not.
+        A generation counts as soon as it is swapped in, committed or not.
         """
         for state in (self._generations.swapped_in(), self._generations.state()):
             if state is not None and self._generations.intact(state):
@@ -233,7 +232,7 @@ class PayloadInstaller:
         return None
 
     def programs(self, binary: str) -> tuple[InstalledFile, ...]:
-        """Return the installed files behind a binary on the host; none where it is not ours."""
+        """Return the installed files behind a binary on the host; none if it is not ours."""
         directory, name = posixpath.split(binary)
         return self._generations.programs(name) if self._is_toolkit(directory) else ()
 
@@ -241,11 +240,11 @@ class PayloadInstaller:
         return posixpath.normpath(directory) == self._generations.directory
 
     def is_foreign(self) -> bool:
-        """Tell whether another installer's tree is in the toolkit directory's place."""
+        """Return whether another installer's tree is in the toolkit directory's place."""
         return self._generations.previous() == FOREIGN
 
     def unrecorded(self) -> PayloadRecord | None:
-        """Return a record of a tree of ours that no journal names; None where there is none."""
+        """Return a record of a tree of ours that no journal names; None if there is none."""
         digest = self._generations.previous()
         if digest in (None, FOREIGN):
             return None
@@ -257,11 +256,11 @@ class PayloadInstaller:
         )
 
     def restores_foreign(self) -> bool:
-        """Tell whether ``remove`` brings another installer's tree back in the same step."""
+        """Return whether ``remove`` also restores another installer's tree."""
         return self._generations.restores_foreign()
 
     def _config(self, ours: bytes, before: GenerationState | None) -> tuple[bytes, tuple[str, ...]]:
-        """Return the file to be written: ours, with what an administrator changed by hand."""
+        """Return the file to write: ours, with an administrator's edits."""
         path = posixpath.join(self._generations.directory, CONFIG_PATH)
         now = self._writer.read(path) if before is not None else None
         if before is None or now is None or now.content == before.config.encode():
@@ -287,8 +286,8 @@ class PayloadInstaller:
         return True
 
 
-def _lacking(source: PayloadSource) -> Iterator[str]:
-    """Say what the payload does not have, and what is done about it."""
+def _notes(source: PayloadSource) -> Iterator[str]:
+    """Describe what the payload lacks, and what is done about it."""
     for name in source.missing:
         yield f"left out, since it is missing: {name}"
     if source.substituted:

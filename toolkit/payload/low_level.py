@@ -1,4 +1,4 @@
-"""Which low-level runtimes the engine uses: what the NVIDIA runtime hands a container on to."""
+"""The engine's low-level runtimes, which the NVIDIA runtime starts containers with."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ _DIRECTORIES = (
     "/var/lib/k0s/bin",
     "/snap/microk8s/current/bin",
 )
-"""The search path of a service, then where distributions keep a runtime of their own."""
+"""The search path of a service, then the distributions' own directories for runtimes."""
 _FALLBACK = "/usr/bin/runc"
 _ETC_CONFIG = "/etc/nvidia-container-runtime/config.toml"
 _SCRIPT_LIMIT = 1 << 16
 _NESTING = 8
-"""An NVIDIA runtime that names another one that names another one."""
+"""Maximum depth of NVIDIA runtimes that name one another."""
 
 
 class LowLevelRuntimes(Struct, frozen=True, kw_only=True):
-    """What goes into ``config.toml``, and what a wrapper falls back on. Host paths."""
+    """The runtimes for ``config.toml``, and the fallback of the wrappers. Host paths."""
 
     paths: tuple[str, ...]
-    """Absolute paths first, then names to be looked up."""
+    """Absolute paths first, then names to look up."""
     engine_runtime: str
-    """An absolute path: what containers get while the driver is not loaded."""
+    """An absolute path: the runtime for containers while the driver is not loaded."""
 
 
 def low_level_runtimes(
@@ -60,11 +60,11 @@ def low_level_runtimes(
     settings: Settings,
     search_path: tuple[str, ...] = (),
 ) -> LowLevelRuntimes:
-    """Take them from the settings, else from the engine's handlers, the default one first.
+    """Return them from the settings, else from the engine's handlers, the default one first.
 
-    ``search_path`` is the engine's own: a runtime that is only named is what the engine would find.
-    A handler whose binary is an NVIDIA runtime is never one: that runtime would start itself for
-    ever. What it names in its own ``config.toml`` is taken in its place.
+    ``search_path`` is the engine's own PATH, where it looks up a runtime without a path. An NVIDIA
+    runtime is skipped, because it would start itself forever; the runtimes in its ``config.toml``
+    are used instead.
     """
     given = settings.runtime_config.runtimes
     finder = _Finder(root, tuple(dict.fromkeys((*search_path, *_DIRECTORIES))))
@@ -83,15 +83,15 @@ def low_level_runtimes(
 
 
 def _installed(root: HostRoot, settings: Settings) -> str:
-    """Return the runtime of an earlier install: what its config names is taken over."""
+    """Return the runtime of an earlier install, whose configured runtimes are kept."""
     return posixpath.join(root.host_path(settings.install_dir), "toolkit", RUNTIME)
 
 
 def _candidates(effective: EffectiveConfig) -> tuple[str, ...]:
-    """Return the binaries of the default handler, ``runc`` and ``crun``, as far as they are OCI's.
+    """Return the OCI binaries of the default handler, ``runc`` and ``crun``.
 
-    Never another handler's: a node with crun-wasm, sysbox or kata has it for the pods that ask for
-    it, and a GPU pod does not.
+    Other handlers are skipped: crun-wasm, sysbox or kata are for pods that request them, and a GPU
+    pod does not.
     """
     names = dict.fromkeys((effective.default or "", *USUAL))
     found = (effective.handlers.get(name) for name in names)
@@ -105,7 +105,7 @@ def _candidates(effective: EffectiveConfig) -> tuple[str, ...]:
 
 
 def _is_oci(handler: ServedHandler) -> bool:
-    """Tell whether a handler's binary is a runtime by OCI's command line, not a shim of its own."""
+    """Return whether a handler's binary has OCI's command line, and is not a shim of its own."""
     kind, path = handler.runtime_type or "", handler.table.get("runtime_path")
     return kind == "oci" or starts_runc(kind, path if kind and isinstance(path, str) else "")
 
@@ -115,7 +115,7 @@ class _Finder(Struct, frozen=True):
     directories: tuple[str, ...]
 
     def low_level(self, binary: str, depth: int = 0) -> tuple[str, ...]:
-        """Return the low-level runtimes behind a binary: itself unless it is an NVIDIA one."""
+        """Return the low-level runtimes behind a binary: itself unless it is an NVIDIA runtime."""
         path = binary if binary.startswith("/") else self.in_search_path(binary)
         if path is None or not self._is_nvidia(path):
             return (binary,)
@@ -125,7 +125,7 @@ class _Finder(Struct, frozen=True):
         return tuple(dict.fromkeys(each for found in behind for each in found))
 
     def in_search_path(self, name: str) -> str | None:
-        """Return the absolute path of a runtime that is there, or None."""
+        """Return the absolute path of an existing runtime, or None."""
         places = (
             [name] if name.startswith("/") else [f"{place}/{name}" for place in self.directories]
         )
@@ -136,7 +136,7 @@ class _Finder(Struct, frozen=True):
         return None
 
     def _is_nvidia(self, path: str) -> bool:
-        """Judge by the name, by what a link leads to and by what a script starts."""
+        """Decide by the name, by a link's target, and by the program that a script starts."""
         if posixpath.basename(path).startswith(RUNTIME):
             return True
         access = self._access(path)
@@ -158,14 +158,14 @@ class _Finder(Struct, frozen=True):
             return
 
     def _configs(self, path: str) -> Iterator[str]:
-        """Yield where an NVIDIA runtime looks for its file, the likeliest first."""
+        """Yield the paths where an NVIDIA runtime looks for its config, the likeliest first."""
         access = self._access(path)
         text = _script(access) if access is not None else ""
         for variable, rest in (
             ("NVIDIA_CTK_CONFIG_FILE_PATH", ""),
             ("XDG_CONFIG_HOME", "/nvidia-container-runtime/config.toml"),
         ):
-            # A line may end in a backslash: an assignment before the command, on lines of its own.
+            # An assignment before the command may be on a line that ends in a backslash.
             found = re.search(rf"\b{variable}=(.+?)[ \t]*\\?$", text, re.MULTILINE)
             if found:
                 try:
@@ -185,7 +185,7 @@ class _Finder(Struct, frozen=True):
 
 
 def _script(path: Path) -> str:
-    """Return the text of a script; empty for a binary or a file that can't be read."""
+    """Return the text of a script; empty for a binary or an unreadable file."""
     try:
         with open_regular(path) as file:
             start = file.read(_SCRIPT_LIMIT)

@@ -1,4 +1,4 @@
-"""What a generation consists of: names, kinds, modes and sums; how a tree is compared with it."""
+"""The contents of a generation (names, kinds, modes, checksums), and the comparison with a tree."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from msgspec import Struct
 from toolkit.host.regular import open_regular
 
 _PARALLEL = max(2, os.cpu_count() or 1)
-"""Sums are computed outside of the interpreter's lock."""
+"""Threads; computing a checksum releases the interpreter's lock."""
 
 
 class EntryKind(StrEnum):
-    """What an entry of the tree is."""
+    """The kind of an entry."""
 
     FILE = "file"
     LINK = "link"
@@ -37,11 +37,11 @@ class Entry(Struct, frozen=True, kw_only=True):
     size: int = 0
     """Bytes of a file."""
     target: str = ""
-    """Of a link."""
+    """Target of a link."""
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """Every entry of one generation, directories before what is in them."""
+    """Every entry of one generation; directories precede their contents."""
 
     entries: tuple[Entry, ...]
 
@@ -65,10 +65,10 @@ class Manifest(Struct, frozen=True, kw_only=True):
         return frozenset(each.path for each in self.entries)
 
     def differences(self, directory: Path, exempt: Iterable[str] = ()) -> tuple[str, ...]:
-        """Compare a tree, contents included, with this; name each path that differs.
+        """Compare a tree, contents included, with this manifest; return each path that differs.
 
-        ``exempt`` names files that may have any content, but must be there. Entries of the tree
-        that this does not name count as well.
+        ``exempt`` names files that must exist but may have any content. Entries of the tree that
+        are not in the manifest count as different.
         """
         from concurrent.futures import ThreadPoolExecutor
 
@@ -79,7 +79,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
         return (*wrong, *sorted(listing(directory) - self.names))
 
     def to_json(self) -> list[dict[str, object]]:
-        """Return the manifest's text form."""
+        """Return the manifest's JSON form."""
         return [
             {
                 "path": each.path,
@@ -94,7 +94,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_json(cls, document: object) -> Manifest:
-        """Read the text form. Raises ValueError, TypeError or KeyError for anything else."""
+        """Parse the JSON form. Raises ValueError, TypeError or KeyError for anything else."""
         if not isinstance(document, list):
             raise TypeError("a manifest is a list")
         return cls(entries=tuple(_entry_from_json(each) for each in document))
@@ -118,7 +118,7 @@ def sha256_of(path: Path) -> str:
 
 
 def sums_of(paths: Iterable[Path]) -> dict[Path, str]:
-    """Return the SHA-256 of several files, computed side by side. Raises OSError."""
+    """Return the SHA-256 of several files, computed in parallel. Raises OSError."""
     wanted = list(paths)
     if not wanted:
         return {}
@@ -138,9 +138,9 @@ def listing(directory: Path) -> frozenset[str]:
 
 
 def stamp(path: Path) -> tuple[int, ...]:
-    """Return what changes whenever somebody touches a file: size, mode, inode, times in ns.
+    """Return what changes whenever a file is modified: size, mode, inode, times in ns.
 
-    The time of the last change of the inode can't be set back. Raises OSError.
+    The inode's change time cannot be set back. Raises OSError.
     """
     status = path.lstat()
     return (

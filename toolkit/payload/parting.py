@@ -1,9 +1,9 @@
-"""What stays after a revert until the engine has deleted the container that the installer ran in.
+"""A script that stays after a revert until the engine has deleted the installer's own container.
 
-That container, and its pod's sandbox, may have been made while our handler was the default one. The
-engine stops and deletes them by the path of our wrapper, after the process that reverts has ended:
-without it they would stay for good (tried with containerd 1.6 and 2.1, tests/engine/
-test_own_container_goes.py). So a script stands in the wrapper's place until then.
+That container, and its pod's sandbox, may have been created while our handler was the default. The
+engine stops and deletes them through our wrapper's path, after the reverting process has exited.
+Without a program there they would stay for good (tried with containerd 1.6 and 2.1,
+tests/engine/test_own_container_goes.py). So a script takes the wrapper's place until then.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from toolkit.payload.source import RUNTIMES
 from toolkit.payload.wrappers import MARK, engine_runtime_of
 
 _WAITS = ".waits-for-"
-"""Begins the name of the file that stands for a container which is not deleted yet."""
+"""Prefix of the marker file for a container that is not deleted yet."""
 _CODE = 2
-"""Lines of comment at a script's beginning."""
+"""Comment lines at the start of a script."""
 
 
 class Parting(Struct, frozen=True, kw_only=True):
-    """What is left in the toolkit directory."""
+    """What stays in the toolkit directory."""
 
     directory: str = ""
     """On the host."""
     scripts: Mapping[str, bytes] = {}
     """By name."""
     containers: tuple[str, ...] = ()
-    """The identifiers of those that it waits for; empty: nothing is left."""
+    """IDs of the containers that the script waits for; empty if nothing stays."""
 
 
 def prepare(
     writer: FileWriter, directory: str, own: Sequence[OwnContainer], made: Iterable[str]
 ) -> Parting:
-    """Return what has to be left; asked while the payload is still there.
+    """Return what must stay; call it while the payload is still installed.
 
-    ``made`` are the directories that go with the last of it, where they are empty.
+    ``made`` are the directories to remove at the end, if empty.
     """
     if not own:
         return Parting()
     names = dict.fromkeys(posixpath.basename(each.binary) for each in own)
     wrappers = (writer.read(posixpath.join(directory, name)) for name in names)
     found = (engine_runtime_of(each.content) for each in wrappers if each is not None)
-    # A name alone is looked up in the engine's own PATH.
+    # A bare name is looked up in the engine's own PATH.
     runtime = next((each for each in found if each is not None), USUAL[0])
     innermost_first = sorted(set(made), key=len, reverse=True)
     script = parting_script(directory, names, runtime, innermost_first)
@@ -62,7 +62,7 @@ def prepare(
 
 
 def leave(writer: FileWriter, parting: Parting) -> None:
-    """Put it in the place of the payload that was removed. Raises HostPathError."""
+    """Write the scripts in place of the removed payload. Raises HostPathError."""
     if not parting.containers:
         return
     writer.make_directories(parting.directory)
@@ -74,7 +74,7 @@ def leave(writer: FileWriter, parting: Parting) -> None:
 
 
 def directories_left(writer: FileWriter, directory: str) -> tuple[str, ...]:
-    """Return the directories that an earlier install made and left to a script, outermost first."""
+    """Return the directories that an earlier install left to a script, outermost first."""
     for name in RUNTIMES:
         text = _script(writer, posixpath.join(directory, name))
         if _WAITS.encode() in text:
@@ -84,7 +84,7 @@ def directories_left(writer: FileWriter, directory: str) -> tuple[str, ...]:
 
 
 def _script(writer: FileWriter, path: str) -> bytes:
-    """Return a file's bytes; none for what is not a regular file, such as somebody's FIFO."""
+    """Return a file's bytes; empty for anything but a regular file, such as a FIFO."""
     try:
         state = writer.read(path)
     except HostPathError:
@@ -95,10 +95,10 @@ def _script(writer: FileWriter, path: str) -> bytes:
 def parting_script(
     directory: str, names: Iterable[str], engine_runtime: str, made: Sequence[str]
 ) -> bytes:
-    """Return the script: the low-level runtime, and after its last ``delete`` the end of itself.
+    """Return a script that runs the low-level runtime, and removes itself at the last ``delete``.
 
-    ``made``, innermost first, go where they are empty then. It removes by relative names in the
-    directory that still has its own files: another payload may take the place at any moment.
+    It then removes ``made``, innermost first, if empty. It removes files by relative names in the
+    directory that it entered, because another payload may take the path at any moment.
     """
     here = shlex.quote(directory)
     lines = (

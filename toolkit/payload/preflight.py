@@ -1,4 +1,4 @@
-"""Does the payload fit this host? Each problem is one line, and all are reported at once."""
+"""Check whether the payload fits this host. Each problem is one line; all are reported at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolkit.payload.elf import ElfFacts, read_elf
 from toolkit.payload.source import PayloadSource
 
 _OF_EVERY_HOST = ("/bin/sh", "/usr/bin/env", "/sbin/init", "/usr/bin/runc")
-"""Any of them tells the host's architecture; the container's own may be emulated."""
+"""Any of them shows the host's architecture; the container's own may be emulated."""
 _LIBC = (
     "/lib/{machine}-linux-gnu/libc.so.6",
     "/usr/lib/{machine}-linux-gnu/libc.so.6",
@@ -34,7 +34,7 @@ class MisfitError(PayloadError):
 def problems_of(
     source: PayloadSource, root: HostRoot, *, install_dir: str, size: int
 ) -> tuple[str, ...]:
-    """Return what would stop the installation; empty where nothing would. ``size`` is in bytes."""
+    """Return the problems that prevent the installation; empty if none. ``size`` is in bytes."""
     return (*_binaries(source, root), *_shell(root), *_target(root, install_dir, size))
 
 
@@ -89,7 +89,7 @@ def _target(root: HostRoot, install_dir: str, size: int) -> Iterator[str]:
 
 
 def _nearest(root: HostRoot, path: str) -> Path:
-    """Return the deepest part of a path that is there, as this process sees it."""
+    """Return the deepest existing part of a path, as this process sees it."""
     while path != "/":
         access = Path(root.access(path))
         if access.exists():

@@ -1,4 +1,4 @@
-"""What is kept of the payload on disk: the journal's record, and the state of each generation."""
+"""The payload on disk: the journal's record, and the state of each generation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from toolkit.errors import JournalError
 from toolkit.payload.manifest import Manifest
 
 FOREIGN = "foreign"
-"""In place of a digest: a tree that another installer left."""
+"""Stands for the digest of another installer's tree."""
 Stamp = tuple[int, ...]
 Sum = tuple[Stamp, str]
-"""A file's stamp and the SHA-256 that it had then."""
+"""A file's stamp, and its SHA-256 at that time."""
 
 
 class PayloadRecord(Struct, frozen=True, kw_only=True):
@@ -24,18 +24,18 @@ class PayloadRecord(Struct, frozen=True, kw_only=True):
     install_dir: str
     digest: str
     staged: str
-    """Where the generation is staged, on the host."""
+    """Path where the generation is staged, on the host."""
     previous: str | None
-    """Digest of the generation that is replaced, ``foreign``, or None where there was none."""
+    """Digest of the replaced generation, ``foreign``, or None if there was none."""
     changes: bool = True
-    """False where the payload was there already: nothing to stage, swap or undo."""
+    """False if the payload was already installed: nothing to stage, swap or undo."""
     directories: tuple[str, ...] = ()
-    """Directories that the installation makes, outermost first."""
+    """Directories that the installation creates, outermost first."""
     extra: Mapping[str, object] = field(default_factory=dict)
-    """Fields of a later version, kept as they are."""
+    """Fields of a later version, preserved."""
 
     def to_json(self) -> dict[str, object]:
-        """Return the text form's document."""
+        """Return the record as a JSON document."""
         return {
             **self.extra,
             "install_dir": self.install_dir,
@@ -48,7 +48,7 @@ class PayloadRecord(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> PayloadRecord:
-        """Read it back. Raises JournalError for a document that is no such record."""
+        """Parse a document. Raises JournalError if it is not such a record."""
         rest = dict(document)
         try:
             install_dir = rest.pop("install_dir")
@@ -79,11 +79,11 @@ class InstalledFile(Struct, frozen=True, kw_only=True):
     """On the host."""
     sha256: str
     stamp: Stamp | None
-    """As it was when the installation was committed; None: it is not committed yet."""
+    """Its stamp when the installation was committed; None if it is not committed yet."""
 
 
 class GenerationState(Struct, frozen=True, kw_only=True):
-    """One generation that was staged or is installed; beside the journal on the host."""
+    """One generation, staged or installed; stored next to the journal on the host."""
 
     digest: str
     manifest: Manifest
@@ -91,16 +91,16 @@ class GenerationState(Struct, frozen=True, kw_only=True):
     """The ``config.toml`` that we would have written on a clean host."""
     previous: str | None
     inode: int
-    """Of the staged directory: by it an exchange is known to have happened."""
+    """Inode of the staged directory; shows whether an exchange happened."""
     in_place: bool = False
-    """Files are being replaced one by one, and a whole copy of what comes back lies beside."""
+    """Files are being replaced one by one, with a whole copy of the old tree beside them."""
     sources: Mapping[str, Sum] = field(default_factory=dict)
-    """Path of each file of the payload: its sum."""
+    """Path of each file of the payload to its checksum."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
-    """Path of each installed file: its stamp."""
+    """Path of each installed file to its stamp."""
 
     def encode(self) -> bytes:
-        """Return the text form."""
+        """Return the JSON form."""
         document = {
             "digest": self.digest,
             "manifest": self.manifest.to_json(),
@@ -115,7 +115,7 @@ class GenerationState(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def decode(cls, content: bytes) -> GenerationState | None:
-        """Read it back; None for one that is damaged, which counts as none at all."""
+        """Parse the JSON form; return None for a damaged one, which counts as absent."""
         try:
             document = json.loads(content)
             return cls(
@@ -135,7 +135,7 @@ class GenerationState(Struct, frozen=True, kw_only=True):
             return None
 
     def staged_as(self, inode: int) -> GenerationState:
-        """Return the same state once its directory is made."""
+        """Return the same state once its directory exists."""
         return replace(self, inode=inode)
 
     def replacing_in_place(self) -> GenerationState:

@@ -41,7 +41,7 @@ cuda-compat-mode = "ldconfig"
 
 [nvidia-container-runtime-hook]
 """
-"""For a package that ships no file: the runtime's own defaults."""
+"""The runtime's own defaults, for a package that ships no file."""
 
 _SHIPPED = "etc/nvidia-container-runtime/config.toml"
 _LDCONFIG = ("nvidia-container-cli", "ldconfig")
@@ -56,9 +56,9 @@ def config_toml(
     runtimes: tuple[str, ...],
     exists: Callable[[str], bool],
 ) -> bytes:
-    """Return the file's text. ``exists`` tells whether a host path is there.
+    """Return the file's text. ``exists`` tests a host path.
 
-    Raises PayloadError where the package's own file does not parse.
+    Raises PayloadError if the package's own file does not parse.
     """
     text = base if base is not None else DEFAULT.encode()
     try:
@@ -78,37 +78,37 @@ def config_toml(
 def _values(
     settings: Settings, toolkit_dir: str, runtimes: tuple[str, ...]
 ) -> dict[KeyPath, object]:
-    """Return each key that is ours to say."""
-    said = settings.runtime_config
+    """Return the keys that we set."""
+    chosen = settings.runtime_config
     values: dict[KeyPath, object] = {
         (
             "accept-nvidia-visible-devices-envvar-when-unprivileged",
-        ): said.accept_envvar_when_unprivileged,
-        ("accept-nvidia-visible-devices-as-volume-mounts",): said.accept_volume_mounts,
+        ): chosen.accept_envvar_when_unprivileged,
+        ("accept-nvidia-visible-devices-as-volume-mounts",): chosen.accept_volume_mounts,
         ("nvidia-container-cli", "root"): settings.driver.root,
         ("nvidia-container-cli", "path"): posixpath.join(toolkit_dir, CLI),
         ("nvidia-ctk", "path"): posixpath.join(toolkit_dir, CTK),
         (HOOK, "path"): posixpath.join(toolkit_dir, HOOK),
-        (HOOK, "skip-mode-detection"): said.skip_mode_detection,
+        (HOOK, "skip-mode-detection"): chosen.skip_mode_detection,
         (RUNTIME, "runtimes"): list(runtimes),
     }
     optional: dict[KeyPath, object] = {
-        (RUNTIME, "debug"): said.debug,
-        (RUNTIME, "log-level"): said.log_level,
-        (RUNTIME, "mode"): said.mode,
-        (RUNTIME, "modes", "cdi", "default-kind"): said.default_kind,
-        (RUNTIME, "modes", "cdi", "annotation-prefixes"): list(said.annotation_prefixes),
-        ("nvidia-container-cli", "debug"): said.cli_debug,
+        (RUNTIME, "debug"): chosen.debug,
+        (RUNTIME, "log-level"): chosen.log_level,
+        (RUNTIME, "mode"): chosen.mode,
+        (RUNTIME, "modes", "cdi", "default-kind"): chosen.default_kind,
+        (RUNTIME, "modes", "cdi", "annotation-prefixes"): list(chosen.annotation_prefixes),
+        ("nvidia-container-cli", "debug"): chosen.cli_debug,
     }
     values.update({path: value for path, value in optional.items() if value})
-    values.update({("features", name): True for name in said.opt_in_features})
+    values.update({("features", name): True for name in chosen.opt_in_features})
     return values
 
 
 def _driver_ldconfig(base: str, driver_root: str, exists: Callable[[str], bool]) -> str:
     """Return the driver's ldconfig; ``@`` means a path on the host.
 
-    On Ubuntu /sbin/ldconfig is a script around ldconfig.real, which can't run in a container.
+    On Ubuntu /sbin/ldconfig is a script around ldconfig.real, which cannot run in a container.
     """
     plain = base.removeprefix("@").removesuffix(".real")
     if driver_root.rstrip("/") and (plain + "/").startswith(driver_root.rstrip("/") + "/"):
@@ -126,9 +126,9 @@ def _get(document: Mapping[str, object], path: KeyPath) -> object:
 
 
 def keep_edits(ours_before: bytes, now: bytes, ours: bytes, path: str) -> bytes:
-    """Return the file as somebody edited it, with what changed between our two versions.
+    """Return the edited file, updated with the changes between our two versions.
 
-    A key that both changed keeps the edit. Raises PayloadError where the edited file does not
+    A key changed on both sides keeps the edit. Raises PayloadError if the edited file does not
     parse.
     """
     try:
@@ -138,9 +138,9 @@ def keep_edits(ours_before: bytes, now: bytes, ours: bytes, path: str) -> bytes:
 
 
 def with_mode(config: bytes, mode: str, path: str) -> bytes:
-    """Return the config of a runtime that has this mode whatever ``config`` says.
+    """Return the config of a runtime with a fixed mode, whatever ``config`` says.
 
-    ``path`` is where ``config`` is on the host. Raises PayloadError where it does not parse.
+    ``path`` is the host path of ``config``. Raises PayloadError if it does not parse.
     """
     change = Change(path=(RUNTIME, "mode"), value=mode)
     try:

@@ -1,4 +1,4 @@
-"""Find the payload: which file of an unpacked deb or rpm becomes which file on the host."""
+"""Find the payload: map the files of an unpacked deb or rpm to the files on the host."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from toolkit.host.paths import HostRoot
 from toolkit.settings import PackageType, PayloadSettings
 
 RUNTIME = "nvidia-container-runtime"
-"""NVIDIA's runtime; every program that stands for it has a name that begins with this one."""
+"""NVIDIA's runtime; every program that wraps it has a name that begins with this one."""
 MODES = {f"{RUNTIME}.cdi": "cdi", f"{RUNTIME}.legacy": "legacy"}
-"""The same runtime with its mode fixed: whatever ``config.toml`` says, it takes this one.
+"""The same runtime with a fixed mode, whatever ``config.toml`` says.
 
 (``WithModeOverride`` in ``internal/runtime`` of the toolkit 1.20.) NVIDIA builds both into a
 package that it does not release (``scripts/release-packages.sh``), so a payload may lack them.
 """
 RUNTIMES = (RUNTIME, *MODES)
-"""What an engine names as the binary of each handler, in the order of the handlers' names."""
+"""The binaries that an engine's handlers name, in the order of the handlers' names."""
 HOOK = f"{RUNTIME}-hook"
 HOOK_LINK = "nvidia-container-toolkit"
 """The hook's older name; a link."""
@@ -30,7 +30,7 @@ CLI = "nvidia-container-cli"
 CTK = "nvidia-ctk"
 CDI_HOOK = "nvidia-cdi-hook"
 WRAPPED = (*RUNTIMES, HOOK, CLI, CTK)
-"""Each is installed as a wrapper with the binary beside it as ``.real``."""
+"""Each is installed as a wrapper with its binary beside it as ``.real``."""
 PLAIN = (CDI_HOOK,)
 LIBRARIES = ("libnvidia-container.so.1", "libnvidia-container-go.so.1")
 
@@ -52,43 +52,43 @@ class SourceFile(Struct, frozen=True, kw_only=True):
     """One file of the payload, as this process sees it."""
 
     name: str
-    """What the list of files calls it, such as ``nvidia-ctk`` or ``libnvidia-container.so.1``."""
+    """Its name in the list of files, such as ``nvidia-ctk`` or ``libnvidia-container.so.1``."""
     path: Path
-    """Where its bytes are, links followed."""
+    """Path of its bytes, links followed."""
     mode: int
 
     @property
     def real_name(self) -> str:
-        """The name of the file that the bytes are in: of a library, with its full version."""
+        """The name of the file with the bytes; for a library, with its full version."""
         return self.path.name
 
 
 class PayloadSource(Struct, frozen=True, kw_only=True):
-    """The whole payload, complete but for ``missing``."""
+    """The whole payload, except for ``missing``."""
 
     root: Path
     files: tuple[SourceFile, ...]
     config: bytes | None
-    """The ``config.toml`` that the package ships; None where it ships none."""
+    """The ``config.toml`` that the package ships; None if it ships none."""
     missing: tuple[str, ...] = ()
-    """With ``--ignore-errors``: what is left out."""
+    """The files left out under ``--ignore-errors``."""
 
     @property
     def substituted(self) -> tuple[str, ...]:
-        """The runtimes of one mode that are not here; the main one runs in their place."""
+        """The runtimes with a fixed mode that are absent; the main one replaces them."""
         if self.file(RUNTIME) is None:
             return ()
         return tuple(name for name in MODES if self.file(name) is None)
 
     def file(self, name: str) -> SourceFile | None:
-        """Return a file by the name in the list, or None where it is left out."""
+        """Return a file by its name in the list, or None if it is left out."""
         return next((each for each in self.files if each.name == name), None)
 
 
 def find_payload(settings: PayloadSettings, root: HostRoot) -> PayloadSource:
     """Find every file of the payload.
 
-    Raises PayloadError that names all that is missing and where it was looked for.
+    Raises PayloadError naming everything that is missing and where it was looked for.
     """
     source = _source_root(settings, root)
     if not source.is_dir():
@@ -125,9 +125,9 @@ def find_payload(settings: PayloadSettings, root: HostRoot) -> PayloadSource:
 
 
 def _source_root(settings: PayloadSettings, root: HostRoot) -> Path:
-    """Return the directory; the payload lies in the image, else on the host.
+    """Return the payload's directory, in the image or else on the host.
 
-    Of the image's two it is the one of the host's package manager, deb where it has neither.
+    Of the image's two, the one of the host's package manager; deb if it has neither.
     """
     kind = settings.package_type
     if kind is PackageType.AUTO:
@@ -158,9 +158,9 @@ def _find(source: HostRoot, name: str, directories: Iterable[str]) -> SourceFile
 
 
 def _inside(source: HostRoot, name: str) -> Path | None:
-    """Follow each link on the way as the package means it: the source root is its ``/``.
+    """Follow links as the package means them: the source root is its ``/``.
 
-    None where they lead in a circle. Nothing leads out of the root: what lies there is no payload.
+    None for a loop of links. Links cannot lead out of the root.
     """
     try:
         return Path(source.access(f"/{name}"))

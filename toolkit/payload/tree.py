@@ -1,4 +1,4 @@
-"""Whole trees below the install directory: made, copied, checked and described."""
+"""Create, copy, check and describe whole trees below the install directory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from toolkit.payload.manifest import Entry, EntryKind, Manifest, listing
 
 _PIECE = 1 << 18
 _PARALLEL = 2
-"""Threads that compare: reading leaves the interpreter's lock, comparing does not."""
+"""Comparing threads: reading releases the interpreter's lock, comparing does not."""
 
 
 class Trees(Struct, frozen=True, kw_only=True):
-    """Works on directories that are named by their host paths."""
+    """Operations on directories that are named by their host paths."""
 
     root: HostRoot
     writer: FileWriter
@@ -36,11 +36,11 @@ class Trees(Struct, frozen=True, kw_only=True):
         return Path(self.root.entry(path))
 
     def there(self, path: str) -> bool:
-        """Tell whether an entry is there, be it a broken link."""
+        """Return whether an entry exists, even as a broken link."""
         return os.path.lexists(self.entry(path))
 
     def inode(self, path: str) -> int | None:
-        """Return the inode of the entry itself, or None where there is none."""
+        """Return the inode of the entry itself, or None if there is none."""
         try:
             return self.entry(path).lstat().st_ino
         except OSError:
@@ -54,9 +54,9 @@ class Trees(Struct, frozen=True, kw_only=True):
         clock: Clock | None = None,
         made: Callable[[str], object] | None = None,
     ) -> None:
-        """Make a tree that nobody reads yet, with ``contents`` of each file, and do not sync it.
+        """Create a tree that nobody reads yet, with the ``contents`` of each file; do not sync it.
 
-        ``made`` is called with the name of each file once it has its content.
+        ``made`` is called with the name of each file once its content is written.
         """
         self.writer.remove_tree(directory)
         self.writer.create(directory, None, FileMetadata(mode=0o755))
@@ -91,10 +91,10 @@ class Trees(Struct, frozen=True, kw_only=True):
         contents: Mapping[str, bytes | Path],
         clock: Clock,
     ) -> tuple[str, ...]:
-        """Make a tree durably; compare it with what it was made from; name each path that differs.
+        """Create a tree durably, compare it with its sources, and return each path that differs.
 
-        Each file is compared byte by byte while the next ones are copied and the disk is busy:
-        cheaper than sums, which the source's files have been compared with before.
+        Each file is compared byte by byte while the next ones are copied and the disk is busy. That
+        is cheaper than checksums, with which the source files were compared before.
         """
         from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -111,7 +111,7 @@ class Trees(Struct, frozen=True, kw_only=True):
         return (*manifest.differences(base, exempt=contents), *wrong)
 
     def describe(self, directory: str) -> Manifest:
-        """Return what a tree consists of, without sums; sockets and the like are left out."""
+        """Return the entries of a tree, without checksums; sockets and the like are left out."""
         base = self.at(directory)
         found = []
         for name in sorted(listing(base)):
@@ -128,7 +128,7 @@ class Trees(Struct, frozen=True, kw_only=True):
 
 
 def _same(path: Path, content: bytes | Path) -> bool:
-    """Tell whether a file has these bytes, or those of another one. Raises OSError."""
+    """Return whether a file has these bytes, or those of another file. Raises OSError."""
     if isinstance(content, bytes):
         with open_regular(path) as copy:
             return copy.read() == content
