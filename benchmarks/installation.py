@@ -18,7 +18,8 @@ from testbed.payload_host import settings_of
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
-from toolkit.payload.installer import LowLevelRuntimes, PayloadInstaller
+from toolkit.payload.installer import PayloadInstaller
+from toolkit.payload.low_level import LowLevelRuntimes
 
 SECTION = "payload"
 ROUNDS = 11

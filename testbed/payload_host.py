@@ -17,12 +17,8 @@ from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.options.build import build_settings
-from toolkit.payload.installer import (
-    LowLevelRuntimes,
-    PayloadInstaller,
-    PayloadPlan,
-    PayloadRecord,
-)
+from toolkit.payload.installer import PayloadInstaller, PayloadPlan, PayloadRecord
+from toolkit.payload.low_level import LowLevelRuntimes
 from toolkit.settings import Settings
 
 RUNC = LowLevelRuntimes(paths=("/usr/bin/runc", "runc", "crun"), engine_runtime="/usr/bin/runc")

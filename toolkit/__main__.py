@@ -37,11 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         block_termination_signals()
         # A start makes thousands of objects that stay: searching them for cycles takes a tenth.
         gc.set_threshold(_SELDOM)
+        _load_records()
         # By their names: half of an upgraded module may load and lack them.
         from toolkit.cli import PROGRAM, ProgramCommands, run
 
         if _RESIDENT in os.environ:
-            from toolkit.daemon import process  # noqa: F401 - load all before acting
+            from toolkit.daemon import process
+
+            process.load_all(os.environ)
     except Exception as error:
         if _RESIDENT not in os.environ:
             raise
@@ -54,6 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands=ProgramCommands(),
         program=PROGRAM if name.startswith("__main__") else name,
     )
+
+
+def _load_records() -> None:
+    """Load msgspec alone.
+
+    It takes two names from ``typing_extensions`` where that is installed, which with what it needs
+    (``inspect``) loads as long as a bare interpreter; ``typing`` has both.
+    """
+    name = "typing_extensions"
+    if name in sys.modules or "msgspec" in sys.modules:
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # not to be found, as documented
+    try:
+        import msgspec  # noqa: F401 - everything below uses it
+    finally:
+        del sys.modules[name]
 
 
 def _start_again(error: Exception) -> NoReturn:

@@ -13,7 +13,6 @@ from runtime_configs.model import EngineName, HostView
 from toolkit.engine.control import EngineControl
 from toolkit.host.commands import CommandRunner
 from toolkit.host.paths import HostRoot
-from toolkit.host.sandbox import NamespaceSandbox, Sandbox
 from toolkit.host.writer import FileWriter
 from toolkit.journal.record import Record, State
 from toolkit.journal.store import JournalStore
@@ -22,6 +21,7 @@ from toolkit.settings import GivenPath, Settings
 
 if TYPE_CHECKING:
     from toolkit.engine.process.discover import Choice
+    from toolkit.host.sandbox import Sandbox
 
 
 class OpenControl(Protocol):
@@ -64,6 +64,11 @@ def open_node(settings: Settings) -> Node:
     def control(name: EngineName, socket: str | None = None) -> EngineControl:
         return open_engine(name, _found_earlier(settings, name, socket), root)
 
+    def sandbox() -> Sandbox:
+        from toolkit.host.sandbox import NamespaceSandbox
+
+        return NamespaceSandbox.open(root.root)
+
     writer = HostFiles(root)
     view = HostFilesView(root)
     return Node(
@@ -78,7 +83,7 @@ def open_node(settings: Settings) -> Node:
         installer=PayloadInstaller(settings=settings, root=root, writer=writer),
         control=control,
         adapter=adapter_for,
-        sandbox=lambda: NamespaceSandbox.open(root.root),
+        sandbox=sandbox,
     )
 
 

@@ -1,23 +1,14 @@
-"""containerd's adapter: which file is edited, and how."""
+"""containerd's adapter: which file is edited, and how.
+
+What only some calls need (drop-ins, templates, dry runs) is loaded by them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Fault, Placement, Trial
-from runtime_configs.containerd import (
-    check_served,
-    drop_in,
-    dry_run_files,
-    faults,
-    in_place,
-    own_files,
-    pending,
-    schema,
-    strip_changes,
-    template,
-    trial,
-)
+from runtime_configs.containerd import check_served, in_place, schema, strip_changes
 from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.dump import decode, unintended
 from runtime_configs.containerd.imports import LoadedFile, read_files
@@ -52,6 +43,8 @@ class ContainerdAdapter:
         self._check(request, view)
         deep = schema.era(request.version) is not Era.REPLACES
         if request.drop_in is not None and (deep or request.placement is Placement.DROP_IN_ONLY):
+            from runtime_configs.containerd import drop_in
+
             result = drop_in.draft(request, view, request.drop_in)
             check_served.check_served(result, request, top_level, request.drop_in)
             return result.result()
@@ -79,12 +72,16 @@ class ContainerdAdapter:
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
         """Name each CRI setting of the files that is not in force."""
+        from runtime_configs.containerd import pending
+
         return pending.pending(live, files, request)
 
     def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> DryRun | None:
         """Return copies that ``containerd config dump`` can load; None for a template."""
+        from runtime_configs.containerd import dry_run_files
+
         return dry_run_files.dry_run(edits, request, view, directory)
 
     def missing_files(
@@ -93,18 +90,24 @@ class ContainerdAdapter:
         """Name each import of a file that is not there. Raises ConfigError."""
         if request.placement is Placement.TEMPLATE:
             return ()
+        from runtime_configs.containerd import faults
+
         return tuple(faults.missing_imports(edits, request, view))
 
     def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
         """Name what the CRI plugin refuses. Raises ConfigError."""
         if request.placement is Placement.TEMPLATE:
             return ()
+        from runtime_configs.containerd import faults
+
         return tuple(faults.cri_faults(edits, request, view))
 
     def trial(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> Trial | None:
         """Return how containerd is started on the edited files; None for a template."""
+        from runtime_configs.containerd import trial
+
         return trial.trial(edits, request, view, directory)
 
     def strip_our_changes(
@@ -121,6 +124,8 @@ class ContainerdAdapter:
 
     def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
         """Return the files with handlers of ours. Raises ConfigError."""
+        from runtime_configs.containerd import own_files
+
         return own_files.own_files(request, view)
 
     def revert_stages(
@@ -139,6 +144,8 @@ class ContainerdAdapter:
                 "it is rendered from a template that is not known",
                 "use --config",
             )
+        from runtime_configs.containerd import template
+
         return template.draft(request, view, request.template)
 
     def _check(self, request: ConfigRequest, view: HostView) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime_configs.containerd import keys, schema, template_conditions
+from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, apply_changes, load, lookup
@@ -66,6 +66,8 @@ def _template_without_ours(
     before: bytes | None, ours: bytes, now: bytes, path: str
 ) -> bytes | None:
     """Return an edited template without our tables, and with as many ends as conditions."""
+    from runtime_configs.containerd import template_conditions
+
     known = before or b""
     made = [
         name

@@ -3,6 +3,7 @@
 The result is what is there now without our changes. Where our lines stand as we wrote them, they
 are exchanged as lines, which brings back every byte; the rest is changed key by key. What the
 result has to mean is computed from the decoded documents, and a result is returned only if it does.
+A file that nobody changed is none to merge: what merges lines is loaded where one is.
 """
 
 from __future__ import annotations
@@ -11,10 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from runtime_configs.formats.documents import edited_to, load, load_exact
-from runtime_configs.formats.hunks import hunks, undone
 from runtime_configs.formats.key_case import EXACT, Keys, like
-from runtime_configs.formats.template_mask import directives, masked, unmasked
-from runtime_configs.formats.text_merge import without_lines
 from runtime_configs.formats.values import MISSING, Table, same, table
 from runtime_configs.model import ConfigError, Format
 
@@ -70,6 +68,8 @@ def _document(
     path: str,
     keys: Keys,
 ) -> bytes | None:
+    from runtime_configs.formats.hunks import hunks, undone
+
     before, ours, now = contents
     base = before or b""
     by_lines = undone(now, hunks(base, ours))
@@ -93,6 +93,9 @@ def _text(before: bytes | None, ours: bytes, now: bytes, path: str, keys: Keys) 
 
     Of one that we made the directives stay as long as anything else does.
     """
+    from runtime_configs.formats.template_mask import directives, masked, unmasked
+    from runtime_configs.formats.text_merge import without_lines
+
     base = directives(ours) if before is None else before
     texts = [masked(each) for each in (base, ours, now)]
     try:

@@ -30,8 +30,8 @@ from toolkit.journal.store import JournalStore
 from toolkit.node import Node, open_node
 from toolkit.payload.installer import PayloadInstaller
 from toolkit.settings import RestartMode
+from toolkit.undo.recovery import recover
 from toolkit.undo.revert import revert_record
-from toolkit.undo.rollback import recover
 
 pytestmark = pytest.mark.engine
 CONFIG = b'{\n  "features": {"buildkit": true},\n  "debug": false\n}\n'

@@ -16,8 +16,8 @@ from tests.fakes.engine import FakeEngine
 from tests.fakes.sandbox import no_sandbox
 from tests.faults.steps import SteppedFiles, Steps
 from tests.unit.cli_session import settings_of
+from toolkit.apply.begin import Outcome
 from toolkit.apply.setup import set_up
-from toolkit.apply.transaction import Outcome
 from toolkit.engine.control import EngineControl
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.host.paths import HostRoot
@@ -27,8 +27,8 @@ from toolkit.journal.store import JournalStore
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadInstaller
 from toolkit.undo.ownership import named_again
+from toolkit.undo.recovery import recover
 from toolkit.undo.revert import RevertReport, revert_record
-from toolkit.undo.rollback import recover
 
 CONFIG = "/etc/containerd/config.toml"
 DROP_IN = "/etc/containerd/conf.d/99-nvidia.toml"

@@ -11,7 +11,8 @@ import pytest
 
 from testbed.payload_host import FIRST, SECOND, real_root, settings_of
 from toolkit.host.clock import UninterruptedClock
-from toolkit.payload.installer import LowLevelRuntimes, PayloadInstaller
+from toolkit.payload.installer import PayloadInstaller
+from toolkit.payload.low_level import LowLevelRuntimes
 
 EXECUTIONS = 2000
 INSTALLATIONS = 10

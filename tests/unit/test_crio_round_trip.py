@@ -11,8 +11,8 @@ import pytest
 
 from testbed.program import HANDLERS, snapshot
 from tests.fakes.crio_host import DROP_INS, CrioHost
+from toolkit.apply.begin import Outcome
 from toolkit.apply.setup import set_up
-from toolkit.apply.transaction import Outcome
 from toolkit.errors import (
     EngineConfigError,
     EngineNotFoundError,
@@ -21,8 +21,8 @@ from toolkit.errors import (
 )
 from toolkit.host.clock import UninterruptedClock
 from toolkit.node import Node
+from toolkit.undo.recovery import recover
 from toolkit.undo.revert import RevertReport, revert_record
-from toolkit.undo.rollback import recover
 
 TOOLKIT = "/usr/local/nvidia/toolkit"
 DROP_IN = f"{DROP_INS}/99-nvidia.toml"

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
 from testbed.payload_host import PayloadHost, settings_of
-from toolkit.payload.installer import LowLevelRuntimes, low_level_runtimes
+from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
 
 RUNC_V2 = "io.containerd.runc.v2"
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from testbed.payload_host import real_root, settings_of
 from testbed.sample_payload import RELEASED, WITH_DRIVER, make_sample_payload
 from toolkit.host.clock import UninterruptedClock
-from toolkit.payload.installer import LowLevelRuntimes, PayloadInstaller
+from toolkit.payload.installer import PayloadInstaller
+from toolkit.payload.low_level import LowLevelRuntimes
 from toolkit.payload.source import CLI, CTK, HOOK, MODES, RUNTIME, RUNTIMES, WRAPPED
 from toolkit.payload.wrappers import wrapper
 

@@ -1,25 +1,43 @@
-"""The record of a change that is about to be made, and of one that was."""
+"""The record of a change that is about to be made, and of one that was made or found."""
 
 from __future__ import annotations
 
 import posixpath
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from toolkit.apply.plan import FileChange, Plan, served
 from toolkit.engine.answers import LackKind
+from toolkit.engine.facts import EngineProcess, ReloadReport
 from toolkit.host.writer import FileMetadata
 from toolkit.journal.record import FileRecord, Record, State, digest_of
 from toolkit.node import Node
-from toolkit.payload.parting import directories_left
 from toolkit.settings import RestartMode
 from toolkit.version import VERSION
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What a setup did."""
+
+    record: Record
+    reload: ReloadReport | None
+    process: EngineProcess | None = None
+    """The process that serves now, as far as it is known."""
+    changed: bool = False
+
+    @property
+    def refused(self) -> float | None:
+        """For how many seconds the engine's socket refused; None where nothing was reloaded."""
+        return None if self.reload is None else self.reload.refused
 
 
 def begin_record(
     node: Node, plan: Plan, record: Record | None
 ) -> tuple[Record, tuple[bytes | None, ...]]:
     """Return the intent and every content that it names."""
+    from toolkit.payload.parting import directories_left
+
     files = []
     contents: list[bytes | None] = []
     directories = list(record.directories) if record is not None else []

@@ -1,7 +1,8 @@
 """One setup: what comes first, then look, plan, carry out, verify. For a start and for a repair.
 
 A start is a list of steps: recover, revert another setup, set up. Each is decided from what is
-there (``next_step``) and then done; `plan` and `doctor` decide them by the same function.
+there (``next_step``) and then done; `plan` and `doctor` decide them by the same function. What
+carries a change out or takes one back is loaded only where there is one.
 """
 
 from __future__ import annotations
@@ -13,36 +14,29 @@ from functools import partial
 from msgspec import Struct
 from msgspec.structs import replace
 
-from runtime_configs.formats.unified_diff import redacted_diff
 from runtime_configs.model import EngineName
 from toolkit import logs
 from toolkit.apply.announce import announce
-from toolkit.apply.begin import refresh_record
-from toolkit.apply.check import pending_edits
+from toolkit.apply.begin import Outcome, refresh_record
 from toolkit.apply.plan import Plan, build, files_only
-from toolkit.apply.served import verify_served
-from toolkit.apply.transaction import Outcome, Transaction
 from toolkit.engine.answers import Lack, LackKind
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import HostFacts
-from toolkit.engine.reload import SLOW
+from toolkit.engine.wait import LOOK_SECONDS, SLOW
 from toolkit.errors import ConcurrentEditError, EngineConfigError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.journal.baseline import baselines
 from toolkit.journal.record import Record
 from toolkit.journal.store import JournalStore
 from toolkit.node import Node, choose_engine, engine_choice
-from toolkit.payload.installer import PayloadInstaller, low_level_runtimes
+from toolkit.payload.installer import PayloadInstaller
+from toolkit.payload.low_level import low_level_runtimes
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode, Settings
-from toolkit.undo.ownership import unnamed_setup
-from toolkit.undo.revert import revert_aim, revert_record
-from toolkit.undo.rollback import Step, recovery, reload_mode, settle_payload
+from toolkit.undo.recovery import Step, recovery, settle_payload
 
 log = logs.get(__name__)
 
-LOOK_SECONDS = 5.0
-"""How long one look at an engine may take before it counts as not answering."""
 POLL_SECONDS = 0.1
 ATTEMPTS = 3
 
@@ -81,7 +75,7 @@ def make_plan(
         facts = look(node, control, clock, patience=patience)
     if facts.refused is not None:
         raise EngineConfigError(f"this node can't be set up by its config files: {facts.refused}")
-    if record is None and others is None and (unnamed := unnamed_setup(node, facts)) is not None:
+    if record is None and others is None and (unnamed := _unnamed(node, facts)) is not None:
         return unnamed
     for warning in facts.warnings:
         log.warning("facts.contradiction", warning)
@@ -98,6 +92,12 @@ def make_plan(
     )
     plan = replace(plan, notes=(*plan.notes, *_severed_links(node, plan)))
     return Planned(plan=plan, control=control, why=choice.why)
+
+
+def _unnamed(node: Node, facts: HostFacts) -> Step | None:
+    from toolkit.undo.ownership import unnamed_setup
+
+    return unnamed_setup(node, facts)
 
 
 def _severed_links(node: Node, plan: Plan) -> Iterator[str]:
@@ -200,6 +200,9 @@ def next_step(
 def _reversion(
     node: Node, record: Record, *, path: str, reason: str, elsewhere: bool = False
 ) -> Step:
+    from toolkit.undo.revert import revert_aim, revert_record
+    from toolkit.undo.rollback import reload_mode
+
     def do() -> None:
         if not elsewhere:
             log.step("setup.engine-changed", reason, path=path)
@@ -248,24 +251,33 @@ def set_up(
         announce(plan, step.why)
     for note in plan.notes:
         log.step("plan.note", note)
-    transaction = Transaction(node=node, control=control, clock=clock)
     if plan.nothing_to_do and record is not None and record.payload is not None:
         outcome = _unchanged(node, plan, record, clock, repair=repair)
     else:
+        from toolkit.apply.transaction import Transaction
+
         if repair:
-            for change in plan.differing:
-                diff = redacted_diff(change.path, change.now, change.after, known=change.base)
-                log.step("drift.diff", f"{change.path} is put right", diff=diff)
+            _log_repair(plan)
         try:
-            return transaction.apply(plan, record)
+            return Transaction(node=node, control=control, clock=clock).apply(plan, record)
         except ConcurrentEditError as error:
             if attempts <= 1:
                 raise
             log.warning("setup.again", "begun again", reason=error.message)
             return set_up(node, clock, patience=patience, repair=repair, attempts=attempts - 1)
     if control is not None and plan.reload.mode is not RestartMode.NONE:
+        from toolkit.apply.served import verify_served
+
         verify_served(node, control, plan, outcome.process, clock=clock)
     return outcome
+
+
+def _log_repair(plan: Plan) -> None:
+    from runtime_configs.formats.unified_diff import redacted_diff
+
+    for change in plan.differing:
+        diff = redacted_diff(change.path, change.now, change.after, known=change.base)
+        log.step("drift.diff", f"{change.path} is put right", diff=diff)
 
 
 def _unchanged(node: Node, plan: Plan, record: Record, clock: Clock, *, repair: bool) -> Outcome:
@@ -277,6 +289,8 @@ def _unchanged(node: Node, plan: Plan, record: Record, clock: Clock, *, repair: 
     node.installer.write_cdi(clock)
     settle_payload(node, record)
     if repair:
+        from toolkit.apply.check import pending_edits
+
         for line in pending_edits(node, plan, stages=True):
             log.warning("config.pending", line)
     return outcome

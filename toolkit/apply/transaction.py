@@ -8,10 +8,8 @@ on the way, a signal too, is undone from the intent.
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from toolkit import logs
-from toolkit.apply.begin import begin_record
+from toolkit.apply.begin import Outcome, begin_record
 from toolkit.apply.check import check_plan
 from toolkit.apply.plan import Plan
 from toolkit.apply.served import verify_served
@@ -26,24 +24,10 @@ from toolkit.payload.installer import PayloadRecord
 from toolkit.settings import RestartMode
 from toolkit.undo.engine import reload_or_start, run_stages
 from toolkit.undo.files import Target, stages_of, write_file
-from toolkit.undo.rollback import roll_back, settle_payload
+from toolkit.undo.recovery import settle_payload
+from toolkit.undo.rollback import roll_back
 
 log = logs.get(__name__)
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What a setup did."""
-
-    record: Record
-    reload: ReloadReport | None
-    process: EngineProcess | None = None
-    """The process that serves now, as far as it is known."""
-    changed: bool = False
-
-    @property
-    def refused(self) -> float | None:
-        """For how many seconds the engine's socket refused; None where nothing was reloaded."""
-        return None if self.reload is None else self.reload.refused
 
 
 class Transaction:

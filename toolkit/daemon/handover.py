@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from toolkit.apply.transaction import Outcome
+from toolkit.apply.begin import Outcome
 from toolkit.daemon import keeper
 from toolkit.daemon.drift import executed, greeting_of, watched
 from toolkit.daemon.keeper_state import Resident, Watch

@@ -38,6 +38,8 @@ PROBE_SECONDS = 0.2
 """With ``--health-address``: the longest that a probe waits to be taken."""
 LABEL = "feature.node.kubernetes.io/nvidia-toolkit.ready"
 """By which the chart's RuntimeClasses select nodes (nodeGate)."""
+SIGNAL = "signal"
+"""Why it becomes the daemon again, where one asks it to stop."""
 RETURN_SECONDS = 10.0
 """How long a signal to stop waits for the program to be there again."""
 
@@ -253,16 +255,16 @@ def become(given: KeeperArguments, reason: str) -> None:
             posix.execve(given.command[0], given.command, environment)
         except OSError as error:
             why = error.strerror or ""
-            if reason == "signal" and time.monotonic() >= end:
+            if reason == SIGNAL and time.monotonic() >= end:
                 tell(given.stuck, why)
                 posix._exit(3)  # noqa: SLF001 - the module's name for it
             if not told:
                 told = True
                 tell(given.away, why)
-        if reason == "signal":
+        if reason == SIGNAL:
             time.sleep(0.1)
         elif wait(1.0, given, False):  # noqa: FBT003 - takes no keywords
-            reason, end = "signal", time.monotonic() + RETURN_SECONDS
+            reason, end = SIGNAL, time.monotonic() + RETURN_SECONDS
 
 
 def main(arguments: "list[str]") -> None:
@@ -285,7 +287,7 @@ def main(arguments: "list[str]") -> None:
     while not reason:
         seconds = given.interval if given.interval > 0 else -1.0
         if wait(seconds, given, ready):
-            reason = "signal"
+            reason = SIGNAL
             break
         found = difference(given.socket, given.peer, given.watched, given.greeting, gives_up)
         if not found and ready and signature(given.ready_file) != marked:

@@ -1,6 +1,8 @@
 """The life of the process: set up, become idle, repair, revert.
 
 starting > installing > configuring > reloading > verifying > ready > reverting > stopped | failed
+
+A setup and a revert load their own half of the program, when they begin.
 """
 
 from __future__ import annotations
@@ -13,11 +15,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from toolkit import logs
-from toolkit.apply.setup import set_up
-from toolkit.apply.transaction import Outcome
-from toolkit.daemon import handover, keeper, keeper_state, stop_reason
-from toolkit.daemon.drift import signatures
-from toolkit.daemon.keeper_state import Resident
+from toolkit.daemon import keeper, keeper_state
+from toolkit.daemon.keeper_state import WOKEN_VARIABLE, Resident
 from toolkit.daemon.lock_and_ready import Presence
 from toolkit.errors import (
     ExitCode,
@@ -27,18 +26,28 @@ from toolkit.errors import (
     signal_behind,
 )
 from toolkit.host.clock import Clock, SystemClock, block_termination_signals
-from toolkit.journal import memory_copy
 from toolkit.journal.record import Record
 from toolkit.node import Node, open_node
 from toolkit.settings import Settings
-from toolkit.undo.ownership import named_again
-from toolkit.undo.revert import RevertReport, revert_record
-from toolkit.undo.rollback import recover
+from toolkit.undo.recovery import recover
 
 if TYPE_CHECKING:
+    from toolkit.apply.begin import Outcome
     from toolkit.daemon.health import Responder
+    from toolkit.undo.revert import RevertReport
 
 log = logs.get(__name__)
+
+
+def load_all(environment: Mapping[str, str]) -> None:
+    """Load what a worker needs before it acts: an upgrade may be exchanging the program's files."""
+    from toolkit.daemon import stop_reason  # noqa: F401
+    from toolkit.journal import memory_copy  # noqa: F401
+    from toolkit.undo import revert  # noqa: F401
+
+    if environment.get(WOKEN_VARIABLE) != keeper.SIGNAL:
+        from toolkit.apply import check, served, setup, transaction  # noqa: F401
+        from toolkit.daemon import handover  # noqa: F401
 
 
 def run(settings: Settings) -> ExitCode:
@@ -62,8 +71,14 @@ def revert(settings: Settings, *, purge: bool) -> RevertReport | None:
     presence = Presence.begun(node)
     try:
         presence.mark_not_ready()
-        record = recover(node, reverts=True) or named_again(node)
+        record = recover(node, reverts=True)
+        if record is None:
+            from toolkit.undo.ownership import named_again
+
+            record = named_again(node)
         presence.know(record)
+        from toolkit.undo.revert import revert_record
+
         return None if record is None else revert_record(node, record, purge=purge)
     finally:
         presence.release()
@@ -121,6 +136,9 @@ class Daemon:
 
     def start(self) -> ExitCode:
         """Set up; afterwards become idle, or stop with ``--no-daemon``."""
+        from toolkit.apply.setup import set_up
+        from toolkit.daemon.drift import signatures
+
         began = time.monotonic()
         responder = self._respond()
         try:
@@ -134,7 +152,7 @@ class Daemon:
             taken = signal_behind(error)
             try:
                 # What an earlier life left in force goes with a setup that was interrupted.
-                if taken is not None and stop_reason.reverts(self._node, os.environ):
+                if taken is not None and self._reverts():
                     self._revert()
             finally:
                 self._presence.release()
@@ -148,9 +166,7 @@ class Daemon:
             self._presence.unlock()
             return ExitCode.DONE
         log.step("daemon.ready", "ready", seconds=seconds)
-        self._become_idle(
-            outcome.record, handover.verified_peer(self._node, outcome), responder, earlier
-        )
+        self._become_idle_after(outcome, responder, earlier)
         return ExitCode.DONE
 
     def go_on(self) -> ExitCode:
@@ -165,6 +181,10 @@ class Daemon:
         return ExitCode.DONE
 
     def _repair(self, responder: Responder | None) -> None:
+        from toolkit.apply.setup import set_up
+        from toolkit.daemon.drift import signatures
+        from toolkit.journal import memory_copy
+
         began = time.monotonic()
         log.step("drift.seen", "something differs from what was set up", what=self._resident.woken)
         try:
@@ -190,12 +210,12 @@ class Daemon:
         else:
             self._resident = self._resident.settled()
             log.step("drift.none", "nothing differs", seconds=seconds)
-        self._become_idle(
-            outcome.record, handover.verified_peer(self._node, outcome), responder, earlier
-        )
+        self._become_idle_after(outcome, responder, earlier)
 
     def _give_up_for_now(self, error: Exception, responder: Responder | None) -> None:
         """Stay, not ready, and try again later: one that ended would leave nobody to fix it."""
+        from toolkit.daemon import handover
+
         known = isinstance(error, ToolkitError)
         message = str(error) if known else f"unexpected {type(error).__name__}: {error}"
         logs.traceback_of(error)
@@ -221,7 +241,7 @@ class Daemon:
         took = logs.stopwatch()
         try:
             self._presence.hide()
-            if not stop_reason.reverts(self._node, os.environ):
+            if not self._reverts():
                 log.step("daemon.kept", "stopped; the setup stays", seconds=took())
                 return ExitCode.DONE
             report = self._revert()
@@ -239,6 +259,11 @@ class Daemon:
             self._presence.release()
         return ExitCode.DONE
 
+    def _reverts(self) -> bool:
+        from toolkit.daemon import stop_reason
+
+        return stop_reason.reverts(self._node, os.environ)
+
     def _recovered(self, *, reverts: bool = False) -> Record | None:
         """Settle what a crash left."""
         record = recover(self._node, reverts=reverts)
@@ -246,6 +271,9 @@ class Daemon:
         return record
 
     def _revert(self) -> RevertReport | None:
+        from toolkit.journal import memory_copy
+        from toolkit.undo.revert import revert_record
+
         try:
             memory_copy.restore(self._node.store, self._resident.journal_fd)
             record = self._recovered(reverts=True)
@@ -274,6 +302,14 @@ class Daemon:
 
         return Responder(self._resident.listener_fd, self._resident.counters)
 
+    def _become_idle_after(
+        self, outcome: Outcome, responder: Responder | None, earlier: Mapping[str, str]
+    ) -> None:
+        from toolkit.daemon import handover
+
+        peer = handover.verified_peer(self._node, outcome)
+        self._become_idle(outcome.record, peer, responder, earlier)
+
     def _become_idle(
         self,
         record: Record | None,
@@ -287,6 +323,9 @@ class Daemon:
         ``earlier`` has the signatures from before the setup looked at the files; None where it
         failed, and nothing is marked ready.
         """
+        from toolkit.daemon import handover
+        from toolkit.journal import memory_copy
+
         texts = ("", "", "", "", "")
         if responder is not None:
             from toolkit.daemon.health import answers

@@ -7,6 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -22,7 +23,7 @@ from toolkit.engine.facts import (
     ReloadReport,
     Source,
 )
-from toolkit.engine.process import kubelet, peer
+from toolkit.engine.process import peer
 from toolkit.engine.process.locate import (
     Located,
     Locator,
@@ -30,8 +31,7 @@ from toolkit.engine.process.locate import (
     refuse_without_host_root,
 )
 from toolkit.engine.process.same_place import same_place
-from toolkit.engine.reload import BY_UNIT, SLOW, Restarter, method, unit_of
-from toolkit.engine.verify import shortcomings
+from toolkit.engine.wait import SLOW
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import CommandRunner
@@ -39,6 +39,9 @@ from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessTable, Signaller
 from toolkit.host.services import Services
 from toolkit.settings import EngineSettings, RestartMode
+
+if TYPE_CHECKING:
+    from toolkit.engine.reload import Restarter
 
 _ONE_LOOK = 0.5
 """Seconds for one look at a socket while waiting for it."""
@@ -86,6 +89,8 @@ class BaseControl(ABC):
         root, given = self._host.root, self._settings.socket
         if given.declared:
             return root.host_path(given.path)
+        from toolkit.engine.process import kubelet
+
         served = kubelet.endpoint(self._host.table, self._host.view)
         rows = [each.sockets for each in DISTRIBUTIONS if each.engine is self.name]
         candidates = [given.path, *(socket for row in rows for socket in row)]
@@ -121,6 +126,11 @@ class BaseControl(ABC):
     @abstractmethod
     def held(self, toolkit_dir: str) -> HoldReport:
         """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``."""
+
+    def _refusal(self) -> str | None:
+        """Say why nobody can be asked on the socket; None where somebody answers it."""
+        why = peer.refusal(self._access)
+        return None if why is None else f"no {self.name} answers on {self._socket}: {why}"
 
     def _below(self, toolkit_dir: str) -> tuple[str, ...]:
         """Return the prefixes of binaries below the directory, by either name of the directory."""
@@ -262,6 +272,8 @@ class BaseControl(ABC):
 
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
         """Raise EngineNotFoundError if a reload would leave the node without its engine."""
+        from toolkit.engine.reload import BY_UNIT, method, unit_of
+
         if method(self.name, process, mode) in BY_UNIT:
             self._host.services.require(unit_of(self.name, process), _ONE_UNIT)
 
@@ -269,6 +281,8 @@ class BaseControl(ABC):
         self, process: EngineProcess, mode: RestartMode, clock: Clock, deadline: float
     ) -> ReloadReport:
         """Make the engine reload its config and wait until it answers."""
+        from toolkit.engine.reload import method
+
         how = method(self.name, process, mode)
         return self._restarter(clock).restart(process, how, clock, deadline)
 
@@ -288,6 +302,8 @@ class BaseControl(ABC):
             clock.check()
             return self._answers(min(deadline, time.monotonic() + _ONE_CALL))
 
+        from toolkit.engine.reload import Restarter
+
         host = self._host
         return Restarter(self.name, host.signaller, host.services, watch, answers)
 
@@ -299,6 +315,8 @@ class BaseControl(ABC):
 
     def verify(self, expected: Expectation, clock: Clock, deadline: float) -> None:
         """Wait until the engine serves what is expected."""
+        from toolkit.engine.verify import shortcomings
+
         missing: tuple[str, ...] = ()
 
         def look() -> bool | None:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
 
 from runtime_configs.model import EngineName, of_engine
 from toolkit.engine import wait
 from toolkit.engine.facts import EngineProcess, ReloadReport, Supervisor
 from toolkit.engine.process import identity
+from toolkit.engine.wait import SLOW
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.host.processes import Signaller
 from toolkit.host.services import Services
 from toolkit.settings import RestartMode
 
-SLOW: Final = "see the engine's log; --verify-timeout sets the limit, at a stop --stop-timeout"
-"""What to do about an engine that does not come back in time."""
 _DYING = 10.0
 """Seconds that a process may take to end after SIGHUP; containerd takes 3 to 29 ms (1.6 to 2.3)."""
 

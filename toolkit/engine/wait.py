@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from toolkit.host.clock import Clock
 
 Found = TypeVar("Found")
+SLOW: Final = "see the engine's log; --verify-timeout sets the limit, at a stop --stop-timeout"
+"""What to do about an engine that does not come back in time."""
+LOOK_SECONDS = 5.0
+"""How long one look at an engine may take before it counts as not answering."""
 AT_LEAST = 0.05
 """Minimum seconds for an engine to answer a connection, even after a deadline."""
 _FIRST = 0.001

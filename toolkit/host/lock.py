@@ -10,7 +10,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import shutil
 import stat
 from collections.abc import Iterable, Sequence
 
@@ -209,7 +208,7 @@ def _make_directories(path: str, made: list[str]) -> None:
         return
     outermost = missing[-1]
     prepared = os.path.join(directory, f".{os.path.basename(outermost)}.toolkit-new")
-    shutil.rmtree(prepared, ignore_errors=True)
+    _remove_tree(prepared)
     inside = prepared + path[len(outermost) :]
     with contextlib.suppress(FileExistsError):  # another process prepares the same directory
         os.makedirs(inside, 0o755)
@@ -218,11 +217,18 @@ def _make_directories(path: str, made: list[str]) -> None:
     try:
         os.rename(prepared, outermost)
     except OSError as error:
-        shutil.rmtree(prepared, ignore_errors=True)
+        _remove_tree(prepared)
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
             raise
     else:
         made += missing
+
+
+def _remove_tree(path: str) -> None:
+    if os.path.lexists(path):
+        from shutil import rmtree  # with its archive formats slow to load, and seldom needed
+
+        rmtree(path, ignore_errors=True)
 
 
 def _write_note(directory: str, made: Sequence[str]) -> None:

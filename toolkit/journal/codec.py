@@ -6,8 +6,6 @@ import base64
 import json
 from collections.abc import Mapping
 
-from msgspec.structs import fields
-
 from runtime_configs.model import EngineName, Format, Role
 from toolkit.errors import JournalError, NewerJournalError
 from toolkit.host.writer import FileMetadata
@@ -22,9 +20,9 @@ def encode(record: Record) -> bytes:
     """Return the record's JSON form."""
     document: dict[str, object] = dict(record.extra)
     document["schema"] = {"major": SCHEMA_MAJOR, "minor": SCHEMA_MINOR}
-    for each in fields(record):
-        if each.name not in ("files", "extra"):
-            document[each.name] = getattr(record, each.name)
+    for name in record.__struct_fields__:
+        if name not in ("files", "extra"):
+            document[name] = getattr(record, name)
     document["files"] = [_encode_file(each) for each in record.files]
     return json.dumps(document, indent=1, sort_keys=True).encode() + b"\n"
 
@@ -61,9 +59,9 @@ def _damaged(path: str, error: Exception) -> JournalError:
 
 def _encode_file(record: FileRecord) -> dict[str, object]:
     document: dict[str, object] = dict(record.extra)
-    for each in fields(record):
-        if each.name not in ("metadata", "extra"):
-            document[each.name] = getattr(record, each.name)
+    for name in record.__struct_fields__:
+        if name not in ("metadata", "extra"):
+            document[name] = getattr(record, name)
     if record.metadata is not None:
         document["metadata"] = {
             "mode": f"{record.metadata.mode:04o}",
@@ -78,7 +76,7 @@ def _encode_file(record: FileRecord) -> dict[str, object]:
 
 
 def _decode_record(document: Mapping[str, object]) -> Record:
-    known = {each.name for each in fields(Record)}
+    known = Record.__struct_fields__
     files = document["files"]
     if not isinstance(files, list):
         raise TypeError("files is not a list")
@@ -117,7 +115,7 @@ def _decode_record(document: Mapping[str, object]) -> Record:
 
 
 def _decode_file(document: Mapping[str, object]) -> FileRecord:
-    known = {each.name for each in fields(FileRecord)}
+    known = FileRecord.__struct_fields__
     return FileRecord(
         path=_text(document, "path"),
         container_path=_text(document, "container_path"),

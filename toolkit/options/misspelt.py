@@ -87,8 +87,9 @@ def likely_variable(name: str) -> str | None:
     plain = name.upper().replace("-", "_")
     near = [
         (edits(plain, known), known)
-        for known in known_variables()
-        if plain == known or (len(known) >= _SHORTEST and _may_be_near(plain, known))
+        for known, parts in _in_parts().items()
+        if plain == known
+        or (abs(len(plain) - len(known)) <= _EDITS and any(part in plain for part in parts))
     ]
     distance, nearest = min(near, default=(_EDITS + 1, ""))
     if distance <= _EDITS:
@@ -100,24 +101,34 @@ def likely_variable(name: str) -> str | None:
     return next(iter(get_close_matches(plain, known_variables(), n=1, cutoff=0.75)), None)
 
 
-def _may_be_near(name: str, known: str) -> bool:
-    """Tell what two edits can't have made: of three parts of a name they leave one as it was.
+@cache
+def _in_parts() -> Mapping[str, tuple[str, ...]]:
+    """Return every known variable in three parts; of one too short to be misspelt there are none.
 
-    Cheap, since every variable of the process is held against every known one at each start.
+    Two edits leave a part as it was. So each variable of the process can be held against each known
+    one at every start.
     """
-    third = len(known) // (_EDITS + 1)
-    parts = (known[:third], known[third : 2 * third], known[2 * third :])
-    return abs(len(name) - len(known)) <= _EDITS and any(part in name for part in parts)
+    result: dict[str, tuple[str, ...]] = {}
+    for known in known_variables():
+        third = len(known) // (_EDITS + 1)
+        parts = (known[:third], known[third : 2 * third], known[2 * third :])
+        result[known] = parts if len(known) >= _SHORTEST else ()
+    return result
 
 
 def edits(one: str, other: str) -> int:
-    """Return how many letters have to be added, left out or replaced (Levenshtein's distance)."""
+    """Return how many letters have to be added, left out or replaced (Levenshtein's distance).
+
+    Of names that are further than ``_EDITS`` apart, some number that is greater than that.
+    """
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
         above, row = row, [i]
         for j, against in enumerate(other, 1):
             row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != against)))
-    return row[-1]
+        if min(row) > _EDITS:
+            break
+    return max(row[-1], min(row))
 
 
 def unknown_word(word: str, arguments: Sequence[str], commands: Sequence[str]) -> UsageError:

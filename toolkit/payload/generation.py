@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolkit import logs
 from toolkit.errors import ExchangeUnsupportedError, HostPathError, PayloadError
@@ -17,13 +18,15 @@ from toolkit.host.paths import HostRoot
 from toolkit.host.regular import open_regular
 from toolkit.host.writer import FileWriter
 from toolkit.journal.store import JOURNAL_DIRECTORY, PRIVATE_DIRECTORY, PRIVATE_FILE
-from toolkit.payload.contents import Contents
 from toolkit.payload.file_by_file import InPlace, backup_path
 from toolkit.payload.manifest import EntryKind, Manifest, stamp
 from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
 from toolkit.payload.source import MODES, RUNTIME, WRAPPED
 from toolkit.payload.tree import Trees
 from toolkit.payload.wrappers import CONFIG_PATHS, MARK
+
+if TYPE_CHECKING:
+    from toolkit.payload.contents import Contents
 
 log = logs.get(__name__)
 _KEPT = ".toolkit-before"

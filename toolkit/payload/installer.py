@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -16,24 +17,18 @@ from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.journal.store import JOURNAL_DIRECTORY
 from toolkit.payload.cdi import ManagementSpec
-from toolkit.payload.contents import Contents, contents_of, source_sums
 from toolkit.payload.generation import Generations
-from toolkit.payload.low_level import LowLevelRuntimes, low_level_runtimes
 from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
-from toolkit.payload.runtime_config import config_toml, keep_edits
 from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
 from toolkit.payload.spec_file import SpecChange, SpecFile
 from toolkit.payload.wrappers import CONFIG_PATH, CONFIG_PATHS
 from toolkit.settings import Settings
 
-__all__ = [
-    "LowLevelRuntimes",
-    "PayloadAction",
-    "PayloadInstaller",
-    "PayloadPlan",
-    "PayloadRecord",
-    "low_level_runtimes",
-]
+if TYPE_CHECKING:
+    from toolkit.payload.contents import Contents
+    from toolkit.payload.low_level import LowLevelRuntimes
+
+__all__ = ["PayloadAction", "PayloadInstaller", "PayloadPlan", "PayloadRecord"]
 
 
 class PayloadAction(StrEnum):
@@ -100,6 +95,9 @@ class PayloadInstaller:
         Raises PayloadError naming everything that is missing, MisfitError with each reason why the
         payload does not fit this host.
         """
+        from toolkit.payload.contents import contents_of, source_sums
+        from toolkit.payload.runtime_config import config_toml
+
         source = find_payload(self._settings.payload, self._root)
         before = self._generations.state()
         sums = source_sums(source, before)
@@ -265,6 +263,8 @@ class PayloadInstaller:
         now = self._writer.read(path) if before is not None else None
         if before is None or now is None or now.content == before.config.encode():
             return ours, ()
+        from toolkit.payload.runtime_config import keep_edits
+
         kept = keep_edits(before.config.encode(), now.content, ours, path)
         return kept, (f"{path} was edited by hand; the edit is kept",)
 

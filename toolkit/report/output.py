@@ -1,17 +1,18 @@
-"""What `plan`, `status`, `verify` and `revert` print: results on stdout, for people or as JSON."""
+"""What `plan`, `status`, `verify` and `revert` print: results on stdout, for people or as JSON.
+
+Each loads what computes its own result.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
-from runtime_configs.formats.unified_diff import unified_diff
-from toolkit.apply.plan import FileChange
 from toolkit.engine.facts import HostFacts, Source
 from toolkit.errors import ExitCode, ToolkitError
 from toolkit.node import Node, open_node
-from toolkit.report.doctor import Verdict, examine
 from toolkit.report.layout import (
     Line,
     doctor_lines,
@@ -20,12 +21,14 @@ from toolkit.report.layout import (
     plan_lines,
     status_lines,
 )
-from toolkit.report.paths import paths_read
-from toolkit.report.preview import Preview, preview
-from toolkit.report.status import Answer, ask, binaries, status_of
 from toolkit.report.terminal import on_terminal, print_json, print_lines
 from toolkit.settings import Color, Output, Settings
-from toolkit.undo.revert import RevertReport
+
+if TYPE_CHECKING:
+    from toolkit.apply.plan import FileChange
+    from toolkit.report.preview import Preview
+    from toolkit.report.status import Answer
+    from toolkit.undo.revert import RevertReport
 
 
 def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
@@ -35,6 +38,8 @@ def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> Exit
 
 def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
     """Show it for a host that was looked at already."""
+    from toolkit.report.preview import preview
+
     found = preview(node)
     if output is Output.JSON:
         print_json(_plan_document(node, found))
@@ -47,6 +52,8 @@ def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
 
 def verify(settings: Settings, output: Output) -> ExitCode:
     """Ask the engine which handlers it serves; DONE where all wanted ones are among them."""
+    from toolkit.report.status import ask, binaries
+
     found = ask(open_node(settings))
     answer = found.answer
     if output is Output.JSON:
@@ -71,6 +78,8 @@ def status(settings: Settings, output: Output) -> ExitCode:
 
     DONE also where nothing can be looked at: what it says is the answer.
     """
+    from toolkit.report.status import status_of
+
     try:
         document = status_of(open_node(settings))
     except ToolkitError as error:
@@ -84,6 +93,8 @@ def status(settings: Settings, output: Output) -> ExitCode:
 
 def doctor(settings: Settings, output: Output) -> ExitCode:
     """Show what the checks of the host found; FAILED where something would stop a setup."""
+    from toolkit.report.doctor import Verdict, examine
+
     findings = examine(open_node(settings))
     document = {"findings": [each.document() for each in findings]}
     if output is Output.JSON:
@@ -151,6 +162,8 @@ def _action(change: FileChange) -> str:
 
 def _diff(node: Node, change: FileChange) -> str:
     """Return a diff that names the file itself: `patch` refuses to follow a symbolic link."""
+    from runtime_configs.formats.unified_diff import unified_diff
+
     path = node.root.resolve(change.path)
     return unified_diff(path, change.now, change.after, known=change.base)
 
@@ -161,6 +174,8 @@ def _diff_lines(node: Node, changes: Iterable[FileChange]) -> list[str]:
 
 
 def _remarks(node: Node, found: Preview) -> list[str]:
+    from toolkit.report.paths import paths_read
+
     planned = found.plan
     payload = planned.payload
     lines = [
@@ -197,6 +212,8 @@ def _engine_remarks(facts: HostFacts) -> list[str]:
 
 
 def _verified(found: Answer) -> Iterator[Line]:
+    from toolkit.report.status import binaries
+
     if found.answer is not None:
         yield from handler_lines(binaries(found.answer), found.answer.default)
     for trial in found.trials:

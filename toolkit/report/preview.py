@@ -19,7 +19,7 @@ from toolkit.journal.codec import encode
 from toolkit.journal.store import JournalStore
 from toolkit.node import Node
 from toolkit.payload.spec_file import SpecChange
-from toolkit.undo.rollback import Step
+from toolkit.undo.recovery import Step
 
 
 class Preview(Struct, frozen=True, kw_only=True):

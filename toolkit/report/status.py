@@ -14,12 +14,12 @@ from msgspec import Struct
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.plan import expectation
 from toolkit.apply.served import faults_of, trials_of, view_of
-from toolkit.apply.setup import LOOK_SECONDS
 from toolkit.daemon import ready_file
 from toolkit.daemon.drift import drift_of
 from toolkit.engine.answers import Trial
 from toolkit.engine.facts import Expectation
 from toolkit.engine.verify import met, shortcomings, trial_faults
+from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import SystemClock, UninterruptedClock
 from toolkit.journal.record import FileRecord, Record, State

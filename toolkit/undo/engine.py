@@ -8,12 +8,11 @@ from msgspec import Struct
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
 from toolkit import logs
-from toolkit.dry_run import refusal
 from toolkit.engine.answers import LackKind, Served
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, Expectation, HostFacts, ReloadReport
-from toolkit.engine.reload import SLOW
 from toolkit.engine.verify import shortcomings
+from toolkit.engine.wait import SLOW
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, HostPathError, ToolkitError
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.journal.record import Record
@@ -224,6 +223,8 @@ def _require_loadable(node: Node, aim: Aim, facts: HostFacts) -> None:
 
     Raises EngineRejectedError. Where the disk allows no dry run, the reload goes on unchecked.
     """
+    from toolkit.dry_run import refusal
+
     request = config_request(node.settings, facts, f"{node.store.install_dir}/toolkit")
     try:
         reason = refusal(

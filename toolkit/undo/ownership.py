@@ -19,7 +19,7 @@ from toolkit.node import Node, choose_engine
 from toolkit.request import config_request
 from toolkit.settings import RestartMode
 from toolkit.undo.engine import ASKING_SECONDS
-from toolkit.undo.rollback import Step
+from toolkit.undo.recovery import Step
 from toolkit.version import VERSION
 
 log = logs.get(__name__)

@@ -38,6 +38,9 @@ class ContainerdControl(CriControl):
         A pod's container counts only with a task: containerd deletes the others without the binary,
         and the kubelet starts none of them again (tried with 1.6, 1.7 and 2.1).
         """
+        refusal = self._refusal()
+        if refusal is not None:
+            return HoldReport(holding=Holding.CANNOT_TELL, reason=refusal)
         from toolkit.engine.containerd import api
 
         prefixes = self._below(toolkit_dir)

@@ -38,6 +38,9 @@ class CrioControl(CriControl):
 
         A pod of the default handler names none: CRI-O uses its current default for it.
         """
+        refusal = self._refusal()
+        if refusal is not None:
+            return HoldReport(holding=Holding.CANNOT_TELL, reason=refusal)
         from toolkit.engine.crio import api
 
         deadline = time.monotonic() + _HELD_SECONDS

@@ -66,14 +66,19 @@ def identify(path: str, greeting: bytes, deadline: float) -> Peer:
 
 def accepts(path: str) -> bool:
     """Return whether a socket accepts a connection right now."""
+    return refusal(path) is None
+
+
+def refusal(path: str) -> str | None:
+    """Say why a socket accepts no connection right now; None where it does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         # Not blocking: a full backlog means that nothing accepts.
         connection.settimeout(0)
         try:
             connection.connect(path)
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
 
 
 def _sender(connection: socket.socket, greeting: bytes, deadline: float) -> int | None:

@@ -7,8 +7,9 @@ from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
 from toolkit.apply.plan import Plan
-from toolkit.apply.setup import LOOK_SECONDS, touches_no_engine
+from toolkit.apply.setup import touches_no_engine
 from toolkit.engine.facts import HostFacts
+from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import HostPathError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.processes import ProcessTable, ProcFs

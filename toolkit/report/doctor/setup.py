@@ -9,7 +9,8 @@ from toolkit.daemon.keeper_state import install_dir_of
 from toolkit.errors import PayloadError, ToolkitError
 from toolkit.journal.record import State
 from toolkit.node import Node
-from toolkit.payload.installer import PayloadPlan, low_level_runtimes
+from toolkit.payload.installer import PayloadPlan
+from toolkit.payload.low_level import low_level_runtimes
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, not_looked_at, ok, refused, warning
 from toolkit.report.doctor.system import own_proc
