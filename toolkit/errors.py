@@ -1,4 +1,4 @@
-"""One root error with exit code and hint; one subclass a cause."""
+"""The root error with exit code and hint, and one subclass per cause."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process tells its caller."""
+    """The exit codes of the process."""
 
     DONE = 0
     FAILED = 1
-    """Failed, and the host is as it was before."""
+    """Failed; the host is as it was before."""
     USAGE = 2
     NOT_RESTORED = 3
     """Failed, and the host could not be restored; the message says what is left."""
     LOCKED = 4
     """Another instance holds the lock."""
     CHANGES = 5
-    """``plan --detailed-exitcode``: there is something to do."""
+    """``plan --detailed-exitcode``: a setup would change something."""
 
 
 class ToolkitError(Exception):
-    """A failure with one clear line: what is wrong and where, and a hint what to do."""
+    """A failure: one clear line that says what is wrong and where, and a hint how to fix it."""
 
     exit_code: ExitCode = ExitCode.FAILED
     undone: bool = False
-    """A change of the host was begun, and taken back."""
+    """Whether a change of the host was begun and undone."""
 
     def __init__(self, message: str, hint: str = "", exit_code: ExitCode | None = None) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class ToolkitError(Exception):
 
 
 class UsageError(ToolkitError):
-    """A flag or variable with a value that can't be used."""
+    """A flag or variable with an unusable value."""
 
     exit_code = ExitCode.USAGE
 
@@ -50,15 +50,15 @@ class LockedError(ToolkitError):
 
     exit_code = ExitCode.LOCKED
     holder: int | None = None
-    """Its PID; None where it has not written it."""
+    """Its PID; None if the pid file has none."""
 
 
 class HostPathError(ToolkitError):
-    """A path that can't be resolved inside the host root, or not be read or written."""
+    """A path that cannot be resolved inside the host root, read or written."""
 
 
 class ExchangeUnsupportedError(HostPathError):
-    """Two entries can't be exchanged in one step here: the file system or a mount forbids it."""
+    """Two entries cannot be exchanged in one step: the file system or a mount forbids it."""
 
 
 class PayloadError(ToolkitError):
@@ -66,19 +66,19 @@ class PayloadError(ToolkitError):
 
 
 class EngineConfigError(ToolkitError):
-    """A file of the engine that does not parse, or whose result the engine would not load."""
+    """A file of the engine does not parse, or the engine would reject the result."""
 
 
 class ConcurrentEditError(EngineConfigError):
-    """Somebody wrote a file of the engine between our look at it and our writing."""
+    """Another process wrote a file of the engine after it was read and before it was replaced."""
 
 
 class EngineNotFoundError(ToolkitError):
-    """No engine, the wrong one, or one that may not be signalled, behind the socket."""
+    """Behind the socket is no engine, the wrong one, or one that may not be signalled."""
 
 
 class EngineInvisibleError(EngineNotFoundError):
-    """The engine's process is in no PID namespace that is seen from here."""
+    """The engine's process is in no PID namespace visible from here."""
 
 
 class EngineTimeoutError(ToolkitError):
@@ -86,19 +86,19 @@ class EngineTimeoutError(ToolkitError):
 
 
 class EngineRejectedError(ToolkitError):
-    """The engine answered, but refuses what we wrote or reports an error of its own."""
+    """The engine answered, but rejects the change or reports an error of its own."""
 
 
 class JournalError(ToolkitError):
-    """The journal can't be read, or a newer version of this program wrote it."""
+    """The journal is unreadable, or a newer version of this program wrote it."""
 
 
 class NewerJournalError(JournalError):
-    """A newer version of this program wrote the journal: it is not touched."""
+    """A newer version of this program wrote the journal; it is not touched."""
 
 
 class NotRestoredError(ToolkitError):
-    """A rollback or revert that could not be finished; the message says what is left where."""
+    """A rollback or revert could not be completed; the message says what is left where."""
 
     exit_code = ExitCode.NOT_RESTORED
 
@@ -112,7 +112,7 @@ class InterruptedBySignalError(ToolkitError):
 
 
 def signal_behind(error: BaseException) -> InterruptedBySignalError | None:
-    """Return the signal that was taken, also where its rollback failed: a revert is next to try."""
+    """Return the signal behind an error, even if the rollback failed: a revert can be tried."""
     for each in (error, error.__cause__):
         if isinstance(each, InterruptedBySignalError):
             return each

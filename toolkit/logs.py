@@ -1,7 +1,7 @@
-"""One line a step on stderr: what happened, where, and how long it took.
+"""Log lines on stderr, one per step: what happened, where, and how long it took.
 
-The lines are part of the product's interface (``docs/logs.md`` lists the events), and the
-standard library's ``logging`` costs more to import and to keep resident than all of this.
+The lines are part of the product's interface (``docs/logs.md`` lists the events). The standard
+library's ``logging`` costs more to import and to keep resident than this whole module.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from runtime_configs.formats.secrets import REDACTED, names_secret, without_secr
 
 
 class Level(IntEnum):
-    """How much a line matters."""
+    """The severity of a line."""
 
     DEBUG = 10
     INFO = 20
@@ -27,7 +27,7 @@ class Level(IntEnum):
 _COLOURS = {Level.WARNING: 33, Level.ERROR: 31}
 """Yellow and red, as terminals number them."""
 _DECIMALS = 6
-"""Of a JSON line's seconds."""
+"""Decimals of seconds in a JSON line."""
 
 _TEXT_CLOCK = "%Y-%m-%d %H:%M:%S"
 _JSON_CLOCK = "%Y-%m-%dT%H:%M:%S"
@@ -35,7 +35,7 @@ _ESCAPES = {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
 
 
 def redacted(name: str, value: object) -> object:
-    """Return the value, or what stands for it where its name or its shape is that of a secret."""
+    """Return the value, or a placeholder if its name or form is that of a secret."""
     if names_secret(name):
         return REDACTED
     if isinstance(value, str):
@@ -48,7 +48,7 @@ def redacted(name: str, value: object) -> object:
 
 
 def one_line(text: str) -> str:
-    """Return the text without anything that would end a line or steer a terminal."""
+    """Escape what would end a line or control a terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -74,7 +74,7 @@ def json_line(
     moment: float, level: Level, event: str, message: str, fields: Mapping[str, object]
 ) -> str:
     """Return one JSON object; ``time`` is RFC 3339 in UTC."""
-    import json  # not needed for text lines, and a start counts milliseconds
+    import json  # not needed for text lines, and every millisecond of a start counts
 
     clock = time.strftime(_JSON_CLOCK, time.gmtime(moment))
     record: dict[str, object] = {
@@ -116,13 +116,13 @@ Form = Callable[[float, Level, str, str, Mapping[str, object]], str]
 
 
 class _Output:
-    """Where lines go and how they look; one for the process."""
+    """The destination and form of log lines; one per process."""
 
     def __init__(self) -> None:
         self.form: Form = text_line
         self.threshold = Level.INFO
         self.stream: TextIO | None = None
-        """None: whatever ``sys.stderr`` is at that moment."""
+        """None: the ``sys.stderr`` of the moment."""
         self.color = "never"
 
     def write(self, level: Level, event: str, message: str, fields: Mapping[str, object]) -> None:
@@ -137,18 +137,18 @@ class _Output:
             stream.write(line)
             stream.flush()
         except (OSError, ValueError):
-            # A reader of the log that went away must never end a setup half-way.
+            # A closed log stream must never end a setup halfway.
             return
 
 
 def wants_colour(color: str, stream: TextIO | None) -> bool:
-    """Tell whether what is written there has colours."""
+    """Return whether output to the stream is coloured."""
     terminal = stream is not None and not stream.closed and stream.isatty()
     return color == "always" or (color == "auto" and terminal)
 
 
 def _coloured(line: str, level: Level) -> str:
-    """Colour the level's name: what stays resident has no click."""
+    """Colour the level's name; without click, which the resident process does not load."""
     return line.replace(level.name, f"\033[{_COLOURS[level]}m{level.name}\033[0m", 1)
 
 
@@ -158,9 +158,9 @@ _output = _Output()
 def configure(
     log_format: str, *, debug: bool, stream: TextIO | None = None, color: str = "never"
 ) -> None:
-    """Choose how lines look (``text`` or ``json``) and whether debug lines are shown.
+    """Choose the form of lines (``text`` or ``json``) and whether debug lines are shown.
 
-    ``color`` is ``auto``, ``always`` or ``never``, and of text lines alone.
+    ``color`` is ``auto``, ``always`` or ``never``, and applies to text lines only.
     """
     _output.color = color
     _output.form = json_line if log_format == "json" else text_line
@@ -169,7 +169,7 @@ def configure(
 
 
 def template(event: str, message: str) -> str:
-    """Return an error's line for a process without this module: see ``keeper.tell``."""
+    """Return a template of an error line for a process without this module: see ``keeper.tell``."""
     form = _output.form
     text = form is text_line
     moment = f"{_TEXT_CLOCK}.000" if text else f'{{"time": "{_JSON_CLOCK}.000Z"'
@@ -179,12 +179,12 @@ def template(event: str, message: str) -> str:
 
 
 def debugging() -> bool:
-    """Say whether debug lines are shown, for what costs something to find out."""
+    """Return whether debug lines are shown, to avoid costly work otherwise."""
     return _output.threshold <= Level.DEBUG
 
 
 def traceback_of(error: BaseException) -> None:
-    """Show where a failure happened; a debug line."""
+    """Log a failure's traceback at debug level."""
     if debugging():
         import traceback
 
@@ -193,30 +193,30 @@ def traceback_of(error: BaseException) -> None:
 
 
 class Log:
-    """What a module says; ``event`` is a stable name such as ``engine.reloaded``."""
+    """A module's log; ``event`` is a stable name such as ``engine.reloaded``."""
 
     def __init__(self, module: str) -> None:
         self.module = module
 
     def step(self, event: str, message: str, /, **fields: object) -> None:
-        """Say that a step was done; ``seconds`` is how long it took."""
+        """Log a completed step; ``seconds`` is how long it took."""
         _output.write(Level.INFO, event, message, fields)
 
     def warning(self, event: str, message: str, /, **fields: object) -> None:
-        """Say what a person should look at though the work goes on."""
+        """Log something that needs attention while the work continues."""
         _output.write(Level.WARNING, event, message, fields)
 
     def error(self, event: str, message: str, /, **fields: object) -> None:
-        """Say what ended the work."""
+        """Log an error that ended the work."""
         _output.write(Level.ERROR, event, message, fields)
 
     def debug(self, event: str, message: str, /, **fields: object) -> None:
-        """Say what helps to find a mistake; names the module."""
+        """Log a detail for debugging, with the module's name."""
         _output.write(Level.DEBUG, event, message, {"module": self.module, **fields})
 
 
 def stopwatch() -> Callable[[], float]:
-    """Return what tells how many seconds have gone by since: for a step's ``seconds``."""
+    """Return a function that returns the seconds since now, for a step's ``seconds``."""
     began = time.monotonic()
     return lambda: time.monotonic() - began
 

@@ -1,4 +1,4 @@
-"""The parts that a run works with, made once from the settings."""
+"""The parts that a run works with, created once from the settings."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class OpenControl(Protocol):
     """Opens the control of an engine."""
 
     def __call__(self, name: EngineName, socket: str | None = None) -> EngineControl:
-        """Return it; ``socket`` is where it was found earlier, which a declared one overrules."""
+        """Return the control; a declared socket takes precedence over ``socket``, found earlier."""
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """The host as one run sees it; tests put fakes in each place."""
+    """The host as one run sees it; tests use fakes for the parts."""
 
     settings: Settings
     root: HostRoot
@@ -44,16 +44,16 @@ class Node(Struct, frozen=True, kw_only=True):
     control: OpenControl
     adapter: Callable[[EngineName], EngineAdapter]
     sandbox: Callable[[], Sandbox]
-    """Opens a place where the engine can be started without effect on the host."""
+    """Opens a sandbox in which the engine can be started without effect on the host."""
 
     @property
     def pid_file(self) -> str:
-        """The lock of this installer, on the host."""
+        """The pid file, which is the lock, on the host."""
         return self.root.host_path(self.settings.lifecycle.pid_file)
 
 
 def open_node(settings: Settings) -> Node:
-    """Return the real host. Raises HostPathError where the host root can't be used."""
+    """Return the real host. Raises HostPathError if the host root is unusable."""
     from runtime_configs.registry import adapter_for
     from toolkit.engine import open_engine
     from toolkit.host.commands import HostCommands
@@ -88,7 +88,7 @@ def open_node(settings: Settings) -> Node:
 
 
 def host_root(settings: Settings) -> HostRoot:
-    """Return the host root, with the place of a drop-in as the user declared it."""
+    """Return the host root, with the declared host path of a drop-in."""
     root = HostRoot.detect(settings.host_root)
     for chosen in settings.engines.values():
         if chosen.drop_in is not None and chosen.drop_in_host_path is not None:
@@ -97,12 +97,12 @@ def host_root(settings: Settings) -> HostRoot:
 
 
 def engine_of(node: Node, record: Record) -> EngineControl | None:
-    """Return the control of the engine that a record is about; None where it is about none."""
+    """Return the control of a record's engine; None if it has none."""
     return None if record.engine is None else node.control(record.engine, record.socket or None)
 
 
 def _found_earlier(settings: Settings, name: EngineName, socket: str | None) -> Settings:
-    """Return the settings with an engine's socket as the journal has it, unless one is declared."""
+    """Return the settings with the engine's socket from the journal, unless one is declared."""
     chosen = settings.engines[name]
     if socket is None or chosen.socket.declared:
         return settings
@@ -113,13 +113,13 @@ def _found_earlier(settings: Settings, name: EngineName, socket: str | None) -> 
 def choose_engine(node: Node, record: Record | None) -> EngineName:
     """Return the declared engine, else the one that serves this node.
 
-    ``record`` is the journal: what is set up already stays where nothing speaks against it.
+    ``record`` is the journal: the engine already set up stays unless the kubelet names another.
     """
     return engine_choice(node, record).name
 
 
 def engine_choice(node: Node, record: Record | None) -> Choice:
-    """Return the same engine, and what speaks for it."""
+    """Return the same engine, and why it was chosen."""
     from toolkit.engine.process.discover import Earlier, chosen_runtime
 
     earlier = None

@@ -1,4 +1,4 @@
-"""What the settings ask for: the handlers, and all that an adapter has to know to write them."""
+"""Derive from the settings the handlers and the adapter's request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def desired_handlers(engine: EngineName, chosen: EngineSettings, directory: str)
 def config_request(
     settings: Settings, facts: HostFacts, directory: str, previous_default: str | None = None
 ) -> ConfigRequest:
-    """Return what the adapter has to know; the default handler is the one before us."""
+    """Return the adapter's request; ``previous_default`` is the default handler before us."""
     chosen = settings.engines[facts.engine]
     hook = facts.engine is EngineName.CRIO and settings.crio.mode is CrioMode.HOOK
     process = facts.process

@@ -1,4 +1,4 @@
-"""Flags and variables, checked once and frozen before anything runs."""
+"""Flags and variables, checked and frozen before anything runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from msgspec import Struct
 from runtime_configs.model import EngineName
 
 HANDLERS_BESIDE = ("nvidia-cdi", "nvidia-legacy")
-"""The handlers that are always added beside the main one, which can't have their names."""
+"""The handlers always added beside the main one, which cannot have their names."""
 
 
 class PackageType(StrEnum):
-    """How the payload is laid out below the source root."""
+    """The layout of the payload below the source root."""
 
     AUTO = "auto"
     DEB = "deb"
@@ -31,53 +31,53 @@ class RestartMode(StrEnum):
 
 
 class OnExit(StrEnum):
-    """What SIGTERM means for the engine's config."""
+    """What SIGTERM does to the engine's config."""
 
     AUTO = "auto"
-    """What it is sent for decides: ``toolkit.daemon.stop_reason``."""
+    """Depends on why the daemon is stopped: ``toolkit.daemon.stop_reason``."""
     REVERT = "revert"
     KEEP = "keep"
 
 
 class OnExitUnknown(StrEnum):
-    """What it means with ``auto`` where nobody can tell what it is sent for."""
+    """What SIGTERM does with ``auto`` if the reason is not known."""
 
     REVERT = "revert"
     KEEP = "keep"
 
 
 class CrioMode(StrEnum):
-    """How CRI-O learns of the toolkit."""
+    """How CRI-O is told about the toolkit: by config or by hook."""
 
     CONFIG = "config"
     HOOK = "hook"
 
 
 class Verify(StrEnum):
-    """What a setup has to see before it counts."""
+    """What a setup checks before it is complete."""
 
     SERVED = "served"
     """The engine reports the handlers, and can execute their binaries."""
     RUN = "run"
-    """A sandbox was started through each of them, too."""
+    """A sandbox was started with each of them, too."""
 
 
 class LogFormat(StrEnum):
-    """How log lines look on stderr."""
+    """The form of log lines on stderr."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class Output(StrEnum):
-    """How a command's result looks on stdout."""
+    """The form of a command's result on stdout."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class Color(StrEnum):
-    """Whether what is printed has colours."""
+    """Whether output is coloured."""
 
     AUTO = "auto"
     """On a terminal."""
@@ -86,20 +86,20 @@ class Color(StrEnum):
 
 
 class GivenPath(Struct, frozen=True, kw_only=True):
-    """A path as the user gave it, or the engine's default."""
+    """A path from the user, or the engine's default."""
 
     path: str
     source: str
-    """The flag or variable that it came from, or ``default``."""
+    """Its flag or variable, or ``default``."""
 
     @property
     def declared(self) -> bool:
-        """True where the user gave it."""
+        """Whether the user gave it."""
         return self.source != "default"
 
 
 class EngineSettings(Struct, frozen=True, kw_only=True):
-    """What the user said of one engine."""
+    """The settings of one engine."""
 
     config: GivenPath
     drop_in: GivenPath | None
@@ -109,7 +109,7 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     socket: GivenPath
     restart_mode: RestartMode
     config_sources: tuple[str, ...]
-    """``live``, ``command``, ``file`` or ``file=/path``, in the order of trying."""
+    """``live``, ``command``, ``file`` or ``file=/path``, in order of preference."""
     enable_cdi: bool
     handler_name: str
     set_as_default: bool
@@ -133,18 +133,18 @@ class CrioSettings(Struct, frozen=True, kw_only=True):
 
 
 class PayloadSettings(Struct, frozen=True, kw_only=True):
-    """Where the toolkit's files come from."""
+    """The source of the toolkit's files."""
 
     source_root: str | None
     """None: ``/artifacts/<package type>``."""
     package_type: PackageType
     ignore_errors: bool
     require_driver: bool
-    """A container that asks for GPUs fails while the driver is not loaded."""
+    """A container that requests GPUs fails while the driver is not loaded."""
 
 
 class DriverSettings(Struct, frozen=True, kw_only=True):
-    """Where the driver and its device nodes are, on the host and as this container sees them."""
+    """The driver and its device nodes, on the host and as this container sees them."""
 
     root: str
     root_in_container: str
@@ -153,7 +153,7 @@ class DriverSettings(Struct, frozen=True, kw_only=True):
 
 
 class RuntimeConfigSettings(Struct, frozen=True, kw_only=True):
-    """Keys of the installed ``config.toml``; None leaves a key as the payload has it."""
+    """Keys of the installed ``config.toml``; None keeps the payload's value."""
 
     debug: str | None
     log_level: str | None
@@ -172,19 +172,19 @@ class CdiSettings(Struct, frozen=True, kw_only=True):
     """The management CDI spec."""
 
     enabled: bool
-    """A spec is wanted: ``--cdi-enabled``, or NRI mode, whose devices are CDI devices."""
+    """Whether a spec is wanted: ``--cdi-enabled``, or NRI mode, whose devices are CDI devices."""
     output_dir: str
     """Empty: no spec is written."""
     kind: str
     create_device_nodes: bool
-    """The control device nodes; only where ``enabled``."""
+    """Whether to create the control device nodes; False unless ``enabled``."""
 
 
 class NriSettings(Struct, frozen=True, kw_only=True):
     """The NRI plugin."""
 
     enabled: bool
-    """False with ``--no-daemon`` whatever else was said."""
+    """Always False with ``--no-daemon``."""
     index: int
     socket: str
     namespace: str
@@ -192,7 +192,7 @@ class NriSettings(Struct, frozen=True, kw_only=True):
 
 
 class LifecycleSettings(Struct, frozen=True, kw_only=True):
-    """How long things may take and what stays resident; times in seconds."""
+    """Time limits in seconds, and what stays resident."""
 
     no_daemon: bool
     no_runtime_config: bool
@@ -204,22 +204,22 @@ class LifecycleSettings(Struct, frozen=True, kw_only=True):
     reconcile_interval: float
     """0: never."""
     health_address: str | None
-    """``host:port`` with the host possibly empty; None: off."""
+    """``host:port``, where the host may be empty; None: off."""
     health_source: str
-    """The flag or variable that it came from, or ``default``."""
+    """Its flag or variable, or ``default``."""
     pid_file: str
     ready_file: str
     feature_file: str | None
-    """None: nothing labels the node."""
+    """None: the node is not labelled."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """Everything that the user can say, checked."""
+    """All settings, checked."""
 
     runtime: EngineName | None
     """None: ``auto``."""
     engines: Mapping[EngineName, EngineSettings]
-    """One entry for each engine: variables such as ``CONTAINERD_CONFIG`` are the engine's own."""
+    """One entry per engine: variables such as ``CONTAINERD_CONFIG`` apply to one engine."""
     crio: CrioSettings
     install_dir: str
     host_root: str
@@ -233,4 +233,4 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_format: LogFormat
     color: Color
     warnings: tuple[str, ...] = ()
-    """What was taken differently from what was said; the command line logs them."""
+    """Values that are not used as given; the command line logs them."""

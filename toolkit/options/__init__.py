@@ -1,1 +1,1 @@
-"""Every flag and variable: one row each, from which parsing, help and documentation come."""
+"""Every flag and variable, one row each; parsing, help and documentation derive from them."""

@@ -1,4 +1,4 @@
-"""From what was said to one frozen Settings: every option is read and checked here, once."""
+"""Build the frozen Settings: every option is read and checked here, once."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from toolkit.settings import (
 
 
 def build_settings(sources: Sources) -> Settings:
-    """Read and check everything; raises UsageError that names the flag or variable."""
+    """Read and check everything; raises UsageError naming the flag or variable."""
     read = sources.read
     runtime = read(general.RUNTIME).value
-    # Reading the other engines' variables too means that a bad one never goes unnoticed.
+    # The other engines' variables are read too, so that a bad one never goes unnoticed.
     engines = {name: _engine(sources, name) for name in EngineName}
     driver_root = read(payload.DRIVER_ROOT).value
     driver_root_in_container = read(payload.DRIVER_ROOT_IN_CONTAINER).value
@@ -173,7 +173,7 @@ def _lifecycle(sources: Sources) -> LifecycleSettings:
 
 
 def _warnings(sources: Sources, runtime: EngineName | None) -> tuple[str, ...]:
-    """Name what is taken differently from what was said, each by its flag or variable."""
+    """Describe each value that is not used as given, naming its flag or variable."""
     found = [*misspelt.warnings(sources.environ)]
     handler = sources.read(rows.HANDLER_NAME, runtime)
     if handler.value in HANDLERS_BESIDE:

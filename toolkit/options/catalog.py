@@ -1,4 +1,4 @@
-"""The whole table, in the order in which help and documentation show it."""
+"""The whole table, in the order of help and documentation."""
 
 from __future__ import annotations
 

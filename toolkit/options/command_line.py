@@ -1,6 +1,6 @@
-"""The command line as click reads it: flags, words, help, version.
+"""Parse the command line with click: flags, words, help, version.
 
-click takes a tenth of a short run to load: only a command line that says something needs it.
+Loading click takes a tenth of a short run, so it is loaded only for a command line with arguments.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from toolkit.options.usage import SUMMARIES
 from toolkit.version import VERSION as PROGRAM_VERSION
 
 
-class Said(Struct, frozen=True, kw_only=True):
-    """What a command line says."""
+class CommandLine(Struct, frozen=True, kw_only=True):
+    """A parsed command line."""
 
     command: str | None
     """None: set up, wait, revert."""
@@ -31,26 +31,26 @@ class Said(Struct, frozen=True, kw_only=True):
 
 
 class InstallerCommand(click.Command):
-    """click's command with the help of the table and the command lines of the Go program."""
+    """A click command with the table's help and the flag forms of the Go program."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Rewrite the flags first; the words are known before click shows any help."""
-        if ctx.resilient_parsing:  # a line that is being completed
+        """Rewrite the flags first, so that the words are known before click shows help."""
+        if ctx.resilient_parsing:  # shell completion of a line
             return super().parse_args(ctx, [])
         rewritten = rewrite(args, OPTIONS)
         ctx.meta["rewritten"] = rewritten
         return super().parse_args(ctx, list(rewritten.tokens))
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help of the program, or of the command that was named."""
+        """Write the help of the program, or of the named command."""
         words: Rewritten = ctx.meta["rewritten"]
         named = [word for word in words.words if word in SUMMARIES]
         whole = bool(ctx.meta.get(HELP_ALL))
         write_help(formatter, ctx.info_name or "", named[0] if named else None, whole=whole)
 
 
-def read(arguments: Sequence[str], program: str) -> Said | None:
-    """Split a command line; None where it only asked for help or the version, which is printed.
+def read(arguments: Sequence[str], program: str) -> CommandLine | None:
+    """Parse a command line; None if it only asked for help or the version, which is printed.
 
     Raises UsageError.
     """
@@ -73,11 +73,11 @@ def read(arguments: Sequence[str], program: str) -> Said | None:
         given = GivenFlag(spelling="the install directory", value=directory)
         flags.setdefault(general.INSTALL_DIR.identifier, (given,))
     _check_commands(command, flags)
-    return Said(command=command, flags=flags)
+    return CommandLine(command=command, flags=flags)
 
 
 def click_command(program: str) -> click.Command:
-    """Return the command as click knows it."""
+    """Return the click command."""
 
     def show_version(_context: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
         if wanted:
@@ -130,14 +130,14 @@ def click_command(program: str) -> click.Command:
 def _completer(
     choices: Sequence[str],
 ) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Return what click asks for the words that may stand somewhere."""
+    """Return a function that lists click's completions for a word."""
     return lambda _context, _parameter, begun: [each for each in choices if each.startswith(begun)]
 
 
 def _command_and_directory(
     words: Sequence[str], arguments: Sequence[str]
 ) -> tuple[str | None, str | None]:
-    """Tell the subcommand from the install directory; raises UsageError for any other word."""
+    """Return the subcommand and the install directory; raises UsageError for any other word."""
     command: str | None = None
     directory: str | None = None
     for word in words:
@@ -156,7 +156,7 @@ def _command_and_directory(
 
 
 def _check_commands(command: str | None, flags: Mapping[str, Sequence[GivenFlag]]) -> None:
-    """Refuse a flag that the command does not take; raises UsageError."""
+    """Reject a flag that the command does not take; raises UsageError."""
     for option in OPTIONS:
         if option.commands and command not in option.commands and flags.get(option.identifier):
             takers = ", ".join(f"'{each}'" for each in option.commands)

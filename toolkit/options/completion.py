@@ -1,4 +1,4 @@
-"""Completion in bash, zsh and fish: click's scripts, which ask the program what may follow."""
+"""Completion in bash, zsh and fish: click's scripts, which ask the program for completions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 def complete(program: str, instruction: str) -> int:
-    """Answer a script of click's; return the exit code."""
+    """Answer a completion script; return the exit code."""
     return shell_complete(click_command(program), {}, program, COMPLETE, instruction)
 
 
 def script(program: str, shell: str) -> str:
-    """Return the script that a shell loads."""
+    """Return the completion script of a shell."""
     kind = get_completion_class(shell)
     if kind is None:
         raise ValueError(f"click completes in no {shell}")

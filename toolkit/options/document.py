@@ -1,7 +1,7 @@
-"""What is written from the table of options.
+"""Generate documentation from the table of options.
 
-``python -m toolkit.options.document`` prints the page of the flags and variables; with a directory
-behind it, it writes what belongs below a system's ``share``: manual page and completion scripts.
+``python -m toolkit.options.document`` prints the page of flags and variables. With a directory as
+argument it writes the files below a system's ``share``: manual page and completion scripts.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _HEAD = """# Flags and variables
 
 Written from the program's own table by `python -m toolkit.options.document`.
 
-A flag wins over its variables; of several variables the first one that is set wins, and one that
-is set but empty counts as not set unless its row says what empty means. A Boolean is `--flag`,
-`--flag=VALUE`, or the same with one dash; VALUE is `true`, `false`, `t`, `f`, `1`, `0`, `yes` or
-`no` in any case, and a Boolean flag never takes the next argument. A list is comma separated, and
-its flag may be repeated. Every value is checked before anything runs; a bad one ends the program
-with exit code 2 and one line that names the flag or variable.
+A flag takes precedence over its variables, and the first variable that is set over the others. A
+variable that is set but empty counts as not set unless its row says otherwise. A Boolean is
+`--flag`, `--flag=VALUE`, or the same with one dash; VALUE is `true`, `false`, `t`, `f`, `1`, `0`,
+`yes` or `no` in any case, and a Boolean flag never takes the next argument. A list is comma
+separated, and its flag may be repeated. Every value is checked before anything runs; a bad one ends
+the program with exit code 2 and one line that names the flag or variable.
 """
 
 _POD = """
-## What a pod is told of itself
+## Variables set by the chart
 
 With `--on-exit=auto` a daemon that is stopped asks the API server for its DaemonSet and its node
 ([upgrade](upgrade.md)), with the pod's service account. The chart sets these; they have no flags.
@@ -39,16 +39,17 @@ With `--on-exit=auto` a daemon that is stopped asks the API server for its Daemo
 | DAEMONSET_NAME | none | the DaemonSet that the pod belongs to |
 | POD_NAMESPACE | none | the namespace of both |
 | NODE_NAME | none | the node that the pod runs on |
-| KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT | set by the kubelet | where the API server is; \
-without the first one this is no pod |
+| KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT | set by the kubelet | the address of the API \
+server; \
+without the first one this is not a pod |
 """
 _ENTRY_POINT = """
-## Read by the container's entry point alone
+## Read only by the container's entry point
 
 | variable | default | meaning |
 |---|---|---|
-| TOOLKIT_VALIDATIONS_DIR | /run/nvidia/validations | where this directory is, `entrypoint.sh` \
-waits for its file driver-ready before a setup, and takes over the variables that it sets |
+| TOOLKIT_VALIDATIONS_DIR | /run/nvidia/validations | if this directory exists, `entrypoint.sh` \
+waits for its file driver-ready before a setup, and uses the variables set in it |
 """
 
 
@@ -61,7 +62,7 @@ def document() -> str:
             f"\n## {group.title}\n\n| flag | variables | default | meaning |\n"
             f"|---|---|---|---|\n{''.join(rows)}"
         )
-    parts.append("\n## What an engine's own defaults are\n\n")
+    parts.append("\n## Default paths of each engine\n\n")
     parts.append("| engine | top-level config | drop-in | socket |\n|---|---|---|---|\n")
     for engine in EngineName:
         usual = plain_row(engine)
@@ -78,12 +79,12 @@ def _row(option: Option[object]) -> str:
     variables = variables_text(option) or "none"
     meaning = option.help
     if option.commands:
-        meaning += f" (with {', '.join(option.commands)} alone)"
+        meaning += f" (only with {', '.join(option.commands)})"
     return f"| {flags} | {variables} | {option.shown_default or 'none'} | {meaning} |\n"
 
 
 def shared_files() -> dict[str, str]:
-    """Return what belongs below a system's ``share``, by path."""
+    """Return the files below a system's ``share``, by path."""
     from toolkit.options.completion import script
 
     program = "nvidia-toolkit"
@@ -96,7 +97,7 @@ def shared_files() -> dict[str, str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Print the page, or write the files below the directory that is named."""
+    """Print the page, or write the files below the given directory."""
     if not arguments:
         sys.stdout.write(document())
     for name, text in shared_files().items() if arguments else ():

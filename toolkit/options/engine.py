@@ -1,4 +1,4 @@
-"""Rows: the engine's files, its socket, its reload and the handlers."""
+"""Rows: the engine's files, socket, reload and handlers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DROP_IN = Option(
     default="",
     default_text=_BY_ENGINE,
     metavar="PATH",
-    help="our own config file beside it, where the engine merges such files",
+    help="our own config file beside it, if the engine merges drop-ins",
 )
 DROP_IN_HOST_PATH = optional_path(
     ("--drop-in-config-host-path",),
@@ -44,7 +44,7 @@ DROP_IN_HOST_PATH = optional_path(
 EXECUTABLE_PATH = optional_path(
     ("--executable-path",),
     ("RUNTIME_EXECUTABLE_PATH",),
-    "the engine's binary, asked by the config source command",
+    "the engine's binary, for the config source command",
     "the running daemon's own",
 )
 SOCKET = Option(
@@ -70,7 +70,7 @@ CONFIG_SOURCES = listed(
     ("--config-source", "--config-sources"),
     ("RUNTIME_CONFIG_SOURCES", "RUNTIME_CONFIG_SOURCE"),
     names.config_sources,
-    "where the effective config is read, first that works: live, command, file, file=/PATH",
+    "sources of the effective config, the first that works: live, command, file, file=/PATH",
     default=("live", "command", "file"),
 )
 ENABLE_CDI: Option[bool | None] = Option(
@@ -127,7 +127,7 @@ CONFIG_OVERRIDE = Option(
     default=_NO_OVERRIDE,
     default_text="{}",
     metavar="JSON",
-    help="merged into each handler's table, but for its binary's name; for containerd alone",
+    help="merged into each handler's table, except for its binary's name; containerd only",
 )
 HOOKS_DIR = path(
     ("--hooks-dir",),
@@ -147,5 +147,5 @@ CONFIG_MODE = choice(
     ("--config-mode",),
     ("CRIO_CONFIG_MODE",),
     CrioMode.CONFIG,
-    "how CRI-O learns of the toolkit: handlers in its config, or an OCI hook",
+    "how CRI-O uses the toolkit: handlers in its config, or an OCI hook",
 )

@@ -1,4 +1,4 @@
-"""Rows: what to do, where the files go, and how the daemon behaves."""
+"""Rows: what to do, where files go, and how the daemon behaves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolkit.settings import (
 )
 
 COMPLETE = "_NVIDIA_TOOLKIT_COMPLETE"
-"""The variable that a shell's completion script sets when it asks what may follow."""
+"""The variable that a shell's completion script sets to ask for completions."""
 READERS = ("plan", "status", "verify", "doctor")
 """The commands that take no lock and write nothing."""
 
@@ -55,7 +55,7 @@ INSTALL_DIR = path(
 SOURCE_ROOT = optional_path(
     ("--toolkit-source-root",),
     ("TOOLKIT_SOURCE_ROOT",),
-    "where the payload lies, laid out as the packages unpack",
+    "the payload: a directory with the packages unpacked in it",
     "/artifacts/<package type>",
 )
 PACKAGE_TYPE = Option(
@@ -73,15 +73,15 @@ PID_FILE = Option(
     parse=parsers.named("toolkit.pid"),
     default="/run/nvidia/toolkit/toolkit.pid",
     metavar="PATH",
-    help="the lock of the one instance on a node; has to be named toolkit.pid",
+    help="the lock of the one instance on a node; must be named toolkit.pid",
 )
 HOST_ROOT = optional_path(
     ("--host-root",),
     ("HOST_ROOT_MOUNT",),
-    "where the host's root file system is seen",
-    "/host where that is a mount, else /",
+    "the path of the host's root file system",
+    "/host if that is a mount, else /",
 )
-DEBUG = switch(("--debug",), ("TOOLKIT_DEBUG",), "debug log, and tracebacks of what went wrong")
+DEBUG = switch(("--debug",), ("TOOLKIT_DEBUG",), "debug log, with tracebacks of failures")
 IGNORE_ERRORS = Option(
     flags=("--ignore-errors",),
     parse=parsers.boolean,
@@ -89,7 +89,7 @@ IGNORE_ERRORS = Option(
     boolean=True,
     metavar="",
     hidden=True,
-    help="for tests: go on without payload files that are missing",
+    help="for tests: continue without missing payload files",
 )
 
 ON_EXIT = choice(
@@ -103,7 +103,7 @@ ON_EXIT_UNKNOWN = choice(
     ("--on-exit-unknown",),
     ("TOOLKIT_ON_EXIT_UNKNOWN",),
     OnExitUnknown.REVERT,
-    "with --on-exit=auto, where the cluster can't say whether our DaemonSet goes on",
+    "with --on-exit=auto, if the cluster can't say whether our DaemonSet goes on",
 )
 STOP_TIMEOUT = Option(
     flags=("--stop-timeout",),
@@ -117,8 +117,8 @@ VERIFY = choice(
     ("--verify",),
     ("TOOLKIT_VERIFY",),
     Verify.SERVED,
-    "what a setup has to see: handlers that are reported and can be executed, or a sandbox"
-    " (Docker: a container) that was started through each of them, too",
+    "served: the handlers must be reported and executable; run: a sandbox (Docker: a container)"
+    " must also start with each of them",
 )
 VERIFY_TIMEOUT = Option(
     flags=("--verify-timeout",),
@@ -134,7 +134,7 @@ RECONCILE_INTERVAL = Option(
     parse=parsers.seconds(zero=True),
     default=30.0,
     metavar="SECONDS",
-    help="time between looks at drift while idle; 0: never",
+    help="time between checks for drift while idle; 0: never",
 )
 LOG_FORMAT = choice(
     ("--log-format",), ("TOOLKIT_LOG_FORMAT",), LogFormat.TEXT, "how log lines look on stderr"
@@ -160,7 +160,7 @@ HEALTH_ADDRESS = Option(
 READY_FILE = optional_path(
     ("--ready-file",),
     ("TOOLKIT_READY_FILE",),
-    "is there while GPU containers can start",
+    "exists while GPU containers can start",
     "toolkit-ready beside the pid file",
 )
 FEATURE_FILE = optional_path(
@@ -184,7 +184,7 @@ DETAILED_EXITCODE = Option(
     default=False,
     boolean=True,
     metavar="",
-    help="exit with 5 where something would change, with 0 where nothing would",
+    help="exit with 5 if something would change, else with 0",
     commands=("plan",),
 )
 RUN = Option(
@@ -193,7 +193,7 @@ RUN = Option(
     default=False,
     boolean=True,
     metavar="",
-    help="start a sandbox (Docker: a container) through each handler for a moment",
+    help="start a sandbox (Docker: a container) briefly with each handler",
     commands=("verify",),
 )
 PURGE = Option(

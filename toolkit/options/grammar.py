@@ -1,8 +1,8 @@
-"""The forms of flags that the Go program understands, rewritten into the one that click does.
+"""Rewrite the flag forms of the Go program into those that click understands.
 
-urfave/cli, which reads the command line of NVIDIA's installer, takes ``-flag`` for ``--flag``,
-lets ``=`` follow a letter (``-r=docker``), takes whatever follows for a value (even ``-x``), never
-lets a Boolean take the next argument, and joins no letters (``command_parse.go``, version 3).
+urfave/cli, which parses the command line of NVIDIA's installer, accepts ``-flag`` for ``--flag``
+and ``=`` after a letter (``-r=docker``), takes any next argument as a value (even ``-x``) except
+for Booleans, and does not combine letters (``command_parse.go``, version 3).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ VERSION = ("--version", "-v")
 
 
 class Rewritten(Struct, frozen=True, kw_only=True):
-    """A command line in which every flag reads ``--name=value``."""
+    """A command line in which every flag has the form ``--name=value``."""
 
     tokens: tuple[str, ...]
     words: tuple[str, ...]
-    """What is not a flag, in order."""
+    """The arguments that are not flags, in order."""
     spellings: Mapping[str, tuple[str, ...]]
-    """How the flags were written, by the option's identifier, in order."""
+    """The flags as written, by the option's identifier, in order."""
 
 
 def rewrite(arguments: Sequence[str], options: Sequence[Option[object]]) -> Rewritten:
-    """Rewrite a command line; raises UsageError for a flag that isn't one or lacks its value."""
+    """Rewrite a command line; raises UsageError for an unknown flag or a missing value."""
     by_name = {flag.lstrip("-"): option for option in options for flag in option.flags}
     tokens: list[str] = []
     words: list[str] = []
@@ -74,7 +74,7 @@ def _next(spelling: str, remaining: Iterator[str]) -> str:
 
 
 def _unknown(spelling: str, by_name: Mapping[str, Option[object]]) -> UsageError:
-    from difflib import get_close_matches  # only when somebody mistyped
+    from difflib import get_close_matches  # only after a typing error
 
     known = [name for name, option in by_name.items() if not option.hidden]
     close = get_close_matches(spelling.lstrip("-"), known, n=1)

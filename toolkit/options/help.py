@@ -1,4 +1,4 @@
-"""How commands and options read in ``--help``, a screen, and ``--help-all``, the whole table."""
+"""The text of ``--help``, one screen, and ``--help-all``, the whole table."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from toolkit.options.usage import (
 )
 
 _COLUMN = 16
-"""Where meanings begin: the longest variable still fits beside it on 80 columns, unbroken."""
+"""Column of the descriptions: the longest variable still fits next to it on 80 columns,
+unbroken."""
 _COLUMN_OF_OPTIONS = 28
 _COLUMN_OF_EXAMPLES = 42
 _WIDEST = 76
-"""Of a flag's spellings on one line: 80 less the indent."""
+"""Maximum width of a flag's spellings on one line: 80 minus the indent."""
 
 
 def write_help(
     formatter: click.HelpFormatter, program: str, command: str | None, *, whole: bool = False
 ) -> None:
-    """Write the help of the program, or of one of its commands; ``whole`` with every option."""
+    """Write the help of the program or a command; ``whole`` includes every option."""
     if command is None:
         formatter.write_usage(program, "[COMMAND] [OPTIONS] [INSTALL-DIRECTORY]")
         formatter.write_paragraph()
@@ -46,7 +47,7 @@ def write_help(
     else:
         with formatter.section("Options"):
             rows = [(_spelled(each), each.help) for each in main_options(command)]
-            rows.append(("--help-all", "every option, with its variables and its default"))
+            rows.append(("--help-all", "every option, with its variables and default"))
             formatter.write_dl(rows, col_max=_COLUMN_OF_OPTIONS)
     with formatter.section("Examples"):
         examples = [(f"{program} {line}", what) for line, what in EXAMPLES[command]]
@@ -64,7 +65,7 @@ def _write_table(formatter: click.HelpFormatter, command: str | None) -> None:
         if rows:
             with formatter.section(group.title):
                 formatter.write_dl(rows, col_max=_COLUMN)
-    with formatter.section("Always there"):
+    with formatter.section("Common options"):
         rows = [
             ("-h, --help", "a screen of help"),
             ("--help-all", "show this text"),
@@ -80,13 +81,13 @@ def _is_shown(option: Option[object], command: str | None) -> bool:
 
 
 def _spelled(option: Option[object]) -> str:
-    """Return the letter, the first long name and the form of the value."""
+    """Return the letter, the first long name and the metavar."""
     letters = [flag for flag in option.flags if len(flag) == len("-x")]
     return f"{', '.join((*letters, option.flags[0]))} {option.metavar}".rstrip()
 
 
 def _rows(option: Option[object]) -> list[tuple[str, str]]:
-    # Letters first, as everywhere; a metavar stands once, behind the last spelling.
+    # Letters first, as everywhere; the metavar appears once, after the last spelling.
     spellings = ", ".join(sorted(option.flags, key=lambda flag: len(flag) > len("-x")))
     left = f"{spellings} {option.metavar}".rstrip()
     notes = []
@@ -100,6 +101,6 @@ def _rows(option: Option[object]) -> list[tuple[str, str]]:
 
 
 def variables_text(option: Option[object]) -> str:
-    """Return the variables in the order of looking; a slash stands between those of engines."""
+    """Return the variables in order of precedence; slashes separate those of different engines."""
     chains = [", ".join(option.variables), " / ".join(name for _, name in option.engine_variables)]
     return ", then ".join(chain for chain in chains if chain)

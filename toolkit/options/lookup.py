@@ -1,4 +1,4 @@
-"""Reading one option: from its flag, else its first variable that is set, else its default."""
+"""Read an option from its flag, else from the first variable that is set, else its default."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ DEFAULT = "default"
 
 
 class GivenFlag(Struct, frozen=True, kw_only=True):
-    """A flag as it was spelled on the command line, and its value."""
+    """A flag as spelled on the command line, and its value."""
 
     spelling: str
     value: str
 
 
 class Reading(Struct, Generic[T_co], frozen=True, kw_only=True):
-    """A value and the flag or variable that it came from, or ``default``."""
+    """A value and its flag or variable, or ``default``."""
 
     value: T_co
     source: str
 
 
 class Sources(Struct, frozen=True, kw_only=True):
-    """All that was said: flags by the option's identifier, and the environment."""
+    """The input: flags by the option's identifier, and the environment."""
 
     flags: Mapping[str, tuple[GivenFlag, ...]] = field(default_factory=dict)
     environ: Mapping[str, str]
 
     def read(self, option: Option[T], engine: EngineName | None = None) -> Reading[T]:
-        """Return what one option is; raises UsageError that names the flag or variable."""
-        said = self._said(option, engine)
-        if said is None:
+        """Return an option's value; raises UsageError naming the flag or variable."""
+        given = self._given(option, engine)
+        if given is None:
             return Reading(value=option.default, source=DEFAULT)
         if option.variable_means is not None and option.identifier not in self.flags:
-            return Reading(value=option.variable_means, source=said.spelling)
+            return Reading(value=option.variable_means, source=given.spelling)
         try:
-            return Reading(value=option.parse(said.value), source=said.spelling)
+            return Reading(value=option.parse(given.value), source=given.spelling)
         except BadValueError as error:
-            raise UsageError(f"{said.spelling}: {error.message}", error.hint) from None
+            raise UsageError(f"{given.spelling}: {error.message}", error.hint) from None
 
-    def _said(self, option: Option[T], engine: EngineName | None) -> GivenFlag | None:
+    def _given(self, option: Option[T], engine: EngineName | None) -> GivenFlag | None:
         given = self.flags.get(option.identifier, ())
         if given:
             last = given[-1]

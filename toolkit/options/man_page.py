@@ -1,4 +1,4 @@
-"""The manual page, written from the table: ``python -m toolkit.options.document share``."""
+"""The manual page, generated from the table: ``python -m toolkit.options.document share``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from toolkit.version import VERSION
 _PROGRAM = "nvidia-toolkit"
 _FILES = (
     ("/usr/local/nvidia/toolkit", "the toolkit's files; --toolkit-install-dir names another"),
-    ("/usr/local/nvidia/.toolkit-journal", "what was there before, for the way back"),
+    ("/usr/local/nvidia/.toolkit-journal", "the replaced files, for the revert"),
     ("/run/nvidia/toolkit/toolkit.pid", "the lock of the one instance"),
-    ("/run/nvidia/toolkit/toolkit-ready", "is there while GPU containers can start"),
+    ("/run/nvidia/toolkit/toolkit-ready", "exists while GPU containers can start"),
 )
 
 
@@ -43,9 +43,9 @@ def _lines() -> Iterator[str]:
         for option in group.options:
             if not option.hidden:
                 yield from _option(option)
-    yield '.SS "Always there"'
+    yield '.SS "Common options"'
     for flags, meaning in (
-        ("-h, --help", "a screen of help; behind a command, its own"),
+        ("-h, --help", "a screen of help; after a command, that command's"),
         ("--help-all", "the same with every option"),
         ("-v, --version", "the version"),
     ):
@@ -67,7 +67,7 @@ def _lines() -> Iterator[str]:
 
 
 def _option(option: Option[object]) -> Iterator[str]:
-    notes = f" (with {', '.join(option.commands)} alone)" if option.commands else ""
+    notes = f" (only with {', '.join(option.commands)})" if option.commands else ""
     yield from _item(
         f"{', '.join(option.flags)} {option.metavar}".rstrip(), f"{option.help}{notes}"
     )
@@ -86,6 +86,6 @@ def _item(term: str, meaning: str) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Return a text in which nothing is taken for a request or an escape."""
+    """Escape a text so that troff finds no request or escape in it."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace('"', "\\(dq")
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped

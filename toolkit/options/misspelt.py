@@ -1,7 +1,7 @@
-"""Names that nobody reads but that look like ours: variables, commands, a Boolean's loose value.
+"""Warn of names that resemble ours but are not read: variables, commands, a Boolean's value.
 
-A variable of another program may begin like ours: what Kubernetes injects for a service, what the
-engines' own clients read and what systemd sets are left alone.
+Variables of other programs may have our prefixes: those that Kubernetes injects for services, those
+of the engines' own clients and those of systemd are ignored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from toolkit.errors import UsageError
 from toolkit.options.catalog import OPTIONS
 
 _ENTRY_POINT = frozenset({"TOOLKIT_VALIDATIONS_DIR"})
-"""What ``entrypoint.sh`` reads."""
+"""Variables that ``entrypoint.sh`` reads."""
 PREFIXES = (
     "TOOLKIT_",
     "CONTAINERD_",
@@ -49,15 +49,15 @@ _OTHERS = frozenset(
     }
 )
 _SERVICE = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
-"""What the kubelet sets for each service of a namespace (enableServiceLinks)."""
+"""Variables that the kubelet sets for each service of a namespace (enableServiceLinks)."""
 _EDITS = 2
 _SHORTEST = 5
-"""Letters; ``PORT`` is one edit from ``ROOT`` and means something else."""
+"""Minimum length; ``PORT`` is one edit from ``ROOT`` but unrelated."""
 _BOOLEANS = frozenset({"true", "t", "1", "yes", "false", "f", "0", "no"})
 
 
 def warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a sentence for each variable that is probably a misspelt one of ours."""
+    """Return a sentence for each variable that is probably a misspelling of ours."""
     return tuple(_sentences(environ))
 
 
@@ -80,9 +80,9 @@ def known_variables() -> tuple[str, ...]:
 
 
 def likely_variable(name: str) -> str | None:
-    """Return the known variable that a name is two edits from at most, else one that it resembles.
+    """Return the known variable within two edits of a name, else a similar one.
 
-    The latter for a name that begins like ours: ``CONTAINERD_SOCKET_PATH``.
+    The latter only for a name with one of our prefixes: ``CONTAINERD_SOCKET_PATH``.
     """
     plain = name.upper().replace("-", "_")
     near = [
@@ -96,17 +96,17 @@ def likely_variable(name: str) -> str | None:
         return nearest
     if not plain.startswith(PREFIXES):
         return None
-    from difflib import get_close_matches  # only when somebody mistyped
+    from difflib import get_close_matches  # only after a typing error
 
     return next(iter(get_close_matches(plain, known_variables(), n=1, cutoff=0.75)), None)
 
 
 @cache
 def _in_parts() -> Mapping[str, tuple[str, ...]]:
-    """Return every known variable in three parts; of one too short to be misspelt there are none.
+    """Return the three parts of each known variable; none for one too short to check.
 
-    Two edits leave a part as it was. So each variable of the process can be held against each known
-    one at every start.
+    Two edits leave at least one part intact: a cheap filter, because every start compares each
+    variable of the process with each known one.
     """
     result: dict[str, tuple[str, ...]] = {}
     for known in known_variables():
@@ -117,9 +117,9 @@ def _in_parts() -> Mapping[str, tuple[str, ...]]:
 
 
 def edits(one: str, other: str) -> int:
-    """Return how many letters have to be added, left out or replaced (Levenshtein's distance).
+    """Return the number of letters to insert, delete or replace (Levenshtein distance).
 
-    Of names that are further than ``_EDITS`` apart, some number that is greater than that.
+    For names more than ``_EDITS`` apart, any number greater than that.
     """
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):

@@ -1,4 +1,4 @@
-"""What a name may look like, by the rules of the program that reads it in the end."""
+"""Parsers of names, with the rules of the program that finally reads each."""
 
 from __future__ import annotations
 
@@ -57,21 +57,21 @@ hook_filename = matching(
 
 
 def handler_name(text: str) -> str:
-    """Read the main handler's name."""
+    """Parse the main handler's name."""
     name = _handler(text)
     if name in _ENGINES_OWN:
-        # Docker refuses runtimes.runc, and any other engine would run every pod through us.
+        # Docker rejects runtimes.runc; any other engine would run every pod through our runtime.
         raise BadValueError(f"{shown(text)} is the engine's own handler", "write another name")
     return name
 
 
 def low_level_runtime(text: str) -> str:
-    """Read a low-level runtime: a name that is looked up, or an absolute path."""
+    """Parse a low-level runtime: a name to look up, or an absolute path."""
     path = absolute_path(text) if "/" in text else text
     if not path.isprintable() or " " in path:
         raise BadValueError(f"{shown(text)} is not a runtime", "write a name or an absolute path")
     if posixpath.basename(path).startswith("nvidia-container-runtime"):
-        # It would exec itself for ever.
+        # It would execute itself forever.
         raise BadValueError(
             f"{shown(text)} is an NVIDIA runtime", "write a low-level one, such as runc or crun"
         )
@@ -79,7 +79,7 @@ def low_level_runtime(text: str) -> str:
 
 
 def config_sources(text: str) -> tuple[str, ...]:
-    """Read where the effective config is looked for, in the order of trying."""
+    """Parse the config sources, in order of preference."""
     found = []
     for item in items(text):
         kind, equals, path = item.partition("=")
@@ -97,7 +97,7 @@ def config_sources(text: str) -> tuple[str, ...]:
 
 
 def device_nodes(text: str) -> bool:
-    """Read which device nodes are created: the control ones, or none (empty says none too)."""
+    """Return whether to create the control device nodes; empty means none."""
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in {"", "none", "control"}:

@@ -1,4 +1,4 @@
-"""What one row of the table of options says."""
+"""One row of the table of options."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Option(Struct, Generic[T_co], frozen=True, kw_only=True):
-    """One option: how it is spelled, what it may be, what it is when nobody says anything."""
+    """One option: its spellings, its parser and its default."""
 
     flags: tuple[str, ...]
     """The long name first, then aliases and the letter, each with its dashes."""
     parse: Callable[[str], T_co]
-    """Turns the text into a value; raises BadValueError."""
+    """Parses the text; raises BadValueError."""
     default: T_co
     help: str
     variables: tuple[str, ...] = ()
-    """In the order of looking; the first one that is set wins."""
+    """In order of precedence; the first one that is set is used."""
     engine_variables: tuple[tuple[EngineName, str], ...] = ()
-    """Looked at after ``variables``, each for its own engine alone."""
+    """Read after ``variables``, each only for its own engine."""
     metavar: str = "TEXT"
     default_text: str = ""
-    """How the default reads where it is no plain value, such as ``by engine``."""
+    """The displayed default where it is not a plain value, such as ``by engine``."""
     boolean: bool = False
-    """Given without a value it is true, and it never takes the next argument."""
+    """True without a value; never takes the next argument."""
     repeatable: bool = False
     """A comma separated list whose flag may be repeated."""
     empty_variable_counts: bool = False
     """A variable that is set but empty is a value of its own."""
     variable_means: T_co | None = None
-    """What a variable says whatever it holds, as ``NO_COLOR`` does (no-color.org)."""
+    """The value for a variable with any content, such as ``NO_COLOR`` (no-color.org)."""
     hidden: bool = False
     commands: tuple[str, ...] = ()
-    """The only commands that take it; empty: all of them."""
+    """The only commands that accept it; empty: all of them."""
 
     @property
     def name(self) -> str:
@@ -51,10 +51,10 @@ class Option(Struct, Generic[T_co], frozen=True, kw_only=True):
         return "".join(char if char.isalnum() else "_" for char in self.name)
 
     def variables_for(self, engine: EngineName | None) -> tuple[str, ...]:
-        """Return the variables of one engine in the order of looking.
+        """Return the variables of one engine in order of precedence.
 
         An engine without a variable of its own in the row (CRI-O has none for the handler's name)
-        takes the other engines', as NVIDIA's installer does for all.
+        uses the other engines' variables, as NVIDIA's installer does for all engines.
         """
         if engine is None or not self.engine_variables:
             return self.variables
@@ -68,7 +68,7 @@ class Option(Struct, Generic[T_co], frozen=True, kw_only=True):
 
     @property
     def shown_default(self) -> str:
-        """The default as help and documentation show it; empty where there is none."""
+        """The default as shown in help and documentation; empty if there is none."""
         if self.default_text:
             return self.default_text
         if isinstance(self.default, bool):
@@ -83,7 +83,7 @@ class Option(Struct, Generic[T_co], frozen=True, kw_only=True):
 
 
 class Group(Struct, frozen=True, kw_only=True):
-    """Rows that belong together, under one heading."""
+    """Related rows under one heading."""
 
     title: str
     options: tuple[Option[object], ...]

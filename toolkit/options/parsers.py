@@ -1,4 +1,4 @@
-"""What a value may look like: text in, value out, or BadValueError with what to write instead."""
+"""Parsers of values: text in, value out, or BadValueError with what to write instead."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ _TRUE = frozenset({"true", "t", "1", "yes"})
 _FALSE = frozenset({"false", "f", "0", "no"})
 _LONGEST_SHOWN = 80
 _LONGEST_WAIT = 31_536_000.0
-"""A year in seconds; beyond it the kernel's timers overflow."""
+"""A year in seconds; above it the kernel's timers overflow."""
 _HIGHEST_PORT = 65535
 _LONGEST_PATH = 4095
 _LONGEST_NAME = 255
 _DEEPEST = 32
-"""Objects and lists of an override within each other: a start must not run out of stack."""
+"""Maximum nesting of an override, to protect the stack."""
 _NO_TEXT = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-"""Control characters, line ends, and what stands for bytes that are no UTF-8: no config file has a
-form for these, or its readers differ.
-"""
+"""Control characters, line ends, and surrogates that stand for bytes that are not UTF-8: config
+files cannot contain them, or their readers differ."""
 _NAMES_OF_BINARY = frozenset({"binaryname", "runtime"})
-"""Options of a containerd handler: what it runs, and the same before config version 2."""
+"""Options of a containerd handler that name its binary; ``runtime`` before config version 2."""
 
 
 class BadValueError(ValueError):
-    """A value that can't be used: what is wrong with it, and what to write instead."""
+    """An unusable value: what is wrong with it, and what to write instead."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -40,12 +39,12 @@ class BadValueError(ValueError):
 
 
 def shown(text: str) -> str:
-    """Return a value for a message: quoted, on one line, cut where it is very long."""
+    """Return a value for a message: quoted, on one line, truncated if very long."""
     return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
 
 
 def boolean(text: str) -> bool:
-    """Read one of the eight words, in any case."""
+    """Parse one of the eight words, in any case."""
     word = text.lower()
     if word in _TRUE:
         return True
@@ -57,7 +56,7 @@ def boolean(text: str) -> bool:
 
 
 def one_of(enum: type[E]) -> Callable[[str], E]:
-    """Read one of an enum's words."""
+    """Parse one of an enum's words."""
 
     def parse(text: str) -> E:
         try:
@@ -70,7 +69,7 @@ def one_of(enum: type[E]) -> Callable[[str], E]:
 
 
 def one_word_of(*words: str) -> Callable[[str], str]:
-    """Read one of some words, in any case."""
+    """Parse one of some words, in any case."""
 
     def parse(text: str) -> str:
         if text.lower() in words:
@@ -81,41 +80,41 @@ def one_word_of(*words: str) -> Callable[[str], str]:
 
 
 def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
-    """Let the empty text stand for "not set"."""
+    """Let an empty text mean "not set"."""
     return lambda text: parse(text) if text else None
 
 
 def items(text: str) -> tuple[str, ...]:
-    """Split a comma separated list; spaces around an item and empty items do not count."""
+    """Split a comma separated list; drop spaces around items, and empty items."""
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def each(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
-    """Read a comma separated list of values of one kind; one that is named twice counts once."""
+    """Parse a comma separated list of values of one kind; duplicates are dropped."""
     return lambda text: tuple(dict.fromkeys(parse(item) for item in items(text)))
 
 
 def matching(pattern: str, what: str, hint: str) -> Callable[[str], str]:
-    """Read a text that matches a pattern as a whole."""
+    """Parse a text that matches a pattern as a whole."""
 
     def parse(text: str) -> str:
-        # Compiled when a value is there to be read: a start counts milliseconds.
+        # Compiled only for a given value: every millisecond of a start counts.
         if re.fullmatch(pattern, text, re.ASCII):
             return text
-        raise BadValueError(f"{shown(text)} is no {what}", hint)
+        raise BadValueError(f"{shown(text)} is not a {what}", hint)
 
     return parse
 
 
 def absolute_path(text: str) -> str:
-    """Read an absolute path; doubled and trailing slashes go."""
+    """Parse an absolute path; doubled and trailing slashes are removed."""
     if not text.startswith("/"):
         raise BadValueError(
             f"{shown(text)} is not an absolute path", "write a path that begins with /"
         )
     if re.search(_NO_TEXT, text):
         raise BadValueError(
-            f"{shown(text)} has control characters, or bytes that are no UTF-8",
+            f"{shown(text)} has control characters, or bytes that are not UTF-8",
             "write a plain path",
         )
     path = "/" + posixpath.normpath(text).lstrip("/")
@@ -130,7 +129,7 @@ def absolute_path(text: str) -> str:
 
 
 def search_path_directory(text: str) -> str:
-    """Read an absolute path that can stand in ``PATH``, where ``:`` ends a directory."""
+    """Parse an absolute path that can be part of ``PATH``, where ``:`` ends a directory."""
     if ":" in text:
         raise BadValueError(
             f"{shown(text)} has a ':', which ends a directory in the wrappers' PATH",
@@ -140,12 +139,12 @@ def search_path_directory(text: str) -> str:
 
 
 def socket_path(text: str) -> str:
-    """Read a socket's path; ``unix://`` before it, as the kubelet writes it, is understood."""
+    """Parse a socket's path; a ``unix://`` prefix, as the kubelet writes it, is accepted."""
     return absolute_path(text.removeprefix("unix://"))
 
 
 def named(name: str) -> Callable[[str], str]:
-    """Read an absolute path whose last part has to be one name."""
+    """Parse an absolute path whose last component must have a given name."""
 
     def parse(text: str) -> str:
         path = absolute_path(text)
@@ -157,7 +156,7 @@ def named(name: str) -> Callable[[str], str]:
 
 
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
-    """Read a decimal number within a range."""
+    """Parse a decimal number within a range."""
 
     def parse(text: str) -> int:
         number = _decimal(text)
@@ -172,7 +171,7 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
 
 
 def seconds(*, zero: bool) -> Callable[[str], float]:
-    """Read a number of seconds; ``zero`` says whether 0 is one."""
+    """Parse a number of seconds; ``zero`` allows 0."""
     wanted = "number of seconds, 0 or more" if zero else "positive number of seconds"
 
     def parse(text: str) -> float:
@@ -190,8 +189,8 @@ def seconds(*, zero: bool) -> Callable[[str], float]:
 
 
 def json_object(text: str) -> Mapping[str, object]:
-    """Read a JSON object that a TOML file can hold as well."""
-    import json  # rarely given, and a start counts milliseconds
+    """Parse a JSON object that a TOML file can hold as well."""
+    import json  # rarely given, and every millisecond of a start counts
 
     hint = """write an object, such as {"options": {"SystemdCgroup": true}}"""
     if not text.strip():
@@ -207,9 +206,9 @@ def json_object(text: str) -> Mapping[str, object]:
 
 
 def handler_override(text: str) -> Mapping[str, object]:
-    """Read what is merged into each handler's table, which can't name the handler's binary.
+    """Parse the override for each handler's table, which must not name the handler's binary.
 
-    containerd takes a key in any case.
+    containerd accepts a key in any case.
     """
     override = json_object(text)
     options = override.get("options")
@@ -224,7 +223,7 @@ def handler_override(text: str) -> Mapping[str, object]:
 
 
 def _check_for_toml(value: object, where: str, depth: int) -> None:
-    """Refuse what JSON has and TOML has not; raises BadValueError that names the key."""
+    """Reject values that JSON has and TOML lacks; raises BadValueError naming the key."""
     if depth > _DEEPEST:
         raise BadValueError(
             f"{shown(where)} is nested too deeply", f"write at most {_DEEPEST} levels"
@@ -249,7 +248,7 @@ def _check_for_toml(value: object, where: str, depth: int) -> None:
 
 
 def health_address(text: str) -> str | None:
-    """Read ``host:port``, ``:port`` or ``[v6]:port``; empty and ``off`` stand for none."""
+    """Parse ``host:port``, ``:port`` or ``[v6]:port``; empty and ``off`` mean none."""
     if text in {"", "off"}:
         return None
     host, colon, port = text.rpartition(":")
@@ -263,19 +262,19 @@ def health_address(text: str) -> str | None:
 
 
 def _is_host(text: str) -> bool:
-    """Tell whether it is a host's name, an address of version 4, one of 6 in brackets, or empty."""
+    """Return whether a text is a host name, an IPv4 address, an IPv6 one in brackets, or empty."""
     if text.startswith("[") and text.endswith("]"):
-        import ipaddress  # rarely given, and a start counts milliseconds
+        import ipaddress  # rarely given, and every millisecond of a start counts
 
         try:
             return bool(ipaddress.IPv6Address(text[1:-1]))
         except ValueError:
             return False
-    # What a resolver takes: it raises something else for an empty part or a long one.
+    # What a resolver accepts: it raises another error for an empty or long part.
     return re.fullmatch(r"(?:[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?)?", text) is not None
 
 
 def _decimal(text: str) -> int | None:
-    """Return the number that ASCII digits alone write, of any length; None for anything else."""
+    """Return the number written in ASCII digits, of any length; None for anything else."""
     match = re.fullmatch(r"0*([0-9]{1,18})", text)
     return None if match is None else int(match[1])

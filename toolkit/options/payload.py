@@ -19,7 +19,10 @@ DRIVER_ROOT_IN_CONTAINER = path(
     "the same, as this container sees it",
 )
 DEV_ROOT = optional_path(
-    ("--dev-root",), ("NVIDIA_DEV_ROOT", "DEV_ROOT"), "where /dev is", "the driver root"
+    ("--dev-root",),
+    ("NVIDIA_DEV_ROOT", "DEV_ROOT"),
+    "the root that contains /dev",
+    "the driver root",
 )
 DEV_ROOT_IN_CONTAINER = optional_path(
     ("--dev-root-ctr-path",),
@@ -30,8 +33,8 @@ DEV_ROOT_IN_CONTAINER = optional_path(
 REQUIRE_DRIVER = switch(
     ("--require-driver",),
     ("TOOLKIT_REQUIRE_DRIVER",),
-    "a container that asks for GPUs fails while the driver is not loaded, to be tried again, where"
-    " it would start without them",
+    "while the driver is not loaded, a container that requests GPUs fails, to be retried, instead"
+    " of starting without them",
 )
 
 RUNTIME_DEBUG = optional_path(
@@ -78,7 +81,7 @@ RUNTIMES = listed(
     ("--nvidia-container-runtime.runtimes",),
     ("NVIDIA_CONTAINER_RUNTIME_RUNTIMES",),
     parsers.each(names.low_level_runtime),
-    "the low-level runtimes, in the order of looking",
+    "the low-level runtimes, in order of preference",
     default_text="the engine's own, then runc, crun",
 )
 SKIP_MODE_DETECTION = switch(
@@ -121,7 +124,7 @@ CDI_OUTPUT_DIR = Option(
     parse=lambda text: parsers.absolute_path(text) if text else "",
     default="/var/run/cdi",
     metavar="PATH",
-    help="where the spec goes; empty: no spec",
+    help="the directory of the spec; empty: no spec",
     empty_variable_counts=True,
 )
 CDI_KIND = Option(
@@ -140,7 +143,7 @@ CREATE_DEVICE_NODES = Option(
     default_text="control",
     metavar="control|none",
     repeatable=True,
-    help="which device nodes are created, with CDI alone; empty: none",
+    help="which device nodes to create, only with CDI; empty: none",
     empty_variable_counts=True,
 )
 
@@ -155,7 +158,7 @@ NRI_INDEX = Option(
     parse=parsers.whole_number(0, 99),
     default=10,
     metavar="0-99",
-    help="where the plugin comes in NRI's order",
+    help="the plugin's position in NRI's order",
 )
 NRI_SOCKET = Option(
     flags=("--nri-socket",),

@@ -1,4 +1,4 @@
-"""Short forms for the rows of the table: what rows of one kind have in common."""
+"""Constructors for common kinds of rows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def switch(
 
 
 def choice(flags: tuple[str, ...], variables: tuple[str, ...], default: E, text: str) -> Option[E]:
-    """Return the row of an enum's words."""
+    """Return the row of an enum."""
     enum = type(default)
     return Option(
         flags=flags,
@@ -65,7 +65,7 @@ def path(
 def optional_path(
     flags: tuple[str, ...], variables: tuple[str, ...], text: str, default_text: str = ""
 ) -> Option[str | None]:
-    """Return the row of an absolute path that need not be given."""
+    """Return the row of an optional absolute path."""
     return Option(
         flags=flags,
         variables=variables,

@@ -1,4 +1,4 @@
-"""What help and the manual page say beside the options: commands, examples, exit codes."""
+"""The text of help and manual page besides the options: commands, examples, exit codes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ WHOLE = (
     " serve the handlers, wait, and restore everything at SIGTERM."
 )
 RULES = (
-    "A flag wins over its variables, the first variable that is set over the others."
-    " A Boolean takes a value only behind an equals sign: --debug=false."
+    "A flag takes precedence over its variables, and the first variable that is set over the"
+    " others. A Boolean takes a value only after an equals sign: --debug=false."
     " Lists are comma separated."
 )
 DOCUMENTATION = "Documentation: man nvidia-toolkit, and the directory docs of the source."
@@ -35,7 +35,7 @@ MAIN: tuple[Option[object], ...] = (
     general.INSTALL_DIR,
     general.DEBUG,
 )
-"""The options that most calls need, of every command."""
+"""The options that most calls of any command need."""
 DAEMON: tuple[Option[object], ...] = (
     engine.HANDLER_NAME,
     engine.SET_AS_DEFAULT,
@@ -43,7 +43,7 @@ DAEMON: tuple[Option[object], ...] = (
     general.NO_DAEMON,
     general.ON_EXIT,
 )
-"""Those that most setups need beside them."""
+"""Further options that most setups need."""
 
 EXAMPLES: Mapping[str | None, tuple[tuple[str, str], ...]] = {
     None: (
@@ -54,20 +54,20 @@ EXAMPLES: Mapping[str | None, tuple[tuple[str, str], ...]] = {
     ),
     "plan": (
         ("plan | patch -p1 -d COPY", "apply the diff to a copy of /"),
-        ("plan --detailed-exitcode", "exit with 5 where something would change"),
+        ("plan --detailed-exitcode", "exit with 5 if something would change"),
     ),
     "revert": (
         ("revert", "after a kill, --no-daemon or --on-exit=keep"),
-        ("revert --purge", "also where the engine can't be asked who uses the files"),
+        ("revert --purge", "even if the engine can't be asked who uses the files"),
     ),
     "status": (("status --output=json", "for a program"),),
-    "verify": (("verify && kubectl uncordon NODE", "go on only where all is served"),),
+    "verify": (("verify && kubectl uncordon NODE", "continue only if everything is served"),),
     "doctor": (
         ("doctor --runtime=crio", "look at CRI-O"),
         ("doctor --output=json", "for a program"),
     ),
 }
-"""By command: what to write behind the program's name, and what that is for."""
+"""By command: the arguments, and their purpose."""
 
 EXIT_CODES: Mapping[str | None, tuple[tuple[str, str], ...]] = {
     None: (
@@ -88,7 +88,7 @@ EXIT_CODES: Mapping[str | None, tuple[tuple[str, str], ...]] = {
         ("4", "a daemon runs: stop it instead"),
     ),
     "status": (("0", "always"),),
-    "verify": (("0", "all wanted handlers and the default are served"), ("1", "they are not")),
+    "verify": (("0", "all expected handlers and the default are served"), ("1", "they are not")),
     "doctor": (("0", "nothing would stop a setup"), ("1", "a problem would")),
 }
 """By command; 2 is the same for all of them."""
