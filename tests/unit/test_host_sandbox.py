@@ -49,6 +49,12 @@ def test_its_run_directory_devices_processes_and_network_are_its_own(
     assert not Path(DIRECTORY).exists()
 
 
+def test_the_files_of_one_request_are_gone_at_the_next(sandbox: NamespaceSandbox) -> None:
+    assert said(sandbox, f"ls {DIRECTORY}", one=b"", two=b"") == "0 one\ntwo"
+    assert said(sandbox, f"rm {DIRECTORY}/three; ls {DIRECTORY}", three=b"") == "0 "
+    assert said(sandbox, f"ls {DIRECTORY}") == "0 "
+
+
 def test_a_program_is_ended_once_it_has_said_what_is_waited_for(sandbox: NamespaceSandbox) -> None:
     script = "echo loaded >&2; sleep 1000"
     request = Request(arguments=("/bin/sh", "-c", script), until=(b"loaded",))
