@@ -34,7 +34,9 @@ class RpcError(ToolkitError):
     """A call that failed, with the cases that a caller treats in their own ways."""
 
     def __init__(self, method: str, code: grpc.StatusCode, details: str) -> None:
-        super().__init__(f"{method.strip('/')}: {details or code.name}")
+        # An engine passes on all lines of a low-level runtime; a message of ours is one line.
+        reason = "; ".join(details.split("\n")).strip("; ") or code.name
+        super().__init__(f"{method.strip('/')}: {reason}")
         self.unimplemented = code is grpc.StatusCode.UNIMPLEMENTED
         self.timed_out = code is grpc.StatusCode.DEADLINE_EXCEEDED
         self.not_found = code is grpc.StatusCode.NOT_FOUND
