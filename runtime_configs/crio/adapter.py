@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, Fault, Trial
-from runtime_configs.crio import faults, hook
+from runtime_configs.crio import faults, hook, pending
 from runtime_configs.crio.load_order import (
     KEYS,
     RUNTIME,
@@ -106,7 +106,7 @@ class CrioAdapter:
         ]
         if request.desired.default is not None:
             meant.append((*RUNTIME, "default_runtime"))
-            meant += _following(before)
+            meant += pending.following(before)
         if not before.handlers:
             # Handlers that are CRI-O's own defaults are printed once there are others.
             meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
@@ -116,13 +116,7 @@ class CrioAdapter:
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
         """Name each setting of the files that is not in force."""
-        ours = {each.name for each in request.desired.handlers}
-        meant = [(*RUNTIME, "runtimes", name) for name in ours]
-        if live.default in ours:
-            meant += [(*RUNTIME, "default_runtime"), *_following(live)]
-        if not files.handlers or not live.handlers:
-            meant += [(*RUNTIME, "runtimes")]
-        return tuple(unintended_changes(live.raw, files.raw, meant))
+        return pending.pending(live, files, request)
 
     def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
@@ -340,17 +334,6 @@ def _served(name: str, table: Mapping[str, object]) -> ServedHandler:
         runtime_type=kind if isinstance(kind, str) and kind else None,
         table=table,
     )
-
-
-def _following(before: EffectiveConfig) -> list[KeyPath]:
-    """Return what follows the default handler since somebody said so, whichever that is."""
-    keys = ("runtime_path", "runtime_type", "runtime_root", "runtime_config_path")
-    return [
-        (*RUNTIME, "runtimes", name, key)
-        for name, handler in before.handlers.items()
-        if handler.table.get("inherit_default_runtime")
-        for key in keys
-    ]
 
 
 def _in_place(raw: Mapping[str, object]) -> Mapping[str, object]:

@@ -90,3 +90,63 @@ def test_a_restart_of_crio_brings_what_its_config_has_not() -> None:
     assert adapter.pending(live, files, test_crio.REQUEST) == (
         "crio.runtime.runtimes.kata.runtime_path: '/usr/bin/kata' -> '/usr/bin/other'",
     )
+
+
+REPORTED = b"""
+[crio]
+internal_wipe = true
+[crio.runtime]
+default_runtime = "runc"
+pids_limit = -1
+[crio.runtime.runtimes.runc]
+runtime_path = "/usr/bin/runc"
+container_min_memory = "12MiB"
+container_create_timeout = 240
+"""
+"""What CRI-O 1.36.3 says of itself: every setting, those with their default value too."""
+PRINTED = b"""
+[crio]
+# internal_wipe = true
+[crio.runtime]
+default_runtime = "runc"
+# pids_limit = -1
+[crio.runtime.runtimes.runc]
+runtime_path = "/usr/bin/runc"
+container_min_memory = ""
+privileged_without_host_devices = false
+"""
+"""What its ``crio config`` prints of the same files."""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        (b"x" * 9, b"", ()),
+        (b"# pids_limit = -1", b"pids_limit = 9", ("crio.runtime.pids_limit: -1 -> 9",)),
+        (
+            b'/runc"',
+            b'/other"',
+            ("crio.runtime.runtimes.runc.runtime_path: '/usr/bin/runc' -> '/usr/bin/other'",),
+        ),
+        (
+            b"_devices = false\n",
+            b'_devices = false\n[crio.runtime.runtimes.crun]\nruntime_path = "/crun"\n',
+            ("crio.runtime.runtimes.crun.runtime_path: (unset) -> '/crun'",),
+        ),
+    ],
+)
+def test_a_default_that_crio_prints_as_a_comment_is_no_pending_edit(
+    old: bytes, new: bytes, found: tuple[str, ...]
+) -> None:
+    adapter = CrioAdapter()
+    live, files = adapter.effective(REPORTED), adapter.effective(PRINTED.replace(old, new))
+    assert adapter.pending(live, files, test_crio.REQUEST) == found
+
+
+def test_a_handler_that_somebody_took_from_crios_files_is_a_pending_edit() -> None:
+    adapter = CrioAdapter()
+    more = b'[crio.runtime.runtimes.kata]\nruntime_path = "/kata"\n'
+    live, files = adapter.effective(REPORTED + more), adapter.effective(PRINTED)
+    assert adapter.pending(live, files, test_crio.REQUEST) == (
+        "crio.runtime.runtimes.kata.runtime_path: '/kata' -> (unset)",
+    )
