@@ -1,1 +1,1 @@
-"""What an engine's configuration files should say: bytes in, bytes out, no effect on the host."""
+"""Compute the engines' configuration files: bytes in, bytes out, no effect on the host."""

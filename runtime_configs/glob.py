@@ -1,8 +1,8 @@
-"""Patterns of paths, as Go's ``filepath.Glob`` and ``filepath.Match`` read them.
+"""Patterns of paths, as in Go's ``filepath.Glob`` and ``filepath.Match``.
 
-``*`` takes any bytes and ``?`` one character, a leading dot too; ``[a-c]`` takes one of a class,
-which ``^`` negates; a backslash takes the next byte as it stands. Neither takes a slash: the parts
-of a path are matched one by one, as Glob goes from directory to directory.
+``*`` matches any bytes and ``?`` one character, including a leading dot; ``[a-c]`` matches one of a
+class, which ``^`` negates; a backslash makes the next byte literal. None of them matches a slash:
+the components of a path are matched one by one, as Glob goes from directory to directory.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from msgspec import Struct
 
 _SPECIAL = re.compile(r"[*?\[\\]")
 _NO_CHARACTER: Final = 0xFFFD
-"""What a byte that is no UTF-8 counts as."""
+"""The value of a byte that is not UTF-8."""
 
 
 class MalformedPatternError(ValueError):
-    """Go's ErrBadPattern: a class that is empty or open, or nothing behind a backslash."""
+    """Go's ErrBadPattern: an empty or unclosed class, or a backslash at the end."""
 
 
 class _Class(Struct, frozen=True):
-    """One character of some ranges, or of none of them."""
+    """One character in some ranges, or in none of them."""
 
     ranges: tuple[tuple[int, int], ...]
     negated: bool
@@ -36,30 +36,30 @@ class _Class(Struct, frozen=True):
 _ANY: Final = _Class((), negated=True)
 _STAR: Final = "*"
 _Token: TypeAlias = Literal["*"] | _Class | int
-"""An integer is a byte that stands for itself."""
+"""An integer is a literal byte."""
 
 
 def is_special(text: str) -> bool:
-    """Tell whether anything in a text has a meaning of its own."""
+    """Return whether a text contains a special character."""
     return _SPECIAL.search(text) is not None
 
 
 def escaped(text: str) -> str:
-    """Return the pattern that stands for a path as it is written."""
+    """Return the pattern that matches exactly this path."""
     return _SPECIAL.sub(r"\\\g<0>", text)
 
 
 def check(pattern: str) -> None:
-    """Raise MalformedPatternError where any part of a pattern is malformed.
+    """Raise MalformedPatternError if any part of a pattern is malformed.
 
-    Go itself notices only once a name comes as far as the mistake.
+    Go itself notices the mistake only if a name matches up to it.
     """
     for part in pattern.split("/"):
         _tokens(part)
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Tell whether a pattern stands for a path; a malformed one stands for none."""
+    """Return whether a pattern matches a path; a malformed one matches none."""
     parts, names = pattern.split("/"), path.split("/")
     try:
         return len(parts) == len(names) and all(
@@ -70,15 +70,15 @@ def matches(pattern: str, path: str) -> bool:
 
 
 def glob_order(path: str) -> tuple[bytes, ...]:
-    """Return what paths are sorted by to stand as Go comes to them: each directory by its names."""
+    """Return the sort key of Go's order: directory by directory, each by its names."""
     return tuple(map(_bytes, path.split("/")))
 
 
 def _takes(tokens: Sequence[_Token], name: bytes) -> bool:
-    """Tell whether the tokens take the whole name.
+    """Return whether the tokens match the whole name.
 
-    What follows a star is tried from byte to byte, and once it was found an earlier star is not
-    tried again.
+    What follows a star is tried at each byte in turn; once it matched, earlier stars are not
+    retried.
     """
     token = position = 0
     star: tuple[int, int] | None = None
@@ -98,7 +98,7 @@ def _takes(tokens: Sequence[_Token], name: bytes) -> bool:
 
 
 def _width(token: _Token, name: bytes, position: int) -> int:
-    """Return how many bytes of the name a token takes; 0 where it takes none."""
+    """Return the number of bytes that a token matches; 0 if it does not match."""
     if position == len(name):
         return 0
     if isinstance(token, _Class):
@@ -133,7 +133,7 @@ def _tokens(part: str) -> tuple[_Token, ...]:
 
 
 def _class(text: bytes, position: int) -> tuple[_Class, int]:
-    """Return the class whose bracket opens before ``position``, and where it ends."""
+    """Return the class whose bracket opens before ``position``, and its end."""
     negated = text.startswith(b"^", position)
     position += negated
     ranges: list[tuple[int, int]] = []
@@ -147,7 +147,7 @@ def _class(text: bytes, position: int) -> tuple[_Class, int]:
 
 
 def _bound(text: bytes, position: int) -> tuple[int, int]:
-    """Return a character of a class and where it ends."""
+    """Return a character of a class and its end."""
     if text[position : position + 1] in (b"-", b"]"):
         raise MalformedPatternError
     position += text.startswith(b"\\", position)

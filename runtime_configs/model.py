@@ -1,4 +1,4 @@
-"""The words that adapters and the daemon share: handlers wanted and served, edits of files."""
+"""Types shared by adapters and daemon: desired and served handlers, edits of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 
 class EngineName(StrEnum):
-    """An engine that has an adapter."""
+    """An engine with an adapter."""
 
     CONTAINERD = "containerd"
     CRIO = "crio"
@@ -23,7 +23,7 @@ Entry = TypeVar("Entry")
 def of_engine(table: Mapping[EngineName, Entry], engine: EngineName, where: str) -> Entry:
     """Return an engine's entry of a table; ``where`` names the table and its file.
 
-    Raises LookupError, which says where the entry is missing: no engine gets another one's.
+    Raises LookupError naming the place of a missing entry; there is no fallback to another engine.
     """
     try:
         return table[engine]
@@ -32,18 +32,18 @@ def of_engine(table: Mapping[EngineName, Entry], engine: EngineName, where: str)
 
 
 class Format(StrEnum):
-    """How a file's bytes are understood when changes are merged."""
+    """How a file's changes are merged."""
 
     TOML = "toml"
     JSON = "json"
     TEXT = "text"
-    """Merged by keys where it is TOML but for ``{{ … }}``, else by its lines: templates, YAML."""
+    """Templates, YAML: merged by keys if it is TOML except for ``{{ … }}``, else by lines."""
     OPAQUE = "opaque"
     """Compared as a whole, never merged: a file that is entirely ours, such as an OCI hook."""
 
 
 class Role(StrEnum):
-    """What a file is to the engine."""
+    """The role of a file for the engine."""
 
     TOP_LEVEL = "top-level config"
     DROP_IN = "drop-in config"
@@ -53,9 +53,9 @@ class Role(StrEnum):
 
 
 class ConfigError(Exception):
-    """A file of the engine that can't be understood or must not be edited.
+    """A file of the engine that is invalid or must not be edited.
 
-    ``path`` is the file on the host, ``hint`` what to do about it.
+    ``path`` is the file on the host, ``hint`` how to fix it.
     """
 
     def __init__(self, path: str, message: str, hint: str = "") -> None:
@@ -66,7 +66,7 @@ class ConfigError(Exception):
 
 
 class Version(Struct, frozen=True, kw_only=True):
-    """An engine's version, compared by its numbers alone (a pre-release counts as the release)."""
+    """An engine's version, compared by its numbers only (a pre-release counts as the release)."""
 
     major: int
     minor: int
@@ -88,16 +88,16 @@ class RuntimeHandler(Struct, frozen=True, kw_only=True):
 
 
 class DesiredHandlers(Struct, frozen=True, kw_only=True):
-    """What the engine should serve once we are done."""
+    """What the engine should serve after the setup."""
 
     handlers: tuple[RuntimeHandler, ...]
     """The main handler first, then ``nvidia-cdi`` and ``nvidia-legacy``."""
     default: str | None = None
-    """The handler to be made the default one; None leaves the engine's own default as it is."""
+    """The new default handler; None keeps the engine's default."""
     runtime_type: str = "io.containerd.runc.v2"
-    """``runtime_type`` of a containerd handler where none is inherited."""
+    """``runtime_type`` of a containerd handler that inherits none."""
     enable_cdi: bool | None = None
-    """``enable_cdi`` / ``features.cdi``: made true where True, else left alone."""
+    """``enable_cdi`` / ``features.cdi``: set to true if True, else not changed."""
     container_annotations: tuple[str, ...] = ()
     """``container_annotations`` of each containerd handler."""
     override: Mapping[str, object] = field(default_factory=dict)
@@ -109,27 +109,27 @@ class ServedHandler(Struct, frozen=True, kw_only=True):
 
     name: str
     binary_path: str | None
-    """The low-level runtime's binary (containerd: ``options.BinaryName``); None where not named."""
+    """The low-level runtime's binary (containerd: ``options.BinaryName``); None if not named."""
     runtime_type: str | None
     table: Mapping[str, object]
     """The handler's whole table, with the engine's own name for each key."""
     flaw: str = ""
-    """Why its pods do not start the binary, as far as the table itself tells; else empty."""
+    """Why its pods do not start the binary, as far as the table shows; else empty."""
 
 
 class EffectiveConfig(Struct, frozen=True, kw_only=True):
-    """What the engine has in force, as read from it or from its dump command."""
+    """The engine's present config, from the engine or its dump command."""
 
     handlers: Mapping[str, ServedHandler]
     default: str | None
     raw: Mapping[str, object]
-    """The whole document, decoded, for comparing before and after."""
+    """The whole decoded document, for comparing before and after."""
     disabled: str | None = None
     """Why no handler can ever be served (``disabled_plugins`` names the CRI plugin), else None."""
 
 
 class FileEdit(Struct, frozen=True, kw_only=True):
-    """A file whose bytes should change. ``None`` stands for a file that is not there."""
+    """A file whose bytes should change. ``None`` stands for an absent file."""
 
     path: str
     """On the host, as the engine would open it."""
@@ -140,30 +140,30 @@ class FileEdit(Struct, frozen=True, kw_only=True):
 
 
 class OwnFile(Struct, frozen=True, kw_only=True):
-    """A file that holds a setup of ours, as told by its content alone."""
+    """A file that contains a setup of ours, judged by its content."""
 
     edit: FileEdit
-    """From what it holds to what it would without us."""
+    """From the present content to the content without us."""
     certain: bool
-    """False where another installer in the same directory could have written the same."""
+    """False if another installer in the same directory could have written the same."""
 
 
 class EditSet(Struct, frozen=True, kw_only=True):
-    """The edits of one plan, in the order in which they are safe to write."""
+    """The edits of one plan, in a safe order of writing."""
 
     edits: tuple[FileEdit, ...] = ()
     notes: tuple[str, ...] = ()
-    """What a person should know: why a file was chosen, what was taken over."""
+    """Notes for the user: why a file was chosen, what was kept."""
 
 
 class HostView(Protocol):
-    """How an adapter looks at the host's files; paths are host paths. Reading only."""
+    """An adapter's read-only view of the host's files; paths are host paths."""
 
     def read(self, path: str) -> bytes | None:
-        """Return the file's bytes, or None where there is no file."""
+        """Return the file's bytes, or None if there is no file."""
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        """Return what matches a pattern of ``go_pattern``, directories too, in ``glob_order``."""
+        """Return the matches of a ``glob`` pattern, including directories, in ``glob_order``."""
 
     def is_directory(self, path: str) -> bool:
-        """Tell whether there is a directory itself, not a link to one."""
+        """Return whether the path is a directory itself, not a link to one."""

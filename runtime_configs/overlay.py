@@ -1,4 +1,4 @@
-"""The host's files with some of them otherwise: drafted, staged, or without our change."""
+"""The host's files with some replaced: drafted, staged, or without our change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runtime_configs.model import HostView
 
 
 class Overlay:
-    """Fulfils ``HostView``. Of ``files`` those with None are not there."""
+    """Implements ``HostView``. A None in ``files`` stands for an absent file."""
 
     def __init__(self, view: HostView, files: Mapping[str, bytes | None]) -> None:
         self._view = view
@@ -20,7 +20,7 @@ class Overlay:
         return self._files[path] if path in self._files else self._view.read(path)
 
     def glob(self, pattern: str) -> tuple[str, ...]:
-        """Return what would match."""
+        """Return the paths that would match."""
         found = {
             path for path in self._view.glob(pattern) if self._files.get(path, b"") is not None
         }
@@ -32,5 +32,5 @@ class Overlay:
         return tuple(sorted(found, key=glob.glob_order))
 
     def is_directory(self, path: str) -> bool:
-        """Tell whether there would be a directory itself."""
+        """Return whether the path would be a directory itself."""
         return path not in self._files and self._view.is_directory(path)

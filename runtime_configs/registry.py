@@ -1,4 +1,4 @@
-"""Name to adapter: the one place that lists the engines. Only the one that is meant is loaded."""
+"""Engine name to adapter: the only list of engines. Only the chosen adapter is loaded."""
 
 from __future__ import annotations
 

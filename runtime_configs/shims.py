@@ -1,9 +1,9 @@
-"""Which runtime types start containers with runc, or with a binary that takes runc's place.
+"""Which runtime types start containers with runc, or with a binary in its place.
 
 A type names a program: ``io.containerd.NAME.VERSION`` is ``containerd-shim-NAME-VERSION``, whatever
-stands before, and an absolute path is the program itself (``BinaryName`` and ``resolveRuntimePath``
-in containerd's ``runtime/v2``, dockerd does the same). Only a shim of runc starts the binary that a
-handler names. Any other brings a sandbox of its own, or none that is known here.
+its prefix, and an absolute path is the program itself (``BinaryName`` and ``resolveRuntimePath`` in
+containerd's ``runtime/v2``; dockerd does the same). Only a shim of runc starts the binary that a
+handler names. Any other has its own sandbox, or is not known here.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Final
 RUNC_V1: Final = "io.containerd.runc.v1"
 RUNC_V2: Final = "io.containerd.runc.v2"
 OLD_LINUX: Final = "io.containerd.runtime.v1.linux"
-"""The shim of containerd before 1.3, which 1.x still starts; 2.0 has no such shim."""
+"""The shim of containerd before 1.3, which 1.x still starts; 2.0 does not."""
 _RUNC_PROGRAM = re.compile(r"containerd-shim-runc-v[12]")
 _OTHER_PROGRAM = re.compile(r"containerd-shim-(?!runc-v[12]$).+")
 
 
 def starts_runc(runtime_type: str, runtime_path: str = "") -> bool:
-    """Tell whether a shim is one of runc. An empty type is the engine's own, which is.
+    """Return whether a shim is one of runc; an empty type is the engine's default, which is.
 
-    ``runtime_path`` is a program that containerd starts in place of the type's own: the type still
-    says what options it gets, so it counts as long as the program has no other shim's name. A type
+    ``runtime_path`` is a program that containerd starts instead of the type's own. The type still
+    determines its options, so it counts unless the program has the name of another shim. A type
     such as ``${RUNTIME_TYPE}`` is filled in later (MicroK8s).
     """
     if _OTHER_PROGRAM.fullmatch(posixpath.basename(runtime_path)):
@@ -35,14 +35,14 @@ def starts_runc(runtime_type: str, runtime_path: str = "") -> bool:
 
 
 def sandbox_fix(name: str, *, main: bool) -> str:
-    """Return what to do about a handler of our name that is somebody's sandbox."""
+    """Return the fix for a handler with one of our names that is another runtime's sandbox."""
     if main:
         return "choose another --runtime-name"
     return f"rename or remove it: --runtime-name does not change the name {name}"
 
 
 def program(runtime_type: str) -> str:
-    """Return the name of the program that a type stands for, empty where it stands for none."""
+    """Return the program name that a type stands for, or an empty string."""
     if runtime_type.startswith("/"):
         return posixpath.basename(runtime_type)
     parts = runtime_type.split(".")

@@ -42,19 +42,20 @@ NOT_INHERITED: Final = frozenset({
     "runtime_path", "runtime_type", "runtime_config_path", "platform_runtime_paths",
     "inherit_default_runtime", "runtime_pull_image", "stream_websockets",
 })  # fmt: skip
-"""What a handler does not take from the default one (``RuntimeHandler`` in CRI-O's ``pkg/config``).
+"""Keys that a handler does not inherit from the default one.
 
-The binary's own keys, those that would lead past our binary, and what only virtual machines and
-conmon-rs have. All else is the site's word on how its pods run, a seccomp profile for one.
+(``RuntimeHandler`` in CRI-O's ``pkg/config``.) They are the binary's own keys, those that would
+bypass our binary, and those only for virtual machines and conmon-rs. All others are the site's
+choice of how its pods run, such as a seccomp profile.
 """
 MISPLACED: Final = ("hostnetwork_disable_selinux", "disable_hostport_mapping", "timezone")
 """Keys of ``crio.runtime`` that ``crio config`` prints below the last handler's table.
 
-Read as TOML they are that handler's, whose name changes with ours (CRI-O 1.30 to 1.36,
+Parsed as TOML they belong to that handler, whose name changes with ours (CRI-O 1.30 to 1.36,
 ``pkg/config/template.go``; tried with 1.36.3).
 """
 VIRTUAL_MACHINE: Final = "vm"
-"""The ``runtime_type`` whose binary is a shim of its own (``RuntimeTypeVM`` in ``pkg/config``)."""
+"""The ``runtime_type`` whose binary is its own shim (``RuntimeTypeVM`` in ``pkg/config``)."""
 LOW_LEVEL: Final = ("crun", "runc")
 """CRI-O's own handlers; the first is its default from 1.31 on."""
 
@@ -65,7 +66,7 @@ class CrioAdapter:
     name = EngineName.CRIO
 
     def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
-        """Return the drop-in with the handlers, or the hook; none where it is there already."""
+        """Return the drop-in with the handlers, or the hook; none if it already exists."""
         if request.crio_hook_path is not None:
             return _hook_edits(request, request.crio_hook_path, view)
         path = request.drop_in
@@ -100,7 +101,7 @@ class CrioAdapter:
     def unintended(
         self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
-        """Name settings that differ besides our handlers and the default."""
+        """Describe changed settings other than our handlers and the default."""
         meant: list[KeyPath] = [
             (*RUNTIME, "runtimes", handler.name) for handler in request.desired.handlers
         ]
@@ -108,20 +109,20 @@ class CrioAdapter:
             meant.append((*RUNTIME, "default_runtime"))
             meant += pending.following(before)
         if not before.handlers:
-            # Handlers that are CRI-O's own defaults are printed once there are others.
+            # CRI-O prints its built-in handlers once there are others.
             meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
         return tuple(unintended_changes(before.raw, after.raw, meant))
 
     def pending(
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
-        """Name each setting of the files that is not in force."""
+        """Describe each setting of the files that is not in force."""
         return pending.pending(live, files, request)
 
     def dry_run(
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> DryRun | None:
-        """Return copies of all files for ``crio config``; None for a hook: no config."""
+        """Return copies of all files for ``crio config``; None for a hook, which is not config."""
         edited = {edit.path: edit.after for edit in edits.edits if edit.role is Role.DROP_IN}
         if request.drop_in is None or request.crio_hook_path is not None:
             return None
@@ -150,11 +151,11 @@ class CrioAdapter:
         request: ConfigRequest,  # noqa: ARG002
         view: HostView,  # noqa: ARG002
     ) -> tuple[Fault, ...]:
-        """Return nothing: a drop-in is there or not."""
+        """Return nothing: CRI-O's files import no others."""
         return ()
 
     def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
-        """Name what makes CRI-O end at its start and passes ``crio config``. Raises ConfigError."""
+        """Return what stops CRI-O at its start but passes ``crio config``. Raises ConfigError."""
         if request.drop_in is None or request.crio_hook_path is not None:
             return ()
         return tuple(faults.faults(edits, request, view))
@@ -178,7 +179,7 @@ class CrioAdapter:
         *,
         path: str,
     ) -> bytes | None:
-        """Return a file without our handlers and halves of them. Raises ConfigError."""
+        """Return a file without our handlers, or halves of them. Raises ConfigError."""
         return strip_our_changes(
             before,
             ours,
@@ -232,7 +233,7 @@ def _hook_edits(request: ConfigRequest, path: str, view: HostView) -> EditSet:
 
 
 def _hook_notes(request: ConfigRequest, path: str) -> Iterator[str]:
-    """Warn where CRI-O reads its hooks from other directories, and of what is not heeded."""
+    """Warn of options without effect, and if CRI-O reads its hooks from other directories."""
     if request.desired.override:
         yield OVERRIDE_IGNORED
     raw = request.effective.raw if request.effective is not None else {}
@@ -275,14 +276,14 @@ def _inherited(request: ConfigRequest, files: list[ConfigFile]) -> Mapping[str, 
 
 
 def _to_inherit(key: str, value: object) -> bool:
-    """Tell whether a field is the default handler's word on how its pods run."""
+    """Return whether a field is the site's choice of how pods of the default handler run."""
     return bool(value) and key not in NOT_INHERITED and key not in MISPLACED
 
 
 def _refuse_sandbox(request: ConfigRequest, files: list[ConfigFile]) -> None:
-    """Refuse a handler of our name that somebody has for virtual machines. Raises ConfigError.
+    """Reject a handler with one of our names that is for virtual machines. Raises ConfigError.
 
-    A handler may take its type from the default one, whichever that is.
+    A handler may inherit its type from the default one.
     """
     tables: dict[str, Mapping[str, object]] = {}
     paths: dict[str, str] = {}
@@ -306,7 +307,7 @@ def _refuse_sandbox(request: ConfigRequest, files: list[ConfigFile]) -> None:
 
 
 def _check_later(request: ConfigRequest, files: list[ConfigFile]) -> None:
-    """Refuse where a file that CRI-O reads after ours would take our change back."""
+    """Reject a file that CRI-O reads after ours and that would undo our change."""
     desired = request.desired
     for file in files:
         default = default_of(file.data)

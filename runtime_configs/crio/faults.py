@@ -1,6 +1,6 @@
-"""What CRI-O does not start with though ``crio config`` prints it.
+"""Faults with which CRI-O does not start although ``crio config`` accepts them.
 
-Only the default handler counts: another one that is wrong is dropped with a warning
+Only the default handler matters: CRI-O drops another faulty one with a warning
 (``ValidateRuntimes`` and ``RuntimeHandler.Validate`` in CRI-O's ``pkg/config/config.go``).
 """
 
@@ -21,7 +21,7 @@ TABLE: Final = ("crio", "runtime", "runtimes")
 
 
 def faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
-    """Yield what keeps CRI-O from its start. Raises ConfigError for a file that does not parse."""
+    """Yield what prevents CRI-O's start. Raises ConfigError for a file that does not parse."""
     overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
     files = read_all(request.top_level, request.drop_in or "", overlay)
     named = [each for each in files if default_of(each.data) is not None]

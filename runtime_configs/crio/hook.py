@@ -9,7 +9,7 @@ import posixpath
 def document(binary: str) -> bytes:
     """Return a hook of version 1.0.0 that runs the toolkit's hook before every container starts.
 
-    It is for every container since the hook itself leaves those alone that ask for no GPU.
+    It runs for every container; the toolkit's hook ignores those that request no GPU.
     """
     hook = {
         "version": "1.0.0",

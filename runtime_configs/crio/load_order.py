@@ -43,7 +43,7 @@ class ConfigFile(Struct, frozen=True):
     path: str
     content: bytes
     data: Mapping[str, object]
-    """With every key that is CRI-O's own under its own name."""
+    """The parsed file, with CRI-O's own keys in its own spelling."""
 
 
 def read_all(top_level: str, drop_in: str, view: HostView) -> list[ConfigFile]:
@@ -62,8 +62,8 @@ def read_all(top_level: str, drop_in: str, view: HostView) -> list[ConfigFile]:
 def read(content: bytes, path: str) -> Mapping[str, object]:
     """Decode a file as CRI-O reads it: its own keys in any case. Raises ConfigError.
 
-    Also for a key that stands in two spellings: which of them CRI-O takes changes from start to
-    start (``unifyStruct`` in BurntSushi/toml walks over a Go map).
+    Also for a key in two spellings: which of them CRI-O uses varies from start to start
+    (``unifyStruct`` in BurntSushi/toml iterates over a Go map).
     """
     document = load(content, Format.TOML, path=path)
     for place, keys in _levels(document):
@@ -78,7 +78,7 @@ def read(content: bytes, path: str) -> Mapping[str, object]:
 
 
 def _levels(document: Mapping[str, object]) -> Iterator[tuple[KeyPath, Keys]]:
-    """Yield the tables that decide of handlers, as the document spells them."""
+    """Yield the tables that concern handlers, as the document spells them."""
     pending: list[tuple[KeyPath, Keys]] = [((), KEYS)]
     while pending:
         place, keys = pending.pop()
@@ -112,10 +112,10 @@ def runtimes_of(data: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
 
 
 def _below(directory: str, top_level: str, view: HostView) -> Iterator[str]:
-    """Yield every file of the directory and of those in it, as CRI-O's walk comes to them.
+    """Yield every file below the directory, in the order of CRI-O's walk.
 
-    It takes a link for a file, to a directory too, which it then can't read (``UpdateFromPath`` in
-    ``pkg/config/config.go``).
+    CRI-O treats a link as a file, even one to a directory, which it then cannot read
+    (``UpdateFromPath`` in ``pkg/config/config.go``).
     """
     pending = _entries(directory, view)
     while pending:
@@ -127,5 +127,5 @@ def _below(directory: str, top_level: str, view: HostView) -> Iterator[str]:
 
 
 def _entries(directory: str, view: HostView) -> list[str]:
-    """Return what is in a directory, the first one last."""
+    """Return a directory's entries in reverse order."""
     return list(reversed(view.glob(f"{escaped(directory)}/*")))

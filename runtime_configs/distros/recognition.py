@@ -1,4 +1,4 @@
-"""Which distribution a node has, and where the change goes on it."""
+"""Recognise a node's distribution, and choose where the change goes."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ from runtime_configs.formats.documents import load
 from runtime_configs.model import ConfigError, EngineName, Format, HostView, Version
 
 RANCHER_DROP_INS: Final = ("config-v3.toml", "config.toml")
-"""k3s and RKE2 import the directory named like this, plus ``.d``."""
+"""k3s and RKE2 import the directory with such a name plus ``.d``."""
 MERGING_SINCE: Final = (2, 0, 0)
-"""containerd merges a drop-in's tables from here on."""
+"""The first containerd version that merges a drop-in's tables."""
 
 
 class Sighting(Struct, frozen=True, kw_only=True):
-    """What is known of a node's engine before its distribution is. Paths are host paths."""
+    """What is known of a node's engine before its distribution is known. Paths are host paths."""
 
     engine: EngineName
     socket: str | None = None
     config: str | None = None
-    """The running daemon's own top-level file; None where it does not run or names none."""
+    """The running daemon's own top-level file; None if it does not run or names none."""
     reads: str | None = None
-    """The same, or the usual file where a daemon that runs names none."""
+    """The same, or the default file if a running daemon names none."""
     reloaded: bool = True
-    """Whether the running daemon has to take the change up, so that its own file counts."""
+    """Whether the running daemon must apply the change, so that its own file counts."""
     unit: str | None = None
     """The systemd unit that owns the daemon, or its parent."""
     version: Version | None = None
     declared_config: str | None = None
-    """What the user gave with ``--config``; it wins where the daemon reads it."""
+    """The value of ``--config``; takes precedence if the daemon reads it."""
     declared_by: str = "--config"
-    """The flag or variable that it came from."""
+    """Its flag or variable."""
     declared_drop_in: str | None = None
-    """What the user gave with ``--drop-in-config``, as the engine sees it; it wins."""
+    """The value of ``--drop-in-config``, as the engine sees it; takes precedence."""
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -77,7 +77,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 def identify(seen: Sighting, view: HostView) -> Place:
-    """Return the node's distribution and where the change goes. Reads, never writes."""
+    """Return the node's distribution and where the change goes; reads only."""
     row = _recognised(seen, view)
     if seen.engine is not EngineName.CONTAINERD:
         return _plain(row, seen, seen.config or row.top_level, view)
@@ -91,7 +91,7 @@ def identify(seen: Sighting, view: HostView) -> Place:
 
 
 def _recognised(seen: Sighting, view: HostView) -> Distribution:
-    """Return the row: by the engine's own paths and unit first, by the node's marks second."""
+    """Return the row, by the engine's own paths and unit first, then by marks on the node."""
     known = next((row for row in DISTRIBUTIONS if _is_known_by(row, seen)), None)
     if seen.engine not in (EngineName.CONTAINERD, EngineName.CRIO):
         return known or plain_row(seen.engine)
@@ -121,7 +121,7 @@ def _recognised(seen: Sighting, view: HostView) -> Distribution:
 
 
 def _is_known_by(row: Distribution, seen: Sighting) -> bool:
-    """Tell whether the engine's unit, socket or file is one that no other distribution has."""
+    """Return whether the engine's unit, socket or file belongs to this distribution only."""
     plain = plain_row(seen.engine)
     if row.engine is not seen.engine or row is plain:
         return False
@@ -131,7 +131,7 @@ def _is_known_by(row: Distribution, seen: Sighting) -> bool:
 
 
 def _os_release(view: HostView) -> Mapping[str, str]:
-    """Return the keys of os-release; empty where there is none."""
+    """Return the keys of os-release; empty if there is none."""
     content = view.read("/etc/os-release") or view.read("/usr/lib/os-release") or b""
     found = {}
     for line in content.decode("utf-8", "replace").splitlines():
@@ -163,7 +163,7 @@ def _plain(row: Distribution, seen: Sighting, config: str, view: HostView) -> Pl
 
 
 def _imports(view: HostView, top_level: str, path: str, version: Version | None) -> bool:
-    """Tell whether a file is among those that a top-level file pulls in."""
+    """Return whether a top-level file imports another file."""
     try:
         return any(each.path == path for each in load_order(view, top_level, version))
     except ConfigError:
@@ -171,7 +171,7 @@ def _imports(view: HostView, top_level: str, path: str, version: Version | None)
 
 
 def _rendered(row: Distribution, seen: Sighting, view: HostView) -> Place:
-    """k3s, RKE2: the drop-in where the rendered file imports it and merges; else the template."""
+    """k3s, RKE2: the drop-in if the rendered file imports it and merges; else the template."""
     declared = seen.declared_config
     template = declared if declared is not None and declared.endswith(".tmpl") else None
     beside = (
@@ -186,7 +186,7 @@ def _rendered(row: Distribution, seen: Sighting, view: HostView) -> Place:
         document = {} if content is None else load(content, Format.TOML, path=top_level)
         patterns = import_patterns(document, top_level)
     except ConfigError as error:
-        # Whoever puts the engine back, which may not start with it, needs the rest all the same.
+        # An engine that does not start because of this is restored with the other fields.
         refused = "; ".join(filter(None, (str(error), error.hint)))
     merges = _merges(seen.version, document)
     if template is None and merges:
@@ -221,7 +221,7 @@ def _not_read(seen: Sighting, used: str, top_level: str) -> tuple[str, ...]:
 
 
 def _merges(version: Version | None, document: Mapping[str, object]) -> bool:
-    """Tell whether the engine merges drop-ins: by its version, else by what it is given to read."""
+    """Return whether the engine merges drop-ins, by its version, else by its config's version."""
     if version is not None:
         return version.numbers >= MERGING_SINCE
     number = document.get("version")
@@ -229,7 +229,7 @@ def _merges(version: Version | None, document: Mapping[str, object]) -> bool:
 
 
 def _template(row: Distribution, directory: str, view: HostView, *, merges: bool) -> str:
-    """Return the template that the distribution uses: of two, the one for its containerd."""
+    """Return the template that the distribution uses; of two, the one for its containerd."""
     newer, older = (posixpath.join(directory, name) for name in row.templates)
     if not merges:
         return older
@@ -237,7 +237,7 @@ def _template(row: Distribution, directory: str, view: HostView, *, merges: bool
 
 
 def _k0s(seen: Sighting, view: HostView) -> Place:
-    """k0s: a drop-in; its own file only where an administrator has taken it over."""
+    """k0s: a drop-in; its own file only if an administrator manages it."""
     top_level, drop_in = seen.config or K0S.top_level, str(K0S.drop_in)
     declared, named = seen.declared_config, seen.declared_drop_in
     directory = posixpath.dirname(drop_in)

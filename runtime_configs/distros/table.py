@@ -1,4 +1,4 @@
-"""The table: what each Kubernetes distribution does differently. A new one is one more row."""
+"""The table of Kubernetes distributions and their differences. A new one is one more row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DROP_IN_NAME: Final = "99-nvidia.toml"
 
 
 class Distribution(Struct, frozen=True, kw_only=True):
-    """One row: what a distribution does differently. Paths are host paths."""
+    """One row: the differences of a distribution. Paths are host paths."""
 
     name: str
     owner: str
@@ -25,20 +25,21 @@ class Distribution(Struct, frozen=True, kw_only=True):
     drop_in: str | None
     sockets: tuple[str, ...]
     unit: str = ""
-    """How the names of the services begin that own the engine; empty: the engine has its own."""
+    """Prefix of the services that own the engine; empty if the engine has its own."""
     engine_is_child: bool = False
-    """Such a service starts the engine, and exits when it dies: the service is restarted."""
+    """Whether such a service starts the engine and exits with it: then the service is restarted."""
     placement: Placement = Placement.PLAIN
     templates: tuple[str, ...] = ()
-    """Names beside the top-level file, the one for config version 3 first."""
+    """File names beside the top-level file, the one for config version 3 first."""
     restarts_itself: bool = False
-    """The distribution sees a changed file and restarts its engine: nothing is signalled."""
+    """Whether the distribution restarts its engine when a file changes: then nothing is
+    signalled."""
     install_dir: str | None = None
-    """Where the toolkit has to go where the default directory can't be used."""
+    """The toolkit's directory where the default one cannot be used."""
     refuse: str | None = None
     """Why nothing can be set up here, and what to do instead."""
     note: str = ""
-    """What somebody who looks after such a node should know, in words."""
+    """What an operator of such a node should know, in words."""
 
 
 def _containerd(name: str, owner: str, **more: object) -> Distribution:
@@ -110,15 +111,15 @@ TALOS: Final = _containerd(
     "Talos, read-only",
     top_level="/etc/cri/containerd.toml",
     drop_in=None,
-    refuse="Talos takes engine config from its machine config alone: add the extensions "
+    refuse="Talos reads engine config only from its machine config: add the extensions "
     "nonfree-kmod-nvidia and nvidia-container-toolkit there, or use --enable-nri-plugin",
 )
 BOTTLEROCKET: Final = _containerd(
     "bottlerocket",
     "Bottlerocket, rendered on a noexec tmpfs",
     drop_in=None,
-    refuse="Bottlerocket's file system takes no toolkit: use its nvidia variant, "
-    "which has the handler ready",
+    refuse="the toolkit can't be installed on Bottlerocket's file system: use its nvidia variant, "
+    "which has the handler",
 )
 OPENSHIFT: Final = Distribution(
     name="openshift",
@@ -150,15 +151,15 @@ DISTRIBUTIONS: Final = (
     *(PLAIN, KUBEADM, K3S, RKE2, K0S, MICROK8S, EKS, GKE, KIND, MINIKUBE, OPENSHIFT),
     *(BOTTLEROCKET, TALOS, CRIO, DOCKER),
 )
-"""Every row; a new distribution is one more, and a line of recognition in ``recognition.py``."""
+"""Every row; a new distribution needs one more, and a test in ``recognition.py``."""
 
 PLAIN_ROWS: Final = {row.engine: row for row in DISTRIBUTIONS if row.name == "plain"}
-"""Where an engine has its files if neither a distribution nor the user says so."""
+"""An engine's files unless a distribution or the user names others."""
 _HERE: Final = "runtime_configs/distros/table.py"
 
 
 def row_of(name: str, engine: EngineName) -> Distribution:
-    """Return the row of this name; an engine that a distribution does not name has a plain one.
+    """Return a row by name; an engine without such a row gets its plain one.
 
     Raises LookupError for an engine without a row ``plain``.
     """
@@ -167,7 +168,7 @@ def row_of(name: str, engine: EngineName) -> Distribution:
 
 
 def plain_row(engine: EngineName) -> Distribution:
-    """Return where an engine has its files where neither a distribution nor the user says so."""
+    """Return an engine's files unless a distribution or the user names others."""
     return row_of("plain", engine)
 
 

@@ -36,13 +36,13 @@ EMPTY: Final = b"{}\n"
 VALIDATES: Final = (23, 0, 0)
 """The first version with ``dockerd --validate``."""
 PROXY: Final = "userland-proxy-path"
-"""dockerd looks for a helper in the search path, which is not the daemon's own here."""
+"""Concerns a helper that dockerd looks up in the PATH, which is not the daemon's own here."""
 SETTINGS = (
     "Runtimes", "DefaultRuntime", "CDISpecDirs", "LiveRestoreEnabled", "Driver", "LoggingDriver",
     "CgroupDriver", "DockerRootDir", "RegistryConfig", "DefaultAddressPools", "Labels",
     "SecurityOptions", "InitBinary", "Debug", "ExperimentalBuild",
 )  # fmt: skip
-"""Members of ``/info`` that follow from the configuration; the others change by themselves."""
+"""Members of ``/info`` that follow from the configuration; the others vary."""
 
 
 RELOADED: Final = {
@@ -50,16 +50,16 @@ RELOADED: Final = {
     "labels": "Labels",
     "live-restore": "LiveRestoreEnabled",
 }
-"""Keys that a live reload brings, with their members of ``/info``."""
+"""Keys that a live reload applies, with their members of ``/info``."""
 
 
 class DockerAdapter:
-    """Adds handlers to ``daemon.json``, which dockerd reads whole: there are no drop-ins."""
+    """Adds handlers to ``daemon.json``, the only file: there are no drop-ins."""
 
     name = EngineName.DOCKER
 
     def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
-        """Return the edit of ``daemon.json``; none where it already says what is wanted."""
+        """Return the edit of ``daemon.json``; none if it already has the desired content."""
         path = request.top_level
         before = view.read(path)
         content = before if before is not None and before.strip() else EMPTY
@@ -77,7 +77,7 @@ class DockerAdapter:
         return EditSet(edits=(edit,), notes=notes)
 
     def effective(self, dump: bytes) -> EffectiveConfig:
-        """Decode the answer of ``/info``, or a ``daemon.json`` where that is all there is."""
+        """Decode the answer of ``/info``, or ``daemon.json`` if there is no answer."""
         raw = load(dump if dump.strip() else EMPTY, Format.JSON, path="docker info")
         live = "Runtimes" in raw or "DefaultRuntime" in raw
         default = raw.get("DefaultRuntime" if live else "default-runtime")
@@ -93,7 +93,7 @@ class DockerAdapter:
     def unintended(
         self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
-        """Name settings of ``/info`` that differ; counters and states are not looked at."""
+        """Describe changed settings of ``/info``; counters and states are ignored."""
         names = [handler.name for handler in request.desired.handlers]
         intended = [(key, name) for key in ("Runtimes", "runtimes") for name in names]
         meant = [
@@ -107,10 +107,10 @@ class DockerAdapter:
     def pending(
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
-        """Name each setting of ``daemon.json`` that a live reload would bring.
+        """Describe each setting of ``daemon.json`` that a live reload would apply.
 
-        (``Reload`` in moby's ``daemon/reload.go``: only these apply without a restart, and
-        ``/info`` tells of them.)
+        (``Reload`` in moby's ``daemon/reload.go``: only these apply without a restart and appear in
+        ``/info``.)
         """
         ours = {each.name for each in request.desired.handlers}
         there = {
@@ -141,7 +141,7 @@ class DockerAdapter:
     ) -> DryRun | None:
         """Return a run of ``dockerd --validate`` with the daemon's own flags.
 
-        In the place of an absent file an empty one is loaded: dockerd refuses to read none.
+        An absent file is replaced by an empty one, because dockerd insists on a file.
         """
         if request.version is None or request.version.numbers < VALIDATES:
             return None
@@ -162,11 +162,11 @@ class DockerAdapter:
         request: ConfigRequest,  # noqa: ARG002
         view: HostView,  # noqa: ARG002
     ) -> tuple[Fault, ...]:
-        """Return nothing: its file includes no other."""
+        """Return nothing: daemon.json names no other file."""
         return ()
 
     def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
-        """Name what dockerd refuses. Raises ConfigError."""
+        """Return what dockerd rejects. Raises ConfigError."""
         return tuple(faults.faults(edits, request, view))
 
     def trial(
@@ -188,7 +188,7 @@ class DockerAdapter:
         *,
         path: str,
     ) -> bytes | None:
-        """Return a file without our handlers and halves of them. Raises ConfigError."""
+        """Return a file without our handlers, or halves of them. Raises ConfigError."""
         return strip_our_changes(
             before,
             ours,
@@ -201,7 +201,7 @@ class DockerAdapter:
         )
 
     def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
-        """Return ``daemon.json`` where it has handlers of ours. Raises ConfigError."""
+        """Return ``daemon.json`` if it has handlers of ours. Raises ConfigError."""
         path, places = request.top_level, ((("runtimes",), ("default-runtime",)),)
         content = view.read(path) or EMPTY
         edit = edit_without_ours(
@@ -217,10 +217,10 @@ class DockerAdapter:
     def revert_stages(
         self, current: bytes | None, target: bytes | None, previous_default: str | None
     ) -> tuple[bytes, ...]:
-        """Return the target with those keys spelled out that a reload would else leave in force.
+        """Return the target, spelling out the keys that a reload would otherwise leave in force.
 
-        dockerd keeps what a removed key had set, and 20.10 dies where the default handler is not
-        among the handlers of the file (tests/engine shows both).
+        dockerd keeps the value of a removed key, and 20.10 exits if the default handler is not
+        among the file's handlers (tests/engine shows both).
         """
         now = _read(current)
         content = target if target is not None and target.strip() else EMPTY
@@ -264,7 +264,7 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
 
 
 def _refuse_sandbox(request: ConfigRequest, name: str, runtime_type: str) -> None:
-    """Refuse a handler of our name that somebody has for a sandbox. Raises ConfigError."""
+    """Reject a handler with one of our names that is a sandbox. Raises ConfigError."""
     if starts_runc(runtime_type):
         return
     main = name == request.desired.handlers[0].name
@@ -277,10 +277,10 @@ def _refuse_sandbox(request: ConfigRequest, name: str, runtime_type: str) -> Non
 
 
 def _check_flags(request: ConfigRequest) -> None:
-    """Refuse a key that dockerd was given as a flag: it takes either, never both.
+    """Reject a key that dockerd also has as a flag: dockerd accepts only one of them.
 
     ``findConfigurationConflicts`` in moby's ``daemon/config/config.go``; it compares a repeated
-    flag by the key that it fills (``--add-runtime``: ``runtimes``).
+    flag by its key (``--add-runtime``: ``runtimes``).
     """
     given = flags(request.engine_arguments)
     wanted = [("--add-runtime", "runtimes", "move its handlers into the file")]
@@ -315,7 +315,7 @@ def _settings(raw: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _read(content: bytes | None) -> Mapping[str, object]:
-    """Decode what is there now; what can't be read sets nothing that a reload would take up."""
+    """Decode the present content; an invalid one counts as empty."""
     try:
         value = json.loads(content) if content else {}
     except (ValueError, RecursionError):

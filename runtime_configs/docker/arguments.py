@@ -1,4 +1,4 @@
-"""dockerd's own command line, as far as it meets ``daemon.json``."""
+"""dockerd's command line, as far as it concerns ``daemon.json``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dockerd does not start with in ``daemon.json`` though ``dockerd --validate`` accepts it.
+"""Faults in ``daemon.json`` with which dockerd does not start although ``--validate`` accepts them.
 
 Each rule was tried on 20.10, 26.1 and 28.5 (``configureRuntimes`` and ``setupRuntimes`` in moby's
 ``daemon/runtime_unix.go``; tests/engine/test_dry_run_docker.py).
@@ -22,14 +22,14 @@ from runtime_configs.overlay import Overlay
 
 STOCK: Final = "runc"
 BUILT_IN: Final = (STOCK, "io.containerd.runc.v2", "io.containerd.runtime.v1.linux")
-"""Names that dockerd always knows; only the first may not be given to another runtime."""
+"""Names that dockerd always knows; only the first must not be redefined."""
 SHIMS_SINCE: Final = (23, 0, 0)
-"""From here on a runtime may be a shim, and each entry is checked."""
+"""The first version in which a runtime may be a shim, and each entry is checked."""
 _SHIM = re.compile(r"io\.containerd\.[\w-]+\.v\d+")
 
 
 def faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
-    """Yield what dockerd refuses. Raises ConfigError for a file that does not parse."""
+    """Yield what dockerd rejects. Raises ConfigError for a file that does not parse."""
     path = request.top_level
     content = Overlay(view, {edit.path: edit.after for edit in edits.edits}).read(path)
     if content is None or not content.strip():
@@ -53,11 +53,11 @@ def _refused(data: Mapping[str, object], request: ConfigRequest) -> Iterator[tup
         return
     shim = checked and (default.startswith("/") or _SHIM.fullmatch(default) is not None)
     if not shim and "--add-runtime" not in flags(request.engine_arguments):
-        yield ("default-runtime",), f'default-runtime is "{default}", which is no runtime'
+        yield ("default-runtime",), f'default-runtime is "{default}", which is not a runtime'
 
 
 def _wrong(entry: Mapping[str, object]) -> str | None:
-    """Return why an entry of ``runtimes`` is none."""
+    """Return why an entry of ``runtimes`` is invalid."""
     path, kind = entry.get("path"), entry.get("runtimeType")
     if path and kind:
         return "path and runtimeType exclude each other"

@@ -26,7 +26,7 @@ def of_docker(content: object, *arguments: str, version: Version | None = NEWER)
     ("content", "line", "said"),
     [
         ({"runtimes": {"runc": {"path": "runc"}}}, 3, 'keeps the runtime name "runc"'),
-        ({"debug": True, "default-runtime": "kata"}, 3, '"kata", which is no runtime'),
+        ({"debug": True, "default-runtime": "kata"}, 3, '"kata", which is not a runtime'),
         ({"runtimes": {"x": {"path": "a", "runtimeType": "b"}}}, 3, "exclude each other"),
         ({"runtimes": {"x": {}}}, 3, "neither path nor runtimeType"),
         ({"runtimes": {"x": {"path": "a", "options": {"a": 1}}}}, 3, "options are for"),
