@@ -169,9 +169,11 @@ class EngineAdapter(Protocol):
     ) -> tuple[Fault, ...]:
         """Return each file that the edited files name and that does not exist.
 
-        The engine does not start if one is missing. Raises ConfigError for a file that does not
-        parse.
+        The engine does not start if one is missing. Nothing where no file names another. Raises
+        ConfigError for a file that does not parse.
         """
+        del edits, request, view
+        return ()
 
     def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
         """Return what the engine would reject in the edited files but its dry run does not check.
@@ -183,6 +185,8 @@ class EngineAdapter(Protocol):
         self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     ) -> Trial | None:
         """Return how to start the engine on the edited files; None if that adds nothing."""
+        del edits, request, view, directory
+        return None
 
     def strip_our_changes(
         self,
@@ -212,3 +216,5 @@ class EngineAdapter(Protocol):
 
         Empty for an engine that drops a removed key at a reload (all but docker).
         """
+        del current, target, previous_default
+        return ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from msgspec import Struct, field
 
@@ -115,6 +115,17 @@ class ServedHandler(Struct, frozen=True, kw_only=True):
     """The handler's whole table, with the engine's own name for each key."""
     flaw: str = ""
     """Why its pods do not start the binary, as far as the table shows; else empty."""
+
+    @classmethod
+    def read(cls, name: str, table: Mapping[str, object], *, binary: str, kind: str) -> Self:
+        """Return a handler whose keys for the binary and the type have these names."""
+        path, runtime_type = table.get(binary), table.get(kind)
+        return cls(
+            name=name,
+            binary_path=path if isinstance(path, str) and path else None,
+            runtime_type=runtime_type if isinstance(runtime_type, str) and runtime_type else None,
+            table=table,
+        )
 
 
 class EffectiveConfig(Struct, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.drop_in import HEADER
 from runtime_configs.containerd.imports import LoadedFile, declared_version, load_order
 from runtime_configs.containerd.shim import is_nvidia
-from runtime_configs.formats.handler_merge import handlers_of
 from runtime_configs.formats.own_handlers import Places, edit_without_ours
+from runtime_configs.formats.values import table
 from runtime_configs.model import FileEdit, Format, HostView, OwnFile, Role
 
 VERSIONS = (1, 2, 3)
@@ -60,9 +60,7 @@ def _outruns(file: LoadedFile, root: LoadedFile | None, request: ConfigRequest) 
     version = declared_version(file.document, file.path)
     if root is None or version <= max(root.version, 1):
         return False
-    handlers = [
-        handler for table, _ in PLACES for handler in handlers_of(file.document, table).values()
-    ]
+    handlers = [handler for place, _ in PLACES for handler in table(file.document, *place).values()]
     return bool(handlers) and all(
         isinstance(each, dict) and is_nvidia(each, request.toolkit_dir) for each in handlers
     )

@@ -8,8 +8,9 @@ from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, apply_changes, load, lookup
-from runtime_configs.formats.handler_merge import changes_of_remains, handlers_of
+from runtime_configs.formats.handler_merge import changes_of_remains
 from runtime_configs.formats.merge import merge3
+from runtime_configs.formats.values import table
 from runtime_configs.model import Format
 
 NEEDED = frozenset({"runtime_type"})
@@ -39,23 +40,24 @@ def strip_our_changes(
     )
     number = written.get("version", 1)
     version = number if isinstance(number, int) else 1
-    table = schema.runtimes(version)
-    made = handlers_of(written, table).keys() - handlers_of(first, table).keys() - {schema.RUNC}
+    place = schema.runtimes(version)
+    known, wrote = (table(each, *place) for each in (first, written))
+    made = wrote.keys() - known.keys() - {schema.RUNC}
     default = schema.default_name(version)
     ours_is_default = lookup(found, default) in (made & {lookup(written, default)})
-    if made and not made & handlers_of(found, table).keys() and not ours_is_default:
+    if made and not made & table(found, *place).keys() and not ours_is_default:
         return now
-    changes = changes_of_remains(first, written, left_over, table, NEEDED)
+    changes = changes_of_remains(first, written, left_over, place, NEEDED)
     gone = {each.path[-1] for each in changes}
     left = [
         name
-        for name, handler in handlers_of(left_over, table).items()
+        for name, handler in table(left_over, *place).items()
         if isinstance(handler, Mapping) and name not in gone
     ]
-    own = handlers_of(written, table).get(schema.RUNC)
-    implicit = schema.RUNC not in handlers_of(first, table)
+    own = wrote.get(schema.RUNC)
+    implicit = schema.RUNC not in known
     if left and implicit and own is not None and schema.RUNC not in left:
-        changes.append(Change(path=(*table, schema.RUNC), value=own))
+        changes.append(Change(path=(*place, schema.RUNC), value=own))
     if not changes:
         return content
     respelled = key_case.as_spelled(changes, spelled[-1], keys.ROOT, matching)

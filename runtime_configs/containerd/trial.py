@@ -17,7 +17,7 @@ from runtime_configs.adapter import ConfigRequest, Placement, Trial
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.imports import LoadedFile, load_order
 from runtime_configs.containerd.schema import Era
-from runtime_configs.formats.documents import edited_to, load_exact
+from runtime_configs.formats.documents import edited_to, load
 from runtime_configs.formats.values import table
 from runtime_configs.model import EditSet, Format, HostView
 from runtime_configs.overlay import Overlay
@@ -51,9 +51,7 @@ def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str
     usable, files = _usable_snapshotters(loaded, view), []
     for name, each in zip(names, loaded, strict=True):
         content = overlay.read(each.path) or b""
-        document: dict[str, Any] = copy.deepcopy(
-            dict(load_exact(content, Format.TOML, path=each.path))
-        )
+        document: dict[str, Any] = copy.deepcopy(dict(load(content, Format.TOML, path=each.path)))
         for key in [each for each in document if each.lower() == "imports"]:
             del document[key]
         if name == names[0] and len(names) > 1:

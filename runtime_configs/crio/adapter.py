@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, Fault, Trial
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, EngineAdapter, Fault
 from runtime_configs.crio import faults, hook, pending
 from runtime_configs.crio.load_order import (
     KEYS,
@@ -60,8 +60,11 @@ LOW_LEVEL: Final = ("crun", "runc")
 """CRI-O's own handlers; the first is its default from 1.31 on."""
 
 
-class CrioAdapter:
-    """Writes a drop-in: CRI-O merges its handlers by name."""
+class CrioAdapter(EngineAdapter):
+    """Writes a drop-in: CRI-O merges its handlers by name.
+
+    ``crio config`` validates what it prints, so no trial start would tell more.
+    """
 
     name = EngineName.CRIO
 
@@ -95,7 +98,10 @@ class CrioAdapter:
         """Decode the TOML of ``crio status config`` or ``crio config``."""
         raw = _in_place(read(dump, "crio config"))
         default = default_of(raw)
-        handlers = {name: _served(name, table) for name, table in runtimes_of(raw).items()}
+        handlers = {
+            name: ServedHandler.read(name, table, binary="runtime_path", kind="runtime_type")
+            for name, table in runtimes_of(raw).items()
+        }
         return EffectiveConfig(handlers=handlers, default=default, raw=raw)
 
     def unintended(
@@ -145,30 +151,11 @@ class CrioAdapter:
             arguments=("--config", top, "--config-dir", drop_ins, "config"),
         )
 
-    def missing_files(
-        self,
-        edits: EditSet,  # noqa: ARG002 - the protocol's
-        request: ConfigRequest,  # noqa: ARG002
-        view: HostView,  # noqa: ARG002
-    ) -> tuple[Fault, ...]:
-        """Return nothing: CRI-O's files import no others."""
-        return ()
-
     def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
         """Return what stops CRI-O at its start but passes ``crio config``. Raises ConfigError."""
         if request.drop_in is None or request.crio_hook_path is not None:
             return ()
         return tuple(faults.faults(edits, request, view))
-
-    def trial(
-        self,
-        edits: EditSet,  # noqa: ARG002 - the protocol's
-        request: ConfigRequest,  # noqa: ARG002
-        view: HostView,  # noqa: ARG002
-        directory: str,  # noqa: ARG002
-    ) -> Trial | None:
-        """Return nothing: `crio config` validates what it prints."""
-        return None
 
     def strip_our_changes(
         self,
@@ -186,7 +173,7 @@ class CrioAdapter:
             now,
             kind,
             path=path,
-            table=("crio", "runtime", "runtimes"),
+            place=("crio", "runtime", "runtimes"),
             needed=frozenset({"runtime_path"}),
             keys=KEYS,
         )
@@ -210,15 +197,6 @@ class CrioAdapter:
             if edit is not None:
                 found.append(OwnFile(edit=edit, certain=False))
         return tuple(found)
-
-    def revert_stages(
-        self,
-        current: bytes | None,  # noqa: ARG002 - the protocol's
-        target: bytes | None,  # noqa: ARG002
-        previous_default: str | None,  # noqa: ARG002
-    ) -> tuple[bytes, ...]:
-        """Return nothing: CRI-O reads its files again when it starts."""
-        return ()
 
 
 def _hook_edits(request: ConfigRequest, path: str, view: HostView) -> EditSet:
@@ -325,16 +303,6 @@ def _check_later(request: ConfigRequest, files: list[ConfigFile]) -> None:
                     f'it is read after {request.drop_in} and defines "{handler.name}" itself',
                     "remove that table, or name a later --drop-in-config",
                 )
-
-
-def _served(name: str, table: Mapping[str, object]) -> ServedHandler:
-    binary, kind = table.get("runtime_path"), table.get("runtime_type")
-    return ServedHandler(
-        name=name,
-        binary_path=binary if isinstance(binary, str) and binary else None,
-        runtime_type=kind if isinstance(kind, str) and kind else None,
-        table=table,
-    )
 
 
 def _in_place(raw: Mapping[str, object]) -> Mapping[str, object]:

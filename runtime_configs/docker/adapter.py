@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, Fault, Trial
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, EngineAdapter, Fault
 from runtime_configs.docker import faults
 from runtime_configs.docker.arguments import flags, without_config_file
 from runtime_configs.docker.faults import STOCK
@@ -53,8 +53,11 @@ RELOADED: Final = {
 """Keys that a live reload applies, with their members of ``/info``."""
 
 
-class DockerAdapter:
-    """Adds handlers to ``daemon.json``, the only file: there are no drop-ins."""
+class DockerAdapter(EngineAdapter):
+    """Adds handlers to ``daemon.json``, the only file: there are no drop-ins.
+
+    There is no trial start: dockerd changes the network when it starts.
+    """
 
     name = EngineName.DOCKER
 
@@ -83,7 +86,12 @@ class DockerAdapter:
         default = raw.get("DefaultRuntime" if live else "default-runtime")
         found = tables_of(raw, ("Runtimes" if live else "runtimes",))
         handlers = {
-            name: _served(name, key_case.read(handler, HANDLER, key_case.any_case))
+            name: ServedHandler.read(
+                name,
+                key_case.read(handler, HANDLER, key_case.any_case),
+                binary="path",
+                kind="runtimeType",
+            )
             for name, handler in found.items()
         }
         return EffectiveConfig(
@@ -156,28 +164,9 @@ class DockerAdapter:
             prints=False,
         )
 
-    def missing_files(
-        self,
-        edits: EditSet,  # noqa: ARG002 - the protocol's
-        request: ConfigRequest,  # noqa: ARG002
-        view: HostView,  # noqa: ARG002
-    ) -> tuple[Fault, ...]:
-        """Return nothing: daemon.json names no other file."""
-        return ()
-
     def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
         """Return what dockerd rejects. Raises ConfigError."""
         return tuple(faults.faults(edits, request, view))
-
-    def trial(
-        self,
-        edits: EditSet,  # noqa: ARG002 - the protocol's
-        request: ConfigRequest,  # noqa: ARG002
-        view: HostView,  # noqa: ARG002
-        directory: str,  # noqa: ARG002
-    ) -> Trial | None:
-        """Return nothing: dockerd changes the network when it starts."""
-        return None
 
     def strip_our_changes(
         self,
@@ -195,7 +184,7 @@ class DockerAdapter:
             now,
             kind,
             path=path,
-            table=("runtimes",),
+            place=("runtimes",),
             needed=frozenset({"path", "runtimeType"}),
             keys=KEYS,
         )
@@ -296,16 +285,6 @@ def _check_flags(request: ConfigRequest) -> None:
                 f'dockerd runs with {value} and would refuse a file that has "{key}"',
                 f"remove the flag from dockerd's command line, {fix}",
             )
-
-
-def _served(name: str, handler: Mapping[str, object]) -> ServedHandler:
-    binary, kind = handler.get("path"), handler.get("runtimeType")
-    return ServedHandler(
-        name=name,
-        binary_path=binary if isinstance(binary, str) and binary else None,
-        runtime_type=kind if isinstance(kind, str) and kind else None,
-        table=handler,
-    )
 
 
 def _settings(raw: Mapping[str, object]) -> Mapping[str, object]:

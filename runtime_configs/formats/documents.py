@@ -39,7 +39,6 @@ __all__ = [
     "apply_changes",
     "edited_to",
     "load",
-    "load_exact",
     "lookup",
     "same",
 ]
@@ -57,18 +56,20 @@ class Change(Struct, frozen=True, kw_only=True):
     """A mapping writes the table whole: keys that it does not have go, sub-tables included."""
 
 
-def load(content: bytes, format: Format, *, path: str) -> Mapping[str, object]:  # noqa: A002 - the field's word
+def load(
+    content: bytes,
+    format: Format,  # noqa: A002 - the field's word
+    *,
+    path: str,
+    exact: bool = False,
+) -> Mapping[str, object]:
     """Decode a document to plain values. No bytes, or only blanks, are an empty TOML document.
 
-    The same bytes may give the same object again: it must not be changed. Raises ConfigError with
-    line and column where it does not parse or is not UTF-8.
+    ``exact`` keeps the numbers of JSON as they are spelled. The same bytes may give the same object
+    again: it must not be changed. Raises ConfigError with line and column where it does not parse
+    or is not UTF-8.
     """
-    return _parse(_decoded(content, path), format, path, exact=False)
-
-
-def load_exact(content: bytes, format: Format, *, path: str) -> Mapping[str, object]:  # noqa: A002
-    """Decode like ``load``, with the numbers of JSON as they are spelled. Raises ConfigError."""
-    return _parse(_decoded(content, path), format, path, exact=True)
+    return _parse(_decoded(content, path), format, path, exact=exact)
 
 
 def apply_changes(
@@ -84,7 +85,7 @@ def apply_changes(
     returned as it is. A table that was only implied by the tables below it goes with the last of
     them. Raises ConfigError for a document that does not parse or can't take the change.
     """
-    target = load_exact(content, format, path=path)
+    target = load(content, format, path=path, exact=True)
     for change in changes:
         value = change.value
         if value is not REMOVE:
@@ -100,7 +101,7 @@ def edited_to(
     *,
     path: str,
 ) -> bytes:
-    """Return the document changed to mean ``target``, which has to come from ``load_exact``.
+    """Return the document changed to mean ``target``, which has to come from an exact ``load``.
 
     Raises ConfigError where that can't be done.
     """

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import REMOVE, Change, KeyPath, apply_changes, load, lookup
+from runtime_configs.formats.documents import REMOVE, Change, KeyPath, apply_changes, load
 from runtime_configs.formats.key_case import Keys
 from runtime_configs.formats.merge import merge3
+from runtime_configs.formats.values import table
 from runtime_configs.model import Format
 
 
@@ -15,7 +16,7 @@ def changes_of_remains(
     before: Mapping[str, object],
     ours: Mapping[str, object],
     now: Mapping[str, object],
-    table: KeyPath,
+    place: KeyPath,
     needed: frozenset[str],
 ) -> list[Change]:
     """Return the removal of each handler that we made and of which only somebody's value is left.
@@ -23,10 +24,10 @@ def changes_of_remains(
     ``needed`` names the keys without any of which an engine refuses or misreads a handler: a value
     that somebody gave inside our table goes with the table.
     """
-    known, made = handlers_of(before, table), handlers_of(ours, table)
+    known, made = table(before, *place), table(ours, *place)
     return [
-        Change(path=(*table, name), value=REMOVE)
-        for name, handler in handlers_of(now, table).items()
+        Change(path=(*place, name), value=REMOVE)
+        for name, handler in table(now, *place).items()
         if name in made
         and name not in known
         and isinstance(handler, Mapping)
@@ -41,7 +42,7 @@ def strip_our_changes(
     kind: Format,
     *,
     path: str,
-    table: KeyPath,
+    place: KeyPath,
     needed: frozenset[str],
     keys: Keys,
 ) -> bytes | None:
@@ -51,17 +52,11 @@ def strip_our_changes(
         return content
     spelled = [load(each or _empty(kind), kind, path=path) for each in (before, ours, content)]
     first, written, left = (key_case.read(each, keys, key_case.any_case) for each in spelled)
-    changes = changes_of_remains(first, written, left, table, needed)
+    changes = changes_of_remains(first, written, left, place, needed)
     if not changes:
         return content
     respelled = key_case.as_spelled(changes, spelled[-1], keys, key_case.any_case)
     return apply_changes(content, tuple(respelled), kind, path=path)
-
-
-def handlers_of(document: Mapping[str, object], table: KeyPath) -> Mapping[str, object]:
-    """Return the table of handlers, empty where there is none."""
-    found = lookup(document, table)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _empty(kind: Format) -> bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from runtime_configs.formats.documents import edited_to, load, load_exact
+from runtime_configs.formats.documents import edited_to, load
 from runtime_configs.formats.key_case import EXACT, Keys, like
 from runtime_configs.formats.values import MISSING, Table, same, table
 from runtime_configs.model import ConfigError, Format
@@ -226,7 +226,7 @@ def _taken(base: Mapping[str, object], ours: Mapping[str, object]) -> Table:
 
 
 def _decoded(content: bytes, format: Format, path: str) -> Mapping[str, object]:  # noqa: A002
-    return load_exact(content, format, path=path) if content.strip() else {}
+    return load(content, format, path=path, exact=True) if content.strip() else {}
 
 
 def _unless_empty(text: bytes, before: bytes | None) -> bytes | None:

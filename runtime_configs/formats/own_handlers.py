@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from runtime_configs.formats.documents import REMOVE, Change, KeyPath, apply_changes, load, lookup
-from runtime_configs.formats.handler_merge import handlers_of
+from runtime_configs.formats.values import table
 from runtime_configs.model import FileEdit, Format, Role
 
 Places = tuple[tuple[KeyPath, KeyPath], ...]
@@ -31,10 +31,10 @@ def edit_without_ours(
     """
     document = load(content, kind, path=path)
     changes: list[Change] = []
-    for table, default in places:
-        handlers = handlers_of(document, table)
+    for place, default in places:
+        handlers = table(document, *place)
         ours = _names(toolkit_dir, handlers)
-        changes += [Change(path=(*table, name), value=REMOVE) for name in ours]
+        changes += [Change(path=(*place, name), value=REMOVE) for name in ours]
         if lookup(document, default) in ours:
             others = [name for name in handlers if name not in ours]
             lacks = stock is not None and others and stock not in others
