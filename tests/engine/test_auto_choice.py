@@ -17,7 +17,7 @@ from testbed.containerd import RELEASES, RealContainerd, real_containerd
 from testbed.dockerd import DOCKER_RELEASES, RealDockerd, real_dockerd
 from testbed.supervised import wait_for
 from tests.unit.cli_session import settings_of
-from toolkit.engine.process.discover import Earlier, choose_runtime
+from toolkit.engine.process.discover import Earlier, chosen_runtime
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcFs
@@ -62,7 +62,7 @@ def chosen(
     settings = settings_of(
         CONTAINERD_SOCKET=str(containerd), DOCKER_SOCKET=str(docker), CRIO_SOCKET="/nowhere/crio"
     )
-    return choose_runtime(settings, HostRoot(root="/"), earlier)
+    return chosen_runtime(settings, HostRoot(root="/"), earlier).name
 
 
 def test_containerd_alone(cluster: RealContainerd) -> None:

@@ -16,7 +16,6 @@ from toolkit.journal.record import FileRecord, Record, State, digest_of
 PATH = "/opt/nvidia/.toolkit-journal/journal.json"
 FILE = FileRecord(
     path="/etc/containerd/config.toml",
-    container_path="/host/etc/containerd/config.toml",
     format=Format.TOML,
     role=Role.TOP_LEVEL,
     first="a" * 64,
@@ -44,7 +43,6 @@ RECORD = Record(
     start_lack="its plugin failed",
     reloads=False,
     payload={"digest": "e" * 64},
-    replaced_payload={"digest": "f" * 64},
 )
 
 
@@ -80,6 +78,15 @@ def test_a_record_of_an_earlier_minor_schema_is_read() -> None:
     assert found == replace(
         RECORD, start_handlers=None, start_default=None, start_lack=None, run_directories=()
     )
+
+
+def test_the_first_version_finds_the_field_that_it_asks_for_and_ours_is_read_without() -> None:
+    document = json.loads(encode(RECORD))
+    assert document["files"][0].pop("container_path") == FILE.path
+    document["replaced_payload"] = {"digest": "f" * 64}  # of an intent of that version
+    found = decode(json.dumps(document).encode(), PATH)
+    assert replace(found, extra={}) == RECORD
+    assert json.loads(encode(found))["replaced_payload"] == {"digest": "f" * 64}
 
 
 def test_a_newer_major_schema_is_refused_in_one_line_with_a_mend() -> None:

@@ -47,7 +47,6 @@ def begin_record(
         files.append(
             FileRecord(
                 path=change.path,
-                container_path=node.root.access(change.path),
                 format=change.format,
                 role=change.role,
                 first=first,
@@ -87,7 +86,6 @@ def begin_record(
         start_lack=_lack(plan),
         reloads=plan.reload.mode is not RestartMode.NONE,
         payload=payload,
-        replaced_payload=None if record is None else record.payload,
         extra={} if record is None else record.extra,
     )
     return intent, tuple(contents)

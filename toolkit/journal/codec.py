@@ -14,6 +14,8 @@ from toolkit.journal.record import FileRecord, Record, State
 SCHEMA_MAJOR = 1
 """A record with a higher major version was written by a newer program and is not touched."""
 SCHEMA_MINOR = 3
+_ASKED_FOR = "container_path"
+"""A file's field that 0.1.0 takes a record for damaged without: it reads ours after a rollback."""
 
 
 def encode(record: Record) -> bytes:
@@ -58,7 +60,7 @@ def _damaged(path: str, error: Exception) -> JournalError:
 
 
 def _encode_file(record: FileRecord) -> dict[str, object]:
-    document: dict[str, object] = dict(record.extra)
+    document: dict[str, object] = {_ASKED_FOR: record.path, **record.extra}
     for name in record.__struct_fields__:
         if name not in ("metadata", "extra"):
             document[name] = getattr(record, name)
@@ -105,7 +107,6 @@ def _decode_record(document: Mapping[str, object]) -> Record:
         start_lack=_optional_text(document, "start_lack"),
         reloads=bool(document["reloads"]),
         payload=_mapping(document, "payload"),
-        replaced_payload=_mapping(document, "replaced_payload"),
         extra={
             name: value
             for name, value in document.items()
@@ -115,10 +116,9 @@ def _decode_record(document: Mapping[str, object]) -> Record:
 
 
 def _decode_file(document: Mapping[str, object]) -> FileRecord:
-    known = FileRecord.__struct_fields__
+    known = {_ASKED_FOR, *FileRecord.__struct_fields__}
     return FileRecord(
         path=_text(document, "path"),
-        container_path=_text(document, "container_path"),
         format=Format(_text(document, "format")),
         role=Role(_text(document, "role")),
         first=_optional_text(document, "first"),

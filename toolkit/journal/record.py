@@ -39,8 +39,6 @@ class FileRecord(Struct, frozen=True, kw_only=True):
 
     path: str
     """Path on the host."""
-    container_path: str
-    """Path at which this process opened it."""
     format: Format
     role: Role
     first: str | None
@@ -105,8 +103,6 @@ class Record(Struct, frozen=True, kw_only=True):
     reloads: bool = True
     """False with restart mode ``none``: the engine is never reloaded."""
     payload: Mapping[str, object] | None = None
-    replaced_payload: Mapping[str, object] | None = None
-    """In an intent: the payload's earlier record."""
     extra: Mapping[str, object] = field(default_factory=dict)
     """Fields of a later minor schema, preserved."""
 
@@ -147,7 +143,6 @@ def committed(intent: Record) -> Record:
         intent,
         state=State.COMMITTED,
         files=files,
-        replaced_payload=None,
         start_handlers=None,
         start_default=None,
         start_lack=None,

@@ -7,8 +7,6 @@ from click.shell_completion import get_completion_class, shell_complete
 from toolkit.options.command_line import click_command
 from toolkit.options.general import COMPLETE
 
-SHELLS = ("bash", "zsh", "fish")
-
 
 def complete(program: str, instruction: str) -> int:
     """Answer a completion script; return the exit code."""

@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from toolkit.host.regular import open_regular
 
-MACHINES = {62: "x86_64", 183: "aarch64", 3: "i386", 40: "arm", 21: "ppc64le", 243: "riscv64"}
-"""``e_machine`` to the kernel's name (elf.h)."""
+MACHINES = {62: "x86_64", 183: "aarch64"}
+"""``e_machine`` to the kernel's name (elf.h): what the toolkit is built for, and tested on."""
+_LITTLE_64 = b"\2\1"
+"""ELFCLASS64 and ELFDATA2LSB, as both of them have."""
 
 _VERNEED = 0x6FFFFFFE
 _VERDEF = 0x6FFFFFFD
@@ -50,20 +52,19 @@ def read_elf(path: Path) -> ElfFacts | None:
 
 
 def _facts(content: mmap.mmap) -> ElfFacts:
-    order = "<" if content[5] == 1 else ">"
-    (machine,) = struct.unpack_from(order + "H", content, 18)
-    sections = _sections(content, order) if content[4] == 2 else []  # noqa: PLR2004 - ELFCLASS64
+    (machine,) = struct.unpack_from("<H", content, 18)
+    sections = _sections(content) if content[4:6] == _LITTLE_64 else []
     needs = [
         version
         for section in sections
         if section.kind == _VERNEED
-        for version in _needed(content, order, section, sections[section.link])
+        for version in _needed(content, section, sections[section.link])
     ]
     defines = [
         version
         for section in sections
         if section.kind == _VERDEF
-        for version in _defined(content, order, section, sections[section.link])
+        for version in _defined(content, section, sections[section.link])
     ]
     return ElfFacts(
         machine=MACHINES.get(machine, f"machine {machine}"),
@@ -72,28 +73,26 @@ def _facts(content: mmap.mmap) -> ElfFacts:
     )
 
 
-def _sections(content: mmap.mmap, order: str) -> list[_Section]:
-    (start,) = struct.unpack_from(order + "Q", content, 0x28)
-    size, count = struct.unpack_from(order + "HH", content, 0x3A)
+def _sections(content: mmap.mmap) -> list[_Section]:
+    (start,) = struct.unpack_from("<Q", content, 0x28)
+    size, count = struct.unpack_from("<HH", content, 0x3A)
     found = []
     for index in range(count if start else 0):
         at = start + index * size
-        _, kind, _, _, offset, length, link = struct.unpack_from(order + "IIQQQQI", content, at)
+        _, kind, _, _, offset, length, link = struct.unpack_from("<IIQQQQI", content, at)
         found.append(_Section(kind, offset, length, link))
     return found
 
 
-def _needed(
-    content: mmap.mmap, order: str, section: _Section, strings: _Section
-) -> list[tuple[int, ...]]:
+def _needed(content: mmap.mmap, section: _Section, strings: _Section) -> list[tuple[int, ...]]:
     """Walk the needed libraries and their versions (Elf64_Verneed)."""
     found = []
     at = section.offset
     for _ in range(_TABLE_LIMIT):
-        _, count, _, first, following = struct.unpack_from(order + "HHIII", content, at)
+        _, count, _, first, following = struct.unpack_from("<HHIII", content, at)
         one = at + first
         for _ in range(count):
-            _, _, _, name, after = struct.unpack_from(order + "IHHII", content, one)
+            _, _, _, name, after = struct.unpack_from("<IHHII", content, one)
             found.append(_version(content, strings.offset + name))
             one += after
         if not following:
@@ -102,15 +101,13 @@ def _needed(
     return [version for version in found if version]
 
 
-def _defined(
-    content: mmap.mmap, order: str, section: _Section, strings: _Section
-) -> list[tuple[int, ...]]:
+def _defined(content: mmap.mmap, section: _Section, strings: _Section) -> list[tuple[int, ...]]:
     """Walk the versions that a library defines (Elf64_Verdef, Elf64_Verdaux)."""
     found = []
     at = section.offset
     for _ in range(_TABLE_LIMIT):
-        _, _, _, _, _, first, following = struct.unpack_from(order + "HHHHIII", content, at)
-        (name,) = struct.unpack_from(order + "I", content, at + first)
+        _, _, _, _, _, first, following = struct.unpack_from("<HHHHIII", content, at)
+        (name,) = struct.unpack_from("<I", content, at + first)
         found.append(_version(content, strings.offset + name))
         if not following:
             break

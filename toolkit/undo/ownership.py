@@ -57,7 +57,6 @@ def unnamed_setup(node: Node, facts: HostFacts) -> Step | None:
         files.append(
             FileRecord(
                 path=edit.path,
-                container_path=node.root.access(edit.path),
                 format=edit.format,
                 role=edit.role,
                 first=digest_of(edit.after),

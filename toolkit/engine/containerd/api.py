@@ -77,5 +77,6 @@ def _without_cri(client: ContainerdClient, socket: str) -> Lack:
     return Lack(
         kind=LackKind.DISABLED,
         reason=f"containerd on {socket} has its CRI plugin disabled: no pod can use a handler",
-        fix='remove "cri" from disabled_plugins in its config',
+        fix='remove "cri" from disabled_plugins in its config; update a containerd before 1.6, '
+        "which has no CRI v1",
     )

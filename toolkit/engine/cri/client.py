@@ -11,8 +11,7 @@ from msgspec import Struct
 from toolkit.engine.protos import cri_pb2
 from toolkit.engine.rpc import Answer, Caller, RpcError
 
-_SERVICES = ("runtime.v1.RuntimeService", "runtime.v1alpha2.RuntimeService")
-"""containerd before 1.6 only knows the second name; these messages are the same in both."""
+_SERVICE = "/runtime.v1.RuntimeService"
 
 
 class CriStatus(Struct, frozen=True, kw_only=True):
@@ -63,7 +62,6 @@ class CriClient:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self._service = _SERVICES[0]
 
     def version(self) -> tuple[str, str]:
         """Return the runtime's name and version. Raises RpcError."""
@@ -168,11 +166,4 @@ class CriClient:
         return pid if isinstance(pid, int) and pid > 0 else None
 
     def _call(self, method: str, request: Message, answer: type[Answer]) -> Answer:
-        try:
-            return self._caller.call(f"/{self._service}/{method}", request, answer)
-        except RpcError as error:
-            if not error.unimplemented or self._service != _SERVICES[0]:
-                raise
-            result = self._caller.call(f"/{_SERVICES[1]}/{method}", request, answer)
-            self._service = _SERVICES[1]
-            return result
+        return self._caller.call(f"{_SERVICE}/{method}", request, answer)

@@ -39,13 +39,6 @@ class Choice(Struct, frozen=True, kw_only=True):
     why: str
 
 
-def choose_runtime(
-    settings: Settings, root: HostRoot, earlier: Earlier | None = None
-) -> EngineName:
-    """Return the engine to set up; raises as ``chosen_runtime``."""
-    return chosen_runtime(settings, root, earlier).name
-
-
 def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None = None) -> Choice:
     """Return the engine to set up, and why.
 

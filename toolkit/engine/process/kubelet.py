@@ -16,11 +16,11 @@ from toolkit.engine.process.daemon_arguments import option
 from toolkit.errors import ToolkitError
 from toolkit.host.processes import ProcessFacts, ProcessTable
 
-_NAMES = ("kubelet", "kubelite", "hyperkube", "k3s", "rke2")
-_KUBELETS = ("kubelet", "hyperkube")
+_KUBELET = "kubelet"
+_MICROK8S = "kubelite"
+_NAMES = (_KUBELET, _MICROK8S, "k3s", "rke2")
 _EMBEDDED = tuple(f"{name}{role}" for name in ("k3s", "rke2") for role in ("", "-server", "-agent"))
 """The kubelet of k3s is a part of ``k3s server`` and ``k3s agent``."""
-_MICROK8S = "kubelite"
 CGROUP_DRIVERS = ("systemd", "cgroupfs")
 _DEFAULT = "/run/containerd/containerd.sock"
 """The kubelet's own default since 1.24."""
@@ -50,7 +50,7 @@ def endpoint(table: ProcessTable, view: HostView) -> str | None:
     for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         arguments = process.arguments[1:]
-        if program in _KUBELETS:
+        if program == _KUBELET:
             return _of_kubelet(arguments, view)
         if program == _MICROK8S:
             return MICROK8S.sockets[0]
@@ -68,7 +68,7 @@ def cgroup_driver(table: ProcessTable, view: HostView) -> KubeletSetting | None:
     """
     for process in _of_the_host(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
-        if program in _KUBELETS:
+        if program == _KUBELET:
             flags = ("--cgroup-driver", "-cgroup-driver")
             driver = _setting(process.arguments[1:], flags, "cgroupDriver", view)
             return driver if driver.value in CGROUP_DRIVERS else replace(driver, value=None)
