@@ -94,6 +94,15 @@ class RealDockerd:
         self._environment["PATH"] = f"{directory}/bin:{self._environment['PATH']}"
         self.process = Supervised(directory / "supervisor", self._command(), self._environment)
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What tells the program of this engine."""
+        return {
+            "RUNTIME": "docker",
+            "DOCKER_CONFIG": str(self.config),
+            "DOCKER_SOCKET": str(self.socket),
+        }
+
     def write(self, config: object) -> None:
         """Write its file."""
         self.config.write_text(json.dumps(config))

@@ -27,9 +27,8 @@ def installer_of(dockerd: RealDockerd, cluster: RealContainerd, runtime: str) ->
     return Installer(
         dockerd.directory,
         {
+            **dockerd.variables,
             "RUNTIME": runtime,
-            "DOCKER_CONFIG": str(dockerd.config),
-            "DOCKER_SOCKET": str(dockerd.socket),
             "CONTAINERD_CONFIG": str(cluster.config),
             "CONTAINERD_SOCKET": str(cluster.socket),
             "RUNTIME_DROP_IN_CONFIG": str(etc / "conf.d/99-nvidia.toml"),

@@ -28,14 +28,7 @@ def dockerd(request: pytest.FixtureRequest) -> Iterator[RealDockerd]:
 
 @pytest.fixture
 def installer(dockerd: RealDockerd) -> Iterator[Installer]:
-    program = Installer(
-        dockerd.directory,
-        {
-            "RUNTIME": "docker",
-            "DOCKER_SOCKET": str(dockerd.socket),
-            "DOCKER_CONFIG": str(dockerd.config),
-        },
-    )
+    program = Installer(dockerd.directory, dockerd.variables)
     yield program
     program.end()
 

@@ -53,14 +53,7 @@ GIVEN = {
 @pytest.fixture
 def installer(dockerd: RealDockerd) -> Iterator[Installer]:
     """The program, told of this engine by three variables."""
-    program = Installer(
-        dockerd.directory,
-        {
-            "RUNTIME": "docker",
-            "DOCKER_CONFIG": str(dockerd.config),
-            "DOCKER_SOCKET": str(dockerd.socket),
-        },
-    )
+    program = Installer(dockerd.directory, dockerd.variables)
     yield program
     program.end()
 

@@ -115,8 +115,7 @@ def test_a_config_that_no_plan_can_be_made_of(
 
 
 def installer_of_docker(dockerd: RealDockerd) -> Installer:
-    named = {"DOCKER_CONFIG": str(dockerd.config), "DOCKER_SOCKET": str(dockerd.socket)}
-    return Installer(dockerd.directory, {"RUNTIME": "docker", **named})
+    return Installer(dockerd.directory, dockerd.variables)
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,7 @@ CHECKED = {
 def installer(dockerd: RealDockerd) -> Iterator[Installer]:
     dockerd.config.write_text("{}\n")
     dockerd.start()
-    program = Installer(
-        dockerd.directory,
-        {
-            "RUNTIME": "docker",
-            "DOCKER_CONFIG": str(dockerd.config),
-            "DOCKER_SOCKET": str(dockerd.socket),
-        },
-    )
+    program = Installer(dockerd.directory, dockerd.variables)
     yield program
     program.end()
 

@@ -181,14 +181,7 @@ def test_an_install_directory_in_memory_is_a_warning(
 
 @pytest.mark.parametrize("docker_release", DOCKER_RELEASES[-1:], ids=["docker-28"])
 def test_dockers_handlers_are_looked_at_too(dockerd: RealDockerd) -> None:
-    installer = Installer(
-        dockerd.directory,
-        {
-            "RUNTIME": "docker",
-            "DOCKER_CONFIG": str(dockerd.config),
-            "DOCKER_SOCKET": str(dockerd.socket),
-        },
-    )
+    installer = Installer(dockerd.directory, dockerd.variables)
     dockerd.start()
     installer.install_dir.mkdir()
     hide = HIDE.format(path=installer.install_dir)

@@ -27,15 +27,7 @@ THEIRS = b"version = 2\noom_score = -3 # theirs\n"
 
 
 def docker_installer(dockerd: RealDockerd, **variables: str) -> Installer:
-    return Installer(
-        dockerd.directory,
-        {
-            "RUNTIME": "docker",
-            "DOCKER_CONFIG": str(dockerd.config),
-            "DOCKER_SOCKET": str(dockerd.socket),
-            **variables,
-        },
-    )
+    return Installer(dockerd.directory, {**dockerd.variables, **variables})
 
 
 @contextmanager

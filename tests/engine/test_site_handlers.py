@@ -296,14 +296,7 @@ def test_a_shim_of_runc_under_another_name_starts_our_binary(
 @pytest.fixture
 def docker_installer(dockerd: RealDockerd) -> Iterator[Installer]:
     """The program, told of a dockerd."""
-    program = Installer(
-        dockerd.directory,
-        {
-            "RUNTIME": "docker",
-            "DOCKER_CONFIG": str(dockerd.config),
-            "DOCKER_SOCKET": str(dockerd.socket),
-        },
-    )
+    program = Installer(dockerd.directory, dockerd.variables)
     yield program
     program.end()
 

@@ -209,14 +209,7 @@ def test_a_daemon_that_has_to_see_a_run_repairs_and_is_ready_again(
 
 
 def docker_installer(dockerd: RealDockerd) -> Installer:
-    return Installer(
-        dockerd.directory,
-        {
-            "RUNTIME": "docker",
-            "DOCKER_CONFIG": str(dockerd.config),
-            "DOCKER_SOCKET": str(dockerd.socket),
-        },
-    )
+    return Installer(dockerd.directory, dockerd.variables)
 
 
 def test_with_docker_a_container_of_an_image_that_is_there_is_started(

@@ -7,7 +7,6 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self, cast
 from urllib.parse import quote
 
@@ -57,12 +56,7 @@ class DockerClient:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
     def info(self) -> DockerInfo:
@@ -172,12 +166,7 @@ class ReloadEvents:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def arrived(self, seconds: float) -> bool:
