@@ -4,6 +4,7 @@ import tomllib
 
 import pytest
 
+from runtime_configs.formats.documents import Change, apply_changes
 from runtime_configs.formats.merge import merge3
 from runtime_configs.model import ConfigError, Format
 
@@ -24,6 +25,22 @@ def reverted(
 ) -> str | None:
     result = merge3(encoded(before), encoded(ours), encoded(now), kind, path=PATH)
     return None if result is None else result.decode()
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"], ids=["no newline", "newline", "CRLF"])
+@pytest.mark.parametrize("text", ["imports = []", "a = 1", "# theirs", ""])
+def test_a_comment_that_comes_on_top_stays_and_every_other_byte_comes_back(
+    mark: str, end: str, text: str
+) -> None:
+    before, comment = f"{mark}{text}{end}", f"# seen{end or chr(10)}"
+    changes = [
+        Change(path=("imports",), value=["/etc/containerd/conf.d/*.toml"]),
+        Change(path=("runtimes", "nvidia"), value={"path": "/n", "options": {"x": True}}),
+    ]
+    ours = apply_changes(before.encode(), changes, Format.TOML, path=PATH).decode()
+    now = f"{mark}{comment}{ours.removeprefix(mark)}"
+    assert reverted(before, ours, now) == f"{mark}{comment}{text}{end}"
 
 
 @pytest.mark.parametrize(
