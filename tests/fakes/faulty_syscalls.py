@@ -49,6 +49,10 @@ class FaultySyscalls:
         self._step("open_existing")
         return self.real.open_existing(path)
 
+    def open_to_append(self, path: str) -> int:
+        self._step("open_to_append")
+        return self.real.open_to_append(path)
+
     def write(self, descriptor: int, content: bytes) -> int:
         self._step("write")
         return self.real.write(descriptor, content[: self.short_writes])

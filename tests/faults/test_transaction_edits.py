@@ -6,17 +6,20 @@ import contextlib
 import tomllib
 from collections import Counter
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from runtime_configs.model import Version
+from tests.fakes.faulty_syscalls import CrashPoint
 from tests.faults.node_host import CONFIG, FaultHost
 from tests.faults.steps import SHORT, Steps, points
 from toolkit.errors import ToolkitError
 
 BY_HAND = b"# by hand\nversion = 2\n"
 EDIT = b'\n[debug]\nlevel = "info" # theirs\n'
+LINE = b"# through an old descriptor\n"
 VERSIONS = [Version(major=1, minor=7), Version(major=2, minor=1)]
 Act = Callable[[FaultHost, Steps], object]
 
@@ -93,3 +96,33 @@ def check(host: FaultHost, where: str) -> None:
     content = (host.read(CONFIG) or b"").decode()
     assert tomllib.loads(content).get("debug") == {"level": "info"}, f"{where}\n{content}"
     assert "# theirs" in content, where
+
+
+@pytest.mark.parametrize("act", [set_up, repair, revert])
+def test_a_line_that_reaches_the_old_file_at_a_kill_is_there_in_the_end(
+    make: Callable[[str], FaultHost], act: Act
+) -> None:
+    counting = Steps()
+    act(prepared(make("counting"), act), counting)
+    exchanges = [at for at, name in enumerate(counting.done) if name == "await_writers"]
+    for at in exchanges:
+        host = prepared(make(f"at-{at}"), act)
+        stream = (host.root / CONFIG[1:]).open("ab", buffering=0)
+        steps = Steps(at=at)
+
+        def append(steps: Steps = steps, at: int = at, stream: FileIO = stream) -> None:
+            if len(steps.done) == at and not stream.closed:
+                stream.write(LINE)
+                stream.close()
+
+        steps.watch = append
+        with pytest.raises(CrashPoint):
+            act(host, steps)
+        assert stream.closed
+        if act is not revert:
+            host.set_up()
+            assert (host.read(CONFIG) or b"").count(LINE) == 1
+        host.revert()
+        content = host.read(CONFIG) or b""
+        assert content.startswith(BY_HAND)
+        assert content.split() == (BY_HAND + LINE).split()

@@ -10,17 +10,11 @@ from pathlib import Path
 
 from toolkit.errors import ConcurrentEditError, ExchangeUnsupportedError, HostPathError
 from toolkit.host import bulk
+from toolkit.host.exchange import remove_temporaries, removed_on_error, temporary_name
+from toolkit.host.file_state import ChangedError, read_state
 from toolkit.host.mounts import below, read_mountinfo
 from toolkit.host.paths import HostRoot, NoDirectoryError
-from toolkit.host.replace import (
-    ChangedError,
-    read_state,
-    remove_file,
-    remove_temporaries,
-    removed_on_error,
-    replace_file,
-    temporary_name,
-)
+from toolkit.host.replace import remove_file, replace_file
 from toolkit.host.syscalls import LinuxSyscalls, Syscalls
 from toolkit.host.view import HostFilesView
 from toolkit.host.writer import FileMetadata, FileState, Known, NewEntry

@@ -10,13 +10,17 @@ import fcntl
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 WRITER_SECONDS = 0.5
-"""Seconds to wait for a process that has the file to be replaced open for writing."""
+"""Seconds to wait for a process that has the file to be replaced open."""
 UNKNOWN_WRITER_SECONDS = 0.05
 """The same where the file system cannot tell whether there is one."""
 _LOOK_SECONDS = 0.002
+_QUIET_LOOKS = 5
+"""Looks in a row at which no process may be opening a file: the kernel may have paused one that
+has looked the path up and is about to open it."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -31,7 +35,10 @@ class Syscalls(Protocol):
         """Open a new file, mode 0600; an existing one is an error."""
 
     def open_existing(self, path: str) -> int:
-        """Open a file for writing without truncating it; a symbolic link is an error."""
+        """Open a file for reading and writing, untruncated; a symbolic link is an error."""
+
+    def open_to_append(self, path: str) -> int:
+        """Open a file for appending; a symbolic link is an error."""
 
     def write(self, descriptor: int, content: bytes) -> int:
         """Write some or all of the bytes; return how many."""
@@ -55,7 +62,11 @@ class Syscalls(Protocol):
         """Remove an extended attribute."""
 
     def await_writers(self, descriptor: int) -> None:
-        """Wait until no process has the file open for writing, up to a time limit."""
+        """Wait until no other process has the file open for writing, up to a time limit.
+
+        With a descriptor that writes: until no other process has it open at all. From then on the
+        file cannot be opened until the descriptor is closed, where the file system has leases.
+        """
 
     def sync(self, descriptor: int) -> None:
         """Sync the file."""
@@ -88,6 +99,9 @@ class Syscalls(Protocol):
 class LinuxSyscalls:
     """The kernel."""
 
+    def __init__(self, pause: Callable[[float], object] = time.sleep) -> None:
+        self._pause = pause
+
     def open_unnamed(self, directory: str) -> int:
         """Open a new file that has no name yet (O_TMPFILE), mode 0600."""
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -98,8 +112,12 @@ class LinuxSyscalls:
         return os.open(path, flags, 0o600)
 
     def open_existing(self, path: str) -> int:
-        """Open a file for writing without truncating it; a symbolic link is an error."""
-        return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        """Open a file for reading and writing, untruncated; a symbolic link is an error."""
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def open_to_append(self, path: str) -> int:
+        """Open a file for appending; a symbolic link is an error."""
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def write(self, descriptor: int, content: bytes) -> int:
         """Write some or all of the bytes; return how many."""
@@ -130,25 +148,33 @@ class LinuxSyscalls:
         os.removexattr(descriptor, name)
 
     def await_writers(self, descriptor: int) -> None:
-        """Wait until no process has the file open for writing, up to a time limit.
+        """Wait until no other process has the file open for writing, up to a time limit.
 
-        The kernel refuses a read lease while one does (fcntl(2), F_SETLEASE), in any container; the
-        lease is held until the descriptor is closed.
+        The kernel refuses a lease while one does (fcntl(2), F_SETLEASE), in any container. Whoever
+        opens a leased file waits until the lease is released.
         """
+        writes = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        lease = fcntl.F_WRLCK if writes else fcntl.F_RDLCK
         end = time.monotonic() + WRITER_SECONDS
-        unknown = time.monotonic() + UNKNOWN_WRITER_SECONDS
-        while True:
-            now = time.monotonic()
-            try:
-                # Opening a leased file for writing makes the kernel send SIGIO, which kills us.
-                fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-                fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-            except OSError as error:
-                if now >= (end if error.errno == errno.EAGAIN else unknown):
-                    return
-            else:
-                return
-            time.sleep(_LOOK_SECONDS)
+        while not self._is_quiet(descriptor, lease) and time.monotonic() < end:
+            pass
+
+    def _is_quiet(self, descriptor: int, lease: int) -> bool:
+        """Take a lease; return whether nobody asked for the file during a few looks."""
+        try:
+            # Opening a leased file for writing makes the kernel send SIGIO, which kills us.
+            fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, lease)
+        except OSError as error:
+            held = error.errno == errno.EAGAIN
+            self._pause(_LOOK_SECONDS if held else UNKNOWN_WRITER_SECONDS)
+            return not held
+        for _ in range(_QUIET_LOOKS):
+            self._pause(_LOOK_SECONDS)
+            if fcntl.fcntl(descriptor, fcntl.F_GETLEASE) != lease:
+                fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+                return False
+        return True
 
     def sync(self, descriptor: int) -> None:
         """Sync the file."""

@@ -6,8 +6,8 @@ import os
 
 from runtime_configs import glob
 from toolkit.errors import HostPathError
+from toolkit.host.file_state import read_state
 from toolkit.host.paths import HostRoot, NoDirectoryError
-from toolkit.host.replace import read_state
 
 
 class HostFilesView:

@@ -16,6 +16,7 @@ from toolkit.host.writer import FileMetadata
 from toolkit.journal.baseline import baselines, restore_if_deleted, strip_our_changes
 from toolkit.journal.record import FileRecord, Record
 from toolkit.node import Node
+from toolkit.undo.recovery import clean_directories
 
 log = logs.get(__name__)
 
@@ -150,12 +151,10 @@ def restore_files(node: Node, aim: Aim) -> None:
     Raises HostPathError where the disk refuses, EngineConfigError for a file that somebody leaves
     at this moment as it can't be merged.
     """
+    clean_directories(node, (each.record.path for each in aim.targets))
     for target in reversed(aim.targets):
         ours = (target.now, *(content for other, content in aim.stages if other is target))
         _restore_file(node, aim.record.engine, target, ours)
-        directory = posixpath.dirname(target.record.path)
-        if not node.writer.missing_directories(directory):
-            node.writer.clean_leftovers(directory)
     for path in sorted(aim.directories, key=len, reverse=True):
         node.writer.remove_directory(path)
 

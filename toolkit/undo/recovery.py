@@ -8,7 +8,7 @@ itself is loaded only where something has to go.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -122,6 +122,7 @@ def recover(node: Node, *, reverts: bool = False) -> Record | None:
     change could not be undone.
     """
     node.store.clean()
+    _finish_writes(node)
     step = recovery(node, reverts=reverts)
     if step is not None:
         step.do()
@@ -133,6 +134,21 @@ def recover(node: Node, *, reverts: bool = False) -> Record | None:
         if record.state is State.COMMITTED:
             settle_payload(node, record)
     return record
+
+
+def _finish_writes(node: Node) -> None:
+    """Settle writes that a kill interrupted, before anything is decided by what the files hold."""
+    for each in (node.store.load(), node.store.load_intent()):
+        if each is not None and each.state is not State.COMMITTED:
+            _require_no_living_owner(node, each)
+            clean_directories(node, (file.path for file in each.files))
+
+
+def clean_directories(node: Node, paths: Iterable[str]) -> None:
+    """Settle interrupted writes to these files; this may restore the old content of one."""
+    for directory in sorted({posixpath.dirname(each) for each in paths}):
+        if not node.writer.missing_directories(directory):
+            node.writer.clean_leftovers(directory)
 
 
 def _is_complete(node: Node, intent: Record, control: EngineControl | None) -> bool:
@@ -156,15 +172,12 @@ def _is_complete(node: Node, intent: Record, control: EngineControl | None) -> b
     return facts is not None and not shortcomings(expected, facts.served)
 
 
-def _begin(intent: Record, node: Node) -> None:
+def _begin() -> None:
     log.warning("recovery.begun", "an earlier run ended in the middle of a setup")
-    for directory in {posixpath.dirname(each.path) for each in intent.files}:
-        if not node.writer.missing_directories(directory):
-            node.writer.clean_leftovers(directory)
 
 
 def _finish(node: Node, done: Record) -> None:
-    _begin(done, node)
+    _begin()
     node.store.commit(done)
     settle_payload(node, done)
     log.step("recovery.finished", "it had come to its end; the engine serves the handlers")
@@ -174,7 +187,7 @@ def _undo(node: Node, intent: Record, record: Record | None, *, reverts: bool) -
     from toolkit.undo.files import stages_of, targets_at_start
     from toolkit.undo.rollback import roll_back
 
-    _begin(intent, node)
+    _begin()
     took = logs.stopwatch()
     control, leaves = engine_of(node, intent), None
     targets = targets_at_start(node, intent)

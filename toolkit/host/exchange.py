@@ -1,0 +1,198 @@
+"""How a file loses its place, such that what somebody writes to it meanwhile is not lost.
+
+Who has opened the old file, or has looked its path up, writes to a file that has lost its name. So
+it keeps a name of ours until all of them are done, and one that gained something comes back. That
+name says all that is needed for this: whoever comes after a kill finishes it.
+
+Paths are those of this process, already resolved; every function raises OSError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from toolkit.host.file_state import ChangedError, read_state, require, write_all
+from toolkit.host.syscalls import Syscalls
+from toolkit.host.writer import Known
+
+_NEW = re.compile(r"\.nvidia-toolkit-[0-9a-f]{12}\.new")
+"""Names that no ``*.toml``, ``*.conf`` or ``*.json`` pattern matches, and that nobody else uses."""
+_OLD = re.compile(
+    r"\.nvidia-toolkit-(?P<inode>[0-9a-f]+)-(?P<size>[0-9a-f]+)-(?P<digest>[0-9a-f]{12})"
+    r"-(?P<target>.+)\.old",
+    re.DOTALL,
+)
+_LONGEST = 255
+"""Bytes of a file's name (NAME_MAX)."""
+_NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTSUPP})
+
+
+class _Ours(Struct, frozen=True, kw_only=True):
+    """The file that takes another's place; of a removal there is none."""
+
+    inode: int = 0
+    size: int = 0
+    digest: str = hashlib.sha256().hexdigest()[:12]
+
+    def name(self, target: str) -> str:
+        """Return the name under which the old one is kept."""
+        name = f".nvidia-toolkit-{self.inode:x}-{self.size:x}-{self.digest}-{target}.old"
+        return name if len(os.fsencode(name)) <= _LONGEST else temporary_name()
+
+    def appended(self, content: bytes) -> bytes | None:
+        """Return what somebody appended to it; None where this is something else altogether."""
+        if _digest(content[: self.size]) != self.digest:
+            return None
+        return content[self.size :]
+
+
+def temporary_name() -> str:
+    """Return a new name for a file that is not in place yet."""
+    return f".nvidia-toolkit-{os.urandom(6).hex()}.new"
+
+
+def take_place(
+    calls: Syscalls, temporary: str, path: str, content: bytes, instead_of: Known
+) -> None:
+    """Rename a finished file over the old one, unless that is not any more what it should be.
+
+    Making it durable takes long enough for somebody to write the old one, and even between a look
+    and a rename there is time: they are exchanged, and what came out is looked at.
+    """
+    require(path, instead_of)
+    if instead_of is None or not os.path.lexists(path):
+        calls.rename(temporary, path)
+        return
+    ours = _Ours(inode=os.lstat(temporary).st_ino, size=len(content), digest=_digest(content))
+    place = _beside(path, ours.name(os.path.basename(path)))
+    calls.rename(temporary, place)
+    with _settled_on_error(calls, place, path, ours):
+        try:
+            calls.exchange(place, path)
+        except OSError as error:
+            if error.errno not in _NO_EXCHANGE:
+                raise
+            calls.rename(place, path)
+            return
+        with _writers_gone(calls, place):
+            require(place, instead_of)
+            calls.unlink(place)
+
+
+def take_away(calls: Syscalls, path: str, instead_of: Known) -> None:
+    """Remove a file, unless it is not what it should be at the last moment."""
+    ours = _Ours()
+    place = _beside(path, ours.name(os.path.basename(path)))
+    calls.rename(path, place)
+    with _settled_on_error(calls, place, path, ours), _writers_gone(calls, place):
+        require(place, instead_of)
+        calls.unlink(place)
+
+
+def remove_temporaries(calls: Syscalls, directory: str) -> None:
+    """Remove what a killed process of ours left in a directory, and undo its exchanges."""
+    with os.scandir(directory) as entries:
+        found = [each for each in entries if not each.is_dir(follow_symlinks=False)]
+    for each in found:
+        if _NEW.fullmatch(each.name):
+            calls.unlink(each.path)
+        elif match := _OLD.fullmatch(each.name):
+            ours = _Ours(
+                inode=int(match["inode"], 16), size=int(match["size"], 16), digest=match["digest"]
+            )
+            _settle(calls, each.path, _beside(each.path, match["target"]), ours)
+            calls.sync_directory(directory)
+
+
+@contextlib.contextmanager
+def removed_on_error(calls: Syscalls, path: str) -> Iterator[None]:
+    """Take a temporary entry away again when what follows fails."""
+    try:
+        yield
+    except (OSError, ChangedError):
+        with contextlib.suppress(OSError):
+            calls.unlink(path)
+        raise
+
+
+@contextlib.contextmanager
+def _settled_on_error(calls: Syscalls, place: str, path: str, ours: _Ours) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ChangedError):
+        _settle(calls, place, path, ours)
+        raise
+
+
+@contextlib.contextmanager
+def _writers_gone(calls: Syscalls, path: str) -> Iterator[None]:
+    """Wait for those who have a file open for writing; nobody else opens it meanwhile."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        calls.await_writers(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _settle(calls: Syscalls, place: str, path: str, ours: _Ours) -> None:
+    """Give the old file its name again, with what somebody appended to ours in between.
+
+    Who saved another file over ours, or made another of it, wrote last and wins.
+    """
+    if not ours.inode and not os.path.lexists(path):
+        calls.rename(place, path)
+        return
+    if _is_ours(path, ours) and _same_owner(place, path):
+        calls.exchange(place, path)
+        if not _is_ours(place, ours):
+            calls.exchange(place, path)
+    if not _is_ours(place, ours):
+        calls.unlink(place)
+        return
+    with _writers_gone(calls, place):
+        state = read_state(place)
+        appended = None if state is None else ours.appended(state.content)
+        if appended is None:
+            calls.exchange(place, path)
+        elif appended:
+            descriptor = calls.open_to_append(path)
+            try:
+                write_all(calls, descriptor, appended)
+                # At once: a kill in between would append it a second time.
+                calls.unlink(place)
+                calls.sync(descriptor)
+            finally:
+                os.close(descriptor)
+            return
+        calls.unlink(place)
+
+
+def _is_ours(path: str, ours: _Ours) -> bool:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_ino == ours.inode
+
+
+def _same_owner(first: str, second: str) -> bool:
+    """Tell whether nobody else can have made the old file: ours has its owner."""
+    one, other = os.lstat(first), os.lstat(second)
+    return stat.S_ISREG(one.st_mode) and one.st_uid == other.st_uid
+
+
+def _beside(path: str, name: str) -> str:
+    return os.path.join(os.path.dirname(path), name)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]

@@ -1,0 +1,101 @@
+"""A regular file's bytes and metadata: how they are read and given to another file.
+
+Paths are those of this process, already resolved; every function raises OSError.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from toolkit.host.syscalls import Syscalls
+from toolkit.host.writer import ACL, FileMetadata, FileState, Known
+
+MAX_SIZE = 256 * 1024 * 1024
+"""Bytes of the largest file that is read whole; no config and no part of the payload comes near."""
+_NO_XATTRS = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
+_BOUND_TO_CONTENT = frozenset({"security.ima", "security.evm"})
+"""Signatures of the old bytes: on the new ones they would make the file unreadable."""
+
+
+class ChangedError(Exception):
+    """A file that was to be replaced holds something else than it should: nothing was done."""
+
+
+def read_state(path: str) -> FileState | None:
+    """Read a regular file with its metadata; None where there is none."""
+    try:
+        # O_NONBLOCK: a FIFO in the place of a config must not stop the daemon.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return state_of(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def state_of(descriptor: int) -> FileState:
+    """Read an open file from its beginning."""
+    status = os.fstat(descriptor)
+    _require_readable(status)
+    metadata = FileMetadata(
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        xattrs=_read_xattrs(descriptor),
+    )
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with open(descriptor, "rb", closefd=False) as file:
+        return FileState(content=file.read(), metadata=metadata, links=status.st_nlink)
+
+
+def require(path: str, known: Known) -> None:
+    """Raise ChangedError unless a file holds one of these contents."""
+    if known is None:
+        return
+    state = read_state(path)
+    if (None if state is None else state.content) not in known:
+        raise ChangedError
+
+
+def write_all(calls: Syscalls, descriptor: int, content: bytes) -> None:
+    """Write every byte, however many one call takes."""
+    while content:
+        content = content[calls.write(descriptor, content) :]
+
+
+def apply_metadata(calls: Syscalls, descriptor: int, metadata: FileMetadata) -> None:
+    """Give an open file a mode, an owner and attributes, where it has others."""
+    status = os.fstat(descriptor)
+    if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
+        calls.chown(descriptor, metadata.uid, metadata.gid)
+    present = _read_xattrs(descriptor)
+    for name, value in metadata.xattrs.items():
+        if present.get(name) != value:
+            calls.setxattr(descriptor, name, value)
+    if ACL in present and ACL not in metadata.xattrs:
+        # Of the directory's default ACL: others would read what the old file kept from them.
+        calls.removexattr(descriptor, ACL)
+    # Last: chown takes set-user-ID bits away, and an ACL changes the group's bits.
+    calls.chmod(descriptor, metadata.mode)
+
+
+def _read_xattrs(descriptor: int) -> dict[str, bytes]:
+    try:
+        names = [name for name in os.listxattr(descriptor) if name not in _BOUND_TO_CONTENT]
+        return {name: os.getxattr(descriptor, name) for name in names}
+    except OSError as error:
+        if error.errno in _NO_XATTRS:
+            return {}
+        raise
+
+
+def _require_readable(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file")
+    if status.st_size > MAX_SIZE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
