@@ -24,6 +24,9 @@ oom_score = -7 # keep
 NOBODYS = 0xFFFFFFFF
 ENTRIES = ((1, 6), (2, 4), (4, 4), (16, 4), (32, 0))
 OPTIONS = ("--runtime=containerd", "--restart-mode=none")
+PACES = (0.04, 0.4, 2.0)
+"""The most seconds between two lines of one round: a setup that never gets done is not undone."""
+LONGEST = 3.0
 
 
 def acl(user: int) -> bytes:
@@ -59,7 +62,7 @@ class Site:
         self.before = self.metadata()
         self.appended: list[bytes] = []
         self.longest = 0.5
-        """Seconds within which a kill comes; grows to what a start takes here."""
+        """Seconds within which a kill comes: up to ``LONGEST`` as long as a start takes here."""
 
     def metadata(self) -> tuple[object, ...]:
         status = self.config.stat()
@@ -69,7 +72,8 @@ class Site:
 
     def append_until(self, done: threading.Event) -> None:
         """Append lines, each through a descriptor that was opened a moment before."""
-        while not done.wait(self.random.uniform(0, 0.04)):
+        pace = self.random.choice(PACES)
+        while not done.wait(self.random.uniform(0, pace)):
             line = f"# edit {len(self.appended)}\n".encode()
             with self.config.open("ab", buffering=0) as stream:
                 time.sleep(self.random.uniform(0, 0.004))
@@ -89,7 +93,7 @@ class Site:
                 if not command and self.installer.ready_file.exists():
                     self.longest = max(0.2, 1.3 * (time.monotonic() - began))
                 elif process.poll() is None:
-                    self.longest *= 1.1
+                    self.longest = min(1.1 * self.longest, LONGEST)
                 process.send_signal(self.random.choice([signal.SIGKILL] * 3 + [signal.SIGTERM]))
                 process.wait(60)
         finally:

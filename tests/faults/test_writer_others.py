@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
@@ -104,6 +105,44 @@ def test_one_that_keeps_it_open_and_writes_nothing_delays_and_fails_nothing(conf
     with config.open("ab"):
         replaced(files_of(config))
     assert config.read_bytes() == NEW
+
+
+def mounted(config: Path, name: str, act: Callable[[], object]) -> HostFiles:
+    """Return a writer of a file that is a mount of its own; somebody acts before a call."""
+    calls = DoneBefore(name, act)
+    calls.unsupported["rename"] = errno.EBUSY
+    return files_of(config, calls)
+
+
+def test_what_is_appended_to_a_mounted_file_before_it_is_overwritten_is_kept(config: Path) -> None:
+    def append() -> None:
+        with config.open("ab") as stream:
+            stream.write(LINE)
+
+    with pytest.raises(ConcurrentEditError, match=PATH):
+        replaced(mounted(config, "await_writers", append))
+    assert config.read_bytes() == OLD + LINE
+
+
+def test_who_opens_a_mounted_file_while_it_is_overwritten_waits(config: Path) -> None:
+    def append() -> None:
+        with config.open("ab") as stream:
+            stream.write(LINE)
+
+    inode = config.stat().st_ino
+    thread = threading.Thread(target=append)
+
+    def append_meanwhile() -> None:
+        thread.start()
+        while not any("BREAKING" in each and f":{inode} " in each for each in locks()):
+            assert thread.is_alive(), "it did not wait"
+
+    def locks() -> list[str]:
+        return Path("/proc/locks").read_text().splitlines()
+
+    replaced(mounted(config, "truncate", append_meanwhile))
+    thread.join()
+    assert config.read_bytes() == NEW + LINE
 
 
 def test_an_append_to_each_of_the_two_files_is_kept(config: Path) -> None:
