@@ -1,8 +1,8 @@
-"""How a file loses its place, such that what somebody writes to it meanwhile is not lost.
+"""Replace or remove a file without losing what another process writes to it meanwhile.
 
-Who has opened the old file, or has looked its path up, writes to a file that has lost its name. So
-it keeps a name of ours until all of them are done, and one that gained something comes back. That
-name says all that is needed for this: whoever comes after a kill finishes it.
+A process that has the old file open, or has looked up its path, writes to a file that no path leads
+to. So the old file keeps a temporary name until no process writes to it, and is restored if it
+changed. The name holds what is needed to do so, and a later run does it after a kill.
 
 Paths are those of this process, already resolved; every function raises OSError.
 """
@@ -36,36 +36,36 @@ _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EOPNOTS
 
 
 class _Ours(Struct, frozen=True, kw_only=True):
-    """The file that takes another's place; of a removal there is none."""
+    """The new file, as recorded in the old one's temporary name; all defaults for a removal."""
 
     inode: int = 0
     size: int = 0
     digest: str = hashlib.sha256().hexdigest()[:12]
 
     def name(self, target: str) -> str:
-        """Return the name under which the old one is kept."""
+        """Return the temporary name of the old file."""
         name = f".nvidia-toolkit-{self.inode:x}-{self.size:x}-{self.digest}-{target}.old"
         return name if len(os.fsencode(name)) <= _LONGEST else temporary_name()
 
     def appended(self, content: bytes) -> bytes | None:
-        """Return what somebody appended to it; None where this is something else altogether."""
+        """Return what was appended to the new file; None if the content is not an extension."""
         if _digest(content[: self.size]) != self.digest:
             return None
         return content[self.size :]
 
 
 def temporary_name() -> str:
-    """Return a new name for a file that is not in place yet."""
+    """Return an unused name for a file that is not in place yet."""
     return f".nvidia-toolkit-{os.urandom(6).hex()}.new"
 
 
 def take_place(
     calls: Syscalls, temporary: str, path: str, content: bytes, instead_of: Known
 ) -> None:
-    """Rename a finished file over the old one, unless that is not any more what it should be.
+    """Replace a file by a finished one; raise ChangedError if the old one has changed.
 
-    Making it durable takes long enough for somebody to write the old one, and even between a look
-    and a rename there is time: they are exchanged, and what came out is looked at.
+    A check before the rename leaves time to write the old file after it. So the two are exchanged,
+    and the old one is checked afterwards.
     """
     require(path, instead_of)
     if instead_of is None or not os.path.lexists(path):
@@ -88,7 +88,7 @@ def take_place(
 
 
 def take_away(calls: Syscalls, path: str, instead_of: Known) -> None:
-    """Remove a file, unless it is not what it should be at the last moment."""
+    """Remove a file; raise ChangedError if it has changed."""
     ours = _Ours()
     place = _beside(path, ours.name(os.path.basename(path)))
     calls.rename(path, place)
@@ -98,7 +98,7 @@ def take_away(calls: Syscalls, path: str, instead_of: Known) -> None:
 
 
 def remove_temporaries(calls: Syscalls, directory: str) -> None:
-    """Remove what a killed process of ours left in a directory, and undo its exchanges."""
+    """Remove the temporary files of a killed run from a directory, and undo its exchanges."""
     with os.scandir(directory) as entries:
         found = [each for each in entries if not each.is_dir(follow_symlinks=False)]
     for each in found:
@@ -114,7 +114,7 @@ def remove_temporaries(calls: Syscalls, directory: str) -> None:
 
 @contextlib.contextmanager
 def removed_on_error(calls: Syscalls, path: str) -> Iterator[None]:
-    """Take a temporary entry away again when what follows fails."""
+    """Remove a temporary entry if the body fails."""
     try:
         yield
     except (OSError, ChangedError):
@@ -134,7 +134,7 @@ def _settled_on_error(calls: Syscalls, place: str, path: str, ours: _Ours) -> It
 
 @contextlib.contextmanager
 def _writers_gone(calls: Syscalls, path: str) -> Iterator[None]:
-    """Wait for those who have a file open for writing; nobody else opens it meanwhile."""
+    """Wait for the processes that write to a file; no other opens it for writing in the body."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         calls.await_writers(descriptor)
@@ -144,9 +144,9 @@ def _writers_gone(calls: Syscalls, path: str) -> Iterator[None]:
 
 
 def _settle(calls: Syscalls, place: str, path: str, ours: _Ours) -> None:
-    """Give the old file its name again, with what somebody appended to ours in between.
+    """Restore the old file, with what was appended to the new one.
 
-    Who saved another file over ours, or made another of it, wrote last and wins.
+    A new file that was rewritten, or replaced by a third one, is newer and stays.
     """
     if not ours.inode and not os.path.lexists(path):
         calls.rename(place, path)
@@ -167,7 +167,7 @@ def _settle(calls: Syscalls, place: str, path: str, ours: _Ours) -> None:
             descriptor = calls.open_to_append(path)
             try:
                 write_all(calls, descriptor, appended)
-                # At once: a kill in between would append it a second time.
+                # Before the sync: after a kill in between it would be appended twice.
                 calls.unlink(place)
                 calls.sync(descriptor)
             finally:
@@ -185,7 +185,7 @@ def _is_ours(path: str, ours: _Ours) -> bool:
 
 
 def _same_owner(first: str, second: str) -> bool:
-    """Tell whether nobody else can have made the old file: ours has its owner."""
+    """Tell whether the old file is genuine: the new one was given its owner."""
     one, other = os.lstat(first), os.lstat(second)
     return stat.S_ISREG(one.st_mode) and one.st_uid == other.st_uid
 

@@ -1,4 +1,4 @@
-"""A regular file's bytes and metadata: how they are read and given to another file.
+"""Read a regular file's bytes and metadata, and apply metadata to another file.
 
 Paths are those of this process, already resolved; every function raises OSError.
 """
@@ -13,20 +13,20 @@ from toolkit.host.syscalls import Syscalls
 from toolkit.host.writer import ACL, FileMetadata, FileState, Known
 
 MAX_SIZE = 256 * 1024 * 1024
-"""Bytes of the largest file that is read whole; no config and no part of the payload comes near."""
+"""Size limit in bytes of a file that is read whole, far above any config or payload file."""
 _NO_XATTRS = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 _BOUND_TO_CONTENT = frozenset({"security.ima", "security.evm"})
-"""Signatures of the old bytes: on the new ones they would make the file unreadable."""
+"""Signatures of the content: with other content they make the file unreadable."""
 
 
 class ChangedError(Exception):
-    """A file that was to be replaced holds something else than it should: nothing was done."""
+    """The file to be replaced has other content than expected; nothing was changed."""
 
 
 def read_state(path: str) -> FileState | None:
     """Read a regular file with its metadata; None where there is none."""
     try:
-        # O_NONBLOCK: a FIFO in the place of a config must not stop the daemon.
+        # O_NONBLOCK: opening a FIFO would block.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -52,7 +52,7 @@ def state_of(descriptor: int) -> FileState:
 
 
 def require(path: str, known: Known) -> None:
-    """Raise ChangedError unless a file holds one of these contents."""
+    """Raise ChangedError unless a file has one of these contents."""
     if known is None:
         return
     state = read_state(path)
@@ -61,13 +61,13 @@ def require(path: str, known: Known) -> None:
 
 
 def write_all(calls: Syscalls, descriptor: int, content: bytes) -> None:
-    """Write every byte, however many one call takes."""
+    """Write all bytes, in as many calls as it takes."""
     while content:
         content = content[calls.write(descriptor, content) :]
 
 
 def apply_metadata(calls: Syscalls, descriptor: int, metadata: FileMetadata) -> None:
-    """Give an open file a mode, an owner and attributes, where it has others."""
+    """Set the mode, owner and attributes of an open file where they differ."""
     status = os.fstat(descriptor)
     if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
         calls.chown(descriptor, metadata.uid, metadata.gid)
@@ -76,9 +76,9 @@ def apply_metadata(calls: Syscalls, descriptor: int, metadata: FileMetadata) -> 
         if present.get(name) != value:
             calls.setxattr(descriptor, name, value)
     if ACL in present and ACL not in metadata.xattrs:
-        # Of the directory's default ACL: others would read what the old file kept from them.
+        # From the directory's default ACL: it would grant access that the old file did not.
         calls.removexattr(descriptor, ACL)
-    # Last: chown takes set-user-ID bits away, and an ACL changes the group's bits.
+    # Last: chown clears set-user-ID bits, and an ACL changes the group's bits.
     calls.chmod(descriptor, metadata.mode)
 
 

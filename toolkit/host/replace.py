@@ -151,13 +151,13 @@ def _write_and_rename(calls: Syscalls, directory: str, path: str, new: _NewFile)
 
 
 def _take_place(calls: Syscalls, temporary: str, path: str, new: _NewFile) -> None:
-    """Let a finished file, which we have not open any more, take the other's place."""
+    """Replace the old file. The new one must be closed: it may have to be waited for."""
     with removed_on_error(calls, temporary):
         take_place(calls, temporary, path, new.content, new.instead_of)
 
 
 def _in_place(calls: Syscalls, path: str, new: _NewFile) -> None:
-    """Write over a file, which nobody else can open from the last look at it to the end."""
+    """Overwrite a file; no other process can open it between the check and the end."""
     descriptor = calls.open_existing(path)
     try:
         calls.await_writers(descriptor)
