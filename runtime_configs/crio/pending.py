@@ -1,4 +1,4 @@
-"""What the running CRI-O has in force against what its files say."""
+"""Compare the running CRI-O's settings with those of its files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from runtime_configs.formats.values import table
 from runtime_configs.model import EffectiveConfig
 
 NAMED: tuple[KeyPath, ...] = ((*RUNTIME, "runtimes"), (*RUNTIME, "workloads"))
-"""Tables with keys that somebody chose: one that is missing on either side is a difference."""
+"""Tables with user-chosen keys: a key missing on either side is a difference."""
 
 
 def pending(
     live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
 ) -> tuple[str, ...]:
-    """Name each setting of the files that is not in force, one line each.
+    """Describe each setting of the files that is not in force, one line each.
 
-    ``live`` is what the running CRI-O reports, every setting of it. ``files`` is what ``crio
-    config`` prints: a setting with its default value only as a comment, and of a handler an empty
-    text where CRI-O fills in a value at its start (``pkg/config/template.go``; tried with 1.36.3).
-    So a setting that somebody removed from the files is not found.
+    ``live`` is the running CRI-O's report, with every setting. ``files`` is the output of ``crio
+    config``: it prints settings with default values as comments, and an empty text for a handler's
+    keys that CRI-O fills in at its start (``pkg/config/template.go``; tried with 1.36.3). So a
+    setting that was removed from the files is not found.
     """
     ours = {each.name for each in request.desired.handlers}
     meant = [(*RUNTIME, "runtimes", name) for name in ours]
@@ -31,34 +31,34 @@ def pending(
         meant += [(*RUNTIME, "default_runtime"), *following(live)]
     if not files.handlers or not live.handlers:
         meant += [(*RUNTIME, "runtimes")]
-    said = _said(files.raw, ())
-    return tuple(unintended_changes(_of_both(live.raw, said, ()), said, meant))
+    from_files = _set_values(files.raw, ())
+    return tuple(unintended_changes(_common(live.raw, from_files, ()), from_files, meant))
 
 
 def following(before: EffectiveConfig) -> Iterator[KeyPath]:
-    """Yield the keys of handlers that follow the default handler, whichever that is."""
+    """Yield the keys of handlers that inherit from the default handler."""
     for name, handler in before.handlers.items():
         if handler.table.get("inherit_default_runtime"):
             for key in ("runtime_path", "runtime_type", "runtime_root", "runtime_config_path"):
                 yield (*RUNTIME, "runtimes", name, key)
 
 
-def _said(files: Mapping[str, object], place: KeyPath) -> dict[str, object]:
+def _set_values(files: Mapping[str, object], place: KeyPath) -> dict[str, object]:
     """Return the settings of the files without the handlers' empty texts."""
     inside = place[: len(NAMED[0])] in NAMED
     return {
-        key: _said(table(files, key), (*place, key)) if isinstance(value, Mapping) else value
+        key: _set_values(table(files, key), (*place, key)) if isinstance(value, Mapping) else value
         for key, value in files.items()
         if value != "" or not inside
     }
 
 
-def _of_both(
+def _common(
     live: Mapping[str, object], files: Mapping[str, object], place: KeyPath
 ) -> dict[str, object]:
     """Return the settings in force that the files have too."""
     return {
-        key: _of_both(value, table(files, key), (*place, key))
+        key: _common(value, table(files, key), (*place, key))
         if isinstance(value, Mapping) and key in files
         else value
         for key, value in live.items()

@@ -156,7 +156,7 @@ def test_the_payload_stays_for_a_pod_whose_handler_is_ours(host: CrioHost) -> No
     assert report.payload == "kept"
     assert len(report.kept_for) == 1
     assert "default/gpu" in report.kept_for[0]
-    assert "can't stop them until their handlers are back" in report.warnings[0]
+    assert "can't stop them until their handlers are restored" in report.warnings[0]
     assert "nvidia" not in served(host)
     host.crio.pods = {"other": "runc"}
     assert reverted(host.node()).payload == "removed"

@@ -87,7 +87,7 @@ def test_no_process_group_and_no_init_is_ever_held(pid: int) -> None:
 def test_a_pid_with_another_start_time_is_another_process(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
-    with pytest.raises(EngineNotFoundError, match="not the engine any more"):
+    with pytest.raises(EngineNotFoundError, match="no longer the engine"):
         PidfdSignaller(ProcFs()).hold(sleeper.pid, 1)
 
 

@@ -147,7 +147,7 @@ def test_a_target_that_is_too_small_is_told(host: PayloadHost) -> None:
 def test_a_file_in_place_of_the_install_directory_is_told(host: PayloadHost) -> None:
     host.install_dir.write_text("")
     (line,) = problems(host)
-    assert "/usr/local/nvidia can't be made" in line
+    assert "/usr/local/nvidia can't be created" in line
 
 
 def test_all_problems_come_at_once_and_nothing_is_written(host: PayloadHost) -> None:
@@ -158,7 +158,7 @@ def test_all_problems_come_at_once_and_nothing_is_written(host: PayloadHost) -> 
         host.install()
     machine, target = error.value.message.split("; ")
     assert "nvidia-ctk is built for aarch64" in machine
-    assert "/usr/local/nvidia can't be made" in target
+    assert "/usr/local/nvidia can't be created" in target
     assert "\n" not in str(error.value)
     assert before == snapshot(host.tree)
 

@@ -400,7 +400,7 @@ def test_an_override_is_any_object_that_toml_can_hold() -> None:
 @pytest.mark.parametrize("key", ["BinaryName", "Runtime", "binaryname"])
 def test_an_override_of_the_handlers_binary_is_refused_with_the_reason(key: str) -> None:
     text = json.dumps({"snapshotter": "nydus", "options": {"SystemdCgroup": True, key: "/x"}})
-    reason = f"options.{key} would put another binary in the place of the toolkit's"
+    reason = f"options.{key} would replace the toolkit's binary"
     for name, refused in (
         ("--runtime-config-override", refusal(f"--runtime-config-override={text}")),
         ("RUNTIME_CONFIG_OVERRIDE", refusal(RUNTIME_CONFIG_OVERRIDE=text)),

@@ -128,7 +128,7 @@ class BaseControl(ABC):
         """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``."""
 
     def _refusal(self) -> str | None:
-        """Say why nobody can be asked on the socket; None where somebody answers it."""
+        """Return why nothing answers on the socket; None if something does."""
         why = peer.refusal(self._access)
         return None if why is None else f"no {self.name} answers on {self._socket}: {why}"
 

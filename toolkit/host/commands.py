@@ -31,7 +31,7 @@ class CommandResult(Struct, frozen=True, kw_only=True):
     def reason(self) -> str:
         """The last line of its output, for an error message."""
         if self.timed_out:
-            return "it did not end in time"
+            return "it timed out"
         said = self.errors.strip() or self.output.decode(errors="replace").strip()
         return said.splitlines()[-1].strip() if said else f"exit status {self.status}"
 

@@ -52,7 +52,7 @@ class Lock:
                 raise
             raise HostPathError(f"cannot lock {path}: {error.strerror}") from error
         _unmake(path, made)
-        raise LockedError(f"{path} is being made and removed by others all the time")
+        raise LockedError(f"other processes keep creating and removing {path}")
 
     @classmethod
     def adopt(cls, descriptor: int, path: str, made: Sequence[str] = ()) -> Lock:

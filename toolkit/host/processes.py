@@ -282,5 +282,5 @@ class PidfdSignaller:
         # Looked up after the pidfd was opened: from then on the PID cannot be reused.
         if process is None or process.start_time != start_time:
             handle.close()
-            raise EngineNotFoundError(f"process {pid} is not the engine any more")
+            raise EngineNotFoundError(f"process {pid} is no longer the engine")
         return handle

@@ -201,7 +201,7 @@ def main() -> None:
             serve(view)
             os._exit(0)
     except (OSError, StopIteration) as error:
-        reason = str(error) or "no directory is free for its view of the host"
+        reason = str(error) or "there is no free directory for the view of the host"
         marshal.dump({"ready": False, "reason": reason}, sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return

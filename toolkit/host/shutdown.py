@@ -54,7 +54,7 @@ def host_state(
         return HostState(going_down=True, how="logind prepares a shutdown")
     if "ActiveState" not in target:
         return HostState(going_down=None, how=f"systemd can't be asked: {shown.reason}")
-    return HostState(going_down=False, how="systemd runs on")
+    return HostState(going_down=False, how="systemd is not stopping")
 
 
 def _run(commands: CommandRunner, arguments: tuple[str, ...], deadline: float) -> CommandResult:

@@ -55,7 +55,7 @@ def decode(content: bytes, path: str) -> Record:
 def _damaged(path: str, error: Exception) -> JournalError:
     return JournalError(
         f"{path}: damaged journal ({type(error).__name__}: {error})",
-        "the bytes before us lie in the blobs directory beside it; nothing was changed",
+        "the original files are in the blobs directory beside it; nothing was changed",
     )
 
 

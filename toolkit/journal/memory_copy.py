@@ -38,6 +38,6 @@ def restore(store: JournalStore, descriptor: int) -> None:
     if store.restore({name: base64.b64decode(content) for name, content in document.items()}):
         log.warning(
             "journal.restored",
-            "somebody removed or damaged the journal; it is written again from memory",
+            "the journal was removed or damaged; it is restored from memory",
             path=store.directory,
         )

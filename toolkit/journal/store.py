@@ -98,7 +98,7 @@ class JournalStore:
         if content is None or digest_of(content) != digest:
             raise JournalError(
                 f"{path}: the journal's copy of a file is missing or damaged",
-                "restore it from a backup, or put the engine's config right by hand"
+                "restore it from a backup, or fix the engine's config by hand"
                 f" and remove {self.directory}",
             )
         return content

@@ -168,8 +168,8 @@ class Plugin:
         if engine is None or not engine.request_timeout:
             self._reporter.warning(
                 "nri.engine_too_old",
-                "the engine's NRI is older than 0.7 and knows no CDI devices: containers will not"
-                " get any; containerd 2.0 and later do",
+                "the engine's NRI is older than 0.7 and does not support CDI devices, so containers"
+                " get none; use containerd 2.0 or later",
                 engine=name,
             )
         self._set_state(NriState.REGISTERED, "")

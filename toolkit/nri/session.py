@@ -160,7 +160,7 @@ class Session:
                     raise NriProtocolError(f"the engine refuses the plugin: {reply.message}")
                 self._accepted = True
         except MessageError as error:
-            raise NriProtocolError(f"an answer that can't be read: {error.message}") from error
+            raise NriProtocolError(f"the engine's answer can't be read: {error.message}") from error
 
     def _handle(self, call: Call) -> Sequence[Creation]:
         if call.service == PLUGIN_SERVICE and call.method == "CreateContainer":
@@ -176,7 +176,9 @@ class Session:
             try:
                 request = decode(CreateContainerRequest, call.payload)
             except MessageError as error:
-                self._on_error(f"a request that can't be read, no devices: {error.message}")
+                self._on_error(
+                    f"an invalid request; the container gets no devices: {error.message}"
+                )
             else:
                 return (Creation(stream=call.stream, request=request),)
         self.answer(call.stream, ())

@@ -17,5 +17,5 @@ def script(program: str, shell: str) -> str:
     """Return the completion script of a shell."""
     kind = get_completion_class(shell)
     if kind is None:
-        raise ValueError(f"click completes in no {shell}")
+        raise ValueError(f"click has no completion for {shell}")
     return kind(click_command(program), {}, program, COMPLETE).source()

@@ -23,7 +23,7 @@ dns_label = matching(
 cdi_kind = matching(
     r"(?=.{,200}$)[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?/[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?",
     "CDI kind",
-    "write VENDOR/CLASS, each from a letter on and 200 characters in all at most, such as"
+    "write VENDOR/CLASS, each beginning with a letter, at most 200 characters in all, such as"
     " management.nvidia.com/gpu",
 )
 """A kind by the rules for vendor and class of the CDI specification's own parser.

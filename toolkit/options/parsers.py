@@ -149,7 +149,9 @@ def named(name: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         path = absolute_path(text)
         if posixpath.basename(path) != name:
-            raise BadValueError(f"{shown(text)} is not named {name}", f"let it end in /{name}")
+            raise BadValueError(
+                f"{shown(text)} is not named {name}", f"write a path that ends in /{name}"
+            )
         return path
 
     return parse
@@ -215,9 +217,10 @@ def handler_override(text: str) -> Mapping[str, object]:
     for key in options if isinstance(options, dict) else ():
         if key.lower() in _NAMES_OF_BINARY:
             raise BadValueError(
-                f"options.{key} would put another binary in the place of the toolkit's, "
+                f"options.{key} would replace the toolkit's binary, "
                 "and no container would get a GPU",
-                "leave that key out: --nvidia-container-runtime.runtimes names what runs behind it",
+                "leave that key out: set the low-level runtime with "
+                "--nvidia-container-runtime.runtimes",
             )
     return override
 
@@ -243,7 +246,7 @@ def _check_for_toml(value: object, where: str, depth: int) -> None:
         or (isinstance(value, int) and not -(2**63) <= value < 2**63)
     ):
         raise BadValueError(
-            f"the value of {shown(where)} has no form in TOML", "leave that key out"
+            f"the value of {shown(where)} can't be written as TOML", "leave that key out"
         )
 
 

@@ -133,7 +133,7 @@ class Generations:
         wrong = self._trees.make_checked(staged, written.manifest, written.files, clock)
         if wrong or any(stamp(Path(path)) != was for path, (was, _) in state.sources.items()):
             raise PayloadError(
-                f"{staged}: {', '.join(wrong) or 'a file'} is not what the payload was",
+                f"{staged}: {', '.join(wrong) or 'a file'} differs from the payload",
                 "check the disk, and whether something else changes the payload",
             )
         clock.check()
@@ -156,7 +156,7 @@ class Generations:
             reason = f"{self.directory} is a symbolic link"
         log.warning(
             "payload.in-place",
-            "the toolkit directory can't be exchanged in one step: each file is replaced by itself",
+            "the toolkit directory can't be exchanged in one step: files are replaced one by one",
             path=self.directory,
             reason=reason,
         )

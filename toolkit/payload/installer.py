@@ -289,9 +289,9 @@ class PayloadInstaller:
 def _notes(source: PayloadSource) -> Iterator[str]:
     """Describe what the payload lacks, and what is done about it."""
     for name in source.missing:
-        yield f"left out, since it is missing: {name}"
+        yield f"missing, left out: {name}"
     if source.substituted:
         yield (
-            f"not in the payload: {', '.join(source.substituted)}; {RUNTIME} runs in their place,"
-            " for each with a config of that mode"
+            f"not in the payload: {', '.join(source.substituted)}; {RUNTIME} replaces them, with a"
+            " config for each mode"
         )

@@ -71,7 +71,7 @@ def _shell(root: HostRoot) -> Iterator[str]:
 def _target(root: HostRoot, install_dir: str, size: int) -> Iterator[str]:
     existing = _nearest(root, install_dir)
     if not existing.is_dir():
-        yield f"{install_dir} can't be made: {existing} is not a directory"
+        yield f"{install_dir} can't be created: {existing} is not a directory"
         return
     state = os.statvfs(existing)
     name = f"{install_dir} is on a file system that is"

@@ -34,7 +34,7 @@ def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
                 f"{socket} does not answer the CRI", "check --runtime and --socket"
             ) from error
         if name != "cri-o":
-            raise EngineNotFoundError(f"{socket} is {name}'s", "check --runtime and --socket")
+            raise EngineNotFoundError(f"{socket} belongs to {name}", "check --runtime and --socket")
         status = cri.status()
     return LiveAnswer(
         version=version,

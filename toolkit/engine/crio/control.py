@@ -54,7 +54,7 @@ class CrioControl(CriControl):
         if not names:
             return HoldReport(holding=Holding.FREE)
         unknown = any(pod.handler and pod.handler not in config.handlers for pod in sandboxes)
-        reason = "CRI-O can't stop them until their handlers are back" if unknown else ""
+        reason = "CRI-O can't stop them until their handlers are restored" if unknown else ""
         return HoldReport(holding=Holding.HELD, containers=names, reason=reason)
 
     def _ours(self, config: EffectiveConfig, prefixes: tuple[str, ...]) -> frozenset[str]:
@@ -122,7 +122,7 @@ class CrioControl(CriControl):
             f"but the running engine reads the files in {running}"
         )
         if self._settings.restart_mode is not RestartMode.NONE:
-            return replace(place, refused=f"{said}; name a file in there")
+            return replace(place, refused=f"{said}; name a file in that directory")
         return replace(place, warnings=(*place.warnings, said))
 
     def _dump_command(self, executable: str, place: Place) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class DockerControl(BaseControl):
         if given.declared and not same_place(self._host.root, found.top_level, read):
             refused = (
                 f"{given.source} names {found.top_level}, but dockerd (PID {found.process.pid})"
-                f" reads {read} alone; name that file, or leave {given.source} out"
+                f" reads only {read}; name that file, or omit {given.source}"
             )
             return replace(found, refused=refused)
         names = added_runtimes(found.process.arguments)
@@ -182,6 +182,6 @@ class DockerControl(BaseControl):
                 clock.check()
         except OSError as error:
             raise EngineTimeoutError(
-                f"dockerd went away while it reloaded its config: {error}",
+                f"dockerd exited while it reloaded its config: {error}",
                 "its log says why (journalctl -u docker)",
             ) from error

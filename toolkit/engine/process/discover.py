@@ -69,7 +69,7 @@ def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None =
     chosen = choose(answering, Surroundings(root=root, table=table, view=view), reasons)
     if len(answering) == 1:
         return Choice(name=chosen, why="no other engine answers")
-    return Choice(name=chosen, why="it runs its containers with the containerd that answers too")
+    return Choice(name=chosen, why="it uses the containerd that also answers")
 
 
 class _Look(Struct, frozen=True, kw_only=True):
