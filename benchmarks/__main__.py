@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import growth, installation, machine, memory, node, nri, process, wrapper
+from benchmarks import growth, installation, machine, memory, node, nri, probes, process, wrapper
 from benchmarks.figures import Figure, Report, markdown, plain
 from benchmarks.picture import Lane, draw
 from benchmarks.subject import Subject, ours, peer, settled
@@ -25,7 +25,7 @@ from testbed.supervised import private_directory
 SIZE = 52_000_000
 RESULTS = REPOSITORY / "benchmarks/RESULTS.md"
 PICTURE = REPOSITORY / "docs/downtime.svg"
-SECTIONS = ("process", "node", "idle", "wrapper", "payload", "growth", "nri")
+SECTIONS = ("process", "node", "idle", "wrapper", "payload", "growth", "nri", "probes")
 
 
 def main() -> int:
@@ -105,6 +105,7 @@ def _measure(report: Report, directory: Path, sections: list[str] | tuple[str, .
         "wrapper": keep(lambda: wrapper.measure(directory / "wrapper", small)),
         "payload": keep(lambda: installation.measure(directory / "payloads", payload, other)),
         "nri": keep(lambda: nri.measure(directory / "nri")),
+        "probes": keep(lambda: probes.measure(directory / "probes", small, ours())),
         "growth": keep(lambda: growth.measure(directory / "growth", small)),
     }
     for name in sections:

@@ -120,9 +120,9 @@ class Place:
         """Set up without staying; return the seconds."""
         return self.run(NO_DAEMON="true")
 
-    def daemon(self) -> subprocess.Popen[bytes]:
+    def daemon(self, **variables: str) -> subprocess.Popen[bytes]:
         """Start the daemon and wait until it is set up and idle."""
-        process = self.start()
+        process = self.start(**variables)
         wait_for(lambda: self._is_set_up() or process.poll() is not None, "the setup", PATIENCE)
         time.sleep(0.3)
         if process.poll() is not None:
