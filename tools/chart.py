@@ -1,9 +1,9 @@
 """Render the Helm chart with Helm's own library, without a cluster.
 
 ``render [VALUES]`` prints the objects as JSON by template, ``lint`` the findings, ``manifests``
-writes deploy/manifests again, the list of variables against which the chart's notes hold
-``toolkit.env``, and the engines in the values' schema. VALUES are those of ``--set``, joined by
-commas.
+writes the files of deploy/manifests again, the list of variables against which the chart's notes
+hold ``toolkit.env``, and the engines in the values' schema. VALUES are those of ``--set``, joined
+by commas.
 """
 
 from __future__ import annotations
@@ -21,18 +21,24 @@ from toolkit.options.misspelt import known_variables
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "deploy/helm"
-MANIFESTS = ROOT / "deploy/manifests/nvidia-toolkit-installer.yaml"
+MANIFESTS = {
+    ROOT / "deploy/manifests/nvidia-toolkit-installer.yaml": "",
+    ROOT / "deploy/manifests/nvidia-toolkit-installer-unprivileged.yaml": (
+        "securityContext.privileged=false"
+    ),
+}
+"""Each file with the values that it is rendered with."""
 VARIABLES = CHART / "variables.txt"
 SCHEMA = CHART / "values.schema.json"
 NAMESPACE = "nvidia-toolkit"
 HEADER = f"""\
-# Written by `make manifests` from deploy/helm with its default values.
+# Written by `make manifests` from deploy/helm with {{values}}.
 apiVersion: v1
 kind: Namespace
 metadata:
   name: {NAMESPACE}
   labels:
-    # The installer's pod is privileged: it works on the node itself.
+    # The installer's pod works on the node itself: in its PID namespace, with its root mounted.
     pod-security.kubernetes.io/enforce: privileged
 """
 
@@ -47,10 +53,10 @@ def render(values: str, name: str = "release", *, upgrade: bool = False) -> dict
         return rendered
 
 
-def manifests() -> str:
-    """Return the plain manifests."""
-    rendered = render("", name="nvidia-toolkit-installer")
-    parts = [HEADER]
+def manifests(values: str) -> str:
+    """Return the plain manifests for these values."""
+    rendered = render(values, name="nvidia-toolkit-installer")
+    parts = [HEADER.format(values=values or "its default values")]
     for template in sorted(rendered):
         if template.endswith(".yaml"):
             objects = [each.strip() for each in rendered[template].split("\n---\n")]
@@ -84,7 +90,8 @@ def main() -> int:
         elif given.command == "lint":
             sys.stdout.write(json.dumps(helm.lint(str(CHART))))
         else:
-            MANIFESTS.write_text(manifests())
+            for path, values in MANIFESTS.items():
+                path.write_text(manifests(values))
             VARIABLES.write_text(variables())
             SCHEMA.write_text(schema())
     except helm.HelmError as error:

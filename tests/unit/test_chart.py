@@ -597,10 +597,10 @@ def test_the_notes_name_a_variable_that_is_probably_misspelt() -> None:
 
 
 def test_the_plain_manifests_are_what_the_chart_gives_now(tmp_path: Path) -> None:
-    text = (ROOT / "deploy/manifests/nvidia-toolkit-installer.yaml").read_text()
     line = (
-        "import sys; sys.path.insert(0, sys.argv[1]); "
-        "import chart; sys.stdout.write(chart.manifests())"
+        "import json, sys; sys.path.insert(0, sys.argv[1]); import chart; "
+        "texts = {each.name: chart.manifests(chart.MANIFESTS[each]) for each in chart.MANIFESTS}; "
+        "sys.stdout.write(json.dumps(texts))"
     )
     done = subprocess.run(
         (sys.executable, "-c", line, str(PROGRAM.parent)),
@@ -609,6 +609,30 @@ def test_the_plain_manifests_are_what_the_chart_gives_now(tmp_path: Path) -> Non
         text=True,
         cwd=tmp_path,
     )
-    assert text == done.stdout, "make manifests"
-    for each in yaml.safe_load_all(text):
-        kubernetes_validate.validate(each, KUBERNETES[-1], strict=True)
+    texts = {each.name: each.read_text() for each in (ROOT / "deploy/manifests").iterdir()}
+    assert texts == json.loads(done.stdout), "make manifests"
+    for text in texts.values():
+        for each in yaml.safe_load_all(text):
+            kubernetes_validate.validate(each, KUBERNETES[-1], strict=True)
+
+
+def test_the_unprivileged_manifests_differ_in_the_rights_alone() -> None:
+    def daemonset(name: str) -> dict[str, Any]:
+        text = (ROOT / "deploy/manifests" / name).read_text()
+        (found,) = (each for each in yaml.safe_load_all(text) if each["kind"] == "DaemonSet")
+        return dict(found)
+
+    usual = daemonset("nvidia-toolkit-installer.yaml")
+    bounded = daemonset("nvidia-toolkit-installer-unprivileged.yaml")
+    (container,) = bounded["spec"]["template"]["spec"]["containers"]
+    rights = container["securityContext"]
+    assert not rights["privileged"]
+    assert not rights["allowPrivilegeEscalation"]
+    assert rights["capabilities"] == {
+        "drop": ["ALL"],
+        "add": ["SYS_PTRACE", "SYS_CHROOT", "CHOWN", "DAC_OVERRIDE", "FOWNER"],
+    }
+    container["securityContext"] = usual["spec"]["template"]["spec"]["containers"][0][
+        "securityContext"
+    ]
+    assert bounded == usual
