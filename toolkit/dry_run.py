@@ -151,7 +151,10 @@ class DryRuns:
         return None if result.timed_out or result.status in CANNOT_BE_RUN else result
 
     def _check(self, edit_set: EditSet, directory: str) -> DryRun | None:
-        return self._adapter.dry_run(edit_set, self._request, self._node.view, directory)
+        try:
+            return self._adapter.dry_run(edit_set, self._request, self._node.view, directory)
+        except ConfigError as error:
+            raise engine_config_error(error) from error
 
     def _staged(self, executable: str, edit_set: EditSet) -> Loaded | None:
         """Let the engine's binary load copies that lie on the host meanwhile."""
@@ -190,6 +193,8 @@ def refusal(
     facts: HostFacts,
     request: ConfigRequest,
     files: Iterable[tuple[FileRecord, bytes | None]],
+    *,
+    stages: bool = True,
 ) -> str | None:
     """Return why the engine would not start, or not serve pods, with these contents.
 
@@ -199,7 +204,7 @@ def refusal(
         FileEdit(path=each.path, before=None, after=content, format=each.format, role=each.role)
         for each, content in files
     )
-    with dry_runs(node, facts, request) as runs:
+    with dry_runs(node, facts, request, stages=stages) as runs:
         missing = runs.missing(edits)
         if missing is not None:
             return str(missing)

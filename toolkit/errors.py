@@ -57,6 +57,10 @@ class HostPathError(ToolkitError):
     """A path that cannot be resolved inside the host root, read or written."""
 
 
+class NotWritableError(HostPathError):
+    """A file that a setup has to write and can't: nothing was tried."""
+
+
 class ExchangeUnsupportedError(HostPathError):
     """Two entries cannot be exchanged in one step: the file system or a mount forbids it."""
 

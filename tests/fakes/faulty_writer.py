@@ -35,6 +35,9 @@ class FaultyWriter:
     def read(self, path: str) -> FileState | None:
         return self.real.read(path)
 
+    def require_writable(self, path: str) -> None:
+        """Take every file for one that can be written."""
+
     def write(
         self,
         path: str,

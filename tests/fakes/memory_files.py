@@ -70,6 +70,9 @@ class MemoryFiles:
             raise _error("read", path, errno.EISDIR)
         return entry if isinstance(entry, FileState) else None
 
+    def require_writable(self, path: str) -> None:
+        """Take every file for one that can be written."""
+
     def write(
         self,
         path: str,

@@ -15,9 +15,9 @@ from tests.faults.node_host import CONFIG, FaultHost
 from tests.unit.doctor_host import node_of, only
 from toolkit.daemon.keeper_state import STATE_VARIABLE, Resident
 from toolkit.errors import HostPathError
+from toolkit.host.lock_look import flock_holder
 from toolkit.report.doctor import Verdict, checks, examine
 from toolkit.report.doctor.context import Context
-from toolkit.report.doctor.setup import flock_holder
 
 JOURNAL = "/usr/local/nvidia/.toolkit-journal"
 
@@ -116,8 +116,8 @@ def test_a_live_instance_is_noticed_without_trying_its_lock(host: FaultHost) -> 
         assert flock_holder(locks, path.stat(), b"") == os.getpid()
         live = replace(node, root=replace(node.root, proc="/proc"))
         lock = only(live, "lock")
-    assert lock.verdict is Verdict.WARNING
-    assert f"PID {os.getpid()} " in lock.message
+    assert lock.verdict is Verdict.PROBLEM
+    assert lock.message.endswith(f" locked by another instance, PID {os.getpid()}")
     assert "/run/toolkit.pid" in lock.message
 
 

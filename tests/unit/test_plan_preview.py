@@ -15,7 +15,7 @@ from tests.fakes.faulty_syscalls import CrashPoint
 from tests.faults.node_host import CONFIG, DROP_IN, FaultHost, tree_of
 from tests.faults.steps import Steps
 from toolkit.engine.facts import Holding, HoldReport
-from toolkit.errors import ExitCode
+from toolkit.errors import ExitCode, PayloadError
 from toolkit.report.output import planned
 from toolkit.settings import Output
 
@@ -70,8 +70,10 @@ def test_a_cdi_spec_that_would_be_written_is_a_change(
     assert shown.actions == {f"/var/run/cdi/{SPEC}": "create"}
     assert f"# CDI spec: create /var/run/cdi/{SPEC}\n" in shown.text
     assert "# CDI spec: a setup would wait for the driver: there is nothing at" in shown.text
-    shown = Shown(host, capfdbinary, *flags, "--no-daemon")
-    assert "# CDI spec: a setup would fail for want of the driver: there is nothing" in shown.text
+    with pytest.raises(PayloadError, match="CDI spec needs the NVIDIA driver"):
+        planned(host.node(None, *flags, "--no-daemon"), Output.TEXT, detailed_exitcode=True)
+    text = capfdbinary.readouterr().out.decode()
+    assert "# CDI spec: a setup would fail for want of the driver: there is nothing" in text
 
 
 @pytest.mark.parametrize(("version", "path"), [(V2, DROP_IN), (Version(major=1, minor=7), CONFIG)])

@@ -50,6 +50,9 @@ def test_it_is_told_where_version_and_config_were_read_and_why_not_elsewhere(
     }
     command = (sys.executable, "-m", "toolkit", "plan")
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if " ERROR " in line]
+    assert len(errors) == 1, done.stderr
+    assert f"containerd can't be reached at {tmp_path}/none.sock: " in errors[0]
     assert f"# engine: containerd 1.7.24 (by its binary) at {tmp_path}/none.sock" in done.stdout
     assert f"# config source: {source}\n" in done.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from runtime_configs.adapter import ConfigRequest, EngineAdapter
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, FileEdit
@@ -11,6 +11,7 @@ from toolkit import logs
 from toolkit.apply.plan import Plan
 from toolkit.dry_run import DryRuns, Loaded, dry_runs
 from toolkit.engine.answers import Served
+from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import HostFacts
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineConfigError, EngineRejectedError
@@ -21,6 +22,28 @@ log = logs.get(__name__)
 _PATH = re.compile(r"/[^\s:'\"]+")
 _UNTOUCHED = "nothing was written"
 _PENDING = "somebody's edit was never loaded and comes with the reload"
+
+
+def require_possible(node: Node, plan: Plan, control: EngineControl | None) -> None:
+    """Find out what would stop a plan half-way: a reload that nobody ends, a file that stays.
+
+    Raises EngineNotFoundError, NotWritableError.
+    """
+    process = None if plan.facts is None else plan.facts.process
+    if control is not None and process is not None and plan.reload.needed:
+        control.preflight(process, plan.reload.mode)
+    for path in _written(node, plan):
+        node.writer.require_writable(path)
+
+
+def _written(node: Node, plan: Plan) -> Iterator[str]:
+    """Return every path that is written, removed or exchanged."""
+    yield from (each.path for each in plan.differing)
+    yield from (each.path for each in node.installer.planned_specs())
+    if plan.payload.changes:
+        yield plan.payload.toolkit_dir
+    if not plan.nothing_to_do:
+        yield node.store.path
 
 
 def check_plan(node: Node, plan: Plan) -> None:

@@ -10,20 +10,20 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from runtime_configs.model import EngineName
 from toolkit import logs
 from toolkit.apply.announce import announce
 from toolkit.apply.begin import Outcome, refresh_record
+from toolkit.apply.look import explained, look, refused_node, silence
 from toolkit.apply.plan import Plan, build, files_only
-from toolkit.engine.answers import Lack, LackKind
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import HostFacts
-from toolkit.engine.wait import LOOK_SECONDS, SLOW
-from toolkit.errors import ConcurrentEditError, EngineConfigError, EngineTimeoutError
+from toolkit.engine.wait import LOOK_SECONDS
+from toolkit.errors import ConcurrentEditError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.journal.baseline import baselines
 from toolkit.journal.record import Record
@@ -35,9 +35,11 @@ from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode, Settings
 from toolkit.undo.recovery import Step, recovery, settle_payload
 
+if TYPE_CHECKING:
+    from toolkit.engine.process.discover import Choice
+
 log = logs.get(__name__)
 
-POLL_SECONDS = 0.1
 ATTEMPTS = 3
 
 
@@ -48,6 +50,8 @@ class Planned(Struct, frozen=True, kw_only=True):
     control: EngineControl | None
     why: str = ""
     """What speaks for this engine."""
+    awaited: ToolkitError | None = None
+    """How a start would end that waited for the engine and got no word; only without patience."""
 
 
 def make_plan(
@@ -55,9 +59,9 @@ def make_plan(
 ) -> Planned | Step:
     """Look at the node and compute what to do; waits up to ``patience`` seconds for the engine.
 
-    A setup that no journal names gets one before anything is planned. Without patience an engine
-    that can't be reached is planned for all the same. Raises EngineTimeoutError where it can't be
-    reached and the restart mode needs it.
+    A setup that no journal names gets one before anything is planned. Without patience one look is
+    all, and an engine that can't be reached is planned for all the same. Raises EngineTimeoutError
+    where it can't be reached, the restart mode needs it and no plan can be made without.
     """
     if touches_no_engine(node.settings):
         low_level = low_level_runtimes(None, node.root, node.settings)
@@ -69,13 +73,36 @@ def make_plan(
     if others is not None:
         # It is reverted by now: only the payload is left of it.
         record = None
-    if patience is None:
-        facts = control.facts(clock.now() + LOOK_SECONDS)
-    else:
+    if patience is not None:
         facts = look(node, control, clock, patience=patience)
-    if facts.refused is not None:
-        raise EngineConfigError(f"this node can't be set up by its config files: {facts.refused}")
-    if record is None and others is None and (unnamed := _unnamed(node, facts)) is not None:
+        return _planned(node, choice, control, facts, record, names=others is None)
+    facts = control.facts(clock.now() + LOOK_SECONDS)
+    awaited = silence(node, facts)
+    awaited = None if awaited is None else explained(node, facts, awaited)
+    try:
+        found = _planned(node, choice, control, facts, record, names=others is None)
+    except ToolkitError as error:
+        raise awaited or error from error.__cause__
+    if isinstance(found, Planned):
+        return replace(found, awaited=awaited)
+    if awaited is not None:
+        raise awaited
+    return found
+
+
+def _planned(
+    node: Node,
+    choice: Choice,
+    control: EngineControl,
+    facts: HostFacts,
+    record: Record | None,
+    *,
+    names: bool,
+) -> Planned | Step:
+    """Plan for an engine that was looked at; ``names``: a setup without a journal gets one."""
+    if (refused := refused_node(facts)) is not None:
+        raise refused
+    if record is None and names and (unnamed := _unnamed(node, facts)) is not None:
         return unnamed
     for warning in facts.warnings:
         log.warning("facts.contradiction", warning)
@@ -114,49 +141,6 @@ def _severed_links(node: Node, plan: Plan) -> Iterator[str]:
 def touches_no_engine(settings: Settings) -> bool:
     """Tell whether only files are installed: ``--no-runtime-config``, and NRI mode."""
     return settings.lifecycle.no_runtime_config or settings.nri.enabled
-
-
-def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -> HostFacts:
-    """Return the engine's facts, once it answers and says what it serves.
-
-    ``patience`` is for one that does not answer; one that does is given the time that it has to
-    come back with the handlers.
-    """
-    settings = node.settings
-    none = settings.engines[control.name].restart_mode is RestartMode.NONE
-    began, waiting = clock.now(), False
-    while True:
-        facts = control.facts(clock.now() + LOOK_SECONDS)
-        lack = facts.served.lack
-        settled = none or facts.refused is not None
-        if settled or lack is None or lack.kind is not LackKind.PENDING:
-            return facts
-        absent = facts.unreachable is not None
-        limit = patience if absent else settings.lifecycle.verify_timeout
-        if clock.now() >= began + limit:
-            raise _no_word(control.name, facts, lack)
-        if not waiting:
-            waiting = True
-            log.warning(
-                "engine.awaited",
-                f"{control.name} does not answer yet",
-                socket=facts.socket,
-                reason=lack.reason,
-                up_to_seconds=limit,
-            )
-        clock.sleep(POLL_SECONDS)
-
-
-def _no_word(name: EngineName, facts: HostFacts, lack: Lack) -> EngineTimeoutError:
-    if facts.unreachable is None:
-        return EngineTimeoutError(
-            f"{name} at {facts.socket} does not say what it serves: {lack.reason}",
-            SLOW,
-        )
-    return EngineTimeoutError(
-        f"{name} can't be reached at {facts.socket}: {lack.reason}",
-        f"start it, or name its socket with --socket or {name.upper()}_SOCKET",
-    )
 
 
 def next_step(
@@ -203,7 +187,7 @@ def _reversion(
     from toolkit.undo.revert import revert_aim, revert_record
     from toolkit.undo.rollback import reload_mode
 
-    def do() -> None:
+    def act() -> None:
         if not elsewhere:
             log.step("setup.engine-changed", reason, path=path)
             revert_record(node, record)
@@ -221,7 +205,7 @@ def _reversion(
         path=path,
         reason=reason,
         node=node,
-        do=do,
+        act=act,
         leaves=None,
         targets=aim.targets,
         reloads=partial(reload_mode, node, aim),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from toolkit import logs
 from toolkit.apply.begin import Outcome, begin_record
-from toolkit.apply.check import check_plan
+from toolkit.apply.check import check_plan, require_possible
 from toolkit.apply.plan import Plan
 from toolkit.apply.served import verify_served
 from toolkit.engine.control import EngineControl
@@ -68,10 +68,7 @@ class Transaction:
 
     def _check(self, plan: Plan) -> None:
         """Find out what can be found out before anything is written."""
-        if plan.facts is None or self._control is None:
-            return
-        if plan.reload.needed and plan.facts.process is not None:
-            self._control.preflight(plan.facts.process, plan.reload.mode)
+        require_possible(self._node, plan, self._control)
         check_plan(self._node, plan)
 
     def _carry_out(self, plan: Plan, intent: Record) -> tuple[Record, ReloadReport | None]:

@@ -17,6 +17,7 @@ from toolkit.daemon import keeper_state
 from toolkit.daemon.keeper_state import Resident
 from toolkit.daemon.ready_file import ReadyFile
 from toolkit.errors import HostPathError, LockedError, ToolkitError
+from toolkit.host import lock_look
 from toolkit.host.clock import Clock
 from toolkit.host.lock import Lock
 from toolkit.journal.record import Record
@@ -72,7 +73,7 @@ class Presence:
                 if error.holder is None or clock.now() >= end:
                     raise
                 if error.holder != predecessor:
-                    if keeper_state.install_dir_of(error.holder) != node.store.install_dir:
+                    if not is_predecessor(node, error):
                         raise
                     predecessor = error.holder
                     message = "waiting for the daemon that has the lock to stop"
@@ -184,6 +185,41 @@ class Presence:
                 self._node.writer.remove_directory(path)
         except ToolkitError as error:
             log.warning("lock.stays", "the pid file stays, unlocked", reason=str(error))
+
+
+def require_free(node: Node) -> None:
+    """Raise the ToolkitError with which a start would not get its lock or another place of its own.
+
+    Nothing is taken. A daemon with the same journal that has the lock is none: a start that stays
+    waits for it to stop, and it has the address for probes.
+    """
+    life = node.settings.lifecycle
+    path = _no_link(node, life.pid_file, "--pid-file")
+    _no_link(node, life.ready_file, "--ready-file")
+    error = lock_look.refusal(path, node.root.proc)
+    if error is not None and not is_predecessor(node, error):
+        raise error
+    if life.health_address is not None and error is None:
+        from toolkit.daemon.health import open_listener
+
+        os.close(open_listener(life.health_address, life.health_source))
+    require_places(node)
+
+
+def is_predecessor(node: Node, error: ToolkitError) -> bool:
+    """Tell whether the lock is held by a daemon that a start waits for."""
+    if not isinstance(error, LockedError) or error.holder is None:
+        return False
+    if node.settings.lifecycle.no_daemon:
+        return False
+    return keeper_state.install_dir_of(error.holder, node.root.proc) == node.store.install_dir
+
+
+def require_places(node: Node) -> None:
+    """Raise NotWritableError where the files that tell of readiness can't be made."""
+    life = node.settings.lifecycle
+    for each in filter(None, (life.ready_file, life.feature_file)):
+        node.writer.require_writable(node.root.host_path(each))
 
 
 def _no_link(node: Node, given: str, flag: str) -> str:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from toolkit import logs
 from toolkit.daemon import keeper, keeper_state
 from toolkit.daemon.keeper_state import WOKEN_VARIABLE, Resident
-from toolkit.daemon.lock_and_ready import Presence
+from toolkit.daemon.lock_and_ready import Presence, require_places
 from toolkit.errors import (
     ExitCode,
     InterruptedBySignalError,
@@ -142,6 +142,7 @@ class Daemon:
         began = time.monotonic()
         responder = self._respond()
         try:
+            require_places(self._node)
             self._presence.mark_not_ready()
             record = self._recovered()
             earlier = signatures(self._node, record)

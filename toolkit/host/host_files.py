@@ -5,10 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import posixpath
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from toolkit.errors import ConcurrentEditError, ExchangeUnsupportedError, HostPathError
+from toolkit.errors import (
+    ConcurrentEditError,
+    ExchangeUnsupportedError,
+    HostPathError,
+    NotWritableError,
+)
 from toolkit.host import bulk
 from toolkit.host.exchange import remove_temporaries, removed_on_error, temporary_name
 from toolkit.host.file_state import ChangedError, read_state
@@ -17,11 +23,18 @@ from toolkit.host.paths import HostRoot, NoDirectoryError
 from toolkit.host.replace import remove_file, replace_file
 from toolkit.host.syscalls import LinuxSyscalls, Syscalls
 from toolkit.host.view import HostFilesView
+from toolkit.host.writable import require_replaceable
 from toolkit.host.writer import FileMetadata, FileState, Known, NewEntry
 
 __all__ = ["ExchangeUnsupportedError", "HostFiles", "HostFilesView"]
 
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY, errno.EOPNOTSUPP})
+
+
+_FIXES = {
+    errno.EROFS: "mount it writable, or let what makes that file have the change",
+    errno.EPERM: "take its attribute away, `lsattr` shows it (`chattr -i`, `chattr -a`)",
+}
 
 
 class HostFiles:
@@ -36,6 +49,18 @@ class HostFiles:
         with _host_path_errors("read", path), _missing_is_fine(), self._root.held(path) as place:
             return read_state(place)
         return None
+
+    def require_writable(self, path: str) -> None:
+        """Raise NotWritableError where ``write`` or ``remove`` would fail; nothing is tried."""
+        missing = self.missing_directories(posixpath.dirname(path))
+        try:
+            with self._root.held(missing[0] if missing else path, follow=not missing) as place:
+                require_replaceable(place)
+        except OSError as error:
+            target = self._root.resolve(path)
+            which = path if target == path else f"{path} (by links {target})"
+            fix = _FIXES.get(error.errno or 0, "")
+            raise NotWritableError(f"cannot write {which}: {error.strerror}", fix) from error
 
     def write(
         self,

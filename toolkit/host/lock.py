@@ -17,6 +17,8 @@ from toolkit.errors import HostPathError, LockedError
 
 MADE = ".toolkit-made"
 """File next to the pid file that lists the directories created for it, until the record does."""
+PID_LENGTH = 32
+"""Bytes of the file that are read: more than any PID has."""
 _ATTEMPTS = 100
 """Attempts to open and lock a file that others keep removing."""
 
@@ -50,7 +52,7 @@ class Lock:
             _unmake(path, made)
             if isinstance(error, LockedError):
                 raise
-            raise HostPathError(f"cannot lock {path}: {error.strerror}") from error
+            raise unlockable(path, error) from error
         _unmake(path, made)
         raise LockedError(f"other processes keep creating and removing {path}")
 
@@ -143,7 +145,7 @@ def _open_locked(path: str, made: list[str]) -> int | None:
         if _is_file_at(descriptor, path):
             return descriptor
     except BlockingIOError:
-        error = _locked(descriptor, path)
+        error = locked_error(descriptor, path)
         os.close(descriptor)
         raise error from None
     except FileNotFoundError:
@@ -164,8 +166,14 @@ def _is_file_at(descriptor: int, path: str) -> bool:
     return os.path.samestat(os.fstat(descriptor), os.lstat(path))
 
 
-def _locked(descriptor: int, path: str) -> LockedError:
-    text = os.pread(descriptor, 32, 0).split(b"\n")[0].strip()
+def unlockable(path: str, error: OSError) -> HostPathError:
+    """Return the error of a pid file that can't be made or opened."""
+    return HostPathError(f"cannot lock {path}: {error.strerror}", "name another with --pid-file")
+
+
+def locked_error(descriptor: int, path: str) -> LockedError:
+    """Return the error that names the holder of an open pid file."""
+    text = os.pread(descriptor, PID_LENGTH, 0).split(b"\n")[0].strip()
     holder = int(text) if text.isdigit() else None
     known = "which has not written its PID" if holder is None else f"PID {holder}"
     error = LockedError(f"{path} is locked by another instance, {known}", "stop that one first")
@@ -186,7 +194,7 @@ def held_by_other(path: str) -> LockedError | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _locked(descriptor, path)
+        return locked_error(descriptor, path)
     except OSError:
         return None
     finally:

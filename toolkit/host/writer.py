@@ -59,6 +59,12 @@ class FileWriter(Protocol):
     def read(self, path: str) -> FileState | None:
         """Return the file, or None if there is none. Raises HostPathError for anything else."""
 
+    def require_writable(self, path: str) -> None:
+        """Raise NotWritableError where ``write`` or ``remove`` would fail; nothing is tried.
+
+        A file system that is full is not noticed.
+        """
+
     def write(
         self,
         path: str,

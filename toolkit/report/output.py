@@ -5,6 +5,8 @@ Each loads what computes its own result.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -37,15 +39,24 @@ def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> Exit
 
 
 def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-    """Show it for a host that was looked at already."""
+    """Show it for a host that was looked at already.
+
+    Raises the ToolkitError that a start would end with; the text is shown all the same.
+    """
+    from toolkit.daemon.lock_and_ready import require_free
     from toolkit.report.preview import preview
 
+    require_free(node)
     found = preview(node)
-    if output is Output.JSON:
-        print_json(_plan_document(node, found))
-    else:
+    if output is Output.TEXT:
         diff = _diff_lines(node, found.plan.differing)
         print_lines(plan_lines(diff, _remarks(node, found)), node.settings.color)
+    if found.refusal is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()  # what is shown comes before the error
+        raise found.refusal
+    if output is Output.JSON:
+        print_json(_plan_document(node, found))
     changes = detailed_exitcode and not found.nothing_to_do
     return ExitCode.CHANGES if changes else ExitCode.DONE
 

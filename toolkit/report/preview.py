@@ -5,21 +5,22 @@ Nothing is changed: a step's files and journal are laid over the host, where the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from runtime_configs.overlay import Overlay
-from toolkit.apply.check import pending_edits
+from toolkit.apply.check import pending_edits, require_possible
 from toolkit.apply.plan import FileChange, Plan, ReloadDecision, changing, reload_decision
-from toolkit.apply.setup import next_step
+from toolkit.apply.setup import Planned, next_step
+from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.codec import encode
 from toolkit.journal.store import JournalStore
 from toolkit.node import Node
 from toolkit.payload.spec_file import SpecChange
-from toolkit.undo.recovery import Step
+from toolkit.undo.recovery import Step, recovery
 
 
 class Preview(Struct, frozen=True, kw_only=True):
@@ -34,6 +35,8 @@ class Preview(Struct, frozen=True, kw_only=True):
     """What comes before the setup."""
     pending: tuple[str, ...] = ()
     """Edits of others that the engine has not loaded and that its next reload brings."""
+    refusal: ToolkitError | None = None
+    """What the start would end with all the same, before it has written anything."""
 
     @property
     def nothing_to_do(self) -> bool:
@@ -42,21 +45,51 @@ class Preview(Struct, frozen=True, kw_only=True):
 
 
 def preview(node: Node) -> Preview:
-    """Compute it for a start with these settings. Raises ToolkitError as that start would."""
-    clock = UninterruptedClock()
-    there, steps = node, list[Step]()
-    while isinstance(
-        step := next_step(there, clock, patience=None, done=[each.path for each in steps]), Step
-    ):
-        steps.append(step)
-        there = _after(there, step)
+    """Compute it for a start with these settings.
+
+    Raises the ToolkitError that the start would end with where there is no plan to be shown.
+    """
+    recovery(node)  # as every start: what can't be recovered comes before all else
+    driver = _error_of(node.installer.require_driver)
+    try:
+        there, steps, planned = _steps(node)
+    except ToolkitError as error:
+        raise driver or error from error.__cause__
+    pending: tuple[str, ...] = ()
+    refusal = driver or planned.awaited
+    try:
+        require_possible(there, planned.plan, planned.control)
+        pending = pending_edits(there, planned.plan, stages=False)
+    except ToolkitError as error:
+        refusal = refusal or error
     return Preview(
-        plan=_from_here(node, step.plan, steps),
+        plan=_from_here(node, planned.plan, steps),
         specs=node.installer.planned_specs(),
         driver_lacks=node.installer.lacking_driver(),
-        steps=tuple(steps),
-        pending=pending_edits(there, step.plan, stages=False),
+        steps=steps,
+        pending=pending,
+        refusal=refusal,
     )
+
+
+def _steps(node: Node) -> tuple[Node, tuple[Step, ...], Planned]:
+    """Return what comes before the setup, the node as that leaves it, and the setup."""
+    there, steps, clock = node, list[Step](), UninterruptedClock()
+    while True:
+        step = next_step(there, clock, patience=None, done=[each.path for each in steps])
+        if not isinstance(step, Step):
+            return there, tuple(steps), step
+        step.require_possible()
+        steps.append(step)
+        there = _after(there, step)
+
+
+def _error_of(act: Callable[[], object]) -> ToolkitError | None:
+    try:
+        act()
+    except ToolkitError as error:
+        return error
+    return None
 
 
 def _after(node: Node, step: Step) -> Node:

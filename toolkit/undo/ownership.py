@@ -86,7 +86,7 @@ def unnamed_setup(node: Node, facts: HostFacts) -> Step | None:
         path=node.store.path,
         reason=f"{where} has handlers of ours and no journal names them; one is written first",
         node=node,
-        do=partial(_name, node, record, contents, where),
+        act=partial(_name, node, record, contents, where),
         leaves=record,
         contents=contents,
     )

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from toolkit import logs
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import Expectation
-from toolkit.errors import LockedError, NotRestoredError, ToolkitError
+from toolkit.errors import LockedError, NotRestoredError, NotWritableError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.lock import held_by_other
 from toolkit.journal.record import Record, State, committed, digest_of
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from toolkit.undo.files import Target
 
 log = logs.get(__name__)
+
+_NOT_UNDONE = "an interrupted setup could not be undone"
 
 
 def settle_payload(node: Node, record: Record) -> None:
@@ -46,7 +48,7 @@ class Step(Struct, frozen=True, kw_only=True):
     reason: str
     node: Node
     """The node as the owner of the journal sees it."""
-    do: Callable[[], object]
+    act: Callable[[], object]
     leaves: Record | None
     """The journal in force afterwards."""
     targets: tuple[Target, ...] = ()
@@ -55,6 +57,25 @@ class Step(Struct, frozen=True, kw_only=True):
     """The contents that the journal keeps from then on."""
     reloads: Callable[[], RestartMode | None] = lambda: None
     """Ask the engine whether the step reloads it; return how."""
+    unfinished: str = ""
+    """What an error begins with where an earlier run's change stays because of it."""
+
+    def require_possible(self) -> None:
+        """Raise NotWritableError, or NotRestoredError where an earlier run's change stays."""
+        try:
+            for each in self.targets:
+                if each.differs:
+                    self.node.writer.require_writable(each.record.path)
+            self.node.writer.require_writable(self.node.store.path)
+        except NotWritableError as failure:
+            if not self.unfinished:
+                raise
+            raise _unfinished(self.node, self.unfinished, failure) from failure
+
+    def do(self) -> None:
+        """Carry it out."""
+        self.require_possible()
+        self.act()
 
 
 def recovery(node: Node, *, reverts: bool = False) -> Step | None:
@@ -75,7 +96,7 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
                 path=path,
                 reason=f"{begun}; it came to its end, which is noted first",
                 node=node,
-                do=partial(_finish, node, done),
+                act=partial(_finish, node, done),
                 leaves=done,
             )
         from toolkit.undo.files import targets_at_start
@@ -84,9 +105,10 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
             path=path,
             reason=f"{begun}; it is undone first",
             node=node,
-            do=partial(_undo, node, intent, record, reverts=reverts),
+            act=partial(_undo, node, intent, record, reverts=reverts),
             leaves=record,
             targets=targets_at_start(node, intent),
+            unfinished=_NOT_UNDONE,
         )
     if record is not None and record.state is State.REVERTING and not reverts:
         from toolkit.undo.files import targets_before_us
@@ -95,7 +117,7 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
             path=node.store.path,
             reason="an interrupted revert is finished",
             node=node,
-            do=partial(_finish_revert, node, record),
+            act=partial(_finish_revert, node, record),
             leaves=record.without_files(),
             targets=targets_before_us(node, record),
         )
@@ -201,12 +223,16 @@ def _undo(node: Node, intent: Record, record: Record | None, *, reverts: bool) -
     try:
         back = roll_back(node, intent, record, control, leaves=leaves)
     except ToolkitError as failure:
-        raise NotRestoredError(
-            f"an interrupted setup could not be undone: {failure.message}",
-            failure.hint or f"what was there before lies in {node.store.directory}",
-        ) from failure
+        raise _unfinished(node, _NOT_UNDONE, failure) from failure
     said = "it was undone" if back.seen else "its files are restored"
     log.step("recovery.undone", said, seconds=took())
+
+
+def _unfinished(node: Node, what: str, failure: ToolkitError) -> NotRestoredError:
+    return NotRestoredError(
+        f"{what}: {failure.message}",
+        failure.hint or f"what was there before lies in {node.store.directory}",
+    )
 
 
 def _finish_revert(node: Node, record: Record) -> None:

@@ -8,7 +8,7 @@ from toolkit.errors import ToolkitError
 from toolkit.node import Node
 from toolkit.report.doctor import engine, executable, nri, places, restart, rights, setup, system
 from toolkit.report.doctor.context import Context, look
-from toolkit.report.doctor.findings import Finding, identified, not_looked_at
+from toolkit.report.doctor.findings import Finding, Verdict, identified, not_looked_at, refused
 
 Check = Callable[[Context], Iterator[Finding]]
 CHECKS: tuple[tuple[str, Check], ...] = (
@@ -42,8 +42,21 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 def examine(node: Node) -> tuple[Finding, ...]:
     """Return what each check found. A check that fails is a finding that can't be determined."""
     sight = look(node)
-    found = (finding for name, check in CHECKS for finding in _guarded(name, check, sight))
-    return tuple(identified(found))
+    found = [finding for name, check in CHECKS for finding in _guarded(name, check, sight)]
+    return tuple(identified(_each_once(found, sight.plan_error or sight.journal_error)))
+
+
+def _each_once(found: list[Finding], error: ToolkitError | None) -> Iterator[Finding]:
+    """Leave out a plan's problem that another check names; what a start ends with is always one."""
+    problems = [each for each in found if each.verdict is Verdict.PROBLEM]
+    for each in found:
+        same = [other for other in problems if other.message == each.message and other != each]
+        if each.check == "plan" and each.verdict is Verdict.PROBLEM and same:
+            yield not_looked_at("plan", f"{same[0].check} comes first")
+        else:
+            yield each
+    if error is not None and not problems:
+        yield refused("plan", error)
 
 
 def _guarded(name: str, check: Check, sight: Context) -> Iterator[Finding]:

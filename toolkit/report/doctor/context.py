@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from runtime_configs.model import EngineName
 from toolkit.apply.plan import Plan
 from toolkit.apply.setup import touches_no_engine
+from toolkit.daemon.lock_and_ready import require_free
 from toolkit.engine.facts import HostFacts
 from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import HostPathError, ToolkitError
@@ -33,7 +34,9 @@ class Context(Struct, frozen=True, kw_only=True):
     """Why there are none."""
     preview: Preview | None = None
     plan_error: ToolkitError | None = None
-    """Why there is none."""
+    """Why there is none, or what a start would end with all the same."""
+    place_error: ToolkitError | None = None
+    """Why a start would not get its lock, or another place of its own."""
 
     @property
     def plan(self) -> Plan | None:
@@ -69,6 +72,10 @@ def look(node: Node) -> Context:
     """Look at the host; the result names what can't be looked at."""
     sight = Context(node=node, processes=ProcFs(node.root.proc, node.root.root))
     try:
+        require_free(node)
+    except ToolkitError as error:
+        sight = replace(sight, place_error=error)
+    try:
         sight = replace(sight, record=node.store.load(), intent=node.store.load_intent())
     except ToolkitError as error:
         return _with_facts(replace(sight, journal_error=error))
@@ -79,7 +86,7 @@ def look(node: Node) -> Context:
     except OSError as error:
         failure = HostPathError(f"{error.filename}: {error.strerror}")
         return _with_facts(replace(sight, plan_error=failure))
-    return replace(sight, preview=found, facts=found.plan.facts)
+    return replace(sight, preview=found, plan_error=found.refusal, facts=found.plan.facts)
 
 
 def _with_facts(sight: Context) -> Context:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from runtime_configs.distros import row_of
 from runtime_configs.model import EffectiveConfig, EngineName
+from toolkit.apply.look import explained, refused_node, silence
 from toolkit.apply.setup import touches_no_engine
+from toolkit.engine.facts import HostFacts
 from toolkit.engine.process import kubelet
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import (
@@ -30,12 +32,9 @@ def reached(sight: Context) -> Iterator[Finding]:
     elif sight.engine_error is not None:
         yield refused("engine", sight.engine_error)
     elif facts is not None and facts.unreachable is not None:
-        yield _lack(
-            sight,
-            "engine",
-            f"{facts.engine} can't be reached: {facts.unreachable}",
-            f"start {facts.engine}, or name its socket with --socket",
-        )
+        message = f"{facts.engine} can't be reached: {facts.unreachable}"
+        fix = f"start {facts.engine}, or name its socket with --socket"
+        yield _lack(sight, facts, warning("engine", message, fix))
     elif facts is not None:
         version = "of unknown version" if facts.version is None else facts.version.text
         yield ok(
@@ -51,8 +50,8 @@ def distribution(sight: Context) -> Iterator[Finding]:
     if facts is None:
         return
     row = row_of(facts.distribution, facts.engine)
-    if facts.refused is not None:
-        yield problem("distribution", f"{row.name}: {facts.refused}", "")
+    if (error := refused_node(facts)) is not None:
+        yield refused("distribution", error)
     else:
         note = f"; {row.note}" if row.note else ""
         yield ok("distribution", f"{row.name}: {facts.top_level} is kept by {row.owner}{note}")
@@ -75,14 +74,18 @@ def cri(sight: Context) -> Iterator[Finding]:
         yield not_looked_at("CRI", f"{facts.engine} can't be reached")
     elif facts.served.lack is not None:
         lack = facts.served.lack
-        yield _lack(sight, "CRI", lack.reason, lack.fix or "see the engine's log")
+        found = warning("CRI", lack.reason, lack.fix or "see the engine's log")
+        yield _lack(sight, facts, found)
 
 
-def _lack(sight: Context, check: str, message: str, fix: str) -> Finding:
+def _lack(sight: Context, facts: HostFacts, found: Finding) -> Finding:
     """Return what keeps the engine from its answer: with restart mode none nobody waits for it."""
-    facts = sight.facts
-    mode = None if facts is None else sight.node.settings.engines[facts.engine].restart_mode
-    return (warning if mode is RestartMode.NONE else problem)(check, message, fix)
+    error = silence(sight.node, facts)
+    if error is not None:
+        told = explained(sight.node, facts, error)
+        return problem(found.check, told.message, found.fix if told is error else told.hint)
+    mode = sight.node.settings.engines[facts.engine].restart_mode
+    return found if mode is RestartMode.NONE else problem(found.check, found.message, found.fix)
 
 
 def contradictions(sight: Context) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from toolkit.daemon.keeper_state import install_dir_of
 from toolkit.errors import PayloadError, ToolkitError
+from toolkit.host.lock_look import flock_holder
 from toolkit.journal.record import State
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadPlan
@@ -14,8 +15,6 @@ from toolkit.payload.low_level import low_level_runtimes
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, not_looked_at, ok, refused, warning
 from toolkit.report.doctor.system import own_proc
-
-_FLOCK_FIELDS = 6
 
 
 def journal(sight: Context) -> Iterator[Finding]:
@@ -46,6 +45,9 @@ def lock(sight: Context) -> Iterator[Finding]:
     """Look whether another installer, NVIDIA's own included, works on this node."""
     node = sight.node
     path = node.pid_file
+    if sight.place_error is not None:
+        yield refused("lock", sight.place_error)
+        return
     noted, locks = node.view.read(path), own_proc(node, "locks")
     if noted is None:
         yield ok("lock", "no instance has it")
@@ -58,8 +60,9 @@ def lock(sight: Context) -> Iterator[Finding]:
     else:
         yield warning(
             "lock",
-            f"an instance is live: PID {holder} has locked {path}",
-            "stop it before another one is started, which would end with exit code 4",
+            f"a daemon of this setup is live: PID {holder} has locked {path}",
+            "stop it before another one is started, which waits for it a while and then ends with"
+            " exit code 4",
         )
 
 
@@ -72,23 +75,6 @@ def _is_in_this_container(node: Node, pid: int) -> bool:
         return node.root.root != "/" and os.readlink(own) == os.readlink(other)
     except OSError:
         return False
-
-
-def flock_holder(locks: str, state: os.stat_result, noted: bytes) -> int | None:
-    """Return who has a file locked by flock(2), by the text of /proc/locks; the lock isn't tried.
-
-    A line is ``1: FLOCK ADVISORY WRITE 42 00:1a:1234 0 EOF``. On a file system with subvolumes
-    (btrfs) stat has another device than the table: the PID in the file, ``noted``, counts as well.
-    """
-    device = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}"
-    for line in locks.splitlines():
-        fields = line.split()
-        if len(fields) < _FLOCK_FIELDS or fields[1] != "FLOCK":
-            continue
-        pid, (at, _, inode) = fields[4], fields[5].rpartition(":")
-        if inode == str(state.st_ino) and (at == device or noted.strip() == pid.encode()):
-            return int(pid)
-    return None
 
 
 def payload(sight: Context) -> Iterator[Finding]:
@@ -112,7 +98,9 @@ def _payload(sight: Context) -> PayloadPlan:
 def plan(sight: Context) -> Iterator[Finding]:
     """Make the plan that a setup would make, and tell where it refuses."""
     found, error = sight.preview, sight.plan_error
-    if found is not None:
+    if found is not None and error is not None:
+        yield refused("plan", error)
+    elif found is not None:
         count = len(found.plan.differing)
         files = f"{count} file{'' if count == 1 else 's'} of the engine to change"
         reload = "reload" if found.plan.reload.needed else "no reload"
@@ -132,7 +120,5 @@ def plan(sight: Context) -> Iterator[Finding]:
         yield not_looked_at("plan", "no engine was found that it could be for")
     elif isinstance(error, PayloadError):
         yield not_looked_at("plan", "the payload can't be installed as it is")
-    elif error is not None and sight.intent is not None:
-        yield not_looked_at("plan", f"the interrupted setup comes first ({error.message})")
     elif error is not None and (sight.facts is None or sight.facts.refused is None):
         yield refused("plan", error)

@@ -1,0 +1,90 @@
+"""Look at an engine until it has something to say, and tell why it has not."""
+
+from __future__ import annotations
+
+from toolkit import logs
+from toolkit.engine.answers import LackKind
+from toolkit.engine.control import EngineControl
+from toolkit.engine.facts import HostFacts
+from toolkit.engine.wait import LOOK_SECONDS, SLOW
+from toolkit.errors import EngineConfigError, EngineTimeoutError, ToolkitError
+from toolkit.host.clock import Clock
+from toolkit.node import Node
+from toolkit.request import config_request
+from toolkit.settings import RestartMode
+
+log = logs.get(__name__)
+
+POLL_SECONDS = 0.1
+
+
+def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -> HostFacts:
+    """Return the engine's facts, once it answers and says what it serves.
+
+    ``patience`` is for one that does not answer; one that does is given the time that it has to
+    come back with the handlers.
+    """
+    began, waiting = clock.now(), False
+    while True:
+        facts = control.facts(clock.now() + LOOK_SECONDS)
+        lack, silent = facts.served.lack, silence(node, facts)
+        if silent is None or lack is None:
+            return facts
+        absent = facts.unreachable is not None
+        limit = patience if absent else node.settings.lifecycle.verify_timeout
+        if clock.now() >= began + limit:
+            raise explained(node, facts, silent)
+        if not waiting:
+            waiting = True
+            log.warning(
+                "engine.awaited",
+                f"{control.name} does not answer yet",
+                socket=facts.socket,
+                reason=lack.reason,
+                up_to_seconds=limit,
+            )
+        clock.sleep(POLL_SECONDS)
+
+
+def refused_node(facts: HostFacts) -> EngineConfigError | None:
+    """Return why no config file of this node can have the change; None where one can."""
+    if facts.refused is None:
+        return None
+    return EngineConfigError(f"this node can't be set up by its config files: {facts.refused}")
+
+
+def silence(node: Node, facts: HostFacts) -> EngineTimeoutError | None:
+    """Return how a wait for an engine's word ends where none comes; None: there is no wait."""
+    name, lack = facts.engine, facts.served.lack
+    if node.settings.engines[name].restart_mode is RestartMode.NONE or facts.refused is not None:
+        return None
+    if lack is None or lack.kind is not LackKind.PENDING:
+        return None
+    if facts.unreachable is None:
+        return EngineTimeoutError(
+            f"{name} at {facts.socket} does not say what it serves: {lack.reason}",
+            SLOW,
+        )
+    return EngineTimeoutError(
+        f"{name} can't be reached at {facts.socket}: {lack.reason}",
+        f"start it, or name its socket with --socket or {name.upper()}_SOCKET",
+    )
+
+
+def explained(node: Node, facts: HostFacts, error: EngineTimeoutError) -> EngineTimeoutError:
+    """Return the error, or what its config or its own binary says where that keeps it down."""
+    if facts.unreachable is None:
+        return error
+    from toolkit.dry_run import refusal
+
+    request = config_request(node.settings, facts, f"{node.store.install_dir}/toolkit")
+    try:
+        why = refusal(node, facts, request, (), stages=False)
+    except ToolkitError as refused:
+        why = refused.message
+    if why is None:
+        return error
+    return EngineTimeoutError(
+        f"{why}; {facts.engine} is not running and would not start with that",
+        f"fix it, then start {facts.engine}",
+    )
