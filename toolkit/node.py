@@ -92,7 +92,7 @@ def host_root(settings: Settings) -> HostRoot:
     root = HostRoot.detect(settings.host_root)
     for chosen in settings.engines.values():
         if chosen.drop_in is not None and chosen.drop_in_host_path is not None:
-            return root.placed(chosen.drop_in.path, chosen.drop_in_host_path)
+            return root.with_declared(chosen.drop_in.path, chosen.drop_in_host_path)
     return root
 
 

@@ -249,11 +249,11 @@ def _inherited(request: ConfigRequest, files: list[ConfigFile]) -> Mapping[str, 
         if table is None or str(table.get("runtime_path", "")).startswith(ours):
             continue
         if table.get("runtime_type", "") in ("", "oci"):
-            return {key: value for key, value in table.items() if _to_inherit(key, value)}
+            return {key: value for key, value in table.items() if _is_inherited(key, value)}
     return {}
 
 
-def _to_inherit(key: str, value: object) -> bool:
+def _is_inherited(key: str, value: object) -> bool:
     """Return whether a field is the site's choice of how pods of the default handler run."""
     return bool(value) and key not in NOT_INHERITED and key not in MISPLACED
 

@@ -153,13 +153,13 @@ def _plain(row: Distribution, seen: Sighting, config: str, view: HostView) -> Pl
     if declared is None or reads in (None, declared) or seen.engine is not EngineName.CONTAINERD:
         return place
     reads = str(reads)
-    said = f"{seen.declared_by} names {declared}, but the running engine reads {reads}"
+    conflict = f"{seen.declared_by} names {declared}, but the running engine reads {reads}"
     if _imports(view, reads, declared, seen.version):
-        return replace(place, top_level=reads, warnings=(f"{said}, which imports it",))
+        return replace(place, top_level=reads, warnings=(f"{conflict}, which imports it",))
     if not seen.reloaded:
-        return replace(place, warnings=(said,))
+        return replace(place, warnings=(conflict,))
     fix = f"set {seen.declared_by} to {reads} or leave it out, or import {declared} there"
-    return replace(place, refused=place.refused or f"{said}; {fix}")
+    return replace(place, refused=place.refused or f"{conflict}; {fix}")
 
 
 def _imports(view: HostView, top_level: str, path: str, version: Version | None) -> bool:

@@ -214,7 +214,11 @@ class DockerAdapter(EngineAdapter):
         now = _read(current)
         content = target if target is not None and target.strip() else EMPTY
         then = load(content, Format.JSON, path="daemon.json")
-        gone = [key for key in ("runtimes", "default-runtime", "features") if _left(key, now, then)]
+        gone = [
+            key
+            for key in ("runtimes", "default-runtime", "features")
+            if _is_removed(key, now, then)
+        ]
         if not gone:
             return ()
         known = table(then, "runtimes")
@@ -302,5 +306,5 @@ def _read(content: bytes | None) -> Mapping[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _left(key: str, now: Mapping[str, object], then: Mapping[str, object]) -> bool:
+def _is_removed(key: str, now: Mapping[str, object], then: Mapping[str, object]) -> bool:
     return now.get(key) is not None and then.get(key) is None

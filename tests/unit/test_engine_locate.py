@@ -26,7 +26,7 @@ PROXY = process(47, "/usr/bin/socat", "socat")
 
 def judged(pid: int, *processes: ProcessFacts, spoke: bool = True) -> Located:
     locator = Locator(EngineName.DOCKER, HostRoot(root="/"), FakeTable(SYSTEMD, *processes))
-    return locator.judge(Peer(pid=pid, spoke=spoke), SOCKET, SOCKET)
+    return locator.classify(Peer(pid=pid, spoke=spoke), SOCKET, SOCKET)
 
 
 @pytest.mark.parametrize(("pid", "spoke"), [(42, True), (42, False), (1, False)])

@@ -5,7 +5,7 @@ import pytest
 from runtime_configs.model import EffectiveConfig, ServedHandler
 from toolkit.engine.answers import LackKind, Served, Trial
 from toolkit.engine.facts import Expectation
-from toolkit.engine.verify import executed, met, shortcomings, trial_faults, tried
+from toolkit.engine.verify import executed, handlers_to_try, part_met, shortcomings, trial_faults
 
 BINARY = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
 
@@ -73,9 +73,9 @@ def test_an_engine_that_is_told_to_serve_no_pods_serves_nothing_of_ours_either(
 
 
 def test_each_handler_and_the_default_are_tried() -> None:
-    assert tried(WANTED) == ("nvidia", "")
-    assert tried(Expectation(served=(("nvidia", BINARY),))) == ("nvidia",)
-    assert tried(Expectation()) == ()
+    assert handlers_to_try(WANTED) == ("nvidia", "")
+    assert handlers_to_try(Expectation(served=(("nvidia", BINARY),))) == ("nvidia",)
+    assert handlers_to_try(Expectation()) == ()
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_a_trial_is_compared_with_what_the_handler_should_execute(
 
 
 def test_only_what_is_served_is_executed_or_tried() -> None:
-    assert met(WANTED, None) == Expectation()
-    assert met(WANTED, config("runc", nvidia="/opt/other").config) == Expectation()
-    assert met(WANTED, config(nvidia=BINARY).config) == WANTED
+    assert part_met(WANTED, None) == Expectation()
+    assert part_met(WANTED, config("runc", nvidia="/opt/other").config) == Expectation()
+    assert part_met(WANTED, config(nvidia=BINARY).config) == WANTED
 
 
 @pytest.mark.parametrize(

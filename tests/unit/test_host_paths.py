@@ -298,7 +298,9 @@ def test_of_two_equal_mounts_the_one_nearest_to_the_root_is_taken(container: Con
 def test_a_drop_in_whose_place_on_the_host_is_declared_is_known_by_that_name(
     tmp_path: Path,
 ) -> None:
-    root = HostRoot(root="/").placed(f"{tmp_path}/99-nvidia.toml", "/etc/engine/99-nvidia.toml")
+    root = HostRoot(root="/").with_declared(
+        f"{tmp_path}/99-nvidia.toml", "/etc/engine/99-nvidia.toml"
+    )
     assert root.host_path(f"{tmp_path}/99-nvidia.toml") == "/etc/engine/99-nvidia.toml"
     assert root.access("/etc/engine/99-nvidia.toml") == f"{tmp_path}/99-nvidia.toml"
     assert root.access("/etc/engine/10-other.toml") == f"{tmp_path}/10-other.toml"
@@ -306,11 +308,11 @@ def test_a_drop_in_whose_place_on_the_host_is_declared_is_known_by_that_name(
 
 
 def test_a_drop_in_with_another_name_on_the_host_moves_alone(tmp_path: Path) -> None:
-    root = HostRoot(root="/").placed(f"{tmp_path}/given.toml", "/etc/engine/99-nvidia.toml")
+    root = HostRoot(root="/").with_declared(f"{tmp_path}/given.toml", "/etc/engine/99-nvidia.toml")
     assert root.access("/etc/engine/99-nvidia.toml") == f"{tmp_path}/given.toml"
     assert root.access("/etc/engine/10-other.toml") == "/etc/engine/10-other.toml"
 
 
 def test_a_declared_place_that_is_the_given_one_changes_nothing() -> None:
     root = HostRoot(root="/")
-    assert root.placed("/etc/engine/99.toml", "/etc/engine/99.toml") is root
+    assert root.with_declared("/etc/engine/99.toml", "/etc/engine/99.toml") is root

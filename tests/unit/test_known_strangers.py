@@ -29,7 +29,7 @@ def of_user(user: int, executable: str) -> ProcessFacts:
 
 def judged(found: ProcessFacts, engine: EngineName = EngineName.DOCKER) -> Located:
     locator = Locator(engine, HostRoot(root="/"), FakeTable(SYSTEMD, found))
-    return locator.judge(Peer(pid=found.pid, spoke=True), SOCKET, SOCKET)
+    return locator.classify(Peer(pid=found.pid, spoke=True), SOCKET, SOCKET)
 
 
 @pytest.mark.parametrize(

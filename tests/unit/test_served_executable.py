@@ -15,7 +15,7 @@ from toolkit.apply.served import faults_of, view_of
 from toolkit.engine.facts import EngineProcess, Expectation
 from toolkit.errors import EngineRejectedError
 from toolkit.host.clock import UninterruptedClock
-from toolkit.host.mounts import memory_behind, parse_mountinfo
+from toolkit.host.mounts import memory_file_system, parse_mountinfo
 from toolkit.node import Node
 from toolkit.report.doctor import Verdict
 from toolkit.report.status import ask, status_of
@@ -230,4 +230,4 @@ def test_a_file_system_in_memory_is_told_by_its_mounts(device: str, found: str |
         "6 2 0:41 / /disk rw - overlay overlay rw,lowerdir=/ro,upperdir=/var/up,workdir=/w\n"
         "7 2 0:42 / /read rw - overlay overlay ro,lowerdir=/ro\n"
     )
-    assert memory_behind(device, table, table) == found
+    assert memory_file_system(device, table, table) == found

@@ -8,7 +8,7 @@ from toolkit.apply.plan import Plan
 from toolkit.engine.answers import Trial
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, Expectation
-from toolkit.engine.verify import executed, trial_faults, tried
+from toolkit.engine.verify import executed, handlers_to_try, trial_faults
 from toolkit.errors import EngineRejectedError
 from toolkit.host.clock import Clock
 from toolkit.node import Node
@@ -72,7 +72,7 @@ def trials_of(
 ) -> tuple[Trial, ...]:
     """Start something through each handler that is expected, within ``--verify-timeout``."""
     deadline = clock.now() + node.settings.lifecycle.verify_timeout
-    return control.trials(tried(expected), clock, deadline)
+    return control.trials(handlers_to_try(expected), clock, deadline)
 
 
 def view_of(node: Node, engine: EngineName, process: EngineProcess | None) -> EngineView:

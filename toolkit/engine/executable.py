@@ -74,14 +74,14 @@ def chain(root: HostRoot, program: str) -> tuple[str, ...]:
 def _chain_obstacle(root: HostRoot, program: str) -> str | None:
     whose = ""
     for path in chain(root, program):
-        lack = _lack(root, path)
+        lack = _why_not_executable(root, path)
         if lack is not None:
             return f"{path}{whose} {lack}"
         whose = f", the interpreter of {path},"
     return None
 
 
-def _lack(root: HostRoot, path: str) -> str | None:
+def _why_not_executable(root: HostRoot, path: str) -> str | None:
     """Return why a file cannot be executed, whatever its content."""
     try:
         access = root.access(path)

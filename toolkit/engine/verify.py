@@ -21,7 +21,7 @@ def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:
     )
 
 
-def tried(expected: Expectation) -> tuple[str, ...]:
+def handlers_to_try(expected: Expectation) -> tuple[str, ...]:
     """Return the handlers to try, empty for the default one."""
     default = () if expected.default is None else ("",)
     return (*(name for name, _ in expected.served), *default)
@@ -46,7 +46,7 @@ def _trial_fault(trial: Trial, wanted: str | None) -> str | None:
     return f"{who} started {trial.binary}, not {wanted}"
 
 
-def met(expected: Expectation, config: EffectiveConfig | None) -> Expectation:
+def part_met(expected: Expectation, config: EffectiveConfig | None) -> Expectation:
     """Return the part of an expectation that a config meets: handlers and default."""
     if config is None:
         return Expectation()

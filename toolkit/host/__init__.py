@@ -1,1 +1,1 @@
-"""The host as this process reaches it: paths, files, processes, services, time."""
+"""Access to the host: paths, files, processes, services, time."""

@@ -32,8 +32,8 @@ class CommandResult(Struct, frozen=True, kw_only=True):
         """The last line of its output, for an error message."""
         if self.timed_out:
             return "it timed out"
-        said = self.errors.strip() or self.output.decode(errors="replace").strip()
-        return said.splitlines()[-1].strip() if said else f"exit status {self.status}"
+        text = self.errors.strip() or self.output.decode(errors="replace").strip()
+        return text.splitlines()[-1].strip() if text else f"exit status {self.status}"
 
 
 class CommandRunner(Protocol):

@@ -59,7 +59,7 @@ def own_root_is_container_image(proc: str) -> bool:
     service manager. A live system's root is layered too, but kthreadd runs beside its PID 1.
     """
     own = read_mountinfo(f"{proc}/self/mountinfo")
-    if not _has_marks_of_a_container(own):
+    if not _looks_like_container(own):
         return False
     of_init = read_mountinfo(f"{proc}/1/mountinfo")
     if not {mount.number for mount in own} & {mount.number for mount in of_init}:
@@ -83,10 +83,10 @@ def _in_container(root: str, own: Sequence[Mount], proc: str) -> bool:
     of_init = read_mountinfo(f"{proc}/1/mountinfo")
     if of_init and not {mount.number for mount in own} & {mount.number for mount in of_init}:
         return True
-    return _has_marks_of_a_container(own)
+    return _looks_like_container(own)
 
 
-def _has_marks_of_a_container(own: Sequence[Mount]) -> bool:
+def _looks_like_container(own: Sequence[Mount]) -> bool:
     top = covering("/", own)
     layered = top is not None and top.kind in _LAYERED
     return layered or any(mount.point in _ENGINE_FILES for mount in own)

@@ -45,7 +45,7 @@ class HostFiles:
         self._calls: Syscalls = calls or LinuxSyscalls()
 
     def read(self, path: str) -> FileState | None:
-        """Return the file, or None where there is none."""
+        """Return the file, or None if there is none."""
         with _host_path_errors("read", path), _missing_is_fine(), self._root.held(path) as place:
             return read_state(place)
         return None
@@ -71,7 +71,7 @@ class HostFiles:
         instead_of: Known = None,
         follow: bool = True,
     ) -> None:
-        """Put a whole file in place, durably."""
+        """Write a whole file, durably."""
         with _host_path_errors("write", path), self._root.held(path, follow=follow) as place:
             replace_file(self._calls, place, content, metadata, instead_of)
 
@@ -98,7 +98,7 @@ class HostFiles:
             remove_file(self._calls, place, None)
 
     def real_path(self, path: str) -> str:
-        """Return a path with every symbolic link followed."""
+        """Return a path with every symbolic link resolved."""
         return self._root.resolve(path)
 
     def missing_directories(self, path: str) -> tuple[str, ...]:

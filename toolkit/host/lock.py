@@ -234,7 +234,7 @@ def _make_directories(path: str, made: list[str]) -> None:
 
 def _remove_tree(path: str) -> None:
     if os.path.lexists(path):
-        from shutil import rmtree  # with its archive formats slow to load, and seldom needed
+        from shutil import rmtree  # slow to load (archive formats), and seldom needed
 
         rmtree(path, ignore_errors=True)
 

@@ -100,7 +100,7 @@ def place_on_host(mount: Mount, host: Sequence[Mount]) -> str | None:
     """Return the host path that shows the same file as a mount's root, by the host's own table.
 
     A place that another mount hides does not count. If several remain, the mount nearest to the
-    root wins, so that the name is not that of a bind mount on the host.
+    root is used, so that the name is not that of a bind mount on the host.
     """
     if mount.root.endswith("//deleted"):
         return None
@@ -115,7 +115,7 @@ def place_on_host(mount: Mount, host: Sequence[Mount]) -> str | None:
     return min(places)[1] if places else None
 
 
-def memory_behind(device: str, own: Sequence[Mount], host: Sequence[Mount]) -> str | None:
+def memory_file_system(device: str, own: Sequence[Mount], host: Sequence[Mount]) -> str | None:
     """Return the in-memory file system that holds a device's files, which a reboot clears, or None.
 
     ``own`` is the table of a process that sees the device, ``host`` that of the one that mounted

@@ -70,7 +70,7 @@ class HostRoot(Struct, frozen=True, kw_only=True):
             )
         return cls(root=root, mounts=given_mounts(root, proc), proc=proc)
 
-    def placed(self, given: str, host_path: str) -> HostRoot:
+    def with_declared(self, given: str, host_path: str) -> HostRoot:
         """Return the same host with the declared host path of one file added.
 
         The file's directory is mapped too, unless the two base names differ.

@@ -150,8 +150,8 @@ class LinuxSyscalls:
     def await_writers(self, descriptor: int) -> None:
         """Wait until no other process has the file open for writing, up to a time limit.
 
-        The kernel refuses a lease while one does (fcntl(2), F_SETLEASE), in any container. Whoever
-        opens a leased file waits until the lease is released.
+        The kernel refuses a lease while one does (fcntl(2), F_SETLEASE), in any container. A
+        process that opens a leased file waits until the lease is released.
         """
         writes = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
         lease = fcntl.F_WRLCK if writes else fcntl.F_RDLCK
@@ -160,7 +160,7 @@ class LinuxSyscalls:
             pass
 
     def _is_quiet(self, descriptor: int, lease: int) -> bool:
-        """Take a lease; return whether nobody asked for the file during a few looks."""
+        """Take a lease; return whether no process opens the file during a few looks."""
         try:
             # Opening a leased file for writing makes the kernel send SIGIO, which kills us.
             fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)

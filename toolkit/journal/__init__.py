@@ -1,1 +1,1 @@
-"""What was changed on the host, and what was there before."""
+"""The record of what was changed on the host, and of the original files."""

@@ -15,7 +15,7 @@ SCHEMA_MAJOR = 1
 """A record with a higher major version was written by a newer program and is not touched."""
 SCHEMA_MINOR = 3
 _ASKED_FOR = "container_path"
-"""A file's field that 0.1.0 takes a record for damaged without: it reads ours after a rollback."""
+"""A file's field without which 0.1.0 rejects a record; it may read ours after a downgrade."""
 
 
 def encode(record: Record) -> bytes:

@@ -13,7 +13,7 @@ from toolkit.host.regular import open_regular
 MACHINES = {62: "x86_64", 183: "aarch64"}
 """``e_machine`` to the kernel's name (elf.h): what the toolkit is built for, and tested on."""
 _LITTLE_64 = b"\2\1"
-"""ELFCLASS64 and ELFDATA2LSB, as both of them have."""
+"""ELFCLASS64 and ELFDATA2LSB, the format of both machines."""
 
 _VERNEED = 0x6FFFFFFE
 _VERDEF = 0x6FFFFFFD

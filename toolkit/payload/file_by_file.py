@@ -35,7 +35,7 @@ class InPlace(Struct, frozen=True, kw_only=True):
     def restore(self, staged: str, name: str) -> None:
         """Restore the copy, if there is one; ``name`` is that of the replacement."""
         old = backup_path(staged)
-        if self.trees.there(old):
+        if self.trees.exists(old):
             self.trees.writer.remove_tree(self._work(name))
             self.replace(old, name)
 

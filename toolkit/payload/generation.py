@@ -59,7 +59,7 @@ class Generations:
 
     def present(self) -> bool:
         """Return whether anything is at the toolkit directory's path."""
-        return self._trees.there(self.directory)
+        return self._trees.exists(self.directory)
 
     def previous(self) -> str | None:
         """Return what a new generation would replace: a digest, ``foreign`` or None."""
@@ -101,7 +101,7 @@ class Generations:
 
     def restores_foreign(self) -> bool:
         """Return whether another installer's tree is kept, to be restored by ``remove``."""
-        return self._trees.there(self._kept) and not self._is_ours(self._kept)
+        return self._trees.exists(self._kept) and not self._is_ours(self._kept)
 
     def intact(self, state: GenerationState) -> bool:
         """Return whether the installed files match a state; configs may have been edited."""
@@ -198,7 +198,7 @@ class Generations:
         elif self.present() and self._is_ours(self.directory):
             self._remove_ours(state)
         for path in (self._staged, self._installed):
-            if self._trees.there(path):
+            if self._trees.exists(path):
                 self._writer.remove(path)
         if self.restores_foreign() and not self.present():
             self._writer.rename(self._kept, self.directory)
@@ -209,9 +209,9 @@ class Generations:
     # Steps
 
     def _exchange_back(self, record: PayloadRecord) -> None:
-        if self._trees.there(record.staged):
+        if self._trees.exists(record.staged):
             self._writer.exchange(record.staged, self.directory)
-        elif record.previous == FOREIGN and self._trees.there(self._kept):
+        elif record.previous == FOREIGN and self._trees.exists(self._kept):
             self._writer.rename(self._kept, record.staged)
             self._writer.exchange(record.staged, self.directory)
         elif record.previous is None:
@@ -222,8 +222,8 @@ class Generations:
         replaced = backup_path(staged) if state.in_place else staged
         if (
             state.previous == FOREIGN
-            and self._trees.there(replaced)
-            and not self._trees.there(self._kept)
+            and self._trees.exists(replaced)
+            and not self._trees.exists(self._kept)
         ):
             self._writer.rename(replaced, self._kept)
         stamps = self._stamps(self._trees.at(self.directory), state.manifest)

@@ -60,7 +60,7 @@ def low_level_runtimes(
     settings: Settings,
     search_path: tuple[str, ...] = (),
 ) -> LowLevelRuntimes:
-    """Return them from the settings, else from the engine's handlers, the default one first.
+    """Return the runtimes from the settings, else from the engine's handlers, the default first.
 
     ``search_path`` is the engine's own PATH, where it looks up a runtime without a path. An NVIDIA
     runtime is skipped, because it would start itself forever; the runtimes in its ``config.toml``

@@ -35,7 +35,7 @@ class Trees(Struct, frozen=True, kw_only=True):
         """Return where this process sees the entry itself."""
         return Path(self.root.entry(path))
 
-    def there(self, path: str) -> bool:
+    def exists(self, path: str) -> bool:
         """Return whether an entry exists, even as a broken link."""
         return os.path.lexists(self.entry(path))
 

@@ -18,7 +18,7 @@ from toolkit.daemon import ready_file
 from toolkit.daemon.drift import drift_of
 from toolkit.engine.answers import Trial
 from toolkit.engine.facts import Expectation
-from toolkit.engine.verify import met, shortcomings, trial_faults
+from toolkit.engine.verify import part_met, shortcomings, trial_faults
 from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import SystemClock, UninterruptedClock
@@ -58,7 +58,7 @@ def ask(node: Node) -> Answer:
     )
     expected, config = expectation(request, None), facts.served.config
     view, hook = view_of(node, facts.engine, facts.process), request.hook_binary
-    served = met(expected, config)
+    served = part_met(expected, config)
     trials: tuple[Trial, ...] = ()
     if node.settings.lifecycle.verify is Verify.RUN:
         trials = trials_of(node, control, served, SystemClock())
@@ -161,7 +161,7 @@ def _served(node: Node, record: Record) -> tuple[object, tuple[str, ...]]:
     if facts.served.lack is not None:
         return facts.served.lack.reason, ()
     config = facts.served.config
-    expected = met(Expectation(served=record.handlers, default=record.default), config)
+    expected = part_met(Expectation(served=record.handlers, default=record.default), config)
     view = view_of(node, facts.engine, facts.process)
     return binaries(config), faults_of(view, expected, config)
 

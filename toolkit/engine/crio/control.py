@@ -117,13 +117,13 @@ class CrioControl(CriControl):
             return place
         if given is None or not given.declared:
             return replace(place, drop_in=posixpath.join(running, name))
-        said = (
+        conflict = (
             f"{given.source} names {place.drop_in}, "
             f"but the running engine reads the files in {running}"
         )
         if self._settings.restart_mode is not RestartMode.NONE:
-            return replace(place, refused=f"{said}; name a file in that directory")
-        return replace(place, warnings=(*place.warnings, said))
+            return replace(place, refused=f"{conflict}; name a file in that directory")
+        return replace(place, warnings=(*place.warnings, conflict))
 
     def _dump_command(self, executable: str, place: Place) -> tuple[str, ...]:
         # CRI-O fails for a named file that is missing, and reads none for an empty name.

@@ -47,7 +47,7 @@ def endpoint(table: ProcessTable, view: HostView) -> str | None:
 
     None if no kubelet runs, or its config cannot be read.
     """
-    for process in _of_the_host(table):
+    for process in _host_kubelets(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         arguments = process.arguments[1:]
         if program == _KUBELET:
@@ -66,7 +66,7 @@ def cgroup_driver(table: ProcessTable, view: HostView) -> KubeletSetting | None:
 
     Unset, the kubelet uses what the engine reports (kubelet 1.31 and later) or ``cgroupfs``.
     """
-    for process in _of_the_host(table):
+    for process in _host_kubelets(table):
         program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
         if program == _KUBELET:
             flags = ("--cgroup-driver", "-cgroup-driver")
@@ -75,7 +75,7 @@ def cgroup_driver(table: ProcessTable, view: HostView) -> KubeletSetting | None:
     return None
 
 
-def _of_the_host(table: ProcessTable) -> Iterator[ProcessFacts]:
+def _host_kubelets(table: ProcessTable) -> Iterator[ProcessFacts]:
     """Skip the kubelets of nodes in containers (kind, minikube), which have another engine.
 
     A kubelet that may or may not be in a container counts: few are, and it is only read.
@@ -100,7 +100,7 @@ def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str | None:
 def _setting(
     arguments: tuple[str, ...], flags: tuple[str, ...], key: str, view: HostView
 ) -> KubeletSetting:
-    """Return a setting: flags take precedence over drop-ins in ``--config-dir``, then the config.
+    """Return a setting: a flag, else a drop-in in ``--config-dir``, else the config file.
 
     Of several drop-ins the last by name wins (kubelet 1.30, cmd/kubelet/app/server.go).
     """

@@ -59,7 +59,7 @@ class Locator:
                 return replace(none, stranger=f"{socket} is {what}, not a socket", fix=_REMOVE)
             why = f"no {self._engine} answers on {socket}: {error.strerror or error}"
             return replace(none, unreachable=why)
-        return self.judge(found, socket, access)
+        return self.classify(found, socket, access)
 
     def current(self, socket: str, access: str, deadline: float) -> EngineProcess | None:
         """Return the engine behind the socket now, or None if there is none."""
@@ -67,7 +67,7 @@ class Locator:
             found = peer.identify(access, peer.greeting_of(self._engine), deadline)
         except OSError:
             return None
-        return self.judge(found, socket, access).process
+        return self.classify(found, socket, access).process
 
     def own_pids(self, socket: str, access: str, deadline: float) -> frozenset[int]:
         """Return the PIDs of this process and its ancestors, if the engine uses the same numbers.
@@ -79,7 +79,7 @@ class Locator:
             return frozenset()
         return with_ancestors(os.getpid(), self._table)
 
-    def judge(self, found: peer.Peer, socket: str, access: str) -> Located:
+    def classify(self, found: peer.Peer, socket: str, access: str) -> Located:
         """Return the process behind a socket, as far as the answering peer shows."""
         none = Located(socket=socket, access=access, process=None, unreachable=None)
         if found.pid == 0:  # 0 for a process that is not visible in this PID namespace

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from toolkit.apply.served import FIX, faults_of, view_of
 from toolkit.engine.executable import root_of
 from toolkit.engine.facts import Expectation, HostFacts
-from toolkit.engine.verify import met
+from toolkit.engine.verify import part_met
 from toolkit.errors import HostPathError
 from toolkit.journal.record import Record
 from toolkit.node import Node
@@ -43,7 +43,7 @@ def _served(facts: HostFacts, record: Record | None) -> Expectation:
     if record is None:
         return Expectation()
     expected = Expectation(served=record.handlers, default=record.default)
-    return met(expected, facts.served.config)
+    return part_met(expected, facts.served.config)
 
 
 def _directory(node: Node, facts: HostFacts) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from runtime_configs.distros import row_of
 from runtime_configs.model import Role
 from toolkit.apply.setup import touches_no_engine
 from toolkit.engine.facts import HostFacts
-from toolkit.host.mounts import memory_behind, read_mountinfo
+from toolkit.host.mounts import memory_file_system, read_mountinfo
 from toolkit.node import Node
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, not_looked_at, ok, problem, warning
@@ -52,7 +52,7 @@ def _lasting(node: Node, path: str, elsewhere: str) -> Iterator[Finding]:
     device = os.stat(node.root.access(_existing(node, path))).st_dev
     tables = (read_mountinfo(f"{node.root.proc}/{pid}/mountinfo") for pid in ("self", "1"))
     own, of_init = tables
-    memory = memory_behind(f"{os.major(device)}:{os.minor(device)}", own, of_init or own)
+    memory = memory_file_system(f"{os.major(device)}:{os.minor(device)}", own, of_init or own)
     if memory is not None:
         message = f"{path} is on {memory}: the toolkit's files are gone after a reboot"
         yield warning("install directory", message, elsewhere)
