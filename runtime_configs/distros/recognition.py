@@ -186,7 +186,7 @@ def _rendered(row: Distribution, seen: Sighting, view: HostView) -> Place:
         document = {} if content is None else load(content, Format.TOML, path=top_level)
         patterns = import_patterns(document, top_level)
     except ConfigError as error:
-        # An engine that does not start because of this is restored with the other fields.
+        # Not raised: a revert of an engine that does not start with this file needs the rest.
         refused = "; ".join(filter(None, (str(error), error.hint)))
     merges = _merges(seen.version, document)
     if template is None and merges:

@@ -9,9 +9,9 @@ from toolkit.host.clock import Clock
 
 Found = TypeVar("Found")
 SLOW: Final = "see the engine's log; --verify-timeout sets the limit, at a stop --stop-timeout"
-"""What to do about an engine that does not come back in time."""
+"""The hint for an engine that does not answer in time."""
 LOOK_SECONDS = 5.0
-"""How long one look at an engine may take before it counts as not answering."""
+"""Seconds of one look at an engine, after which it counts as not answering."""
 AT_LEAST = 0.05
 """Minimum seconds for an engine to answer a connection, even after a deadline."""
 _FIRST = 0.001

@@ -96,7 +96,7 @@ def _refuse_permanent_problem(root: HostRoot, looks: tuple[_Look, ...]) -> None:
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
-    """Where to look for whether one engine uses another."""
+    """What is needed to find out whether one engine uses another."""
 
     root: HostRoot
     table: ProcessTable

@@ -70,7 +70,7 @@ def accepts(path: str) -> bool:
 
 
 def refusal(path: str) -> str | None:
-    """Say why a socket accepts no connection right now; None where it does."""
+    """Return why a socket accepts no connection right now; None if it does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         # Not blocking: a full backlog means that nothing accepts.
         connection.settimeout(0)
