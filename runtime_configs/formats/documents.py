@@ -206,7 +206,8 @@ def _decoded(content: bytes, path: str) -> str:
 def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str, object]:  # noqa: A002
     """Decode a text. Raises ConfigError."""
     try:
-        return _parsed(text.removeprefix(_BOM), format, exact)
+        # Only JSON has both forms: TOML is not to be read twice for them.
+        return _parsed(text.removeprefix(_BOM), format, exact and format is Format.JSON)
     except RecursionError as error:
         raise _too_deep(path) from error
     except json.JSONDecodeError as error:

@@ -61,9 +61,10 @@ def read(table: Mapping[str, object], keys: Keys, matching: Matching) -> Table:
             if not found:
                 continue
             value = overlaid(found)  # noqa: PLW2901 - the value that counts
-        result[name] = (
-            read(value, keys.inside(name), matching) if isinstance(value, Mapping) else value
-        )
+        inside = keys.inside(name)
+        if isinstance(value, Mapping) and inside is not EXACT:  # thousands of mirrors are
+            value = read(value, inside, matching)  # noqa: PLW2901 - the same, spelled
+        result[name] = value
     return result
 
 
@@ -130,9 +131,9 @@ def like(document: Mapping[str, object], model: Mapping[str, object], keys: Keys
         spelled = key
         if name in keys.own and key not in model:
             spelled = next((each for each in any_case(key, model) if each not in document), key)
-        below = model.get(spelled)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            value = like(value, below, keys.inside(name))  # noqa: PLW2901 - the same, spelled
+        below, inside = model.get(spelled), keys.inside(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping) and inside is not EXACT:
+            value = like(value, below, inside)  # noqa: PLW2901 - the same, spelled
         result[spelled] = value
     return result
 

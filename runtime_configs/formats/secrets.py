@@ -6,6 +6,7 @@ One list for logs, diffs, comparisons and messages.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 REDACTED: Final = "[redacted]"
@@ -38,6 +39,7 @@ _SHAPE: Final = re.compile(
 """``Bearer …``, a signature in a query, the forms of well-known tokens, a PEM block in Base64."""
 
 
+@lru_cache(maxsize=1024)  # the same few tables have thousands of keys below them
 def names_secret(name: str) -> bool:
     """Tell whether a key's or field's name says that its value is a secret."""
     return WORD.search(name) is not None

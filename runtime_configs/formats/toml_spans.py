@@ -10,6 +10,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from runtime_configs.formats.values import KeyPath
@@ -65,6 +66,7 @@ class Statement(NamedTuple):
     value_end: int = -1
 
 
+@lru_cache(maxsize=4)  # a plan edits the text that its diff is made of
 def scan(text: str) -> tuple[Statement, ...]:
     """Return the statements of a valid TOML document, in their order."""
     return tuple(_statements(text))
