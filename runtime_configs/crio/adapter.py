@@ -71,7 +71,7 @@ class CrioAdapter(EngineAdapter):
     def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
         """Return the drop-in with the handlers, or the hook; none if it already exists."""
         if request.crio_hook_path is not None:
-            return _hook_edits(request, request.crio_hook_path, view)
+            return hook.edits(request, request.crio_hook_path, view)
         path = request.drop_in
         if path is None:
             raise ConfigError(request.top_level, "CRI-O needs a drop-in", "use --drop-in-config")
@@ -197,29 +197,6 @@ class CrioAdapter(EngineAdapter):
             if edit is not None:
                 found.append(OwnFile(edit=edit, certain=False))
         return tuple(found)
-
-
-def _hook_edits(request: ConfigRequest, path: str, view: HostView) -> EditSet:
-    if request.hook_binary is None:
-        raise ConfigError(path, "the hook's binary is not known", "install the payload first")
-    before, after = view.read(path), hook.document(request.hook_binary)
-    notes = tuple(_hook_notes(request, path))
-    if before == after:
-        return EditSet(notes=notes)
-    edit = FileEdit(path=path, before=before, after=after, format=Format.OPAQUE, role=Role.HOOK)
-    return EditSet(edits=(edit,), notes=notes)
-
-
-def _hook_notes(request: ConfigRequest, path: str) -> Iterator[str]:
-    """Warn of options without effect, and if CRI-O reads its hooks from other directories."""
-    if request.desired.override:
-        yield OVERRIDE_IGNORED
-    raw = request.effective.raw if request.effective is not None else {}
-    directories = table(raw, *RUNTIME).get("hooks_dir")
-    if isinstance(directories, list) and directories:
-        known = [posixpath.normpath(str(directory)) for directory in directories]
-        if posixpath.normpath(posixpath.dirname(path)) not in known:
-            yield f"{path}: CRI-O reads hooks from {', '.join(known)} only; use --hooks-dir"
 
 
 def _changes(request: ConfigRequest, inherited: Mapping[str, object]) -> Iterator[Change]:

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import json
 import posixpath
+from collections.abc import Iterator
+
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
+from runtime_configs.crio.load_order import RUNTIME
+from runtime_configs.formats.values import table
+from runtime_configs.model import ConfigError, EditSet, FileEdit, Format, HostView, Role
 
 
-def document(binary: str) -> bytes:
+def edits(request: ConfigRequest, path: str, view: HostView) -> EditSet:
+    """Return the hook; no edit if it already exists. Raises ConfigError."""
+    if request.hook_binary is None:
+        raise ConfigError(path, "the hook's binary is not known", "install the payload first")
+    before, after = view.read(path), _document(request.hook_binary)
+    notes = tuple(_notes(request, path))
+    if before == after:
+        return EditSet(notes=notes)
+    edit = FileEdit(path=path, before=before, after=after, format=Format.OPAQUE, role=Role.HOOK)
+    return EditSet(edits=(edit,), notes=notes)
+
+
+def _document(binary: str) -> bytes:
     """Return a hook of version 1.0.0 that runs the toolkit's hook before every container starts.
 
     It runs for every container; the toolkit's hook ignores those that request no GPU.
@@ -22,3 +40,15 @@ def document(binary: str) -> bytes:
         "stages": ["prestart"],
     }
     return json.dumps(hook, indent=2).encode() + b"\n"
+
+
+def _notes(request: ConfigRequest, path: str) -> Iterator[str]:
+    """Warn of options without effect, and if CRI-O reads its hooks from other directories."""
+    if request.desired.override:
+        yield OVERRIDE_IGNORED
+    raw = request.effective.raw if request.effective is not None else {}
+    directories = table(raw, *RUNTIME).get("hooks_dir")
+    if isinstance(directories, list) and directories:
+        known = [posixpath.normpath(str(directory)) for directory in directories]
+        if posixpath.normpath(posixpath.dirname(path)) not in known:
+            yield f"{path}: CRI-O reads hooks from {', '.join(known)} only; use --hooks-dir"

@@ -8,7 +8,7 @@ from typing import Final
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, EngineAdapter, Fault
 from runtime_configs.docker import faults
-from runtime_configs.docker.arguments import flags, without_config_file
+from runtime_configs.docker.arguments import refuse_conflicts, without_config_file
 from runtime_configs.docker.faults import STOCK
 from runtime_configs.docker.keys import HANDLER, KEYS
 from runtime_configs.formats import key_case
@@ -67,7 +67,7 @@ class DockerAdapter(EngineAdapter):
         before = view.read(path)
         content = before if before is not None and before.strip() else EMPTY
         data = load(content, Format.JSON, path=path)
-        _check_flags(request)
+        refuse_conflicts(request)
         wanted = _changes(request, key_case.read(data, KEYS, key_case.any_case))
         changes = tuple(key_case.as_spelled(wanted, data, KEYS, key_case.any_case))
         after = apply_changes(content, changes, Format.JSON, path=path)
@@ -267,28 +267,6 @@ def _refuse_sandbox(request: ConfigRequest, name: str, runtime_type: str) -> Non
         "somebody's sandbox, and a setup would take it away",
         sandbox_fix(name, main=main),
     )
-
-
-def _check_flags(request: ConfigRequest) -> None:
-    """Reject a key that dockerd also has as a flag: dockerd accepts only one of them.
-
-    ``findConfigurationConflicts`` in moby's ``daemon/config/config.go``; it compares a repeated
-    flag by its key (``--add-runtime``: ``runtimes``).
-    """
-    given = flags(request.engine_arguments)
-    wanted = [("--add-runtime", "runtimes", "move its handlers into the file")]
-    if request.desired.default is not None:
-        wanted.append(("--default-runtime", "default-runtime", "or use --set-as-default=false"))
-    if request.desired.enable_cdi:
-        wanted.append(("--feature", "features", "or use --enable-cdi-in-runtime=false"))
-    for flag, key, fix in wanted:
-        if flag in given:
-            value = f"{flag}={given[flag]}"
-            raise ConfigError(
-                request.top_level,
-                f'dockerd runs with {value} and would refuse a file that has "{key}"',
-                f"remove the flag from dockerd's command line, {fix}",
-            )
 
 
 def _settings(raw: Mapping[str, object]) -> Mapping[str, object]:
