@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 from msgspec import Struct
 
@@ -19,6 +20,7 @@ from runtime_configs.formats.secrets import without_secret_shapes
 from runtime_configs.model import ConfigError, EditSet, FileEdit
 from toolkit import logs
 from toolkit.engine.facts import HostFacts
+from toolkit.errors import EngineConfigError
 from toolkit.host.commands import CommandResult
 from toolkit.host.sandbox import DIRECTORY, Request, Sandbox, SandboxUnavailableError
 from toolkit.journal.baseline import engine_config_error
@@ -84,6 +86,39 @@ class DryRuns:
         self._adapter = node.adapter(facts.engine)
         self._sandbox = sandbox
         self._stages = stages
+        self._results: list[tuple[Request, CommandResult]] = []
+        """What was run ahead."""
+        # Asked for twice, to run it ahead and to judge it; a large config takes its time.
+        self._check = cache(self._check_of)
+        self._trial = cache(self._trial_of)
+
+    def run_ahead(self, edits: Sequence[FileEdit], base: Sequence[FileEdit] | None = None) -> None:
+        """Run at the same time what the questions about these edits will need.
+
+        ``base`` has the edits to the files without us, to compare the engine's dump with.
+        """
+        requests: list[tuple[Request, float]] = []
+        with contextlib.suppress(ConfigError, EngineConfigError):  # the question tells of it
+            for each in (edits, base):
+                loads = None if each is None else self._load_request(_set(each))
+                if loads is not None and (each is edits or loads[0].prints):
+                    requests.append((loads[1], LOAD_SECONDS))
+            trial = self._trial(_set(edits))
+            starts = None if trial is None else self._start_request(trial)
+            if starts is not None:
+                requests.append((starts, START_SECONDS))
+        if self._sandbox is None or not requests:
+            return
+        with contextlib.suppress(SandboxUnavailableError):
+            results = self._sandbox.run_all(requests)
+            self._results = [(x[0], found) for x, found in zip(requests, results, strict=True)]
+
+    def _run(self, sandbox: Sandbox, request: Request, seconds: float) -> CommandResult:
+        """Run a program, unless it was run ahead."""
+        for known, result in self._results:
+            if known == request:
+                return result
+        return sandbox.run(request, seconds)
 
     def missing(self, edits: Iterable[FileEdit]) -> Fault | None:
         """Return the first file that the edited files ask for and that is not there."""
@@ -99,12 +134,12 @@ class DryRuns:
         if executable is None:
             return None
         if self._sandbox is not None:
-            check = self._check(edit_set, DIRECTORY)
-            if check is None:
+            loads = self._load_request(edit_set)
+            if loads is None:
                 return None
-            request = Request(arguments=(executable, *check.arguments), files=dict(check.files))
+            check, request = loads
             with contextlib.suppress(SandboxUnavailableError):  # then it is staged
-                result = self._sandbox.run(request, LOAD_SECONDS)
+                result = self._run(self._sandbox, request, LOAD_SECONDS)
                 if result.status not in CANNOT_BE_RUN and not _is_of_the_sandbox(result.reason):
                     return _loaded(check, result, DIRECTORY)
         return self._staged(executable, edit_set) if self._stages else None
@@ -113,7 +148,7 @@ class DryRuns:
         """Return why the engine, started on its files with edits, would serve no pods."""
         edit_set = _set(edits)
         try:
-            trial = self._adapter.trial(edit_set, self._request, self._node.view, DIRECTORY)
+            trial = self._trial(edit_set)
             faults = self._adapter.faults(edit_set, self._request, self._node.view)
         except ConfigError as error:
             return Refusal(reason=str(error), fault=None)
@@ -135,22 +170,39 @@ class DryRuns:
 
     def _started(self, trial: Trial) -> CommandResult | None:
         """Start the engine for a moment; None where that is not possible."""
-        executable = self._facts.executable
-        if self._sandbox is None or executable is None:
+        request = self._start_request(trial)
+        if self._sandbox is None or request is None:
             return None
-        request = Request(
+        try:
+            result = self._run(self._sandbox, request, START_SECONDS)
+        except SandboxUnavailableError:
+            return None
+        return None if result.timed_out or result.status in CANNOT_BE_RUN else result
+
+    def _load_request(self, edit_set: EditSet) -> tuple[DryRun, Request] | None:
+        """Return how the engine's binary is asked to load files; None where it can't be asked."""
+        executable, check = self._facts.executable, self._check(edit_set, DIRECTORY)
+        if executable is None or check is None:
+            return None
+        request = Request(arguments=(executable, *check.arguments), files=dict(check.files))
+        return check, request
+
+    def _start_request(self, trial: Trial) -> Request | None:
+        """Return how the engine is started; None where its binary is not known."""
+        executable = self._facts.executable
+        if executable is None:
+            return None
+        return Request(
             arguments=(executable, *trial.arguments),
             files=dict(trial.files),
             until=trial.until,
             search=False,
         )
-        try:
-            result = self._sandbox.run(request, START_SECONDS)
-        except SandboxUnavailableError:
-            return None
-        return None if result.timed_out or result.status in CANNOT_BE_RUN else result
 
-    def _check(self, edit_set: EditSet, directory: str) -> DryRun | None:
+    def _trial_of(self, edit_set: EditSet) -> Trial | None:
+        return self._adapter.trial(edit_set, self._request, self._node.view, DIRECTORY)
+
+    def _check_of(self, edit_set: EditSet, directory: str) -> DryRun | None:
         try:
             return self._adapter.dry_run(edit_set, self._request, self._node.view, directory)
         except ConfigError as error:
@@ -208,6 +260,7 @@ def refusal(
         missing = runs.missing(edits)
         if missing is not None:
             return str(missing)
+        runs.run_ahead(edits)
         found = runs.loaded(edits)
         if found is not None and found.refused:
             excused = found.excused is not None and found.excused in found.reason

@@ -11,6 +11,7 @@ import pytest
 from runtime_configs.distros.table import PLAIN_ROWS
 from runtime_configs.model import EngineName, of_engine
 from runtime_configs.registry import ADAPTERS
+from toolkit.engine.loading import CLIENTS
 from toolkit.engine.open import CONTROLS
 from toolkit.engine.process.identity import PROGRAMS, UNITS
 from toolkit.engine.process.kubelet import SOCKETS
@@ -36,6 +37,7 @@ TABLES: dict[str, Container[str]] = {
     "ADAPTERS in runtime_configs/registry.py": ADAPTERS,
     "DISTRIBUTIONS in runtime_configs/distros/table.py, a row named plain": PLAIN_ROWS,
     "CONTROLS in toolkit/engine/open.py": CONTROLS,
+    "CLIENTS in toolkit/engine/loading.py": CLIENTS,
     "PROGRAMS in toolkit/engine/process/identity.py": PROGRAMS,
     "UNITS in toolkit/engine/process/identity.py": UNITS,
     "GREETINGS in toolkit/engine/process/peer.py": GREETINGS,

@@ -52,7 +52,7 @@ def test_its_run_directory_devices_processes_and_network_are_its_own(
 def test_the_files_of_one_request_are_gone_at_the_next(sandbox: NamespaceSandbox) -> None:
     assert said(sandbox, f"ls {DIRECTORY}", one=b"", two=b"") == "0 one\ntwo"
     assert said(sandbox, f"rm {DIRECTORY}/three; ls {DIRECTORY}", three=b"") == "0 "
-    assert said(sandbox, f"ls {DIRECTORY}") == "0 "
+    assert said(sandbox, f"ls {DIRECTORY}", four=b"") == "0 four"
 
 
 def test_a_program_is_ended_once_it_has_said_what_is_waited_for(sandbox: NamespaceSandbox) -> None:
@@ -99,3 +99,26 @@ def test_mounts_of_pods_and_the_kernels_own_are_left_out() -> None:
     ]  # fmt: skip
     table = "".join(f"1 2 8:1 / {point} rw - ext4 /dev/sda rw\n" for point in points)
     assert shown("/host", table) == ["/etc", "/usr x", "/var/lib/kubelet", "/sys/fs/cgroup"]
+
+
+def test_programs_of_one_request_run_at_the_same_time(sandbox: NamespaceSandbox) -> None:
+    waits = "until grep -qa '432[1]' /proc/[0-9]*/cmdline 2>/dev/null; do :; done"
+    requests = [
+        (Request(arguments=("/bin/sh", "-c", waits)), 30.0),
+        (Request(arguments=("/bin/sleep", "4321")), 0.0),
+    ]
+
+    first, second = sandbox.run_all(requests)
+
+    assert first.status == 0, "it has seen the second one"
+    assert second.timed_out
+
+
+def test_programs_of_one_request_see_their_own_files_alone(sandbox: NamespaceSandbox) -> None:
+    script = ("/bin/sh", "-c", f"cd {DIRECTORY} && cat *")
+    requests = [
+        (Request(arguments=script, files={f"{DIRECTORY}/{name}": name.encode()}), 30.0)
+        for name in ("one", "two")
+    ]
+
+    assert [each.output for each in sandbox.run_all(requests)] == [b"one", b"two"]

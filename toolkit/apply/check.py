@@ -90,6 +90,7 @@ def _judged(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
                 f"{missing}: {facts.engine} would not start again",
                 f"create that file or remove the import; {_UNTOUCHED}",
             )
+        runs.run_ahead(edits, base)
         before = _require_loadable(runs, facts, plan, request, node.adapter(facts.engine))
         refused = runs.refused(edits)
         if refused is not None:

@@ -267,6 +267,32 @@ def become(given: KeeperArguments, reason: str) -> None:
             reason, end = SIGNAL, time.monotonic() + RETURN_SECONDS
 
 
+def go_on(given: KeeperArguments, reason: str) -> None:
+    """Become the daemon in this very process, at a signal: no second interpreter has to start.
+
+    Returns where the program can't be loaded so; ``become`` then starts it as it was started first.
+    """
+    if reason != SIGNAL:
+        return
+    import importlib
+    import os
+
+    count, *paths = posix.environ.get(b"NVIDIA_TOOLKIT_START", b"").decode().split("\n")
+    if not paths:
+        return
+    os.environ["NVIDIA_TOOLKIT_WOKEN"] = SIGNAL
+    sys.path[:], sys.orig_argv[:] = paths, given.command
+    sys.argv[:] = given.command[-1 - int(count) :]
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "toolkit":  # an upgrade may have come since it was loaded
+            del sys.modules[name]
+    try:  # by its name, as ``become`` starts it by its path
+        program = importlib.import_module("toolkit.__main__").program
+    except (ImportError, SyntaxError, AttributeError):
+        return
+    program()
+
+
 def main(arguments: "list[str]") -> None:
     """Watch until something happens, then become the daemon again, saying what it was."""
     signals.block_signals()
@@ -307,6 +333,7 @@ def main(arguments: "list[str]") -> None:
             reason = "an earlier repair that failed"
     remove(given.ready_file)
     label(given, False)  # noqa: FBT003 - takes no keywords
+    go_on(given, reason)
     become(given, reason)
 
 

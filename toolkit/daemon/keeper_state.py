@@ -27,6 +27,8 @@ STATE_VARIABLE = "NVIDIA_TOOLKIT_RESIDENT"
 WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
 FEATURE_VARIABLE = "NVIDIA_TOOLKIT_FEATURE_FILE"
 """As ``KeeperArguments`` reads it."""
+START_VARIABLE = "NVIDIA_TOOLKIT_START"
+"""How many arguments the program has, and a line for each directory that it loads modules from."""
 AWAY = "cannot restart the installer (REASON); retrying"
 STUCK = (
     "cannot start the installer to revert (REASON); the engine's config still holds the "
@@ -158,6 +160,7 @@ def forget() -> None:
     os.environ.pop(STATE_VARIABLE, None)
     os.environ.pop(WOKEN_VARIABLE, None)
     os.environ.pop(FEATURE_VARIABLE, None)
+    os.environ.pop(START_VARIABLE, None)
 
 
 class Watch(Struct, frozen=True, kw_only=True):
@@ -221,6 +224,7 @@ def become_idle(
     words = [sys.executable, "-I", "-S", *program, *arguments(resident, watch, command)]
     environment = {**os.environ, STATE_VARIABLE: resident.text()}
     environment[FEATURE_VARIABLE] = watch.feature_file
+    environment[START_VARIABLE] = "\n".join((str(len(sys.argv) - 1), *filter(None, sys.path)))
     environment.pop(WOKEN_VARIABLE, None)
     for stream in (sys.stdout, sys.stderr):
         # A log that nobody reads any more, or a full disk behind it, must not end us here.

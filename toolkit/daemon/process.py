@@ -7,6 +7,7 @@ A setup and a revert load their own half of the program, when they begin.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from toolkit import logs
 from toolkit.daemon import keeper, keeper_state
 from toolkit.daemon.keeper_state import WOKEN_VARIABLE, Resident
 from toolkit.daemon.lock_and_ready import Presence, require_places
+from toolkit.engine import loading
 from toolkit.errors import (
     ExitCode,
     InterruptedBySignalError,
@@ -28,7 +30,7 @@ from toolkit.errors import (
 from toolkit.host.clock import Clock, SystemClock, block_termination_signals
 from toolkit.journal.record import Record
 from toolkit.node import Node, open_node
-from toolkit.settings import Settings
+from toolkit.settings import RestartMode, Settings
 from toolkit.undo.recovery import recover
 
 if TYPE_CHECKING:
@@ -140,6 +142,7 @@ class Daemon:
         from toolkit.daemon.drift import signatures
 
         began = time.monotonic()
+        self._begin_loading()
         responder = self._respond()
         try:
             require_places(self._node)
@@ -172,6 +175,7 @@ class Daemon:
 
     def go_on(self) -> ExitCode:
         """Revert where a signal is pending, else look what differs and repair it."""
+        self._begin_loading()
         responder = self._respond()
         try:
             self._clock.check()
@@ -180,6 +184,19 @@ class Daemon:
             log.step("daemon.stopping", "stopping", signal=signal.signal_name)
             return self._stop(responder)
         return ExitCode.DONE
+
+    def _begin_loading(self) -> None:
+        """Load what asks the engine meanwhile, where one will be asked."""
+        settings = self._node.settings
+        if settings.nri.enabled or settings.lifecycle.no_runtime_config:
+            return
+        engine = settings.runtime
+        if engine is None:
+            with contextlib.suppress(ToolkitError):
+                record = self._node.store.load()
+                engine = None if record is None else record.engine
+        if engine is not None and settings.engines[engine].restart_mode is not RestartMode.NONE:
+            loading.begin(engine)
 
     def _repair(self, responder: Responder | None) -> None:
         from toolkit.apply.setup import set_up

@@ -17,6 +17,9 @@ from toolkit.host.processes import Signaller
 from toolkit.host.services import Services
 from toolkit.settings import RestartMode
 
+_BETWEEN_LOOKS = 0.005
+"""Seconds between looks at the socket of an engine that starts. A look takes 0.03 ms: less than one
+percent of a core, which belongs to the engine."""
 _DYING = 10.0
 """Seconds that a process may take to end after SIGHUP; containerd takes 3 to 29 ms (1.6 to 2.3)."""
 
@@ -162,7 +165,7 @@ class Restarter:
                 refused_from = clock.now()
             return process if process is not None and not _same(process, old) else None
 
-        process = wait.until(look, clock, deadline)
+        process = wait.until(look, clock, deadline, _BETWEEN_LOOKS)
         if process is None:
             raise EngineTimeoutError(*self._absent(how, old, clock.now() - began))
         back = clock.now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Final, TypeVar
 
 from toolkit.host.clock import Clock
@@ -19,20 +20,23 @@ _LONGEST = 0.1
 _GROWTH = 1.15
 
 
-def steps(first: float = _FIRST, longest: float = _LONGEST) -> Iterator[float]:
+def _growing() -> Iterator[float]:
     """Yield the seconds to wait between looks: from a millisecond to a tenth of a second."""
-    step = first
+    step = _FIRST
     while True:
         yield step
-        step = min(longest, step * _GROWTH)
+        step = min(_LONGEST, step * _GROWTH)
 
 
-def until(look: Callable[[], Found | None], clock: Clock, deadline: float) -> Found | None:
+def until(
+    look: Callable[[], Found | None], clock: Clock, deadline: float, every: float | None = None
+) -> Found | None:
     """Call ``look`` until it finds something; return None at the deadline.
 
-    A slow ``look`` must keep the deadline itself.
+    ``every`` is the time between two looks in seconds; None: growing steps. A slow ``look`` must
+    keep the deadline itself.
     """
-    for step in steps():
+    for step in _growing() if every is None else repeat(every):
         found = look()
         if found is not None:
             return found

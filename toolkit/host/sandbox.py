@@ -13,7 +13,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from msgspec import Struct, field
@@ -50,6 +50,12 @@ class Sandbox(Protocol):
 
     def run(self, request: Request, seconds: float) -> CommandResult:
         """Run a program; kill it when the time limit is reached.
+
+        Raises SandboxUnavailableError.
+        """
+
+    def run_all(self, requests: Sequence[tuple[Request, float]]) -> tuple[CommandResult, ...]:
+        """Run programs at the same time and wait for all of them; none sees the others' files.
 
         Raises SandboxUnavailableError.
         """
@@ -104,26 +110,16 @@ class NamespaceSandbox:
 
     def run(self, request: Request, seconds: float) -> CommandResult:
         """Run a program; kill it when the time limit is reached."""
-        environment = {"PATH": PATH if request.search else "/nonexistent", "LANG": "C.UTF-8"}
-        content = {
-            "files": dict(request.files),
-            "arguments": request.arguments,
-            "until": request.until,
-            "seconds": float(seconds),
-            "environment": environment,
-        }
+        return self.run_all([(request, seconds)])[0]
+
+    def run_all(self, requests: Sequence[tuple[Request, float]]) -> tuple[CommandResult, ...]:
+        """Run programs at the same time and wait for all of them."""
         try:
-            marshal.dump(content, self._requests)
+            marshal.dump([_message(*each) for each in requests], self._requests)
             self._requests.flush()
         except (OSError, ValueError) as error:
             raise SandboxUnavailableError(f"it ended: {error}") from error
-        answer = self._receive()
-        return CommandResult(
-            status=0 if answer["ended"] == "reached" else answer["status"],
-            output=answer["output"],
-            errors=answer["errors"].decode(errors="replace"),
-            timed_out=answer["ended"] == "late",
-        )
+        return tuple(map(_result, self._receive()))
 
     def close(self) -> None:
         """Stop everything that still runs in the sandbox."""
@@ -139,9 +135,27 @@ class NamespaceSandbox:
         os.close(ended)
         self._answers.close()
 
-    def _receive(self) -> Mapping[str, Any]:
+    def _receive(self) -> Any:  # noqa: ANN401 - a document of our own child's
         try:
-            answer: Mapping[str, Any] = marshal.load(self._answers)  # noqa: S302 - our own child's
+            return marshal.load(self._answers)  # noqa: S302 - the same
         except (EOFError, ValueError, TypeError, OSError) as error:
             raise SandboxUnavailableError("its process ended") from error
-        return answer
+
+
+def _message(request: Request, seconds: float) -> dict[str, object]:
+    return {
+        "files": dict(request.files),
+        "arguments": request.arguments,
+        "until": request.until,
+        "seconds": float(seconds),
+        "environment": {"PATH": PATH if request.search else "/nonexistent", "LANG": "C.UTF-8"},
+    }
+
+
+def _result(answer: Mapping[str, Any]) -> CommandResult:
+    return CommandResult(
+        status=0 if answer["ended"] == "reached" else answer["status"],
+        output=answer["output"],
+        errors=answer["errors"].decode(errors="replace"),
+        timed_out=answer["ended"] == "late",
+    )

@@ -2,7 +2,8 @@
 
 A separate process that does not import this package. It creates a mount, network and PID namespace,
 sees the host root read-only with an empty ``/run`` and ``/dev``, and serves requests from standard
-input one by one. When it exits, so does everything in its namespaces.
+input. Programs of one request run at the same time, each with a ``/run`` of its own. When it exits,
+so does everything in its namespaces.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ def mount(source: str | None, target: str, kind: str | None, flags: int, data: s
         raise OSError(number, os.strerror(number), target)
 
 
+def unshare(kinds: int) -> None:
+    """Create namespaces for this process. Raises OSError."""
+    if _libc.unshare(kinds):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "unshare")
+
+
 def shown(root: str, mountinfo: str) -> list[str]:
     """Return the mounts below a root that belong in the view, as paths in it."""
     prefix = "" if root == "/" else root
@@ -59,9 +67,7 @@ def shown(root: str, mountinfo: str) -> list[str]:
 
 def build_view(root: str) -> str:
     """Return the directory with a read-only view of the root. Raises OSError."""
-    if _libc.unshare(_NEW_MOUNTS | _NEW_NETWORK | _NEW_PROCESSES):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), "unshare")
+    unshare(_NEW_MOUNTS | _NEW_NETWORK | _NEW_PROCESSES)
     mount(None, "/", None, _RECURSIVE | _PRIVATE)
     place = next(
         each for each in _PLACES if os.path.isdir(each) and not f"{root}/".startswith(f"{each}/")
@@ -94,51 +100,54 @@ def build_view(root: str) -> str:
     return place
 
 
-def run(request: Mapping[str, Any]) -> dict[str, object]:
-    """Write a request's files, run its program, remove the files and return the result.
+class Program:
+    """A running program of a request.
 
-    The program is killed, without failure, once its standard error contains one of ``until``.
+    It is killed, without failure, once its standard error contains one of ``until``.
     """
-    files, words = request["files"], request["arguments"]
-    until, seconds = request["until"], request["seconds"]
-    environment = request["environment"]
-    for path, content in files.items():
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(content)
-    (output, output_end), (errors, errors_end) = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _become(words, environment, output_end, errors_end)
-    os.close(output_end)
-    os.close(errors_end)
-    collected = {output: bytearray(), errors: bytearray()}
-    ended = _collect(pid, collected, errors, until, time.monotonic() + seconds)
-    if ended != "ended":
-        os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    for descriptor in collected:
-        os.close(descriptor)
-    for path in files:
-        # An engine reads all of a directory: the next one must not find this one's files there.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-    return {
-        "status": os.waitstatus_to_exitcode(status),
-        "output": bytes(collected[output]),
-        "errors": bytes(collected[errors]),
-        "ended": ended,
-    }
+
+    def __init__(self, request: Mapping[str, Any]) -> None:
+        self._until = request["until"]
+        self._end = time.monotonic() + request["seconds"]
+        (self._output, output), (self._errors, errors) = os.pipe(), os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become(request, output, errors)
+        os.close(output)
+        os.close(errors)
+
+    def answer(self) -> dict[str, object]:
+        """Wait for its end and return the result."""
+        collected = {self._output: bytearray(), self._errors: bytearray()}
+        ended = _collect(self._pid, collected, self._errors, self._until, self._end)
+        if ended != "ended":
+            os.kill(self._pid, signal.SIGKILL)
+        _, status = os.waitpid(self._pid, 0)
+        for descriptor in collected:
+            os.close(descriptor)
+        return {
+            "status": os.waitstatus_to_exitcode(status),
+            "output": bytes(collected[self._output]),
+            "errors": bytes(collected[self._errors]),
+            "ended": ended,
+        }
 
 
-def _become(words: tuple[str, ...], environment: dict[str, str], output: int, errors: int) -> None:
-    """Execute a request's program; never returns."""
+def _become(request: Mapping[str, Any], output: int, errors: int) -> None:
+    """Write a request's files to a private ``/run`` and execute its program; never returns."""
+    words = request["arguments"]
     try:
         os.setsid()
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(errors, 2)
-        os.execve(words[0], words, environment)  # noqa: S606 - no shell is wanted
+        unshare(_NEW_MOUNTS)
+        mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
+        for path, content in request["files"].items():
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(content)
+        os.execve(words[0], words, request["environment"])  # noqa: S606 - no shell is wanted
     except OSError as error:
         os.write(2, f"{words[0]}: {error.strerror}\n".encode())
     os._exit(127)
@@ -185,10 +194,11 @@ def serve(view: str) -> None:
     answers.flush()
     while True:
         try:
-            request = marshal.load(requests)  # noqa: S302 - from our own parent
+            together = marshal.load(requests)  # noqa: S302 - from our own parent
         except EOFError:
             return
-        marshal.dump(run(request), answers)
+        programs = [Program(request) for request in together]
+        marshal.dump([each.answer() for each in programs], answers)
         answers.flush()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runtime_configs.model import EffectiveConfig
+from toolkit.engine import loading
 from toolkit.engine.answers import Trial
 from toolkit.engine.base import BaseControl
 from toolkit.host.clock import Clock
@@ -22,12 +23,14 @@ class CriControl(BaseControl):
         """Return whether the engine reports this process's own container as running."""
         if self._host.root.root == "/":
             return None
+        loading.finish()
         from toolkit.engine.process import own_container
 
         return own_container.is_running(self._access, self._host.table, deadline)
 
     def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
         """Start a pod sandbox briefly with each handler."""
+        loading.finish()
         from toolkit.engine.cri import trial
 
         config = self._served(deadline).config

@@ -4,13 +4,16 @@ SO_PEERCRED names the process that called listen(); with socket activation that 
 SCM_CREDENTIALS on received bytes names their sender, provided that SO_PASSCRED was set before
 connect(): an engine that speaks first (containerd) is otherwise faster than the option, and its
 first bytes carry PID 0.
+
+``_socket`` is all of ``socket`` that this needs, and loads in no time.
 """
 
 from __future__ import annotations
 
-import socket
+import _socket
 import struct
 import time
+from contextlib import closing
 
 from msgspec import Struct
 
@@ -53,11 +56,11 @@ def identify(path: str, greeting: bytes, deadline: float) -> Peer:
     If the peer is silent for two seconds, its listener is returned. ``deadline`` is monotonic.
     Raises OSError if nothing accepts the connection.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)) as connection:
+        connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
         connection.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
         connection.connect(path)
-        listener = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        listener = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size)
         sender = _sender(connection, greeting, min(deadline, time.monotonic() + _SILENCE))
         if sender is not None:
             return Peer(pid=sender, spoke=True)
@@ -71,7 +74,7 @@ def accepts(path: str) -> bool:
 
 def refusal(path: str) -> str | None:
     """Return why a socket accepts no connection right now; None if it does."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)) as connection:
         # Not blocking: a full backlog means that nothing accepts.
         connection.settimeout(0)
         try:
@@ -81,17 +84,17 @@ def refusal(path: str) -> str | None:
         return None
 
 
-def _sender(connection: socket.socket, greeting: bytes, deadline: float) -> int | None:
+def _sender(connection: _socket.socket, greeting: bytes, deadline: float) -> int | None:
     """Return the PID of the sender of the first bytes, or None if none arrive."""
     try:
         connection.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
         connection.sendall(greeting)
-        data, ancillary, _, _ = connection.recvmsg(512, socket.CMSG_SPACE(_UCRED.size))
+        data, ancillary, _, _ = connection.recvmsg(512, _socket.CMSG_SPACE(_UCRED.size))
     except OSError:  # silent, or it closed the connection at once
         return None
     if not data:
         return None
     for level, kind, payload in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
             return int(_UCRED.unpack(payload[: _UCRED.size])[0])
     return None
