@@ -66,8 +66,8 @@ def test_a_config_that_dockerd_does_not_read_is_refused_before_anything_is_writt
     other.write_text("{}")
     installer.variables = {**installer.variables, "DOCKER_CONFIG": str(other)}
     sentence = (
-        f"DOCKER_CONFIG names {other}, but dockerd (PID {dockerd.process.pid}) reads"
-        f" {dockerd.config} alone; name that file, or leave DOCKER_CONFIG out"
+        f"DOCKER_CONFIG names {other}, but dockerd (PID {dockerd.process.pid}) reads only"
+        f" {dockerd.config}; name that file, or omit DOCKER_CONFIG"
     )
     assert sentence in finding(installer, "distribution")["message"]
     for command in ("doctor", "plan", "--no-daemon"):

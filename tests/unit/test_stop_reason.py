@@ -63,8 +63,8 @@ def said(output: bytes, status: int = 0, errors: str = "") -> CommandResult:
 @pytest.mark.parametrize(
     ("shown", "logind", "going_down", "how"),
     [
-        (RUNS_ON, b"b false\n", False, "runs on"),
-        (RUNS_ON + UNIT % b"active", b"b false\n", False, "runs on"),
+        (RUNS_ON, b"b false\n", False, "not stopping"),
+        (RUNS_ON + UNIT % b"active", b"b false\n", False, "not stopping"),
         (RUNS_ON + UNIT % b"deactivating", b"b false\n", True, r"stopping docker\.service"),
         (RUNS_ON.replace(b"Job=", b"Job=314"), b"b false\n", True, "shutdown.target has begun"),
         (RUNS_ON.replace(b"inactive", b"active"), b"b false\n", True, "shutdown.target has begun"),
