@@ -6,6 +6,7 @@ from runtime_configs.model import EngineName
 from tests.fakes.node import FakeClock, FakeServices, FakeSignaller
 from toolkit.engine.facts import EngineProcess, Supervisor
 from toolkit.engine.reload import Method, Restarter, method
+from toolkit.engine.wait import Deadline
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 from toolkit.host.commands import CommandResult
 from toolkit.host.services import Systemctl
@@ -179,3 +180,29 @@ def test_an_engine_that_is_gone_is_started_by_its_unit() -> None:
     report = node.restarter().start(engine(), node.clock, 10.0)
     assert node.acts == ["reset-failed containerd.service", "start containerd.service"]
     assert report.process.pid == 43
+
+
+def test_an_engine_that_stays_away_is_told_with_the_limit_and_its_flag(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    clock = FakeClock()
+    restarter = Restarter(
+        CONTAINERD, FakeSignaller(), FakeServices(), lambda: (False, None), lambda _deadline: True
+    )
+    deadline = Deadline.after(clock.now(), 40.0, "--verify-timeout")
+    clock.time += 3.0  # gone by before the engine is told
+    with pytest.raises(EngineTimeoutError) as failure:
+        restarter.restart(engine(), Method.SIGNAL_THEN_UNIT, clock, deadline)
+    assert failure.value.message == (
+        "containerd did not come back within 40 s (SIGHUP, then its unit started at once)"
+    )
+    assert failure.value.hint == (
+        "see `journalctl -u containerd.service` on the host;"
+        " --verify-timeout sets the limit of 40 s"
+    )
+    said = [line.split(" INFO    ")[1] for line in capfd.readouterr().err.splitlines()]
+    assert [each.partition(" seconds=")[0] for each in said] == [
+        "waiting for containerd to come back",
+        "waiting for containerd to come back",
+    ]
+    assert all(each.endswith(" up_to_seconds=40.000") for each in said)

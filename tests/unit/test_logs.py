@@ -17,7 +17,7 @@ from toolkit.logs import Level, json_line, one_line, text_line
 
 ROOT = Path(__file__).parents[2]
 METHODS = {"step", "warning", "error", "debug", "template"}
-EVENT = r"[a-z]+\.[a-z_-]+"
+EVENT = r"[a-z]+\.[a-z_]+"
 
 
 @pytest.fixture

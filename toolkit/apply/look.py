@@ -6,7 +6,7 @@ from toolkit import logs
 from toolkit.engine.answers import LackKind
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import HostFacts
-from toolkit.engine.wait import LOOK_SECONDS, SLOW
+from toolkit.engine.wait import LOOK_SECONDS, VERIFY_TIMEOUT, Reminder
 from toolkit.errors import EngineConfigError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.node import Node
@@ -24,7 +24,7 @@ def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -
     ``patience`` is for one that does not answer; one that does is given the time that it has to
     come back with the handlers.
     """
-    began, waiting = clock.now(), False
+    began, waiting = clock.now(), None
     while True:
         facts = control.facts(clock.now() + LOOK_SECONDS)
         lack, silent = facts.served.lack, silence(node, facts)
@@ -34,8 +34,8 @@ def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -
         limit = patience if absent else node.settings.lifecycle.verify_timeout
         if clock.now() >= began + limit:
             raise explained(node, facts, silent)
-        if not waiting:
-            waiting = True
+        if waiting is None:
+            waiting = Reminder(f"{control.name} to answer", began, limit)
             log.warning(
                 "engine.awaited",
                 f"{control.name} does not answer yet",
@@ -43,6 +43,7 @@ def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -
                 reason=lack.reason,
                 up_to_seconds=limit,
             )
+        waiting.look(clock.now())
         clock.sleep(POLL_SECONDS)
 
 
@@ -61,9 +62,10 @@ def silence(node: Node, facts: HostFacts) -> EngineTimeoutError | None:
     if lack is None or lack.kind is not LackKind.PENDING:
         return None
     if facts.unreachable is None:
+        limit = node.settings.lifecycle.verify_timeout
         return EngineTimeoutError(
             f"{name} at {facts.socket} does not say what it serves: {lack.reason}",
-            SLOW,
+            f"see the engine's log; {VERIFY_TIMEOUT} sets the limit of {limit:g} s",
         )
     return EngineTimeoutError(
         f"{name} can't be reached at {facts.socket}: {lack.reason}",

@@ -9,6 +9,7 @@ from toolkit.engine.answers import Trial
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, Expectation
 from toolkit.engine.verify import executed, handlers_to_try, trial_faults
+from toolkit.engine.wait import VERIFY_TIMEOUT, Deadline
 from toolkit.errors import EngineRejectedError
 from toolkit.host.clock import Clock
 from toolkit.node import Node
@@ -39,7 +40,8 @@ def verify_served(
     with ``--verify=run``, a handler that starts nothing or something else.
     """
     if deadline is None:
-        deadline = clock.now() + node.settings.lifecycle.verify_timeout
+        limit = node.settings.lifecycle.verify_timeout
+        deadline = Deadline.after(clock.now(), limit, VERIFY_TIMEOUT)
     control.verify(plan.expected, clock, deadline)
     config = None if plan.facts is None else plan.facts.in_force
     hook = None if plan.request is None else plan.request.hook_binary

@@ -189,7 +189,7 @@ def _reversion(
 
     def act() -> None:
         if not elsewhere:
-            log.step("setup.engine-changed", reason, path=path)
+            log.step("setup.engine_changed", reason, path=path)
             revert_record(node, record)
             return
         log.step("setup.moved", reason, path=path)

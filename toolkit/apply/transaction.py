@@ -15,6 +15,7 @@ from toolkit.apply.plan import Plan
 from toolkit.apply.served import verify_served
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, ReloadReport
+from toolkit.engine.wait import VERIFY_TIMEOUT, Deadline
 from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.host.writer import FileMetadata
@@ -108,7 +109,8 @@ class Transaction:
             return intent, None
         intent = intent.with_state(State.RELOADING)
         store.advance(intent)
-        deadline = self._clock.now() + self._node.settings.lifecycle.verify_timeout
+        limit = self._node.settings.lifecycle.verify_timeout
+        deadline = Deadline.after(self._clock.now(), limit, VERIFY_TIMEOUT)
         report = self._tell(plan, plan.facts.process, deadline)
         took = logs.stopwatch()
         verify_served(

@@ -80,9 +80,9 @@ def reverts(node: Node, environment: Mapping[str, str]) -> bool:
     action = "reverting" if decision.reverts else "keeping the setup"
     message = f"{action}: {decision.reason}"
     if decision.found:
-        log.step("daemon.stop-reason", message, how=decision.how, seconds=took())
+        log.step("daemon.stop_reason", message, how=decision.how, seconds=took())
     else:
-        log.warning("daemon.stop-reason", message, how=decision.how, seconds=took())
+        log.warning("daemon.stop_reason", message, how=decision.how, seconds=took())
     return decision.reverts
 
 

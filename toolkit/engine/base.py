@@ -31,7 +31,6 @@ from toolkit.engine.process.locate import (
     refuse_without_host_root,
 )
 from toolkit.engine.process.same_place import same_place
-from toolkit.engine.wait import SLOW
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import CommandRunner
@@ -328,9 +327,10 @@ class BaseControl(ABC):
                 raise EngineRejectedError(served.lack.reason, served.lack.fix)
             return True if not missing else None
 
-        if wait.until(look, clock, deadline) is None:
+        what = f"{self.name} to serve the handlers"
+        if wait.until(look, clock, deadline, what) is None:
             raise EngineTimeoutError(
                 f"{self.name} on {self._socket} does not report the expected handlers: "
                 f"{'; '.join(missing)}",
-                SLOW,
+                wait.too_slow(deadline),
             )

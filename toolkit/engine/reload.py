@@ -10,7 +10,6 @@ from runtime_configs.model import EngineName, of_engine
 from toolkit.engine import wait
 from toolkit.engine.facts import EngineProcess, ReloadReport, Supervisor
 from toolkit.engine.process import identity
-from toolkit.engine.wait import SLOW
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 from toolkit.host.clock import Clock
 from toolkit.host.processes import Signaller
@@ -165,14 +164,15 @@ class Restarter:
                 refused_from = clock.now()
             return process if process is not None and not _same(process, old) else None
 
-        process = wait.until(look, clock, deadline, _BETWEEN_LOOKS)
+        what = f"{self._engine} to come back"
+        process = wait.until(look, clock, deadline, what, every=_BETWEEN_LOOKS)
         if process is None:
-            raise EngineTimeoutError(*self._absent(how, old, clock.now() - began))
+            raise EngineTimeoutError(*self._absent(how, old, began, deadline))
         back = clock.now()
         if wait.until(lambda: self._answers(deadline) or None, clock, deadline) is None:
             raise EngineTimeoutError(
                 f"{self._engine} (PID {process.pid}) came back but does not answer its API",
-                SLOW,
+                wait.too_slow(deadline),
             )
         return ReloadReport(
             mode=how.value,
@@ -181,11 +181,14 @@ class Restarter:
             answering_after=clock.now() - began,
         )
 
-    def _absent(self, how: Method, old: EngineProcess | None, seconds: float) -> tuple[str, str]:
+    def _absent(
+        self, how: Method, old: EngineProcess | None, began: float, deadline: float
+    ) -> tuple[str, str]:
         unit = old.unit if old is not None else None
         journal = f"`journalctl -u {unit}` on the host"
-        hint = SLOW.replace("the engine's log", journal) if unit else SLOW
-        return f"{self._engine} did not come back within {seconds:.0f} s ({how.value})", hint
+        hint = wait.too_slow(deadline, journal) if unit else wait.too_slow(deadline)
+        limit = deadline.seconds if isinstance(deadline, wait.Deadline) else deadline - began
+        return f"{self._engine} did not come back within {limit:g} s ({how.value})", hint
 
 
 def _same(process: EngineProcess, old: EngineProcess | None) -> bool:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import repeat
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
+from toolkit import logs
 from toolkit.host.clock import Clock
 
+log = logs.get(__name__)
+
 Found = TypeVar("Found")
-SLOW: Final = "see the engine's log; --verify-timeout sets the limit, at a stop --stop-timeout"
-"""The hint for an engine that does not answer in time."""
+VERIFY_TIMEOUT: Final = "--verify-timeout"
+STOP_TIMEOUT: Final = "--stop-timeout"
+REMINDER_SECONDS = 15.0
+"""Between two lines that say what is still waited for."""
 LOOK_SECONDS = 5.0
 """Seconds of one look at an engine, after which it counts as not answering."""
 AT_LEAST = 0.05
@@ -18,6 +23,47 @@ AT_LEAST = 0.05
 _FIRST = 0.001
 _LONGEST = 0.1
 _GROWTH = 1.15
+
+
+class Deadline(float):
+    """A reading of the clock at which an engine's time is over, with the limit that the user set.
+
+    ``seconds`` is the limit, ``flag`` what sets it.
+    """
+
+    seconds: float
+    flag: str
+
+    @classmethod
+    def after(cls, began: float, seconds: float, flag: str) -> Self:
+        """Return the end of a limit that began at a reading of the clock."""
+        made = cls(began + seconds)
+        made.seconds, made.flag = seconds, flag
+        return made
+
+
+def too_slow(deadline: float, see: str = "the engine's log") -> str:
+    """Return what to do about an engine that was not back by a deadline."""
+    if not isinstance(deadline, Deadline):
+        return f"see {see}"
+    return f"see {see}; {deadline.flag} sets the limit of {deadline.seconds:g} s"
+
+
+class Reminder:
+    """Says from time to time what is still waited for: nobody should take a wait for a hang."""
+
+    def __init__(self, what: str, began: float, limit: float | None = None) -> None:
+        self._what = what
+        self._began = began
+        self._fields = {} if limit is None else {"up_to_seconds": limit}
+        self._next = began + REMINDER_SECONDS
+
+    def look(self, now: float) -> None:
+        """Say it where it is time to; ``now`` is a reading of the same clock."""
+        if now >= self._next:
+            self._next = now + REMINDER_SECONDS
+            waited = now - self._began
+            log.step("wait.goes_on", f"waiting for {self._what}", seconds=waited, **self._fields)
 
 
 def _growing() -> Iterator[float]:
@@ -29,18 +75,28 @@ def _growing() -> Iterator[float]:
 
 
 def until(
-    look: Callable[[], Found | None], clock: Clock, deadline: float, every: float | None = None
+    look: Callable[[], Found | None],
+    clock: Clock,
+    deadline: float,
+    what: str = "",
+    *,
+    every: float | None = None,
 ) -> Found | None:
     """Call ``look`` until it finds something; return None at the deadline.
 
-    ``every`` is the time between two looks in seconds; None: growing steps. A slow ``look`` must
-    keep the deadline itself.
+    ``what`` is named in the log where it takes long. ``every`` is the time between two looks in
+    seconds; None: growing steps. A slow ``look`` must keep the deadline itself.
     """
+    limit = deadline.seconds if isinstance(deadline, Deadline) else None
+    reminder = Reminder(what, clock.now(), limit) if what else None
     for step in _growing() if every is None else repeat(every):
         found = look()
         if found is not None:
             return found
-        left = deadline - clock.now()
+        now = clock.now()
+        left = deadline - now
+        if reminder is not None:
+            reminder.look(now)
         if left <= 0:
             return None
         clock.sleep(min(step, left))

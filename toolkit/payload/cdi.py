@@ -11,6 +11,7 @@ import posixpath
 from pathlib import Path
 
 from toolkit import logs
+from toolkit.engine.wait import Reminder
 from toolkit.errors import PayloadError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import CommandRunner
@@ -105,6 +106,7 @@ class ManagementSpec:
         """Ask until there is a driver to be described; each reason to wait is said once."""
         failures = 0
         told: set[str] = set()
+        reminder = Reminder("the NVIDIA driver", clock.now())
         while True:
             clock.check()
             missing = self._missing_driver()
@@ -119,6 +121,7 @@ class ManagementSpec:
                         raise
             if not self._stays and not failures:
                 raise _no_driver(missing)
+            reminder.look(clock.now())
             if missing not in told:
                 told.add(missing)
                 log.warning("cdi.waiting", "waiting for the NVIDIA driver", reason=missing)

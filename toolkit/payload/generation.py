@@ -155,7 +155,7 @@ class Generations:
         else:
             reason = f"{self.directory} is a symbolic link"
         log.warning(
-            "payload.in-place",
+            "payload.in_place",
             "the toolkit directory can't be exchanged in one step: files are replaced one by one",
             path=self.directory,
             reason=reason,
@@ -250,7 +250,7 @@ class Generations:
                     self._writer.rename(self.directory, self.staged_path("0" * 64))
             except HostPathError as error:
                 # A mount point: its content can be removed, the directory itself cannot.
-                log.debug("payload.in-place", "removed file by file", reason=error.message)
+                log.debug("payload.in_place", "removed file by file", reason=error.message)
             else:
                 return
         self._remove_in_place(state)

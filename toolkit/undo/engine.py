@@ -12,7 +12,7 @@ from toolkit.engine.answers import LackKind, Served
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, Expectation, HostFacts, ReloadReport
 from toolkit.engine.verify import shortcomings
-from toolkit.engine.wait import SLOW
+from toolkit.engine.wait import too_slow
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, HostPathError, ToolkitError
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.journal.record import Record
@@ -158,7 +158,8 @@ def restore_engine(node: Node, aim: Aim, control: EngineControl, by: float) -> G
     if is_pending(facts) and facts.served.lack is not None:
         reason = facts.served.lack.reason
         raise EngineTimeoutError(
-            f"{control.name} did not come back within {aim.seconds:.0f} s: {reason}", SLOW
+            f"{control.name} did not come back within {aim.seconds:g} s: {reason}",
+            too_slow(by),
         )
     expected = drop_unmeetable(aim.expected, aim.record, node.view)
     reloads = differs(aim, expected, facts)

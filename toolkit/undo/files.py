@@ -59,6 +59,8 @@ class Aim(Struct, frozen=True, kw_only=True):
     """None where no engine is asked."""
     seconds: float
     """How long the engine may take."""
+    flag: str
+    """Which sets these seconds."""
     known: EngineProcess | None = None
     """The engine as it was, by which one that is gone is started; None: it is left alone."""
     broken: bool = False

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from toolkit import logs
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess
+from toolkit.engine.wait import STOP_TIMEOUT, VERIFY_TIMEOUT, Deadline
 from toolkit.errors import EngineRejectedError, NotRestoredError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.record import Record, State
@@ -61,7 +62,8 @@ def go_back(node: Node, aim: Aim) -> GoBackReport:
         if aim.control is not None:
             if searcher(aim.record, f"{node.store.install_dir}/toolkit") is not None:
                 aim.release()
-            back = restore_engine(node, aim, aim.control, began + aim.seconds)
+            by = Deadline.after(began, aim.seconds, aim.flag)
+            back = restore_engine(node, aim, aim.control, by)
     except ToolkitError as error:
         if not aim.broken or not isinstance(error, EngineRejectedError):
             there = node.view.glob(f"{node.store.install_dir}/toolkit/{RUNTIME}")
@@ -117,6 +119,7 @@ def roll_back(
             loaded=reloading,
             control=_reloaded(node, intent, control if intent.reloads else None),
             seconds=node.settings.lifecycle.verify_timeout,
+            flag=VERIFY_TIMEOUT,
             known=process if reloading else None,
             broken=intent.start_lack is not None,
             release=release,
@@ -143,6 +146,7 @@ def before_us(
         loaded=record.state is State.REVERTING or any(each.differs for each in targets),
         control=_reloaded(node, record, control if record.handlers else None),
         seconds=node.settings.lifecycle.stop_timeout,
+        flag=STOP_TIMEOUT,
     )
 
 
