@@ -97,6 +97,8 @@ class DryRuns:
 
         ``base`` has the edits to the files without us, to compare the engine's dump with.
         """
+        if self._sandbox is None:
+            return
         requests: list[tuple[Request, float]] = []
         with contextlib.suppress(ConfigError, EngineConfigError):  # the question tells of it
             for each in (edits, base):
@@ -107,7 +109,7 @@ class DryRuns:
             starts = None if trial is None else self._start_request(trial)
             if starts is not None:
                 requests.append((starts, START_SECONDS))
-        if self._sandbox is None or not requests:
+        if not requests:
             return
         with contextlib.suppress(SandboxUnavailableError):
             results = self._sandbox.run_all(requests)
@@ -200,6 +202,8 @@ class DryRuns:
         )
 
     def _trial_of(self, edit_set: EditSet) -> Trial | None:
+        if self._sandbox is None or self._facts.executable is None:
+            return None
         return self._adapter.trial(edit_set, self._request, self._node.view, DIRECTORY)
 
     def _check_of(self, edit_set: EditSet, directory: str) -> DryRun | None:

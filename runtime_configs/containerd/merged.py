@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
@@ -133,16 +132,22 @@ def _migrated(plugins: Mapping[str, object]) -> dict[str, object]:
 
     (``plugins/cri/runtime/plugin.go``, ``migrateConfig``: it fills in whole keys.)
     """
-    found = copy.deepcopy(dict(table(plugins, PLUGIN_V3)))
-    old = copy.deepcopy(dict(table(plugins, PLUGIN_V2)))
-    for handler in table(old, "containerd", "runtimes").values():
-        if isinstance(handler, dict) and "sandbox_mode" in handler:
-            handler.setdefault("sandboxer", handler["sandbox_mode"])
-            del handler["sandbox_mode"]
+    found, old = table(plugins, PLUGIN_V3), table(plugins, PLUGIN_V2)
     both = {**old, **found}
     if "containerd" in both:
-        both["containerd"] = {**table(old, "containerd"), **table(found, "containerd")}
+        containerd = dict(table(old, "containerd"))
+        if isinstance(runtimes := containerd.get("runtimes"), Mapping):
+            containerd["runtimes"] = {name: _sandboxed(each) for name, each in runtimes.items()}
+        both["containerd"] = {**containerd, **table(found, "containerd")}
     return both
+
+
+def _sandboxed(handler: object) -> object:
+    """Return a handler's table with ``sandbox_mode`` under its name of version 3."""
+    if not isinstance(handler, Mapping) or "sandbox_mode" not in handler:
+        return handler
+    rest = {key: value for key, value in handler.items() if key != "sandbox_mode"}
+    return {"sandboxer": handler["sandbox_mode"], **rest}
 
 
 def _disabled(files: Iterable[LoadedFile]) -> tuple[str, str] | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
@@ -71,8 +69,7 @@ def _cri(raw: Mapping[str, object]) -> Mapping[str, object]:
 
 def _validated(files: Mapping[str, object]) -> Mapping[str, object]:
     """Return settings as the CRI plugin's validation leaves them, which is what it reports."""
-    found: dict[str, Any] = copy.deepcopy(dict(files))
-    containerd = dict(table(found, "containerd"))
+    containerd = dict(table(files, "containerd"))
     handlers = {
         name: dict(table(containerd, "runtimes", name)) for name in table(containerd, "runtimes")
     }
@@ -84,13 +81,13 @@ def _validated(files: Mapping[str, object]) -> Mapping[str, object]:
         for key in ("sandbox_mode", "sandboxer"):
             if handler.get(key) == "":
                 handler[key] = "podsandbox"
-    cni = dict(table(found, "cni"))
+    cni = dict(table(files, "cni"))
     if cni.get("bin_dir") and "bin_dirs" in cni:
         cni |= {"bin_dir": "", "bin_dirs": [cni["bin_dir"]]}
     # It moves what is in auths, and a password is no setting to be shown.
-    registry = {key: value for key, value in table(found, "registry").items() if key != "auths"}
+    registry = {key: value for key, value in table(files, "registry").items() if key != "auths"}
     return {
-        **found,
+        **files,
         "containerd": {**containerd, "runtimes": handlers},
         "cni": cni,
         "registry": registry,

@@ -23,7 +23,7 @@ WORD: Final = re.compile(
     re.IGNORECASE,
 )
 
-_RUN: Final = re.compile(r"\S+")
+_ADDRESS: Final = re.compile(r"(?<!\S)\S*?://\S*+")
 _PEM: Final = re.compile(
     r"-----BEGIN [^-\n]*-----.*?(?:-----END [^-\n]*-----|(?=\n?\Z))", re.DOTALL
 )
@@ -54,7 +54,7 @@ def without_secret_shapes(text: str, mark: str) -> str:
     if "-----BEGIN " in text:
         text = _PEM.sub(lambda found: mark + f"\n{mark}" * found.group().count("\n"), text)
     if "://" in text:
-        text = _RUN.sub(lambda run: _without_login(run.group(), mark), text)
+        text = _ADDRESS.sub(lambda run: _without_login(run.group(), mark), text)
     return _SHAPE.sub(lambda found: (found["kept"] or "") + mark, text)
 
 
