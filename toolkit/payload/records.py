@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from toolkit.errors import JournalError
+from toolkit.journal.codec import flat, parse
 from toolkit.payload.manifest import Manifest
 
 FOREIGN = "foreign"
@@ -36,40 +37,15 @@ class PayloadRecord(Struct, frozen=True, kw_only=True):
 
     def to_json(self) -> dict[str, object]:
         """Return the record as a JSON document."""
-        return {
-            **self.extra,
-            "install_dir": self.install_dir,
-            "digest": self.digest,
-            "staged": self.staged,
-            "previous": self.previous,
-            "changes": self.changes,
-            "directories": list(self.directories),
-        }
+        return flat(self)
 
     @classmethod
     def from_json(cls, document: Mapping[str, object]) -> PayloadRecord:
         """Parse a document. Raises JournalError if it is not such a record."""
-        rest = dict(document)
         try:
-            install_dir = rest.pop("install_dir")
-            digest = rest.pop("digest")
-            staged = rest.pop("staged")
-            previous = rest.pop("previous")
-            changes = rest.pop("changes", True)
-            directories = rest.pop("directories", ())
-        except KeyError as error:
-            raise JournalError(f"the journal's record of the payload lacks {error}") from error
-        if not isinstance(directories, list | tuple):
-            raise JournalError("the journal's record of the payload: directories is not a list")
-        return cls(
-            install_dir=str(install_dir),
-            digest=str(digest),
-            staged=str(staged),
-            previous=None if previous is None else str(previous),
-            changes=bool(changes),
-            directories=tuple(map(str, directories)),
-            extra=rest,
-        )
+            return parse(document, cls)
+        except ValueError as error:
+            raise JournalError(f"the journal's record of the payload: {error}") from error
 
 
 class InstalledFile(Struct, frozen=True, kw_only=True):
