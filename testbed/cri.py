@@ -69,6 +69,7 @@ class CriClient:
         annotations: Mapping[str, str] | None = None,
         mounts: Mapping[str, str] | None = None,
         privileged: bool = False,
+        cdi_devices: Sequence[str] = (),
     ) -> Pod:
         """Start a pod in the node's network, and its container ``main``.
 
@@ -104,6 +105,7 @@ class CriClient:
                 for inside, outside in (mounts or {}).items()
             ],
             log_path=f"pod-{number}.log",
+            CDI_devices=[pods.CDIDevice(name=each) for each in cdi_devices],
             linux=pods.LinuxContainerConfig(
                 security_context=pods.LinuxContainerSecurityContext(
                     namespace_options=namespaces, privileged=privileged
@@ -131,12 +133,19 @@ class CriClient:
         *,
         namespace: str = "default",
         annotations: Mapping[str, str] | None = None,
+        cdi_devices: Sequence[str] = (),
     ) -> str:
         """Run a pod until its container exits, remove it, and return what it printed.
 
         Raises RuntimeError where the container's exit code is not 0.
         """
-        pod = self.run_pod(handler, command, namespace=namespace, annotations=annotations)
+        pod = self.run_pod(
+            handler,
+            command,
+            namespace=namespace,
+            annotations=annotations,
+            cdi_devices=cdi_devices,
+        )
         try:
             status = wait_for(lambda: self._exited(pod), f"{command} to end")
             output = self.output(pod)

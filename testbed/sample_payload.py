@@ -100,7 +100,9 @@ case $command in
         echo 'no NVIDIA device nodes found' >&2
         exit 1
     fi
-    cat >"${{output:-/dev/stdout}}" <<END
+    driver=${{driver%/}}
+    {{
+        cat <<END
 ---
 cdiVersion: 0.5.0
 kind: $vendor/$class
@@ -108,8 +110,13 @@ devices:
     - name: all
       containerEdits:
         deviceNodes:
-            - path: /dev/nvidiactl
-              hostPath: $dev/dev/nvidiactl
+END
+        for node in "$dev"/dev/nvidia* "$dev"/dev/nvidia-caps/nvidia-cap*; do
+            [ -e "$node" ] && ! [ -d "$node" ] || continue
+            printf '            - path: %s\\n' "${{node#"${{dev%/}}"}}"
+            printf '              hostPath: %s\\n' "$node"
+        done
+        cat <<END
 containerEdits:
     env:
         - NVIDIA_VISIBLE_DEVICES=void
@@ -118,15 +125,30 @@ containerEdits:
           path: $hook
           args: [nvidia-cdi-hook, update-ldcache]
     mounts:
-        - hostPath: $driver/lib/libcuda.so.1
-          containerPath: /lib/libcuda.so.1
 END
+        # Of each library that a link leads to: the file with the version, as the real one does.
+        for link in "$driver"/usr/lib*/lib*.so.1 "$driver"/usr/lib/*/lib*.so.1; do
+            case $link in
+            */libcuda.so.1 | */libnvidia-*) ;;
+            *) continue ;;
+            esac
+            [ -e "$link" ] || [ -L "$link" ] || continue
+            library=$(readlink "$link") || library=${{link##*/}}
+            if ! [ -e "${{link%/*}}/$library" ]; then
+                echo "failed to locate ${{link%/*}}/$library" >&2
+                exit 1
+            fi
+            printf '        - hostPath: %s\\n' "${{link%/*}}/$library"
+            printf '          containerPath: %s\\n' "${{link#"$driver"}}"
+            echo '          options: [ro, nosuid, nodev, rbind, rprivate]'
+        done
+    }} >"${{output:-/dev/stdout}}"
     ;;
 'cdi transform root')
     sed "s|hostPath: $from/|hostPath: ${{to%/}}/|" "$input" >"${{output:-/dev/stdout}}"
     ;;
 'system create-device-nodes')
-    mkdir -p "$dev/dev" && : >>"$dev/dev/nvidiactl"
+    mkdir -p "$dev/dev" && {{ [ -e "$dev/dev/nvidiactl" ] || : >"$dev/dev/nvidiactl"; }}
     ;;
 *)
     echo "nvidia-ctk: unknown command $command" >&2

@@ -39,7 +39,7 @@ def test_the_spec_names_paths_as_the_host_has_them(host_with_driver: PayloadHost
     (node,) = device["containerEdits"]["deviceNodes"]
     assert node["hostPath"] == "/run/nvidia/driver/dev/nvidiactl"
     (mount,) = spec["containerEdits"]["mounts"]
-    assert mount["hostPath"] == "/run/nvidia/driver/lib/libcuda.so.1"
+    assert mount["hostPath"] == "/run/nvidia/driver/usr/lib64/libcuda.so.1"
     (hook,) = spec["containerEdits"]["hooks"]
     assert hook["path"] == "/usr/local/nvidia/toolkit/nvidia-cdi-hook"
 
@@ -50,7 +50,7 @@ def test_devices_that_lie_elsewhere_are_moved_on_their_own(host_with_driver: Pay
     (node,) = spec["devices"][0]["containerEdits"]["deviceNodes"]
     assert node["hostPath"] == "/dev/nvidiactl"
     assert spec["containerEdits"]["mounts"][0]["hostPath"] == (
-        "/run/nvidia/driver/lib/libcuda.so.1"
+        "/run/nvidia/driver/usr/lib64/libcuda.so.1"
     )
 
 
@@ -58,7 +58,7 @@ def test_a_driver_on_the_host_itself_is_described(host: PayloadHost) -> None:
     load_driver(host, ".")
     install(host, ON, "--driver-root=/", f"--driver-root-ctr-path={host.tree}")
     spec = yaml.safe_load(spec_of(host).read_text())
-    assert spec["containerEdits"]["mounts"][0]["hostPath"] == "/lib/libcuda.so.1"
+    assert spec["containerEdits"]["mounts"][0]["hostPath"] == "/usr/lib64/libcuda.so.1"
 
 
 def test_kind_and_directory_are_those_of_the_options(host_with_driver: PayloadHost) -> None:

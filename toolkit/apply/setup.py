@@ -243,7 +243,9 @@ def set_up(
         if repair:
             _log_repair(plan)
         try:
-            return Transaction(node=node, control=control, clock=clock).apply(plan, record)
+            waits = not repair
+            transaction = Transaction(node=node, control=control, clock=clock, waits=waits)
+            return transaction.apply(plan, record)
         except ConcurrentEditError as error:
             if attempts <= 1:
                 raise
@@ -270,7 +272,7 @@ def _unchanged(node: Node, plan: Plan, record: Record, clock: Clock, *, repair: 
     process = None if plan.facts is None else plan.facts.process
     outcome = Outcome(record=_refreshed(node, plan, record), reload=None, process=process)
     # A spec is gone after a reboot, and a newer driver makes it stale.
-    node.installer.write_cdi(clock)
+    node.installer.write_cdi(clock, waits=not repair)
     settle_payload(node, record)
     if repair:
         from toolkit.apply.check import pending_edits

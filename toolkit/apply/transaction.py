@@ -34,8 +34,12 @@ log = logs.get(__name__)
 class Transaction:
     """One change of the host. Raises what failed, after it has been undone."""
 
-    def __init__(self, *, node: Node, control: EngineControl | None, clock: Clock) -> None:
+    def __init__(
+        self, *, node: Node, control: EngineControl | None, clock: Clock, waits: bool = True
+    ) -> None:
+        """Name the parts; without ``waits`` a driver that is away is not waited for."""
         self._node = node
+        self._waits = waits
         self._control = control
         self._clock = clock
 
@@ -86,7 +90,7 @@ class Transaction:
                 digest=plan.payload.digest[:12],
                 seconds=took(),
             )
-        installer.write_cdi(self._clock)
+        installer.write_cdi(self._clock, waits=self._waits)
         intent, staged = self._run_stages(plan, intent)
         for change in plan.differing:
             self._clock.check()

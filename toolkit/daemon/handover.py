@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 from toolkit.apply.begin import Outcome
 from toolkit.daemon import keeper
-from toolkit.daemon.drift import executed, greeting_of, watched
+from toolkit.daemon.drift import UNKNOWN, executed, greeting_of, signatures, watched
 from toolkit.daemon.keeper_state import Resident, Watch
 from toolkit.daemon.lock_and_ready import Presence
+from toolkit.host.followed import RETRY
 from toolkit.journal.record import Record
 from toolkit.node import Node
 
@@ -29,16 +30,18 @@ def watch(
     """Return what the keeper looks at.
 
     ``earlier`` has the signatures from before a setup looked at the files; None where it failed.
+    Without the right CDI spec the node is not ready either.
     """
     now, retry_at = time.monotonic(), resident.retry_at
     root = engine_root(node, resident.peer)
     pid_file = resident.lock_path
+    lack = node.installer.cdi_state.lack
     return Watch(
         interval=node.settings.lifecycle.reconcile_interval,
         rest=max(0.0, resident.not_before - now),
         retry=-1.0 if retry_at is None else max(0.0, retry_at - now),
-        ready=earlier is not None and not node.settings.nri.enabled,
-        ready_file=presence.ready_file,
+        ready=earlier is not None and not lack and not node.settings.nri.enabled,
+        ready_file="" if lack and node.settings.nri.enabled else presence.ready_file,
         feature_file=presence.feature_file,
         socket=socket(node, record),
         greeting=greeting_of(record),
@@ -46,8 +49,24 @@ def watch(
             (pid_file, keeper.signature(pid_file)),
             *watched(node, record, earlier),
             *executed(node, record, root, verified=earlier is not None),
+            *_followed(node, resident),
         ),
     )
+
+
+def _followed(node: Node, resident: Resident) -> tuple[tuple[str, str], ...]:
+    """Return what the CDI spec depends on, and when it is tried again that could not be made."""
+    found = [(entry, keeper.FOLLOWED + state) for entry, state in node.installer.cdi_followed()]
+    wait = resident.cdi_retry(node.settings.lifecycle.reconcile_interval)
+    if found and wait:
+        found.append((f"{RETRY}{wait}", keeper.FOLLOWED))
+    return tuple(found)
+
+
+def found_right(node: Node, record: Record | None, watch: Watch) -> tuple[tuple[str, str], ...]:
+    """Return the engine's files that a watch knows to be right, each with its signature."""
+    places = signatures(node, record)
+    return tuple((path, mark) for path, mark in watch.files if path in places and mark != UNKNOWN)
 
 
 def engine_root(node: Node, peer: str) -> str:
@@ -82,7 +101,7 @@ def program(node: Node) -> tuple[str, ...]:
     """Return what stays resident: the keeper, or in NRI mode the plugin."""
     settings = node.settings
     if not settings.nri.enabled:
-        return (keeper.__file__,)
+        return (keeper.SCRIPT,)
     from toolkit.daemon import nri
 
     path = node.root.access(node.root.host_path(settings.nri.socket))

@@ -87,6 +87,13 @@ def metrics(counters: Counters, state: str) -> str:
         ("reloads_total", "counter", "Reloads of the engine.", "", counters.reloads),
         ("repairs_total", "counter", "Drifts that were repaired.", "", counters.repairs),
         ("rollbacks_total", "counter", "Changes that were undone.", "", counters.rollbacks),
+        (
+            "cdi_specs_total",
+            "counter",
+            "CDI specs written or removed since the start.",
+            "",
+            counters.cdi_specs,
+        ),
         ("build_info", "gauge", "Version of the installer.", f'{{version="{VERSION}"}}', 1),
     )
     lines = []

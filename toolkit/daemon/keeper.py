@@ -1,6 +1,6 @@
 """What stays resident between a setup and the next event: standard library's C modules only.
 
-Run as ``python -I -S idle.py ARGUMENTS`` in place of the daemon, with its PID, its blocked signals
+Run by ``python -I -S stay.py ARGUMENTS`` in place of the daemon, with its PID, its blocked signals
 and the lock's descriptor. It holds no knowledge: what to watch, what to answer and what to exec
 back into is prepared by ``toolkit.daemon.keeper_state`` and comes in the arguments, since ``json``,
 ``socket`` or ``signal`` (for ``enum``) alone would cost more memory than all of this.
@@ -11,6 +11,7 @@ import posix
 import sys
 import time
 
+SCRIPT = __file__.rpartition("/")[0] + "/stay.py"
 PACKAGES = __file__.rpartition("/")[0].rpartition("/")[0].rpartition("/")[0]
 PROGRAM = PACKAGES + "/toolkit/__main__.py"
 if __name__ == "__main__":
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from toolkit.daemon.probes import Probes
+    from toolkit.host.followed import Followed
 
 PEER_CREDENTIALS_BYTES = 12
 """struct ucred of SO_PEERCRED: pid, uid, gid, four bytes each."""
@@ -32,6 +34,10 @@ MUTE = "mute"
 """An engine that hangs: the kernel still takes connections for it."""
 EXECUTED = "x"
 """What the signature of a program begins with that the engine executes."""
+FOLLOWED = "f"
+"""What the state of an entry begins with that the CDI spec depends on."""
+DRIVER = "driver"
+"""What the reason begins with where nothing but the CDI spec has to be made again."""
 SOCKET_SECONDS = 3.0
 """How long an engine may take for its first byte."""
 PROBE_SECONDS = 0.2
@@ -60,7 +66,18 @@ class KeeperArguments:
         """The log lines that only this process can have to write, for ``tell``."""
         self.answers = arguments[11:16]
         count = int(arguments[16])
-        self.watched, self.command = arguments[17 : 17 + count], arguments[17 + count :]
+        pairs, self.command = arguments[17 : 17 + count], arguments[17 + count :]
+        self.watched: list[str] = []
+        """Paths, each followed by its signature."""
+        known: list[tuple[str, str]] = []
+        for path, mark in zip(pairs[::2], pairs[1::2], strict=True):
+            if mark[:1] == FOLLOWED:
+                known.append((path, mark[1:]))
+            else:
+                self.watched += (path, mark)
+        self.known = known if self.interval > 0 else []
+        """What the CDI spec depends on."""
+        self.followed: Followed | None = None
         self.feature_file = posix.environ.get(b"NVIDIA_TOOLKIT_FEATURE_FILE", b"").decode(
             errors="surrogateescape"
         )
@@ -192,6 +209,22 @@ def _answer(given: KeeperArguments, ready: bool) -> float:  # noqa: FBT001 - the
     return given.probes.turn(ready)
 
 
+def follow(given: KeeperArguments) -> float:
+    """Look at what the CDI spec depends on; return the seconds after which to look again.
+
+    What that needs is loaded only where there is a spec.
+    """
+    if not given.known:
+        return 3600.0
+    if given.followed is None:
+        try:
+            from toolkit.host.followed import Followed
+        except (ImportError, SyntaxError):  # the program is being exchanged: it is there soon
+            return 1.0
+        given.followed = Followed(given.known)
+    return given.followed.look()
+
+
 def remove(path: str) -> None:
     """Remove a file that may be gone."""
     try:  # noqa: SIM105 - contextlib is not imported here
@@ -293,44 +326,76 @@ def go_on(given: KeeperArguments, reason: str) -> None:
     program()
 
 
+class Keeper:
+    """Watches, and knows whether the node may be called ready."""
+
+    def __init__(self, given: KeeperArguments) -> None:
+        self.given = given
+        self.ready = given.ready
+        self._marked = signature(given.ready_file)
+        self._began = time.monotonic()
+        self._next_look = self._began + given.interval
+        self._seen = ""
+
+    def until_something_happens(self) -> str:
+        """Return what the daemon has to look into."""
+        given = self.given
+        while True:
+            left = max(0.0, self._next_look - time.monotonic()) if given.interval > 0 else -1.0
+            if given.known:
+                left = min(left, follow(given))
+                fault = given.followed.fault if given.followed is not None else ""
+                if fault:
+                    self._not_ready(fault)
+                if given.followed is not None and given.followed.settled:
+                    return f"{DRIVER}: {fault}"
+            if wait(left, given, self.ready):
+                return SIGNAL
+            if time.monotonic() >= self._next_look:
+                reason = self._look()
+                if reason:
+                    return reason
+
+    def _look(self) -> str:
+        """Look whether all is as it was left; return what has to be looked into now."""
+        given = self.given
+        self._next_look = time.monotonic() + given.interval
+        found = difference(given.socket, given.peer, given.watched, given.greeting, self._gives_up)
+        if not found and self.ready and signature(given.ready_file) != self._marked:
+            found = "file " + given.ready_file
+        if found:
+            self._not_ready(found)
+        label(given, self.ready)
+        # What was seen counts though it has gone by: the ready file is the daemon's to make again.
+        self._seen = found or self._seen
+        now = time.monotonic()
+        if self._seen and now >= self._began + given.rest:
+            return self._seen
+        failed = given.retry >= 0 and now >= self._began + given.retry
+        return "an earlier repair that failed" if failed else ""
+
+    def _not_ready(self, why: str) -> None:
+        """Before anything else: a probe must not believe in what may be gone."""
+        if self.ready:
+            self.ready = False
+            self.given.answers[2] = f"not ready: {why}\n".encode(errors="replace").decode()
+            remove(self.given.ready_file)
+            label(self.given, False)  # noqa: FBT003 - takes no keywords
+
+    def _gives_up(self) -> bool:
+        if self.given.listener >= 0:
+            _answer(self.given, self.ready)
+        return signals.pending()
+
+
 def main(arguments: "list[str]") -> None:
     """Watch until something happens, then become the daemon again, saying what it was."""
     signals.block_signals()
     given = KeeperArguments(arguments)
     if given.listener >= 0:
         _answer(given, given.ready)
-    marked = signature(given.ready_file)
-    ready = given.ready
-    label(given, ready)
-
-    def gives_up() -> bool:
-        if given.listener >= 0:
-            _answer(given, ready)
-        return signals.pending()
-
-    began = time.monotonic()
-    seen = reason = ""
-    while not reason:
-        seconds = given.interval if given.interval > 0 else -1.0
-        if wait(seconds, given, ready):
-            reason = SIGNAL
-            break
-        found = difference(given.socket, given.peer, given.watched, given.greeting, gives_up)
-        if not found and ready and signature(given.ready_file) != marked:
-            found = "file " + given.ready_file
-        if found and ready:
-            # Before anything else: a probe must not believe in what may be gone.
-            ready = False
-            given.answers[2] = f"not ready: {found}\n".encode(errors="replace").decode()
-            remove(given.ready_file)
-        label(given, ready)
-        # What was seen counts though it has gone by: the ready file is the daemon's to make again.
-        seen = found or seen
-        now = time.monotonic()
-        if seen and now >= began + given.rest:
-            reason = seen
-        elif given.retry >= 0 and now >= began + given.retry:
-            reason = "an earlier repair that failed"
+    label(given, given.ready)
+    reason = Keeper(given).until_something_happens()
     remove(given.ready_file)
     label(given, False)  # noqa: FBT003 - takes no keywords
     go_on(given, reason)

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from toolkit import logs
 from toolkit.daemon import keeper
 from toolkit.host.lock import Lock
+from toolkit.payload.cdi import SpecState
 
 QUICK_REPAIRS = 3
 """So many repairs in a row are made at once; after that each waits twice as long as the last."""
@@ -45,6 +46,8 @@ class Counters(Struct, frozen=True, kw_only=True):
     reloads: int = 0
     repairs: int = 0
     rollbacks: int = 0
+    cdi_specs: int = 0
+    """How often the CDI spec was exchanged, made or removed since the start."""
 
 
 class Resident(Struct, frozen=True, kw_only=True):
@@ -66,6 +69,14 @@ class Resident(Struct, frozen=True, kw_only=True):
     """Repairs in a row that failed."""
     retry_at: float | None = None
     """When a repair that failed is tried again, as a reading of the same clock."""
+    unverified: str = ""
+    """Why the engine's part is not marked ready; empty: it was verified."""
+    cdi_fault: str = ""
+    """What was last said to be wrong with the CDI spec."""
+    cdi_failures: int = 0
+    """In a row: each time it is tried again later."""
+    known: tuple[tuple[str, str], ...] = ()
+    """The engine's files that were found right, each with its signature then."""
     listener_fd: int = -1
     journal_fd: int = -1
     """The journal's copy in memory."""
@@ -125,6 +136,20 @@ class Resident(Struct, frozen=True, kw_only=True):
             not_before=max(self.not_before, not_before),
             counters=counters,
         )
+
+    def after_following(self, state: SpecState) -> Resident:
+        """Count a look at the driver, whatever became of the spec."""
+        specs = self.counters.cdi_specs + state.changed
+        return replace(
+            self,
+            cdi_fault=state.lack or state.failure,
+            cdi_failures=self.cdi_failures + 1 if state.failure else 0,
+            counters=replace(self.counters, cdi_specs=specs),
+        )
+
+    def cdi_retry(self, interval: float) -> float:
+        """Return the seconds after which ``nvidia-ctk`` is asked again; 0: it did not fail."""
+        return _rest(self.cdi_failures, interval)
 
     def settled(self) -> Resident:
         """Return the same with nothing to be tried again."""
@@ -212,7 +237,7 @@ def become_idle(
     lock: Lock,
     watch: Watch,
     command: Sequence[str],
-    program: Sequence[str] = (keeper.__file__,),
+    program: Sequence[str] = (keeper.SCRIPT,),
 ) -> None:
     """Exec into the keeper; ``command`` is what it execs back into. Does not return.
 

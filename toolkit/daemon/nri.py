@@ -47,20 +47,33 @@ def program(settings: Settings, *, socket_path: str) -> tuple[str, str]:
 class ReadyMark:
     """The ready file while the plugin serves: there when the engine has it registered.
 
+    Not while ``held``: the CDI devices that the plugin gives out name what is not there.
+
     Its directory is on a temporary file system that belongs to the installer alone, so this is
     apart from the one writer of the host's files, whose modules would cost 5 MB.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.held = not path
 
     def is_missing(self, status: NriStatus) -> bool:
         """Tell whether it should be there and is not: somebody removed it."""
-        return status.ready and not os.path.exists(self._path)
+        return self.stands(status) and not os.path.exists(self._path)
+
+    def stands(self, status: NriStatus) -> bool:
+        """Tell whether it should be there."""
+        return status.ready and not self.held
+
+    def hold(self) -> None:
+        """Remove it, and make it no more."""
+        if not self.held:
+            self.held = True
+            self.remove()
 
     def follow(self, status: NriStatus) -> None:
         """Make or remove it. Raises OSError where the disk refuses."""
-        if status.ready:
+        if self.stands(status):
             from toolkit.daemon.ready_file import content
 
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
@@ -70,12 +83,13 @@ class ReadyMark:
             with open(os.open(beside, flags, 0o644), "w", encoding="ascii") as file:
                 file.write(content())
             os.replace(beside, self._path)
-        else:
+        if not self.stands(status):  # held meanwhile, by the other thread
             self.remove()
 
     def remove(self) -> None:
         """Say that nothing is served."""
-        _unlink(self._path)
+        if self._path:
+            _unlink(self._path)
 
 
 def _unlink(path: str) -> None:
@@ -125,23 +139,33 @@ def until_something_happens(given: KeeperArguments, plugin: Plugin, mark: ReadyM
     began, next_look = now, now + given.interval
     while True:
         wait = max(0.0, next_look - now) if given.interval > 0 else 3600.0
+        wait = min(wait, keeper.follow(given))
+        if given.followed is not None and given.followed.fault:
+            mark.hold()
+        if given.followed is not None and given.followed.settled:
+            return f"{keeper.DRIVER}: {given.followed.fault}"
         if given.listener >= 0:
             wait = min(wait, PROBE_SECONDS)
-        if keeper.wait(wait, given, plugin.status.ready):
+        if keeper.wait(wait, given, mark.stands(plugin.status)):
             return "signal"
         now = time.monotonic()
         if given.interval > 0 and now >= next_look:
             next_look = now + given.interval
-            if mark.is_missing(plugin.status):
-                mark.follow(plugin.status)
-                if not plugin.status.ready:  # the connection went meanwhile, and so did the file
-                    mark.remove()
-            keeper.label(given, plugin.status.ready)
+            _keep_mark(mark, plugin)
+            keeper.label(given, mark.stands(plugin.status))
             found = keeper.difference("", "", given.watched)
             if found and now >= began + given.rest:
                 return found
             if given.retry >= 0 and now >= began + given.retry:
                 return "an earlier repair that failed"
+
+
+def _keep_mark(mark: ReadyMark, plugin: Plugin) -> None:
+    """Make the ready file again that somebody removed."""
+    if mark.is_missing(plugin.status):
+        mark.follow(plugin.status)
+        if not plugin.status.ready:  # the connection went meanwhile, and so did the file
+            mark.remove()
 
 
 if __name__ == "__main__":

@@ -151,6 +151,7 @@ class Daemon:
             earlier = signatures(self._node, record)
             patience = self._life.verify_timeout
             outcome = set_up(self._node, self._clock, patience=patience)
+            self._cdi_settled()
             outcome = self._ready_or_reverted(outcome)
         except BaseException as error:
             taken = signal_behind(error)
@@ -179,7 +180,10 @@ class Daemon:
         responder = self._respond()
         try:
             self._clock.check()
-            self._repair(responder)
+            if self._resident.woken.startswith(keeper.DRIVER):
+                self._follow(responder)
+            else:
+                self._repair(responder)
         except InterruptedBySignalError as signal:
             log.step("daemon.stopping", "stopping", signal=signal.signal_name)
             return self._stop(responder)
@@ -211,7 +215,8 @@ class Daemon:
             record = self._recovered()
             earlier = signatures(self._node, record)
             outcome = set_up(self._node, self._clock, patience=0.0, repair=True)
-            outcome = replace(outcome, record=self._presence.mark_ready(outcome.record))
+            self._cdi_settled()
+            outcome = replace(outcome, record=self._mark_ready(outcome.record))
         except Exception as error:
             taken = signal_behind(error)
             if taken is error:
@@ -229,6 +234,52 @@ class Daemon:
             self._resident = self._resident.settled()
             log.step("drift.none", "nothing differs", seconds=seconds)
         self._become_idle_after(outcome, responder, earlier)
+
+    def _follow(self, responder: Responder | None) -> None:
+        """Make the CDI spec again; the engine, which reads specs by itself, is asked nothing."""
+        from toolkit.daemon import handover
+
+        took = logs.stopwatch()
+        log.step("cdi.following", "the driver changed", what=self._resident.woken)
+        self._presence.hide()
+        try:
+            record = self._node.store.load()
+            self._node.installer.follow_cdi(self._clock)
+        except ToolkitError as error:
+            if signal_behind(error) is error:
+                raise
+            self._give_up_for_now(error, responder)
+            return
+        self._cdi_settled()
+        if record is None or handover.peer(self._node, record) != self._resident.peer:
+            self._repair(responder)
+            return
+        verified = not self._resident.unverified
+        if verified:
+            record = self._mark_ready(record)
+        log.step("cdi.followed", "the CDI spec follows the driver", seconds=took())
+        self._become_idle(
+            record,
+            self._resident.peer,
+            responder,
+            earlier=dict(self._resident.known) if verified else None,
+            why_not_ready=self._resident.unverified,
+        )
+
+    def _cdi_settled(self) -> None:
+        """Remember what became of the CDI spec; what is wrong with it is said once."""
+        state = self._node.installer.cdi_state
+        known = self._resident.cdi_fault
+        self._resident = self._resident.after_following(state)
+        fault = self._resident.cdi_fault
+        if fault and fault != known:
+            stands = "the CDI spec stays as it is" if not state.lack else "not ready"
+            log.warning("cdi.fault", f"{stands}: no right CDI spec can be made", reason=fault)
+
+    def _mark_ready(self, record: Record) -> Record:
+        """Create the ready file, unless the CDI spec names what is not there."""
+        lack = self._node.installer.cdi_state.lack
+        return record if lack else self._presence.mark_ready(record)
 
     def _give_up_for_now(self, error: Exception, responder: Responder | None) -> None:
         """Stay, not ready, and try again later: one that ended would leave nobody to fix it."""
@@ -307,7 +358,7 @@ class Daemon:
     def _ready_or_reverted(self, outcome: Outcome) -> Outcome:
         """Take the setup back where nobody can be told of it: a failed start leaves nothing."""
         try:
-            return replace(outcome, record=self._presence.mark_ready(outcome.record))
+            return replace(outcome, record=self._mark_ready(outcome.record))
         except ToolkitError as error:
             log.warning("setup.undoing", "undoing the setup", reason=str(error))
             self._revert()
@@ -349,12 +400,15 @@ class Daemon:
             from toolkit.daemon.health import answers
 
             responder.stop()
-            texts = answers(self._resident.counters, "ready", why_not_ready)
-        resident = replace(self._resident, peer=peer)
+            lack = self._node.installer.cdi_state.lack
+            texts = answers(self._resident.counters, "ready", why_not_ready or lack)
+        unverified = "" if earlier is not None else why_not_ready or "the setup failed"
+        resident = replace(self._resident, peer=peer, unverified=unverified)
         if earlier is not None:
             journal_fd = memory_copy.keep(self._node.store, resident.journal_fd)
             resident = replace(resident, journal_fd=journal_fd)
         watch = handover.watch(self._node, self._presence, resident, record, earlier)
+        resident = replace(resident, known=handover.found_right(self._node, record, watch))
         keeper_state.become_idle(
             resident,
             self._presence.lock,

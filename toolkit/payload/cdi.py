@@ -1,23 +1,31 @@
 """The CDI spec for management containers, described by the installed ``nvidia-ctk``; device nodes.
 
 The program runs here, not in the host's root: it looks at the driver as this container sees it, and
-the paths in its spec are then moved to where the host has the driver. A driver that is not there
-yet is waited for.
+the paths in its spec are then moved to where the host has the driver. A start waits for a driver
+that is not there yet; later the spec follows it, and goes while there is none.
 """
 
 from __future__ import annotations
 
+import os
 import posixpath
+import stat
 from pathlib import Path
+
+from msgspec import Struct
 
 from toolkit import logs
 from toolkit.engine.wait import Reminder
-from toolkit.errors import PayloadError
+from toolkit.errors import HostPathError, PayloadError
+from toolkit.host import followed
 from toolkit.host.clock import Clock
 from toolkit.host.commands import CommandRunner
+from toolkit.host.mounts import below
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.journal.store import PRIVATE_DIRECTORY
+from toolkit.payload import cdi_sources
+from toolkit.payload.cdi_spec import read_spec
 from toolkit.payload.source import CDI_HOOK, CTK
 from toolkit.payload.spec_file import SpecChange, SpecFile
 from toolkit.settings import CdiSettings, DriverSettings, Settings
@@ -28,6 +36,8 @@ POLL_SECONDS = 5.0
 """Between two looks for a driver."""
 COMMAND_SECONDS = 60.0
 """What one call of ``nvidia-ctk`` may take."""
+UNKNOWN = "?"
+"""A state that no entry has."""
 FAILURES = 3
 """Attempts with a driver that is there, before the program's word is taken for final."""
 
@@ -38,6 +48,17 @@ _LIBRARIES = (
     "usr/lib*/libcuda.so.*",
     "usr/lib/*/libcuda.so.*",
 )
+
+
+class SpecState(Struct, frozen=True, kw_only=True):
+    """What became of the spec."""
+
+    changed: bool = False
+    """It was exchanged, made or removed."""
+    lack: str = ""
+    """Why nobody may use it: there is none, or it names what is not there."""
+    failure: str = ""
+    """Why ``nvidia-ctk`` could not describe the driver."""
 
 
 class ManagementSpec:
@@ -62,22 +83,48 @@ class ManagementSpec:
         self._commands = commands
         self._file = file
         self._toolkit = posixpath.join(root.host_path(settings.install_dir), "toolkit")
+        self._sources: dict[str, str] = {}
+        """What the spec was last made from, as it was before that."""
+        self.state = SpecState()
 
-    def apply(self, clock: Clock) -> str | None:
+    def apply(self, clock: Clock, *, waits: bool = True) -> str | None:
         """Make the nodes and write the spec; return its path, None where none is wanted.
 
         The spec of an earlier start that is not wanted any more stays until the commit.
         Raises PayloadError where the driver is there and ``nvidia-ctk`` can't describe it, or as
-        ``require_driver`` does; InterruptedBySignalError while waiting for a driver.
+        ``require_driver`` does; InterruptedBySignalError while waiting for a driver. Without
+        ``waits`` neither happens: a spec that nobody may use goes, and ``state`` says why.
         """
         path = self.path()
+        self.state = SpecState()
         if path is None:
             if self._cdi.enabled:
                 log.warning("cdi.skipped", "no CDI spec: --cdi-output-dir is empty")
             self._file.leave()
             return None
-        self._file.write(path, self._described(clock))
+        described = (self._described(clock), "", "") if waits else self._described_now(path)
+        content, lack, failure = described
+        changed = self._file.write(path, content)
+        if content is not None:
+            lack = self._named_in_vain(content)
+        self.state = SpecState(changed=changed, lack=lack, failure=failure)
         return path
+
+    def followed(self) -> tuple[tuple[str, str], ...]:
+        """Return what the spec depends on, as ``toolkit.host.followed`` reads it.
+
+        Each entry with its state from before the spec was made; one that was not looked at then
+        has a state that it can't have.
+        """
+        path = self.path()
+        if path is None:
+            return ()
+        known = self._sources
+        pairs = [(entry, known.get(entry, UNKNOWN)) for entry in self._entries()]
+        content = self._file.current(path)
+        named = () if content is None else self._named(content)
+        entries = [followed.NAMED + place for _, place in named]
+        return (*pairs, *((each, followed.state_of(each)) for each in entries))
 
     def planned(self) -> tuple[SpecChange, ...]:
         """Return what ``apply`` and the commit would write and remove; reads only."""
@@ -127,15 +174,78 @@ class ManagementSpec:
                 log.warning("cdi.waiting", "waiting for the NVIDIA driver", reason=missing)
             clock.sleep(POLL_SECONDS)
 
+    def _described_now(self, path: str) -> tuple[bytes | None, str, str]:
+        """Return the spec, None where there may be none, and why; then why none could be made."""
+        self._look()
+        missing = self._missing_driver()
+        if missing is not None:
+            return None, missing, ""
+        try:
+            return self._generate(), "", ""
+        except PayloadError as error:
+            there = self._file.current(path)
+            usable = there is not None and not self._named_in_vain(there)
+            return there if usable else None, error.message, error.message
+
+    def _look(self) -> None:
+        """Remember what the spec is made from, before it is made."""
+        self._sources = {each: followed.state_of(each) for each in self._entries()}
+
+    def _entries(self) -> tuple[str, ...]:
+        return cdi_sources.entries(*self._roots(), proc=self._root.proc)
+
+    def _named(self, content: bytes) -> tuple[tuple[str, str], ...]:
+        """Return each path that a spec names and where this process sees it."""
+        try:
+            paths = read_spec(content).paths
+        except ValueError as error:
+            log.warning("cdi.unreadable", "the CDI spec can't be read back", reason=str(error))
+            return ()
+        return tuple((each, self._place(each)) for each in paths)
+
+    def _named_in_vain(self, content: bytes) -> str:
+        """Say which path that a spec names is not there; empty: all are."""
+        for path, place in self._named(content):
+            if followed.state_of(followed.NAMED + place) == followed.MISSING:
+                return f"the CDI spec names {path}, which is not there"
+        return ""
+
+    def _place(self, path: str) -> str:
+        """Return where this process sees a host path that may be one of the driver's."""
+        given = path
+        for there, here in (
+            (self._driver.dev_root, self._driver.dev_root_in_container),
+            (self._driver.root, self._driver.root_in_container),
+        ):
+            inside = below(path, there)
+            if inside is not None and _plain(there) != "/":
+                given = self._root.host_path(here) + inside
+                break
+        try:
+            return self._root.access(given)
+        except HostPathError:
+            return given
+
     def _missing_driver(self) -> str | None:
         """Say what is missing of the driver, or None where it is loaded and its files are there."""
         driver, dev = self._roots()
         if not driver.is_dir():
             return f"there is nothing at the driver root {self._driver.root}"
         loaded = any(Path(self._root.proc, "driver", name).exists() for name in ("nvidia", "nvgpu"))
-        if not loaded and not any((dev / "dev" / name).exists() for name in _DEVICES):
+        if not loaded and not any(self._is_served(dev / "dev" / name) for name in _DEVICES):
             return f"no driver is loaded, and {dev / 'dev'} has no NVIDIA device"
         return None
+
+    def _is_served(self, node: Path) -> bool:
+        """Tell whether a device node is there and a driver behind it: nodes outlive a driver."""
+        try:
+            state = node.stat()
+            devices = Path(self._root.proc, "devices").read_text()
+        except OSError:
+            return node.exists()
+        characters = devices.partition("Block devices:")[0]
+        majors = {line.split()[0] for line in characters.splitlines() if line.strip()}
+        return not stat.S_ISCHR(state.st_mode) or str(os.major(state.st_rdev)) in majors
 
     def _generate(self) -> bytes:
         """Return the spec. Raises PayloadError with the program's own words."""
@@ -143,6 +253,7 @@ class ManagementSpec:
         vendor, _, name = self._cdi.kind.partition("/")
         if self._cdi.create_device_nodes:
             self._run("system", "create-device-nodes", "--control-devices", f"--dev-root={dev}")
+        self._look()
         self._writer.make_directories(self._file.directory, PRIVATE_DIRECTORY)
         import tempfile  # a start counts milliseconds, and specs are made where they are wanted
 

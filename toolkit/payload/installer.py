@@ -16,7 +16,7 @@ from toolkit.host.commands import CommandRunner, HostCommands
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.journal.store import JOURNAL_DIRECTORY
-from toolkit.payload.cdi import ManagementSpec
+from toolkit.payload.cdi import ManagementSpec, SpecState
 from toolkit.payload.generation import Generations
 from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
 from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
@@ -183,13 +183,29 @@ class PayloadInstaller:
         """Return the CDI spec's path on the host; None if no spec is wanted."""
         return self._cdi.path()
 
-    def write_cdi(self, clock: Clock) -> str | None:
+    def write_cdi(self, clock: Clock, *, waits: bool = True) -> str | None:
         """Create the control device nodes and the CDI spec, if wanted; call it after ``swap``.
 
         Waits for a missing driver, or raises as ``require_driver`` does. Returns the spec's path on
         the host. Raises PayloadError if ``nvidia-ctk`` fails although the driver is present.
+        Without ``waits`` neither happens, and ``cdi_state`` tells.
         """
-        return self._cdi.apply(clock)
+        return self._cdi.apply(clock, waits=waits)
+
+    def follow_cdi(self, clock: Clock) -> SpecState:
+        """Make the CDI spec again for the driver that is there now, for good."""
+        self._cdi.apply(clock, waits=False)
+        self._spec.commit()
+        return self._cdi.state
+
+    @property
+    def cdi_state(self) -> SpecState:
+        """What became of the CDI spec in this process."""
+        return self._cdi.state
+
+    def cdi_followed(self) -> tuple[tuple[str, str], ...]:
+        """Return what the CDI spec depends on, as ``toolkit.host.followed`` reads it."""
+        return self._cdi.followed()
 
     def undo(self, record: PayloadRecord) -> None:
         """Restore the earlier state, however far a crash let the change get; can be repeated."""

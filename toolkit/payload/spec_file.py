@@ -27,6 +27,7 @@ class SpecRecord(Struct, frozen=True, kw_only=True):
 
     path: str
     sha256: str
+    """Empty: we left no spec there, since the driver that it would describe is gone."""
     before: bytes | None
     start: bytes | None
     directories: tuple[str, ...] = ()
@@ -112,7 +113,7 @@ class SpecFile:
         chain = () if record is None else tuple(record.chain)
         found = []
         if path is not None and not any(
-            each.path == path and self._holds_ours(each) for each in chain
+            each.path == path and each.sha256 and self._holds_ours(each) for each in chain
         ):
             there = self._writer.read(path) is not None
             found.append(SpecChange(path=path, action="edit" if there else "create"))
@@ -122,29 +123,41 @@ class SpecFile:
                 found.append(SpecChange(path=each.path, action=action))
         return tuple(found)
 
-    def write(self, path: str, content: bytes) -> None:
-        """Put the spec in place; nothing is written where it is there already."""
+    def current(self, path: str) -> bytes | None:
+        """Return the spec that is there, if it is what we wrote."""
+        record = self._load()
+        ours = record is not None and record.path == path and self._holds_ours(record)
+        now = self._writer.read(path) if ours else None
+        return None if now is None else now.content
+
+    def write(self, path: str, content: bytes | None) -> bool:
+        """Put the spec in place, or take it away; return whether that was needed."""
         record = self._load()
         now = self._writer.read(path)
         found = now.content if now is not None else None
         same = record if record is not None and record.path == path else None
         ours = same if same is not None and self._holds_ours(same) else None
         if ours is not None and found == content and not ours.going:
-            return
+            return False
         parent = posixpath.dirname(path)
-        missing = self._writer.missing_directories(parent)
+        missing = () if content is None else self._writer.missing_directories(parent)
         wanted = SpecRecord(
             path=path,
             sha256=_sum(content),
             before=found if ours is None else ours.before,
             start=found,
-            directories=missing if ours is None else ours.directories,
+            directories=missing if ours is None else (*ours.directories, *missing),
             pending=True,
             earlier=record if same is None else same.earlier,
         )
         took = logs.stopwatch()
         self._writer.make_directories(self.directory, PRIVATE_DIRECTORY)
         self._save(wanted)
+        if content is None:
+            self._writer.remove(path)
+            message = "the CDI spec is removed until the driver can be described"
+            log.step("cdi.removed", message, path=path)
+            return True
         self._writer.make_directories(parent)
         self._writer.write(path, content, _SPEC)
         log.step(
@@ -153,6 +166,7 @@ class SpecFile:
             path=path,
             seconds=took(),
         )
+        return True
 
     def leave(self) -> None:
         """Note that none is wanted any more: the commit removes the one that is there."""
@@ -171,7 +185,8 @@ class SpecFile:
             return
         if self._holds_ours(record):
             self._put(record, record.start)
-        if record.start is not None and record.start != record.before:
+        if record.start != record.before:
+            # There was one of an earlier start, or it was taken away with the driver.
             self._save(replace(record, sha256=_sum(record.start), pending=False))
             return
         self._remove_directories(record)
@@ -215,7 +230,7 @@ class SpecFile:
 
     def _holds_ours(self, record: SpecRecord) -> bool:
         now = self._writer.read(record.path)
-        return now is not None and _sum(now.content) == record.sha256
+        return _sum(None if now is None else now.content) == record.sha256
 
     def _put(self, record: SpecRecord, content: bytes | None) -> None:
         if content is None:
@@ -236,8 +251,8 @@ class SpecFile:
         self._writer.write(self._record, record.encode(), PRIVATE_FILE)
 
 
-def _sum(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _sum(content: bytes | None) -> str:
+    return "" if content is None else hashlib.sha256(content).hexdigest()
 
 
 def _encoded(content: bytes | None) -> str | None:

@@ -1,0 +1,60 @@
+"""What tells that a CDI spec has to be made again: the entries that the keeper follows.
+
+``nvidia-ctk cdi generate --mode=management`` looks for device nodes below /dev, for libraries with
+the version of libcuda.so, for GSP firmware, sockets and programs (pkg/nvcdi/management.go and
+driver-nvml.go of nvidia-container-toolkit 1.17 to 1.19).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from toolkit.host.followed import DRIVER_ENTRIES, ENTRIES, TEXT
+
+_LIBRARIES = (
+    *("usr/lib64", "usr/lib", "usr/lib/x86_64-linux-gnu", "usr/lib/aarch64-linux-gnu"),
+    *("usr/lib/x86_64-linux-gnu/nvidia/current", "usr/lib/aarch64-linux-gnu/nvidia/current"),
+)
+_PROGRAMS = ("usr/bin", "bin")
+_SOCKETS = ("run/nvidia-persistenced", "run/nvidia-fabricmanager")
+_FIRMWARE = "lib/firmware/nvidia"
+_MODULE = "/sys/module/nvidia"
+_LIBRARY_GLOBS = ("lib*", "usr/lib*", "lib/*", "usr/lib/*")
+
+
+def entries(driver: Path, dev: Path, *, proc: str) -> tuple[str, ...]:
+    """Return the entries for a driver root and a root of /dev, as this process sees both."""
+    capabilities = f"{proc}/driver/nvidia/capabilities"
+    return (
+        f"{TEXT}{_MODULE}/version",
+        f"{TEXT}{proc}/driver/nvidia/version",
+        f"{ENTRIES}{proc}/driver",
+        f"{ENTRIES}{proc}/driver/nvidia/gpus",
+        f"{ENTRIES}{capabilities}",
+        # One directory for each GPU; that of a GPU which comes is an entry of the last one.
+        *(f"{ENTRIES}{capabilities}/{gpu}/mig" for gpu in _names(capabilities)),
+        f"{DRIVER_ENTRIES}{dev}/dev",
+        f"{ENTRIES}{dev}/dev/nvidia-caps",
+        f"{ENTRIES}{dev}/dev/nvidia-caps-imex-channels",
+        f"{DRIVER_ENTRIES}{driver}",
+        *(f"{DRIVER_ENTRIES}{driver}/{each}" for each in _libraries(driver)),
+        *(f"{DRIVER_ENTRIES}{driver}/{each}" for each in _PROGRAMS),
+        *(f"{ENTRIES}{driver}/{each}" for each in (*_SOCKETS, _FIRMWARE)),
+    )
+
+
+def _libraries(driver: Path) -> tuple[str, ...]:
+    """Return the directories that may have the driver's libraries, and any other that has them."""
+    found = dict.fromkeys(_LIBRARIES)
+    for pattern in _LIBRARY_GLOBS:
+        for each in sorted(driver.glob(f"{pattern}/libcuda.so*")):
+            found[str(each.parent.relative_to(driver))] = None
+    return tuple(found)
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return sorted(each for each in os.listdir(directory) if each.startswith("gpu"))
+    except OSError:
+        return []
