@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 
 from toolkit.errors import ToolkitError
 from toolkit.node import Node
-from toolkit.report.doctor import engine, executable, nri, places, restart, rights, setup, system
+from toolkit.report.doctor import (
+    cdi,
+    engine,
+    executable,
+    nri,
+    places,
+    restart,
+    rights,
+    setup,
+    system,
+)
 from toolkit.report.doctor.context import Context, look
 from toolkit.report.doctor.findings import Finding, Verdict, identified, not_looked_at, refused
 
@@ -22,6 +32,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("AppArmor", rights.app_armor),
     ("install directory", places.of_the_toolkit),
     ("driver", system.driver),
+    ("CDI", cdi.specs),
     ("journal", setup.journal),
     ("lock", setup.lock),
     ("engine", engine.reached),

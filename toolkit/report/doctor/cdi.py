@@ -1,0 +1,75 @@
+"""CDI specs, ours or anybody's, compared with the node: what is named has to be there."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+
+from toolkit.errors import HostPathError
+from toolkit.node import Node
+from toolkit.payload.cdi_spec import CdiSpec, read_spec
+from toolkit.report.doctor.context import Context
+from toolkit.report.doctor.findings import Finding, ok, unknown, warning
+
+_DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
+"""Where engines look, the first with the least say (pkg/cdi/spec-dirs.go of the CDI library)."""
+
+
+def specs(sight: Context) -> Iterator[Finding]:
+    """Name the specs that give containers what is not there, and devices with two specs."""
+    node = sight.node
+    known: dict[str, str] = {}
+    for path in _paths(node):
+        content = node.view.read(path)
+        if content is None:
+            continue
+        try:
+            spec = read_spec(content)
+        except ValueError as error:
+            yield unknown("CDI", f"{path} can't be read: {error}")
+            continue
+        yield _compared(node, path, spec)
+        for device in spec.devices:
+            if device in known:
+                yield _twice(device, known[device], path)
+            known[device] = path
+
+
+def _paths(node: Node) -> Iterator[str]:
+    own = node.installer.cdi_path()
+    directories = {node.root.resolve(each): each for each in _DIRECTORIES}
+    if own is not None:
+        directories.setdefault(node.root.resolve(posixpath.dirname(own)), posixpath.dirname(own))
+    for each in directories.values():
+        yield from node.view.glob(f"{each}/*.json")
+        yield from node.view.glob(f"{each}/*.yaml")
+
+
+def _compared(node: Node, path: str, spec: CdiSpec) -> Finding:
+    missing = [each for each in spec.paths if not _is_there(node, each)]
+    if not missing:
+        return ok("CDI", f"{path}: all {len(spec.paths)} files and devices that it names are there")
+    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    fix = f"make it again for the driver that is there (nvidia-ctk cdi generate), or remove {path}"
+    if path == node.installer.cdi_path():
+        fix = "start the installer, which makes it again and follows the driver"
+    return warning(
+        "CDI", f"{path} names {missing[0]}{more}, not on this node: its containers fail", fix
+    )
+
+
+def _is_there(node: Node, path: str) -> bool:
+    try:
+        return os.path.exists(node.root.access(path))
+    except HostPathError:
+        return False
+
+
+def _twice(device: str, first: str, second: str) -> Finding:
+    """Engines take the one of the later directory, and refuse a device that one has twice."""
+    same = posixpath.dirname(first) == posixpath.dirname(second)
+    result = "engines give out neither" if same else f"engines take that of {second}"
+    return warning(
+        "CDI", f"{first} and {second} both have {device}: {result}", "remove one of them"
+    )
