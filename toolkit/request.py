@@ -15,7 +15,9 @@ def desired_handlers(engine: EngineName, chosen: EngineSettings, directory: str)
     """Return what the engine should serve, with wrappers in ``directory`` on the host."""
     annotations = chosen.annotation_prefixes if engine is EngineName.CONTAINERD else ()
     return DesiredHandlers(
-        handlers=tuple(
+        handlers=()
+        if chosen.cdi_only
+        else tuple(
             RuntimeHandler(name=name, binary_path=posixpath.join(directory, binary))
             for name, binary in zip(chosen.handler_names, RUNTIMES, strict=True)
         ),

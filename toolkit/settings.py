@@ -117,6 +117,8 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     runtime_type: str
     config_override: Mapping[str, object]
     annotation_prefixes: tuple[str, ...]
+    cdi_only: bool = False
+    """CDI is all that the engine needs: it gets no handler and no default handler."""
 
     @property
     def handler_names(self) -> tuple[str, ...]:

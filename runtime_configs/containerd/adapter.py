@@ -15,7 +15,7 @@ from runtime_configs.adapter import (
     Placement,
     Trial,
 )
-from runtime_configs.containerd import check_served, in_place, schema, strip_changes
+from runtime_configs.containerd import cdi_only, check_served, in_place, schema, strip_changes
 from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.dump import decode, unintended
 from runtime_configs.containerd.imports import LoadedFile, read_files
@@ -45,6 +45,8 @@ class ContainerdAdapter(EngineAdapter):
     def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
         """Return the edits that make containerd serve what is wanted. Raises ConfigError."""
         top_level = request.top_level
+        if not request.desired.handlers and cdi_only.is_settled(request, view):
+            return EditSet()
         if request.placement is Placement.TEMPLATE:
             return self._template(request, view).result()
         self._check(request, view)

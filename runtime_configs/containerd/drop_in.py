@@ -44,7 +44,8 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     there = tables_of(document, schema.runtimes(spelling))
     refuse_sandbox(there, request, drop_in)
     base, tables = wanted_tables(found, request, era, spelling, there)
-    result.note(f"the handlers take their options from {base.name}")
+    if tables:
+        result.note(f"the handlers take their options from {base.name}")
     if view.read(drop_in) is None:
         result.put(drop_in, HEADER, Role.DROP_IN)
     keys = handler_changes.changes(

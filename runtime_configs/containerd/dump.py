@@ -67,7 +67,15 @@ def _from_status(dump: bytes) -> EffectiveConfig:
         }
     }
     old = any("runtimeEngine" in each for each in runtimes.values())
-    return _effective(raw, section, Era.REPLACES if old else Era.MERGES, disabled=None)
+    dirs = raw.get("cdiSpecDirs") if raw.get("enableCDI") is True else None
+    return _effective(
+        raw,
+        section,
+        Era.REPLACES if old else Era.MERGES,
+        disabled=None,
+        # 1.6, which knows no CDI, has neither key.
+        cdi_dirs=tuple(map(str, dirs)) if isinstance(dirs, list) else (),
+    )
 
 
 def _in_toml(handler: Mapping[str, object]) -> dict[str, object]:
@@ -82,7 +90,12 @@ def _in_toml(handler: Mapping[str, object]) -> dict[str, object]:
 
 
 def _effective(
-    raw: Mapping[str, object], section: Mapping[str, object], era: Era, *, disabled: str | None
+    raw: Mapping[str, object],
+    section: Mapping[str, object],
+    era: Era,
+    *,
+    disabled: str | None,
+    cdi_dirs: tuple[str, ...] | None = None,
 ) -> EffectiveConfig:
     matching = keys.matching(era)
     containerd = table(key_case.read(section, keys.CRI, matching), "containerd")
@@ -100,6 +113,7 @@ def _effective(
         handlers=handlers,
         default=_named(default, handlers, explicit=not implicit.get("runtime_type")),
         raw=raw,
+        cdi_dirs=cdi_dirs,
         disabled=disabled,
     )
 

@@ -38,7 +38,8 @@ def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:
     if path != top_level:
         result.note(f"{path} is edited, as its CRI table counts and not that of {top_level}")
     base, tables = wanted_tables(found, request, era, version)
-    result.note(f"the handlers take their options from {base.name}")
+    if tables:
+        result.note(f"the handlers take their options from {base.name}")
     template = request.placement is Placement.TEMPLATE
     role = Role.TEMPLATE if template else Role.TOP_LEVEL if path == top_level else Role.IMPORTED
     document = result.document(path)
@@ -96,7 +97,7 @@ def _first_key(
 def _runc(found: Merged, request: ConfigRequest, era: Era, version: int) -> Iterator[Change]:
     """Yield the handler that 1.x drops from its own as soon as a file names another one."""
     names = {each.name for each in request.desired.handlers}
-    if era is Era.REPLACES and not found.handlers and schema.RUNC not in names:
+    if names and era is Era.REPLACES and not found.handlers and schema.RUNC not in names:
         path = (*schema.runtimes(version), schema.RUNC)
         yield Change(path=path, value=schema.built_in_runc(request.version))
 

@@ -20,7 +20,7 @@ from runtime_configs.crio.load_order import (
 )
 from runtime_configs.formats import key_case
 from runtime_configs.formats.comparison import unintended_changes
-from runtime_configs.formats.documents import Change, KeyPath, apply_changes, load
+from runtime_configs.formats.documents import Change, KeyPath, apply_changes, load, lookup
 from runtime_configs.formats.handler_merge import strip_our_changes
 from runtime_configs.formats.own_handlers import edit_without_ours
 from runtime_configs.formats.values import table
@@ -56,6 +56,8 @@ Parsed as TOML they belong to that handler, whose name changes with ours (CRI-O 
 """
 VIRTUAL_MACHINE: Final = "vm"
 """The ``runtime_type`` whose binary is its own shim (``RuntimeTypeVM`` in ``pkg/config``)."""
+CDI_DIRS: Final = ("/etc/cdi", "/var/run/cdi")
+"""Where CRI-O looks for CDI specs if no file says it (``DefaultConfig`` in ``pkg/config``)."""
 LOW_LEVEL: Final = ("crun", "runc")
 """CRI-O's own handlers; the first is its default from 1.31 on."""
 
@@ -70,6 +72,8 @@ class CrioAdapter(EngineAdapter):
 
     def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
         """Return the drop-in with the handlers, or the hook; none if it already exists."""
+        if not request.desired.handlers:
+            return _cdi_edits(request, view)
         if request.crio_hook_path is not None:
             return hook.edits(request, request.crio_hook_path, view)
         path = request.drop_in
@@ -102,7 +106,9 @@ class CrioAdapter(EngineAdapter):
             name: ServedHandler.read(name, table, binary="runtime_path", kind="runtime_type")
             for name, table in runtimes_of(raw).items()
         }
-        return EffectiveConfig(handlers=handlers, default=default, raw=raw)
+        dirs = table(raw, *RUNTIME).get("cdi_spec_dirs")
+        known = tuple(map(str, dirs)) if isinstance(dirs, list) else None
+        return EffectiveConfig(handlers=handlers, default=default, raw=raw, cdi_dirs=known)
 
     def unintended(
         self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
@@ -114,6 +120,8 @@ class CrioAdapter(EngineAdapter):
         if request.desired.default is not None:
             meant.append((*RUNTIME, "default_runtime"))
             meant += pending.following(before)
+        if not request.desired.handlers:
+            meant.append((*RUNTIME, "cdi_spec_dirs"))
         if not before.handlers:
             # CRI-O prints its built-in handlers once there are others.
             meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
@@ -197,6 +205,25 @@ class CrioAdapter(EngineAdapter):
             if edit is not None:
                 found.append(OwnFile(edit=edit, certain=False))
         return tuple(found)
+
+
+def _cdi_edits(request: ConfigRequest, view: HostView) -> EditSet:
+    """Return the drop-in that switches CDI on, which is off only where a file says so."""
+    path = request.drop_in
+    if path is None or not request.desired.enable_cdi:
+        return EditSet()
+    key = (*RUNTIME, "cdi_spec_dirs")
+    others = [each for each in read_all(request.top_level, path, view) if each.path != path]
+    said = [lookup(each.data, key) for each in others]
+    if next((each for each in reversed(said) if isinstance(each, list)), CDI_DIRS):
+        return EditSet()
+    before = view.read(path)
+    change = Change(path=key, value=[*CDI_DIRS])
+    after = apply_changes(before or b"", (change,), Format.TOML, path=path)
+    if after == before:
+        return EditSet()
+    edit = FileEdit(path=path, before=before, after=after, format=Format.TOML, role=Role.DROP_IN)
+    return EditSet(edits=(edit,))
 
 
 def _changes(request: ConfigRequest, inherited: Mapping[str, object]) -> Iterator[Change]:

@@ -29,7 +29,7 @@ HANDLER: Final = Keys(
 )  # fmt: skip
 """``RuntimeHandler`` in CRI-O's ``pkg/config/config.go``."""
 _RUNTIME: Final = Keys(
-    own=frozenset({"default_runtime", "hooks_dir", "runtimes"}),
+    own=frozenset({"cdi_spec_dirs", "default_runtime", "hooks_dir", "runtimes"}),
     below={"runtimes": Keys(each=HANDLER)},
 )
 _CRIO: Final = Keys(own=frozenset({"runtime"}), below={"runtime": _RUNTIME})

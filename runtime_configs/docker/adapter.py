@@ -33,6 +33,10 @@ from runtime_configs.overlay import Overlay
 from runtime_configs.shims import sandbox_fix, starts_runc
 
 EMPTY: Final = b"{}\n"
+CDI: Final = (25, 0, 0)
+"""The first version with CDI, as a feature that has to be switched on."""
+CDI_ON: Final = (28, 2, 0)
+"""The first version that has it on by default."""
 VALIDATES: Final = (23, 0, 0)
 """The first version with ``dockerd --validate``."""
 PROXY: Final = "userland-proxy-path"
@@ -67,8 +71,11 @@ class DockerAdapter(EngineAdapter):
         before = view.read(path)
         content = before if before is not None and before.strip() else EMPTY
         data = load(content, Format.JSON, path=path)
+        settings = key_case.read(data, KEYS, key_case.any_case)
+        if not request.desired.handlers and _has_cdi(request, settings):
+            return EditSet()
         refuse_conflicts(request)
-        wanted = _changes(request, key_case.read(data, KEYS, key_case.any_case))
+        wanted = _changes(request, settings)
         changes = tuple(key_case.as_spelled(wanted, data, KEYS, key_case.any_case))
         after = apply_changes(content, changes, Format.JSON, path=path)
         notes = (OVERRIDE_IGNORED,) if request.desired.override else ()
@@ -95,7 +102,10 @@ class DockerAdapter(EngineAdapter):
             for name, handler in found.items()
         }
         return EffectiveConfig(
-            handlers=handlers, default=default if isinstance(default, str) else None, raw=raw
+            handlers=handlers,
+            default=default if isinstance(default, str) else None,
+            raw=raw,
+            cdi_dirs=tuple(map(str, _listed(raw, "CDISpecDirs"))) if live else None,
         )
 
     def unintended(
@@ -228,6 +238,28 @@ class DockerAdapter(EngineAdapter):
         values: dict[str, object] = {"runtimes": {}, "default-runtime": default, "features": {}}
         changes = [Change(path=(key,), value=values[key]) for key in gone]
         return (apply_changes(content, changes, Format.JSON, path="daemon.json"),)
+
+
+def _has_cdi(request: ConfigRequest, data: Mapping[str, object]) -> bool:
+    """Tell whether CDI is on by the file or the version. Raises ConfigError for one without it."""
+    if not request.desired.enable_cdi:
+        return True
+    version = request.version
+    if version is not None and version.numbers < CDI:
+        raise ConfigError(
+            request.top_level,
+            f"dockerd {version.major}.{version.minor} knows no CDI",
+            "update it to 25 or later, or leave --cdi-only out",
+        )
+    said = table(data, "features").get("cdi")
+    if isinstance(said, bool):
+        return said
+    return version is not None and version.numbers >= CDI_ON
+
+
+def _listed(raw: Mapping[str, object], key: str) -> list[object]:
+    found = raw.get(key)
+    return found if isinstance(found, list) else []
 
 
 def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Change]:

@@ -47,7 +47,9 @@ def refuse_conflicts(request: ConfigRequest) -> None:
     flag by its key (``--add-runtime``: ``runtimes``). Raises ConfigError.
     """
     given = flags(request.engine_arguments)
-    wanted = [("--add-runtime", "runtimes", "move its handlers into the file")]
+    wanted = []
+    if request.desired.handlers:
+        wanted.append(("--add-runtime", "runtimes", "move its handlers into the file"))
     if request.desired.default is not None:
         wanted.append(("--default-runtime", "default-runtime", "or use --set-as-default=false"))
     if request.desired.enable_cdi:

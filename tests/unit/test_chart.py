@@ -440,6 +440,13 @@ def test_the_end_of_a_failed_pods_log_is_its_message() -> None:
     assert container()["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
+def test_cdi_alone_sets_no_handler_and_makes_no_class() -> None:
+    given = environment("cdi.only=true")
+    assert given["CDI_ONLY"] == "true"
+    assert "NVIDIA_CONTAINER_RUNTIME_MODE" not in given
+    assert not [each for each in objects("cdi.only=true") if each["kind"] == "RuntimeClass"]
+
+
 def test_cdi_sets_what_the_operator_sets() -> None:
     given = environment("cdi.enabled=true")
     assert given["CDI_ENABLED"] == "true"

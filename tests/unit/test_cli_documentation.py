@@ -77,6 +77,7 @@ NVIDIA_CONTAINER_RUNTIME_HOOK_SKIP_MODE_DETECTION
 ACCEPT_NVIDIA_VISIBLE_DEVICES_ENVVAR_WHEN_UNPRIVILEGED
 --accept-nvidia-visible-devices-as-volume-mounts | ACCEPT_NVIDIA_VISIBLE_DEVICES_AS_VOLUME_MOUNTS
 --cdi-enabled --enable-cdi | CDI_ENABLED ENABLE_CDI
+--cdi-only | CDI_ONLY
 --cdi-output-dir | CDI_OUTPUT_DIR
 --cdi-kind | CDI_KIND
 --create-device-nodes | CREATE_DEVICE_NODES

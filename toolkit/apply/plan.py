@@ -15,6 +15,7 @@ from runtime_configs.formats.documents import load
 from runtime_configs.model import (
     ConfigError,
     EffectiveConfig,
+    EngineName,
     FileEdit,
     Format,
     HostView,
@@ -25,6 +26,7 @@ from runtime_configs.shims import starts_runc
 from toolkit.engine.answers import LackKind
 from toolkit.engine.facts import Expectation, HostFacts
 from toolkit.engine.verify import shortcomings
+from toolkit.errors import EngineConfigError
 from toolkit.journal.baseline import engine_config_error
 from toolkit.journal.record import Record
 from toolkit.payload.installer import PayloadPlan
@@ -160,6 +162,8 @@ def expectation(request: ConfigRequest, record: Record | None) -> Expectation:
     default = request.desired.default
     if default is None and record is not None and record.default is not None:
         default = record.previous_default
+    if not request.desired.handlers:
+        return Expectation(cdi="" if request.desired.enable_cdi else None)
     return Expectation(
         served=tuple((each.name, each.binary_path) for each in request.desired.handlers),
         # Another shim that the user chose may start the binary by other means.
@@ -180,9 +184,9 @@ def reload_decision(
     differing = [each.path for each in found if each.differs and each.role is not Role.HOOK]
     if differing:
         return ReloadDecision(needed=True, mode=mode, reason=changing(differing))
-    if not expected.served:
+    if not expected.served and expected.cdi is None:
         return ReloadDecision(
-            needed=False, mode=mode, reason="the engine reads hooks without a reload"
+            needed=False, mode=mode, reason="there is nothing that the engine has to load"
         )
     lack = facts.served.lack
     if lack is not None and lack.kind is LackKind.PENDING:
@@ -221,6 +225,8 @@ def build(
     found = changes(record, view, without, edit_set.edits)
     expected = expectation(request, record)
     mode = settings.engines[facts.engine].restart_mode
+    if expected.cdi is not None and any(each.differs for each in found):
+        _refuse_live_cdi(facts, mode)
     return Plan(
         facts=facts,
         request=request,
@@ -232,6 +238,20 @@ def build(
         previous_default=previous_default,
         notes=(*facts.warnings, *edit_set.notes, *payload.notes),
     )
+
+
+def _refuse_live_cdi(facts: HostFacts, mode: RestartMode) -> None:
+    """Refuse to switch CDI on in a dockerd that is only reloaded: it reads that when it starts.
+
+    Seen with 26.1 (tests/engine). Raises EngineConfigError.
+    """
+    if facts.engine is EngineName.DOCKER and mode in (RestartMode.AUTO, RestartMode.SIGNAL):
+        raise EngineConfigError(
+            "dockerd switches CDI on only when it starts, and a restart ends its containers "
+            "unless live-restore is on",
+            "allow the restart with --restart-mode=systemd, or write the file alone with "
+            "--restart-mode=none and restart dockerd yourself",
+        )
 
 
 def files_only(payload: PayloadPlan) -> Plan:

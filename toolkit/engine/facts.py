@@ -101,6 +101,8 @@ class Expectation(Struct, frozen=True, kw_only=True):
     """The required default handler; None: not checked."""
     absent_default: str | None = None
     """The handler that must no longer be the default."""
+    cdi: str | None = None
+    """CDI must be on and, unless empty, read specs from this directory; None: not checked."""
 
 
 class ReloadReport(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:
         *_missing(expected, served.config, served.listed),
         *_not_removed(expected, served.config),
         *_wrong_default(expected, served.config),
+        *_without_cdi(expected, served.config),
     )
 
 
@@ -92,7 +93,7 @@ def _low_level(handler: ServedHandler) -> str | None:
 
 def _expects_no_cri(expected: Expectation, lack: Lack | None) -> bool:
     """Return whether no handler is expected and the config disables the CRI."""
-    wanted = bool(expected.served) or expected.default is not None
+    wanted = bool(expected.served) or expected.default is not None or expected.cdi is not None
     return not wanted and lack is not None and lack.kind is LackKind.DISABLED
 
 
@@ -128,6 +129,22 @@ def _wrong_default(expected: Expectation, served: EffectiveConfig) -> Iterator[s
         yield f"the default handler is {served.default or 'none'}, not {expected.default}"
     if expected.absent_default is not None and served.default == expected.absent_default:
         yield f"the default handler is still {served.default}"
+
+
+def _without_cdi(expected: Expectation, served: EffectiveConfig) -> Iterator[str]:
+    directories = served.cdi_dirs
+    if expected.cdi is None or directories is None:
+        return
+    if not directories:
+        yield "CDI is not enabled"
+    elif expected.cdi and all(_real(each) != _real(expected.cdi) for each in directories):
+        yield f"CDI specs are looked for in {', '.join(directories)}, not in {expected.cdi}"
+
+
+def _real(directory: str) -> str:
+    """Return a directory without the link that /var/run is."""
+    path = posixpath.normpath(directory)
+    return path.removeprefix("/var") if path.startswith("/var/run/") else path
 
 
 def _same(found: str | None, wanted: str) -> bool:

@@ -74,6 +74,7 @@ def _engine(sources: Sources, name: EngineName) -> EngineSettings:
     drop_in = sources.read(rows.DROP_IN)
     enable_cdi = sources.read(rows.ENABLE_CDI).value
     handler_name = sources.read(rows.HANDLER_NAME, name).value
+    cdi_only = sources.read(payload.CDI_ONLY).value
     return EngineSettings(
         config=_given(sources.read(rows.CONFIG, name), usual.top_level),
         drop_in=None if usual.drop_in is None else _given(drop_in, usual.drop_in),
@@ -82,13 +83,14 @@ def _engine(sources: Sources, name: EngineName) -> EngineSettings:
         socket=_given(sources.read(rows.SOCKET, name), usual.sockets[0]),
         restart_mode=sources.read(rows.RESTART_MODE, name).value,
         config_sources=sources.read(rows.CONFIG_SOURCES).value,
-        enable_cdi=sources.read(payload.CDI_ENABLED).value if enable_cdi is None else enable_cdi,
+        enable_cdi=_cdi_wanted(sources) if enable_cdi is None else enable_cdi,
         handler_name=rows.HANDLER_NAME.default if handler_name in HANDLERS_BESIDE else handler_name,
-        set_as_default=sources.read(rows.SET_AS_DEFAULT, name).value,
+        set_as_default=sources.read(rows.SET_AS_DEFAULT, name).value and not cdi_only,
         use_legacy_config=sources.read(rows.USE_LEGACY_CONFIG).value,
         runtime_type=sources.read(rows.RUNTIME_TYPE).value,
         config_override=sources.read(rows.CONFIG_OVERRIDE).value,
         annotation_prefixes=sources.read(payload.ANNOTATION_PREFIXES).value,
+        cdi_only=cdi_only,
     )
 
 
@@ -113,13 +115,17 @@ def _runtime_config(sources: Sources) -> RuntimeConfigSettings:
     )
 
 
+def _cdi_wanted(sources: Sources) -> bool:
+    return sources.read(payload.CDI_ENABLED).value or sources.read(payload.CDI_ONLY).value
+
+
 def _nri_mode(sources: Sources) -> bool:
     return sources.read(payload.NRI_ENABLED).value and not sources.read(general.NO_DAEMON).value
 
 
 def _cdi(sources: Sources) -> CdiSettings:
     create_device_nodes = sources.read(payload.CREATE_DEVICE_NODES).value
-    enabled = sources.read(payload.CDI_ENABLED).value or _nri_mode(sources)
+    enabled = _cdi_wanted(sources) or _nri_mode(sources)
     return CdiSettings(
         enabled=enabled,
         output_dir=sources.read(payload.CDI_OUTPUT_DIR).value,
@@ -182,7 +188,7 @@ def _warnings(sources: Sources, runtime: EngineName | None) -> tuple[str, ...]:
             f" the handler is named {rows.HANDLER_NAME.default}"
         )
     output_dir = sources.read(payload.CDI_OUTPUT_DIR)
-    if sources.read(payload.CDI_ENABLED).value and not output_dir.value:
+    if _cdi_wanted(sources) and not output_dir.value:
         found.append(f"{output_dir.source}: it is empty, so no CDI spec is written")
     nri = sources.read(payload.NRI_ENABLED)
     if nri.value and not _nri_mode(sources):

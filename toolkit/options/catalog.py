@@ -97,6 +97,7 @@ GROUPS: tuple[Group, ...] = (
         title="CDI",
         options=(
             payload.CDI_ENABLED,
+            payload.CDI_ONLY,
             payload.CDI_OUTPUT_DIR,
             payload.CDI_KIND,
             payload.CREATE_DEVICE_NODES,

@@ -118,6 +118,11 @@ CDI_ENABLED = switch(
     ("CDI_ENABLED", "ENABLE_CDI"),
     "write a management CDI spec",
 )
+CDI_ONLY = switch(
+    ("--cdi-only",),
+    ("CDI_ONLY",),
+    "a CDI spec, and CDI enabled in the engine: no handler, no default handler",
+)
 CDI_OUTPUT_DIR = Option(
     flags=("--cdi-output-dir",),
     variables=("CDI_OUTPUT_DIR",),

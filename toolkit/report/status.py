@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.plan import expectation
@@ -57,6 +58,9 @@ def ask(node: Node) -> Answer:
         node.settings, facts, posixpath.join(node.store.install_dir, "toolkit")
     )
     expected, config = expectation(request, None), facts.served.config
+    spec = node.installer.cdi_path()
+    if expected.cdi is not None and spec is not None:
+        expected = replace(expected, cdi=posixpath.dirname(spec))
     view, hook = view_of(node, facts.engine, facts.process), request.hook_binary
     served = part_met(expected, config)
     trials: tuple[Trial, ...] = ()

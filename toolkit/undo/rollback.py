@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from runtime_configs.model import Role
 from toolkit import logs
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess
@@ -144,10 +145,15 @@ def before_us(
         directories=record.directories,
         expected=without_us(record),
         loaded=record.state is State.REVERTING or any(each.differs for each in targets),
-        control=_reloaded(node, record, control if record.handlers else None),
+        control=_reloaded(node, record, control if _is_served(record) else None),
         seconds=node.settings.lifecycle.stop_timeout,
         flag=STOP_TIMEOUT,
     )
+
+
+def _is_served(record: Record) -> bool:
+    """Tell whether an engine has something of a record in force: handlers, or CDI alone."""
+    return bool(record.handlers) or any(each.role is not Role.HOOK for each in record.files)
 
 
 def mode_of(node: Node, record: Record) -> RestartMode:

@@ -1,0 +1,34 @@
+"""Where containerd needs no handler: whether CDI has to be switched on in its files."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from runtime_configs.adapter import ConfigRequest
+from runtime_configs.containerd import schema
+from runtime_configs.containerd.imports import read_files
+from runtime_configs.containerd.merged import merge
+from runtime_configs.model import ConfigError, HostView
+
+FIRST: Final = (1, 7, 0)
+"""The first version with ``enable_cdi``, which is off there."""
+ON: Final = (2, 0, 0)
+"""The first version that has it on by default (``plugins/cri/config``; tests/engine shows it)."""
+
+
+def is_settled(request: ConfigRequest, view: HostView) -> bool:
+    """Tell whether nothing has to be written. Raises ConfigError for a version without CDI."""
+    if not request.desired.enable_cdi:
+        return True
+    version = request.version
+    if version is not None and version.numbers < FIRST:
+        raise ConfigError(
+            request.top_level,
+            f"containerd {version.major}.{version.minor} knows no CDI",
+            "update it to 1.7 or later, or leave --cdi-only out",
+        )
+    files = read_files(request, view, request.top_level)
+    said = merge(files, schema.era_of(request)).cri.get("enable_cdi")
+    if isinstance(said, bool):
+        return said
+    return version is not None and version.numbers >= ON
