@@ -180,6 +180,8 @@ class CdiSettings(Struct, frozen=True, kw_only=True):
     kind: str
     create_device_nodes: bool
     """Whether to create the control device nodes; False unless ``enabled``."""
+    dev_char_links: bool = False
+    """Links in /dev/char for the driver's device nodes, with CDI or without."""
 
 
 class NriSettings(Struct, frozen=True, kw_only=True):

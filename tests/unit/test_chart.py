@@ -643,3 +643,8 @@ def test_the_unprivileged_manifests_differ_in_the_rights_alone() -> None:
         "securityContext"
     ]
     assert bounded == usual
+
+
+def test_links_in_dev_char_are_made_unless_somebody_else_makes_them() -> None:
+    assert environment()["CREATE_DEV_CHAR_SYMLINKS"] == "true"
+    assert "CREATE_DEV_CHAR_SYMLINKS" not in environment("devCharSymlinks.enabled=false")

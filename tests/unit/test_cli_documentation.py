@@ -64,6 +64,7 @@ NVIDIA_CONTAINER_RUNTIME_MODES_CDI_ANNOTATION_PREFIXES
 --dev-root | NVIDIA_DEV_ROOT DEV_ROOT
 --dev-root-ctr-path | DEV_ROOT_CTR_PATH
 --require-driver | TOOLKIT_REQUIRE_DRIVER
+--create-dev-char-symlinks | CREATE_DEV_CHAR_SYMLINKS
 --nvidia-container-runtime.debug --nvidia-container-runtime-debug | NVIDIA_CONTAINER_RUNTIME_DEBUG
 --nvidia-container-runtime.log-level --nvidia-container-runtime-debug-log-level | \
 NVIDIA_CONTAINER_RUNTIME_LOG_LEVEL

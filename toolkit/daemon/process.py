@@ -257,7 +257,7 @@ class Daemon:
         verified = not self._resident.unverified
         if verified:
             record = self._mark_ready(record)
-        log.step("cdi.followed", "the CDI spec follows the driver", seconds=took())
+        log.step("cdi.followed", "followed the driver", seconds=took())
         self._become_idle(
             record,
             self._resident.peer,

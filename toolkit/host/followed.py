@@ -15,6 +15,8 @@ QUIET_SECONDS = 0.25
 SETTLED_NS = 100_000_000
 """A directory that changed later than this may change again with the same time stamp."""
 MISSING = "-"
+UNKNOWN = "?"
+"""A state that no entry has."""
 
 NAMED = "="
 """A file or device that the spec names: what it is has to stay, and it has to be there."""

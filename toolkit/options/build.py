@@ -131,6 +131,7 @@ def _cdi(sources: Sources) -> CdiSettings:
         output_dir=sources.read(payload.CDI_OUTPUT_DIR).value,
         kind=sources.read(payload.CDI_KIND).value,
         create_device_nodes=enabled and create_device_nodes,
+        dev_char_links=sources.read(payload.DEV_CHAR_SYMLINKS).value,
     )
 
 

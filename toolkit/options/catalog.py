@@ -75,6 +75,7 @@ GROUPS: tuple[Group, ...] = (
             payload.DEV_ROOT,
             payload.DEV_ROOT_IN_CONTAINER,
             payload.REQUIRE_DRIVER,
+            payload.DEV_CHAR_SYMLINKS,
         ),
     ),
     Group(

@@ -30,6 +30,12 @@ DEV_ROOT_IN_CONTAINER = optional_path(
     "the same, as this container sees it",
     "the driver root in the container",
 )
+DEV_CHAR_SYMLINKS = switch(
+    ("--create-dev-char-symlinks",),
+    ("CREATE_DEV_CHAR_SYMLINKS",),
+    "links /dev/char/MAJOR:MINOR for the driver's device nodes: containers keep their GPUs at a"
+    " systemctl daemon-reload",
+)
 REQUIRE_DRIVER = switch(
     ("--require-driver",),
     ("TOOLKIT_REQUIRE_DRIVER",),

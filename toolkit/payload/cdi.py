@@ -25,6 +25,7 @@ from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.journal.store import PRIVATE_DIRECTORY
 from toolkit.payload import cdi_sources
+from toolkit.payload.cdi_sources import device_directory
 from toolkit.payload.cdi_spec import read_spec
 from toolkit.payload.source import CDI_HOOK, CTK
 from toolkit.payload.spec_file import SpecChange, SpecFile
@@ -36,8 +37,6 @@ POLL_SECONDS = 5.0
 """Between two looks for a driver."""
 COMMAND_SECONDS = 60.0
 """What one call of ``nvidia-ctk`` may take."""
-UNKNOWN = "?"
-"""A state that no entry has."""
 FAILURES = 3
 """Attempts with a driver that is there, before the program's word is taken for final."""
 
@@ -120,7 +119,7 @@ class ManagementSpec:
         if path is None:
             return ()
         known = self._sources
-        pairs = [(entry, known.get(entry, UNKNOWN)) for entry in self._entries()]
+        pairs = [(entry, known.get(entry, followed.UNKNOWN)) for entry in self._entries()]
         content = self._file.current(path)
         named = () if content is None else self._named(content)
         entries = [followed.NAMED + place for _, place in named]
@@ -300,7 +299,7 @@ class ManagementSpec:
         """Return from where to where paths are moved: devices first, if they lie elsewhere."""
         moves = []
         if _plain(self._driver.dev_root) != _plain(self._driver.root):
-            moves.append((_device_directory(str(dev)), _device_directory(self._driver.dev_root)))
+            moves.append((device_directory(str(dev)), device_directory(self._driver.dev_root)))
         moves.append((str(driver), self._driver.root))
         return tuple(each for each in moves if _plain(each[0]) != _plain(each[1]))
 
@@ -335,8 +334,3 @@ def _has_libraries(driver: Path) -> bool:
 
 def _plain(path: str) -> str:
     return path.rstrip("/") or "/"
-
-
-def _device_directory(root: str) -> str:
-    """Return where the nodes are below a root; the root may be given as ``/dev`` itself."""
-    return posixpath.join(_plain(root).removesuffix("/dev") or "/", "dev")

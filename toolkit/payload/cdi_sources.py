@@ -8,6 +8,7 @@ driver-nvml.go of nvidia-container-toolkit 1.17 to 1.19).
 from __future__ import annotations
 
 import os
+import posixpath
 from pathlib import Path
 
 from toolkit.host.followed import DRIVER_ENTRIES, ENTRIES, TEXT
@@ -34,13 +35,25 @@ def entries(driver: Path, dev: Path, *, proc: str) -> tuple[str, ...]:
         f"{ENTRIES}{capabilities}",
         # One directory for each GPU; that of a GPU which comes is an entry of the last one.
         *(f"{ENTRIES}{capabilities}/{gpu}/mig" for gpu in _names(capabilities)),
-        f"{DRIVER_ENTRIES}{dev}/dev",
-        f"{ENTRIES}{dev}/dev/nvidia-caps",
-        f"{ENTRIES}{dev}/dev/nvidia-caps-imex-channels",
+        *device_entries(dev / "dev"),
         f"{DRIVER_ENTRIES}{driver}",
         *(f"{DRIVER_ENTRIES}{driver}/{each}" for each in _libraries(driver)),
         *(f"{DRIVER_ENTRIES}{driver}/{each}" for each in _PROGRAMS),
         *(f"{ENTRIES}{driver}/{each}" for each in (*_SOCKETS, _FIRMWARE)),
+    )
+
+
+def device_directory(root: str) -> str:
+    """Return where the nodes are below a root; the root may be given as ``/dev`` itself."""
+    return posixpath.join(root.rstrip("/").removesuffix("/dev") or "/", "dev")
+
+
+def device_entries(directory: Path) -> tuple[str, ...]:
+    """Return the entries for a directory with device nodes."""
+    return (
+        f"{DRIVER_ENTRIES}{directory}",
+        f"{ENTRIES}{directory}/nvidia-caps",
+        f"{ENTRIES}{directory}/nvidia-caps-imex-channels",
     )
 
 

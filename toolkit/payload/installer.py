@@ -17,6 +17,7 @@ from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.journal.store import JOURNAL_DIRECTORY
 from toolkit.payload.cdi import ManagementSpec, SpecState
+from toolkit.payload.dev_char import DevCharLinks
 from toolkit.payload.generation import Generations
 from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
 from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
@@ -86,6 +87,7 @@ class PayloadInstaller:
             commands=commands or HostCommands("/"),
             file=self._spec,
         )
+        self._links = DevCharLinks(settings=settings, root=root, writer=writer, directory=journal)
         self._generations = Generations(install_dir=self._install_dir, root=root, writer=writer)
         self._writer = writer
 
@@ -190,12 +192,16 @@ class PayloadInstaller:
         the host. Raises PayloadError if ``nvidia-ctk`` fails although the driver is present.
         Without ``waits`` neither happens, and ``cdi_state`` tells.
         """
-        return self._cdi.apply(clock, waits=waits)
+        # Last: the program creates control device nodes.
+        path = self._cdi.apply(clock, waits=waits)
+        self._links.apply()
+        return path
 
     def follow_cdi(self, clock: Clock) -> SpecState:
         """Make the CDI spec again for the driver that is there now, for good."""
-        self._cdi.apply(clock, waits=False)
+        self.write_cdi(clock, waits=False)
         self._spec.commit()
+        self._links.commit()
         return self._cdi.state
 
     @property
@@ -205,11 +211,13 @@ class PayloadInstaller:
 
     def cdi_followed(self) -> tuple[tuple[str, str], ...]:
         """Return what the CDI spec depends on, as ``toolkit.host.followed`` reads it."""
-        return self._cdi.followed()
+        # Of an entry that both follow, the state that was looked at first.
+        return tuple(dict((*self._links.entries(), *self._cdi.followed())).items())
 
     def undo(self, record: PayloadRecord) -> None:
         """Restore the earlier state, however far a crash let the change get; can be repeated."""
         self._spec.undo()
+        self._links.undo()
         if record.changes:
             self._generations.undo(record)
             self.remove_directories(record)
@@ -217,6 +225,7 @@ class PayloadInstaller:
     def commit(self, record: PayloadRecord) -> None:
         """Make the installation final; can be repeated. The journal is committed before this."""
         self._spec.commit()
+        self._links.commit()
         if record.changes:
             self._generations.commit(record)
 
@@ -227,6 +236,7 @@ class PayloadInstaller:
     def remove(self, record: PayloadRecord) -> None:
         """Remove the payload if it is still ours, and restore another installer's."""
         self.remove_cdi()
+        self._links.remove()
         self._generations.remove()
         self.remove_directories(record)
 

@@ -1,0 +1,178 @@
+"""Links ``/dev/char/MAJOR:MINOR`` to the driver's device nodes, as udev makes them for others.
+
+A container's devices are allowed by those names: systemd looks each one up at a ``daemon-reload``,
+and a container whose GPU has none loses it then. NVIDIA's nodes are made by ``nvidia-modprobe``
+without a word to udev, so they have none by themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from toolkit import logs
+from toolkit.errors import HostPathError
+from toolkit.host import followed
+from toolkit.host.paths import HostRoot
+from toolkit.host.writer import FileWriter
+from toolkit.journal.store import PRIVATE_DIRECTORY, PRIVATE_FILE
+from toolkit.payload.cdi_sources import device_directory, device_entries
+from toolkit.settings import Settings
+
+log = logs.get(__name__)
+
+DIRECTORY = "/dev/char"
+_NODES = ("nvidia*", "nvidia-caps/nvidia-cap*", "nvidia-caps-imex-channels/channel*")
+
+
+class LinkRecord(Struct, frozen=True, kw_only=True):
+    """The links that are ours, by path, each with its target; host paths."""
+
+    links: Mapping[str, str] = {}
+    kept: Mapping[str, str] | None = None
+    """Those before a setup that may still be undone; None: there is none."""
+    directories: tuple[str, ...] = ()
+
+
+class DevCharLinks:
+    """The links of one install directory. Only ours are ever changed or removed."""
+
+    def __init__(
+        self, *, settings: Settings, root: HostRoot, writer: FileWriter, directory: str
+    ) -> None:
+        """Set the paths; ``directory``, on the host, is where the record is kept."""
+        self._settings = settings
+        self._directory = directory
+        self._record = posixpath.join(directory, "dev-char.json")
+        self._root = root
+        self._writer = writer
+        self._seen: dict[str, str] = {}
+
+    def apply(self) -> None:
+        """Make the links of all nodes, and remove ours of nodes that are gone.
+
+        What can't be made is told, and keeps nobody from going on.
+        """
+        directories = self._places()
+        self._seen = {each: followed.state_of(each) for each in _entries(directories)}
+        try:
+            self._apply(self._load(), _wanted(directories))
+        except HostPathError as error:
+            log.warning("dev-char.failed", "links in /dev/char are missing", reason=str(error))
+
+    def _apply(self, record: LinkRecord, wanted: Mapping[str, str]) -> None:
+        stale = {path: to for path, to in record.links.items() if wanted.get(path) != to}
+        self._remove(stale)
+        left = {path: to for path, to in record.links.items() if path not in stale}
+        new = {path: to for path, to in wanted.items() if not self._is_taken(path)}
+        kept = record.links if record.kept is None else record.kept
+        made = () if not new else self._writer.missing_directories(DIRECTORY)
+        changed = replace(
+            record, links={**left, **new}, kept=kept, directories=(*record.directories, *made)
+        )
+        if changed.links != record.links:
+            self._save(changed)
+        if new:
+            self._writer.make_directories(DIRECTORY)
+        for path, target in new.items():
+            self._writer.link(path, target)
+        if new or stale:
+            log.step("dev-char.linked", "links in /dev/char", made=len(new), removed=len(stale))
+
+    def undo(self) -> None:
+        """Bring back the links from before the setup; can be repeated."""
+        record = self._load()
+        if record.kept is not None:
+            kept = record.kept
+            self._remove({path: to for path, to in record.links.items() if path not in kept})
+            self._settle(replace(record, links=kept))
+
+    def commit(self) -> None:
+        """Make the links final; can be repeated."""
+        record = self._load()
+        if record.kept is not None:
+            self._settle(record)
+
+    def remove(self) -> None:
+        """Remove every link that still is ours."""
+        record = self._load()
+        self._remove(record.links)
+        self._settle(replace(record, links={}))
+
+    def entries(self) -> tuple[tuple[str, str], ...]:
+        """Return what the links depend on, with its state from before they were made."""
+        entries = _entries(self._places())
+        return tuple((each, self._seen.get(each, followed.UNKNOWN)) for each in entries)
+
+    def _places(self) -> dict[str, Path]:
+        """Return the directories with device nodes, by the host's name; none if not wanted."""
+        if not self._settings.cdi.dev_char_links:
+            return {}
+        root, driver = self._root, self._settings.driver
+        other = root.access(root.host_path(driver.dev_root_in_container))
+        return {
+            device_directory(driver.dev_root): Path(device_directory(other)),
+            "/dev": Path(root.access("/dev")),
+        }
+
+    def _is_taken(self, path: str) -> bool:
+        return os.path.lexists(self._root.entry(path))
+
+    def _remove(self, links: Mapping[str, str]) -> None:
+        for path, target in links.items():
+            entry = self._root.entry(path)
+            if os.path.islink(entry) and os.readlink(entry) == target:
+                self._writer.remove_link(path)
+
+    def _load(self) -> LinkRecord:
+        state = self._writer.read(self._record)
+        if state is None:
+            return LinkRecord()
+        try:
+            return msgspec.json.decode(state.content, type=LinkRecord)
+        except msgspec.MsgspecError:
+            return LinkRecord()  # it is damaged: its links are nobody's
+
+    def _save(self, record: LinkRecord) -> None:
+        self._writer.make_directories(self._directory, PRIVATE_DIRECTORY)
+        self._writer.write(self._record, msgspec.json.encode(record), PRIVATE_FILE)
+
+    def _settle(self, record: LinkRecord) -> None:
+        if record.links:
+            self._save(replace(record, kept=None))
+            return
+        for path in reversed(record.directories):
+            self._writer.remove_directory(path)
+        if self._writer.read(self._record) is not None:
+            self._writer.remove(self._record)
+
+
+def _entries(directories: Mapping[str, Path]) -> tuple[str, ...]:
+    return tuple(entry for seen in directories.values() for entry in device_entries(seen))
+
+
+def _wanted(directories: Mapping[str, Path]) -> dict[str, str]:
+    """Return each link with its target: a node in /dev goes before one in a driver root."""
+    return {
+        f"{DIRECTORY}/{os.major(device)}:{os.minor(device)}": posixpath.join(host, name)
+        for host, seen in directories.items()
+        for name, device in _nodes(seen)
+    }
+
+
+def _nodes(directory: Path) -> Iterator[tuple[str, int]]:
+    for pattern in _NODES:
+        for path in sorted(directory.glob(pattern)):
+            try:
+                state = path.lstat()
+            except OSError:  # it went meanwhile
+                continue
+            if stat.S_ISCHR(state.st_mode):
+                yield str(path.relative_to(directory)), state.st_rdev
