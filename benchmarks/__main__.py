@@ -14,8 +14,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import growth, installation, machine, memory, node, nri, probes, process, wrapper
-from benchmarks.figures import Figure, Report, markdown, plain
+from benchmarks import (
+    growth,
+    installation,
+    instant,
+    machine,
+    memory,
+    node,
+    nri,
+    probes,
+    process,
+    wrapper,
+)
+from benchmarks.figures import Figure, Report, markdown, plain, quieter
 from benchmarks.picture import Lane, draw
 from benchmarks.subject import Subject, ours, peer, settled
 from testbed.packages import REPOSITORY
@@ -25,7 +36,7 @@ from testbed.supervised import private_directory
 SIZE = 52_000_000
 RESULTS = REPOSITORY / "benchmarks/RESULTS.md"
 PICTURE = REPOSITORY / "docs/downtime.svg"
-SECTIONS = ("process", "node", "idle", "wrapper", "payload", "growth", "nri", "probes")
+SECTIONS = ("process", "instant", "node", "idle", "wrapper", "payload", "growth", "nri", "probes")
 
 
 def main() -> int:
@@ -96,10 +107,11 @@ def _measure(report: Report, directory: Path, sections: list[str] | tuple[str, .
         pictures.append(draw(lanes))
 
     def keep(measure: Callable[[], list[Figure]]) -> Callable[[], None]:
-        return lambda: report.figures.extend(measure())
+        return lambda: report.figures.extend(quieter(measure))
 
     steps: dict[str, Callable[[], None]] = {
         "process": keep(lambda: process.measure(directory / "process", payload, subjects)),
+        "instant": keep(lambda: instant.measure(payload, subjects)),
         "node": on_node,
         "idle": keep(lambda: memory.measure(directory / "idle", payload, subjects)),
         "wrapper": keep(lambda: wrapper.measure(directory / "wrapper", small)),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+_ENOUGH = 4
+"""Values from which on a spread can be told."""
+_NOISE = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,11 +26,26 @@ class Series:
         """The value in the middle."""
         return statistics.median(self.values)
 
+    @property
+    def spread(self) -> float:
+        """How far the middle half of the values lies apart, as a part of the median."""
+        if len(self.values) < _ENOUGH or not self.median:
+            return 0.0
+        lower, _, upper = statistics.quantiles(self.values, n=4)
+        return (upper - lower) / abs(self.median)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the values lie so far apart that another run would give another median."""
+        return self.spread > _NOISE
+
     def __str__(self) -> str:
         """Return the median and, of several runs, the least and the greatest value."""
         text = f"{shown(self.median)} {self.unit}"
         if len(self.values) > 1:
             text += f" ({shown(min(self.values))}..{shown(max(self.values))})"
+        if self.noisy:
+            text += " noisy"
         return text
 
     def to_json(self) -> dict[str, object]:
@@ -38,6 +57,7 @@ class Series:
             "min": min(self.values),
             "max": max(self.values),
             "values": list(self.values),
+            "noisy": self.noisy,
         }
 
 
@@ -50,10 +70,14 @@ class Figure:
     baseline: Series | None = None
     peer: Series | None = None
     """The same by another installer."""
+    peer_ended: str = ""
+    """Why there is no value of the other installer: it failed, or ended itself, on the way."""
     aim: float | None = None
     """At most so much, in the unit of what was measured."""
     aim_ratio: float | None = None
     """At most so many times the baseline."""
+    aim_peer: float | None = None
+    """At most so many times the other installer's."""
     note: str = ""
 
     @property
@@ -73,6 +97,8 @@ class Figure:
             return self.measured.median <= self.aim
         if self.aim_ratio is not None and self.ratio is not None:
             return self.ratio <= self.aim_ratio
+        if self.aim_peer is not None and self.peer is not None:
+            return self.measured.median <= self.aim_peer * self.peer.median
         return None
 
     @property
@@ -82,6 +108,8 @@ class Figure:
             text = f"<= {shown(self.aim)} {self.measured.unit}"
         elif self.aim_ratio is not None:
             text = f"<= {shown(self.aim_ratio)} x"
+        elif self.aim_peer is not None and self.peer is not None:
+            text = f"<= {shown(self.aim_peer)} x the peer's"
         else:
             return ""
         return f"{text}: {'met' if self.met else 'NOT MET'}"
@@ -93,10 +121,12 @@ class Figure:
             "measured": self.measured.to_json(),
             "baseline": None if self.baseline is None else self.baseline.to_json(),
             "peer": None if self.peer is None else self.peer.to_json(),
+            "peer_ended": self.peer_ended,
             "ratio": self.ratio,
             "peer_ratio": self.peer_ratio,
             "aim": self.aim,
             "aim_ratio": self.aim_ratio,
+            "aim_peer": self.aim_peer,
             "met": self.met,
             "note": self.note,
         }
@@ -112,7 +142,7 @@ class Report:
 
     def table(self) -> tuple[tuple[str, ...], ...]:
         """Return the rows of the table, the heading first; the peer's columns only with a peer."""
-        with_peer = any(figure.peer is not None for figure in self.figures)
+        with_peer = any(each.peer is not None or each.peer_ended for each in self.figures)
         head = ("section", "figure", "measured", "baseline", "ratio", "aim")
         rows = [(*head, "peer", "peer / ours") if with_peer else head]
         last = ""
@@ -126,7 +156,8 @@ class Report:
                 _times(figure.ratio),
                 figure.aim_text,
             )
-            peer = ("" if figure.peer is None else str(figure.peer), _times(figure.peer_ratio))
+            shown_peer = figure.peer_ended if figure.peer is None else str(figure.peer)
+            peer = (shown_peer, _times(figure.peer_ratio))
             rows.append((*row, *peer) if with_peer else row)
             last = figure.section
         return tuple(rows)
@@ -138,6 +169,15 @@ class Report:
             "figures": [figure.to_json() for figure in self.figures],
             "skipped": self.skipped,
         }
+
+
+def quieter(measure: Callable[[], list[Figure]]) -> list[Figure]:
+    """Measure, and again where the machine was busy; return the run whose values lie closer."""
+    first = measure()
+    if not any(figure.measured.noisy for figure in first):
+        return first
+    second = measure()
+    return min(first, second, key=lambda run: sum(each.measured.spread for each in run))
 
 
 def plain(rows: Sequence[Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,6 +40,16 @@ class Subject:
 def ours() -> Subject:
     """Return the program of this tree."""
     return Subject(name="ours", command=(sys.executable, "-m", "toolkit"), ours=True)
+
+
+def as_installed() -> tuple[str, ...]:
+    """Return the same program as the image starts it: without ``site``, and by no module's name."""
+    packages = sysconfig.get_path("purelib")
+    start = (
+        f"import sys; sys.path[:0] = [{str(REPOSITORY)!r}]; sys.path.append({packages!r}); "
+        "from toolkit.__main__ import program; program()"
+    )
+    return (sys.executable, "-I", "-S", "-c", start)
 
 
 def peer() -> Subject | None:
@@ -107,12 +118,15 @@ class Place:
                 stderr=log,
             )
 
-    def run(self, *arguments: str, **variables: str) -> float:
-        """Run the subject to its end; return the seconds it took. Raises RuntimeError."""
+    def run(self, *arguments: str, codes: tuple[int, ...] = (0,), **variables: str) -> float:
+        """Run the subject to its end; return the seconds it took.
+
+        Raises RuntimeError where it ends with another code than these.
+        """
         began = time.perf_counter()
         code = ended(self.start(*arguments, **variables))
         seconds = time.perf_counter() - began
-        if code:
+        if code not in codes:
             raise RuntimeError(f"{self.subject.name}: exit code {code}\n{self._log()}")
         return seconds
 
@@ -157,6 +171,11 @@ def ended(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
     finally:
         os.close(descriptor)
+
+
+def ending(error: Exception) -> str:
+    """Return in one line how another installer ended on the way, for its column."""
+    return f"ended: {str(error).splitlines()[0]}"
 
 
 def settled(environment: Mapping[str, str]) -> dict[str, str]:

@@ -38,8 +38,10 @@ class Outage:
 class DowntimeProbe:
     """Looks at a socket from ``__enter__`` to ``__exit__``; ``outages`` holds what it saw."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, interval: float = INTERVAL) -> None:
         self.path = path
+        self.interval = interval
+        """Seconds between two looks: each takes time that an engine which starts could use."""
         self.outages: list[Outage] = []
         self._cri = CriClient(path, path.parent, timeout=1.0)
         self._stop = threading.Event()
@@ -68,19 +70,19 @@ class DowntimeProbe:
         while not self._stop.is_set():
             if not self._connects():
                 self._measure(time.monotonic())
-            time.sleep(INTERVAL)
+            time.sleep(self.interval)
 
     def _measure(self, refused_from: float) -> None:
         give_up = refused_from + 60.0
         while not self._connects():
             if time.monotonic() > give_up:
                 return
-            time.sleep(INTERVAL)
+            time.sleep(self.interval)
         connected_at = time.monotonic()
         while not self._cri.ready():
             if time.monotonic() > give_up:
                 return
-            time.sleep(INTERVAL)
+            time.sleep(self.interval)
         self.outages.append(
             Outage(
                 refused_from=refused_from,

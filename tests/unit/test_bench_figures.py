@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.figures import Figure, Report, Series, exponent, markdown, plain, shown
+from benchmarks.figures import Figure, Report, Series, exponent, markdown, plain, quieter, shown
 
 
 def series(*values: float, name: str = "measured", unit: str = "ms") -> Series:
@@ -83,3 +83,44 @@ def test_the_run_is_kept_with_every_value_and_the_machine() -> None:
 def test_the_exponent_of_a_power_is_that_power(power: float, factor: float) -> None:
     sizes = (10.0, 100.0, 1000.0, 10_000.0)
     assert exponent(sizes, [factor * size**power for size in sizes]) == pytest.approx(power)
+
+
+def test_values_that_lie_far_apart_are_called_noisy() -> None:
+    assert str(series(90.0, 100.0, 101.0, 180.0)) == "100 ms (90..180) noisy"
+    assert not series(98.0, 100.0, 101.0, 103.0).noisy
+    assert not series(90.0, 180.0).noisy, "of two values a spread can't be told"
+
+
+def test_one_slow_moment_makes_no_run_noisy() -> None:
+    assert not series(98.0, 99.0, 100.0, 100.0, 101.0, 101.0, 102.0, 900.0).noisy
+
+
+def test_a_noisy_run_is_repeated_and_the_quieter_one_kept() -> None:
+    noisy = [Figure(section="s", measured=series(10.0, 20.0, 30.0, 90.0))]
+    quiet = [Figure(section="s", measured=series(20.0, 21.0, 21.0, 22.0))]
+    runs = iter([noisy, quiet])
+
+    assert quieter(lambda: next(runs)) == quiet
+    assert next(runs, None) is None
+
+
+def test_a_quiet_run_is_made_once() -> None:
+    runs = iter([[Figure(section="s", measured=series(20.0, 21.0, 21.0, 22.0))]])
+
+    assert len(quieter(lambda: next(runs))) == 1
+
+
+def test_a_peer_that_ended_on_the_way_is_a_row_that_says_so() -> None:
+    figure = Figure(section="s", measured=series(9.0), peer_ended="ended: exit code -1")
+
+    rows = Report(figures=[figure]).table()
+
+    assert rows[1][-2:] == ("ended: exit code -1", "")
+
+
+def test_an_aim_beside_the_peer_counts_where_there_is_one() -> None:
+    alone = Figure(section="s", measured=series(90.0), aim_peer=2.0)
+    assert (alone.met, alone.aim_text) == (None, "")
+    beside = Figure(section="s", measured=series(90.0), peer=series(50.0), aim_peer=2.0)
+    assert beside.met
+    assert beside.aim_text == "<= 2 x the peer's: met"
