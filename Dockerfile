@@ -4,6 +4,7 @@
 #   TOOLKIT_VERSION      version of the packages that are taken from there
 #   VENDOR               a directory of the context with files that are not to be downloaded
 #   VERSION, REVISION    for the labels
+#   SOURCE_DATE_EPOCH    the time of every file, so that the same content is the same layer
 ARG BASE_IMAGE=python:3.13-slim
 
 # What is installed on the hosts.
@@ -17,10 +18,11 @@ ARG NVIDIA_KEY_FINGERPRINT=C95B321B61E88C1809C4F759DDCAE044F796ECB0
 ARG TARGETARCH=
 COPY ${VENDOR} vendor
 COPY deploy/image/fetch_packages.py ./
-RUN mkdir /artifacts; \
+ARG SOURCE_DATE_EPOCH=0
+RUN mkdir -p tree/artifacts; \
     if [ -d vendor/deb ] || [ -d vendor/rpm ]; then \
         for kind in deb rpm; do \
-            if [ -d "vendor/$kind" ]; then cp -a "vendor/$kind" /artifacts/; fi; \
+            if [ -d "vendor/$kind" ]; then cp -a "vendor/$kind" tree/artifacts/; fi; \
         done; \
     elif [ -z "$NVIDIA_PACKAGES_URL" ]; then \
         echo 'say where the packages come from: --build-arg NVIDIA_PACKAGES_URL=URL, or VENDOR=DIRECTORY (deploy/image/vendor/README.md)' >&2; \
@@ -30,8 +32,9 @@ RUN mkdir /artifacts; \
         apt-get install -y --no-install-recommends ca-certificates cpio gpgv rpm2cpio; \
         rm -rf /var/lib/apt/lists/*; \
         python3 fetch_packages.py --mirror="$NVIDIA_PACKAGES_URL" --version="$TOOLKIT_VERSION" \
-            --fingerprint="$NVIDIA_KEY_FINGERPRINT" --architecture="$TARGETARCH" /artifacts; \
-    fi
+            --fingerprint="$NVIDIA_KEY_FINGERPRINT" --architecture="$TARGETARCH" tree/artifacts; \
+    fi; \
+    find tree -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
 # The program and the Python packages that it needs, compiled, in a directory of their own.
 FROM ${BASE_IMAGE} AS program
@@ -46,21 +49,27 @@ RUN python3 -m venv --without-pip /opt/nvidia-toolkit; \
         --no-deps --only-binary=:all: --require-hashes --requirement=requirements.lock "$@"
 COPY toolkit program/toolkit
 COPY runtime_configs program/runtime_configs
-COPY deploy/image/console-script deploy/image/install-program ./
-RUN ./install-program program /opt/nvidia-toolkit
+COPY share tree/usr/local/share
+COPY LICENSE tree/licenses/LICENSE
+COPY entrypoint.sh tree/opt/nvidia-toolkit/
+COPY --from=payload /build/tree/artifacts artifacts
+COPY deploy/image/console-script deploy/image/install-program deploy/image/sbom.py ./
+ARG SOURCE_DATE_EPOCH=0
+# An operator starts its script by `sh -c SCRIPT`. bash becomes the script, but Debian's dash stays in
+# front of it: dash alone would get SIGTERM, and its end kills the daemon before it has put anything back.
+RUN ./install-program program /opt/nvidia-toolkit artifacts; \
+    cp -a /opt/nvidia-toolkit tree/opt/; \
+    mkdir -p tree/usr/bin; \
+    ln -s bash tree/usr/bin/sh; \
+    chmod -R u=rwX,go=rX tree; \
+    find tree -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
 FROM ${BASE_IMAGE}
 # The host's NVIDIA runtime, once it is the default, must not give this container a GPU.
 ENV NVIDIA_VISIBLE_DEVICES=void
 ENV PATH=/opt/nvidia-toolkit/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-# An operator starts its script by `sh -c SCRIPT`. bash becomes the script, but Debian's dash stays in
-# front of it: dash alone would get SIGTERM, and its end kills the daemon before it has put anything back.
-RUN ln -sf bash /bin/sh
-COPY LICENSE /licenses/LICENSE
-COPY share /usr/local/share
-COPY --from=payload /artifacts /artifacts
-COPY --from=program /opt/nvidia-toolkit /opt/nvidia-toolkit
-COPY entrypoint.sh /opt/nvidia-toolkit/
+COPY --from=payload /build/tree/ /
+COPY --from=program /build/tree/ /
 ARG BASE_IMAGE
 ARG TOOLKIT_VERSION=1.20.0-1
 ARG VERSION=0.1.0

@@ -50,7 +50,8 @@ bench: venv tools engines node ## the figures that README and CHANGELOG quote
 	$(AS_ROOT) $(PYTHON) -m benchmarks
 
 image: ## the container image, of the files in deploy/image/vendor (others: docs/image.md)
-	docker build --tag nvidia-toolkit-installer .
+	docker build --tag nvidia-toolkit-installer \
+	    --build-arg SOURCE_DATE_EPOCH="$$(git log -1 --format=%ct 2>/dev/null || echo 0)" .
 
 lock: venv ## write requirements.lock: the image's dependencies with their hashes
 	tools/lock

@@ -11,6 +11,7 @@ import argparse
 import base64
 import gzip
 import hashlib
+import json
 import platform
 import re
 import subprocess
@@ -31,6 +32,8 @@ RPM_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 MACHINES = {name: key for key, name in RPM_ARCHITECTURES.items()}
 COMMON = "{http://linux.duke.edu/metadata/common}"
 REPO = "{http://linux.duke.edu/metadata/repo}"
+Package = tuple[str, bytes]
+"""Name and content."""
 
 
 class FetchError(Exception):
@@ -109,8 +112,8 @@ def dearmored(key: bytes) -> bytes:
     return base64.b64decode(b"".join(lines))
 
 
-def deb_packages(mirror: Mirror, version: str, architecture: str) -> Iterator[bytes]:
-    """Yield the .deb files."""
+def deb_packages(mirror: Mirror, version: str, architecture: str) -> Iterator[Package]:
+    """Yield the .deb files by name."""
     directory = f"stable/deb/{architecture}"
     release = mirror.read_signed(f"{directory}/InRelease").decode()
     listed = re.search(
@@ -124,12 +127,12 @@ def deb_packages(mirror: Mirror, version: str, architecture: str) -> Iterator[by
         fields = dict(re.findall(r"^([A-Za-z0-9-]+): (.*)$", paragraph, re.MULTILINE))
         if fields.get("Version") == version:
             found[fields["Package"]] = (fields["Filename"].removeprefix("./"), fields["SHA256"])
-    for path, digest in chosen(found, version, directory):
-        yield mirror.read_checked(f"{directory}/{path}", "sha256", digest)
+    for name, path, digest in chosen(found, version, directory):
+        yield name, mirror.read_checked(f"{directory}/{path}", "sha256", digest)
 
 
-def rpm_packages(mirror: Mirror, version: str, architecture: str) -> Iterator[bytes]:
-    """Yield the .rpm files."""
+def rpm_packages(mirror: Mirror, version: str, architecture: str) -> Iterator[Package]:
+    """Yield the .rpm files by name."""
     directory = f"stable/rpm/{RPM_ARCHITECTURES[architecture]}"
     index = f"{directory}/repodata/repomd.xml"
     repomd = ET.fromstring(mirror.read_signed(index, f"{index}.asc"))  # noqa: S314 - signed
@@ -152,19 +155,19 @@ def rpm_packages(mirror: Mirror, version: str, architecture: str) -> Iterator[by
                 place.attrib["href"],
                 f"{digest.attrib['type']}:{digest.text}",
             )
-    for path, text in chosen(found, version, directory):
+    for name, path, text in chosen(found, version, directory):
         algorithm, _, digest_text = text.partition(":")
-        yield mirror.read_checked(f"{directory}/{path}", algorithm, digest_text)
+        yield name, mirror.read_checked(f"{directory}/{path}", algorithm, digest_text)
 
 
 def chosen(
     found: dict[str, tuple[str, str]], version: str, directory: str
-) -> list[tuple[str, str]]:
-    """Return path and checksum of the packages that are wanted."""
+) -> list[tuple[str, str, str]]:
+    """Return name, path and checksum of the packages that are wanted."""
     missing = [name for name in PACKAGES if name not in found]
     if missing:
         raise FetchError(f"{directory}: {', '.join(missing)} {version} is not listed there")
-    return [found[name] for name in PACKAGES]
+    return [(name, *found[name]) for name in PACKAGES]
 
 
 def unpack_deb(package: Path, target: Path) -> None:
@@ -186,7 +189,7 @@ def unpack_rpm(package: Path, target: Path) -> None:
 
 
 def main() -> int:
-    """Fill ``deb`` and ``rpm`` below the target directory."""
+    """Fill ``deb`` and ``rpm`` below the target directory, and list the packages beside them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mirror", required=True, help="base URL: above gpgkey and stable/")
     parser.add_argument("--version", required=True, help="such as 1.20.0-1")
@@ -196,18 +199,29 @@ def main() -> int:
     given = parser.parse_args()
     architecture = given.architecture or MACHINES[platform.machine()]
     kinds = {"deb": (deb_packages, unpack_deb), "rpm": (rpm_packages, unpack_rpm)}
+    listed: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory() as directory:
         package = Path(directory) / "package"
         try:
             mirror = Mirror(given.mirror, given.fingerprint, Path(directory))
             for kind, (packages, unpack) in kinds.items():
                 (given.target / kind).mkdir(parents=True, exist_ok=True)
-                for content in packages(mirror, given.version, architecture):
+                for name, content in packages(mirror, given.version, architecture):
                     package.write_bytes(content)
                     unpack(package, given.target / kind)
+                    listed.append(
+                        {
+                            "kind": kind,
+                            "name": name,
+                            "version": given.version,
+                            "architecture": architecture,
+                            "sha256": hashlib.sha256(content).hexdigest(),
+                        }
+                    )
         except FetchError as error:
             sys.stderr.write(f"{error}\n")
             return 1
+    (given.target / "packages.json").write_text(json.dumps(listed, indent=1) + "\n")
     return 0
 
 

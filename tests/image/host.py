@@ -79,11 +79,11 @@ class DockerHost:
             subprocess.run((REPOSITORY / "tools/image-base",), check=True)
         self.docker("import", f"/outer{tar}", BASE)
 
-    def build(self, context: Path) -> None:
+    def build(self, context: Path, *more: str, tag: str = IMAGE) -> None:
         """Build the image without a network: payload and wheels come from the context."""
         self.docker(
             *("build", "--network=none", f"--build-arg=BASE_IMAGE={BASE}"),
-            *("--build-arg=VENDOR=vendor", f"--tag={IMAGE}", f"/outer{context}"),
+            *("--build-arg=VENDOR=vendor", f"--tag={tag}", *more, f"/outer{context}"),
         )
 
     def size(self, image: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from testbed.sample_payload import LIBRARY_DIRECTORIES, RELEASED, make_sample_pa
 from toolkit.payload.source import RUNTIMES
 
 PROGRAM = Path(__file__).parents[2] / "deploy/image/fetch_packages.py"
+SBOM = PROGRAM.with_name("sbom.py")
 DEVELOPMENT = {"deb": "libnvidia-container-dev", "rpm": "libnvidia-container-devel"}
 """Released beside the others; no host needs it."""
 TOOLS = ("gpg", "gpgconf", "gpgv", "dpkg-deb")
@@ -209,3 +211,36 @@ def test_a_version_that_is_not_there_is_named(mirror: Path, signer: Signer, tmp_
     )
     assert done.returncode == 1
     assert "9.9.9-1 is not listed there" in done.stderr
+
+
+def test_the_packages_and_each_file_of_them_are_in_the_bill_of_materials(
+    mirror: Path, signer: Signer, tmp_path: Path
+) -> None:
+    artifacts = tmp_path / "out"
+    assert fetch(mirror, signer.fingerprint, artifacts).returncode == 0
+    packages = tmp_path / "packages"
+    shutil.copytree(SBOM.parents[2] / "toolkit", packages / "toolkit")
+    (packages / "a_b-1.5.dist-info").mkdir()
+    (packages / "a_b-1.5.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.4\nName: a_b\nVersion: 1.5\nLicense-Expression: MIT\n"
+    )
+    command = (sys.executable, str(SBOM), str(packages), str(artifacts))
+    printed = [
+        subprocess.run(
+            command, env={"SOURCE_DATE_EPOCH": "86400"}, check=True, capture_output=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert printed[0] == printed[1]
+    document = json.loads(printed[0])
+    assert document["metadata"]["timestamp"] == "1970-01-02T00:00:00Z"
+    found = {each["bom-ref"]: each for each in document["components"]}
+    assert found["pkg:pypi/a-b@1.5"]["licenses"] == [{"expression": "MIT"}]
+    deb = (mirror / "stable/deb/amd64/libnvidia-container1.deb").read_bytes()
+    listed = found[f"pkg:deb/nvidia/libnvidia-container1@{VERSION}?arch=amd64"]
+    assert listed["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(deb).hexdigest()}]
+    assert "/artifacts/deb/usr/bin/nvidia-ctk" in found
+    assert "/artifacts/packages.json" not in found
+    assert document["dependencies"] == [
+        {"ref": document["metadata"]["component"]["bom-ref"], "dependsOn": list(found)}
+    ]
