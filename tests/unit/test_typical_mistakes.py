@@ -110,6 +110,81 @@ MISTAKES = {
     "a config that does not parse": Mistake(
         "D/config.toml.*", ("plan",), prepare=broken_config, code=1
     ),
+    "a word for help": Mistake("unknown command 'help'; did you mean --help\\?", ("help",)),
+    "another installer's command": Mistake(
+        "unknown command 'install'; a call without a command sets up", ("install",)
+    ),
+    "another word for revert": Mistake(
+        "unknown command 'uninstall'; did you mean revert\\?", ("uninstall",)
+    ),
+    "a variable as an argument": Mistake(
+        "unknown command 'RUNTIME=docker'; RUNTIME is a variable: set it in the environment, .*",
+        ("RUNTIME=docker",),
+    ),
+    "a dash of a word processor": Mistake(
+        "unknown command '\N{EN DASH}-runtime=docker'; a flag begins with two plain hyphens, .*",
+        ("\N{EN DASH}-runtime=docker",),
+    ),
+    "short flags in one": Mistake("-rn: unknown option; write them apart: -r -n", ("-rn",)),
+    "two equals signs": Mistake("--runtime: '=docker' is not known; .*", ("--runtime==docker",)),
+    "quotes within a variable": Mistake(
+        "RUNTIME: '\"docker\"' is not known; .*", variables={"RUNTIME": '"docker"'}
+    ),
+    "a name with a hyphen": Mistake("RUNTIME: 'cri-o' .*crio.*", variables={"RUNTIME": "cri-o"}),
+    "a flag without its value": Mistake(
+        "--runtime: its value is missing; write --runtime=VALUE", ("plan", "--runtime")
+    ),
+    "a socket over TCP": Mistake(
+        "--socket: 'tcp://127.0.0.1:2375' is not an absolute path; .*",
+        ("--socket=tcp://127.0.0.1:2375",),
+    ),
+    "a home directory": Mistake(
+        "--toolkit-install-dir: '~/nvidia' is not an absolute path; .*",
+        ("--toolkit-install-dir=~/nvidia",),
+    ),
+    "another format": Mistake(
+        "--output: 'yaml' is not known; write one of text, json", ("status", "--output=yaml")
+    ),
+    "no time at all": Mistake(
+        "--verify-timeout: '0' is not a positive number of seconds; .*", ("--verify-timeout=0",)
+    ),
+    "a port that is none": Mistake(
+        "--health-address: ':99999' is not an address; .*", ("--health-address=:99999",)
+    ),
+    "another restart mode": Mistake(
+        "--restart-mode: 'service' is not known; .*systemd.*", ("--restart-mode=service",)
+    ),
+    "an override that is no JSON": Mistake(
+        "--runtime-config-override: '{a:1}' is not JSON: .*", ("--runtime-config-override={a:1}",)
+    ),
+    "a CDI kind without a vendor": Mistake(
+        "--cdi-kind: 'nvidia' is not a CDI kind; .*", ("--cdi-kind=nvidia",)
+    ),
+    "two install directories": Mistake(
+        "'/opt/b' is one argument too many; .*", ("/opt/a", "/opt/b")
+    ),
+    "a host root that is a file": Mistake(
+        "host root D/config.toml is not a directory; .*",
+        variables={"HOST_ROOT_MOUNT": "D/config.toml"},
+        code=1,
+    ),
+    "a payload that is a file": Mistake(
+        "payload directory D/config.toml is not a directory; .*",
+        ("--no-runtime-config",),
+        {"TOOLKIT_SOURCE_ROOT": "D/config.toml"},
+        code=1,
+    ),
+    "a directory for a config": Mistake(
+        "cannot read D/payload: Is a directory",
+        ("--restart-mode=none",),
+        {"CONTAINERD_CONFIG": "D/payload"},
+        code=1,
+    ),
+    "a pid file that can't be": Mistake(
+        "cannot lock D/config.toml/toolkit.pid: Not a directory; name another with --pid-file",
+        variables={"TOOLKIT_PID_FILE": "D/config.toml/toolkit.pid"},
+        code=1,
+    ),
     "a second instance": Mistake("D/run/toolkit.pid .*", prepare=locked, code=4),
 }
 

@@ -76,6 +76,10 @@ def _next(spelling: str, remaining: Iterator[str]) -> str:
 def _unknown(spelling: str, by_name: Mapping[str, Option[object]]) -> UsageError:
     from difflib import get_close_matches  # only after a typing error
 
+    letters = spelling.lstrip("-")
+    if len(letters) > 1 and not spelling.startswith("--") and set(letters) <= set(by_name):
+        apart = " ".join(f"-{each}" for each in letters)
+        return UsageError(f"{one_line(spelling)}: unknown option", f"write them apart: {apart}")
     known = [name for name, option in by_name.items() if not option.hidden]
     close = get_close_matches(spelling.lstrip("-"), known, n=1)
     hint = f"did you mean --{close[0]}?" if close else "see --help"

@@ -53,6 +53,17 @@ _SERVICE = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|
 _EDITS = 2
 _SHORTEST = 5
 """Minimum length; ``PORT`` is one edit from ``ROOT`` but unrelated."""
+_DASHES = ("\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}")
+"""What word processors make of hyphens."""
+_MEANT = {
+    "help": "did you mean --help?",
+    "version": "did you mean --version?",
+    **dict.fromkeys(("install", "start", "run", "setup"), "a call without a command sets up"),
+    **dict.fromkeys(("uninstall", "remove", "undo", "clean"), "did you mean revert?"),
+    **dict.fromkeys(("check", "diagnose"), "did you mean doctor?"),
+    **dict.fromkeys(("diff", "dry-run", "preview"), "did you mean plan?"),
+}
+"""Words of other installers."""
 _BOOLEANS = frozenset({"true", "t", "1", "yes", "false", "f", "0", "no"})
 
 
@@ -134,14 +145,28 @@ def edits(one: str, other: str) -> int:
 def unknown_word(word: str, arguments: Sequence[str], commands: Sequence[str]) -> UsageError:
     """Return the error for a word that is neither a command nor an install directory."""
     before = arguments[list(arguments).index(word) - 1] if word in arguments[1:] else ""
-    message = f"unknown command {word!r}"
+    hint = _what_it_is(word, before) or _what_was_meant(word, commands)
+    return UsageError(f"unknown command {word!r}", hint)
+
+
+def _what_it_is(word: str, before: str) -> str:
+    """Recognize a part of a command line that is no command; empty if it is none."""
+    name, equals, _ = word.partition("=")
     if word.lower() in _BOOLEANS and before.startswith("-"):
-        return UsageError(message, f"join a Boolean flag and its value: {before}={word}")
+        return f"join a Boolean flag and its value: {before}={word}"
+    if equals and name in known_variables():
+        return f"{name} is a variable: set it in the environment (docker run -e {name}=VALUE)"
+    if word.startswith(_DASHES):
+        return "a flag begins with two plain hyphens, such as --runtime"
+    return ""
+
+
+def _what_was_meant(word: str, commands: Sequence[str]) -> str:
+    if word.lower() in _MEANT:
+        return _MEANT[word.lower()]
     distance, nearest = min((edits(word.lower(), each), each) for each in commands)
     if distance <= _EDITS:
-        return UsageError(message, f"did you mean {nearest}?")
+        return f"did you mean {nearest}?"
     if "/" in word:
-        return UsageError(
-            message, f"an install directory is an absolute path: /{word.lstrip('./')}"
-        )
-    return UsageError(message, f"commands: {', '.join(commands)}")
+        return f"an install directory is an absolute path: /{word.lstrip('./')}"
+    return f"commands: {', '.join(commands)}"

@@ -92,8 +92,9 @@ def find_payload(settings: PayloadSettings, root: HostRoot) -> PayloadSource:
     """
     source = _source_root(settings, root)
     if not source.is_dir():
+        what = "is not a directory" if source.exists() else "does not exist"
         raise PayloadError(
-            f"payload directory {source} does not exist",
+            f"payload directory {source} {what}",
             "name the directory that the packages were unpacked in with --toolkit-source-root",
         )
     found: list[SourceFile] = []
