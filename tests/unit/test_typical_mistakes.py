@@ -118,7 +118,7 @@ MISTAKES = {
         "unknown command 'uninstall'; did you mean revert\\?", ("uninstall",)
     ),
     "a variable as an argument": Mistake(
-        "unknown command 'RUNTIME=docker'; RUNTIME is a variable: set it in the environment, .*",
+        "unknown command 'RUNTIME=docker'; RUNTIME is a variable: set it in the environment .*",
         ("RUNTIME=docker",),
     ),
     "a dash of a word processor": Mistake(
