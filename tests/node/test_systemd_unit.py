@@ -24,7 +24,7 @@ PROGRAM = """\
 export PYTHONPATH=/opt/nvidia-toolkit/lib LD_LIBRARY_PATH=/opt/nvidia-toolkit/libraries
 exec {python} -m toolkit "$@"
 """
-DEPENDENCIES = ("click", "google", "grpc", "msgspec", "psutil", "tomlkit")
+DEPENDENCIES = ("click", "google", "grpc", "msgspec", "psutil")
 
 
 @pytest.fixture

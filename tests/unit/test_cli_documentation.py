@@ -16,7 +16,6 @@ ROOT = Path(__file__).parents[2]
 HEAVY = (
     "grpc",
     "google",
-    "tomlkit",
     "psutil",
     "json",
     "logging",

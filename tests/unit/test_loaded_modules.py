@@ -35,7 +35,6 @@ HEAVY = frozenset(
         "ssl",
         "subprocess",
         "tempfile",
-        "tomlkit",
         "traceback",
         "typing_extensions",
         "urllib.request",

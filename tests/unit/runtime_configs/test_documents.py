@@ -56,6 +56,8 @@ def refusal(content: bytes, kind: Format) -> str:
         ("x = 1\n[a]\nb = 1\n", "a", 3, "x = 1\na = 3\n"),
         ('s = """\n[t]\n"""\n[t]\nx = 1\n', "t/x", 2, 's = """\n[t]\n"""\n[t]\nx = 2\n'),
         ("[[a]]\nx = 1\n[[a]]\nx = 2\n", "b", 1, "b = 1\n\n[[a]]\nx = 1\n[[a]]\nx = 2\n"),
+        ("[[a.b]] # c\nx = 1\n", "a/d", 1, "[a]\nd = 1\n\n[[a.b]] # c\nx = 1\n"),
+        ("# c\n[[a.b]]\n[a.b.e]\n", "a/d", {"f": 1}, "# c\n[[a.b]]\n[a.b.e]\n\n[a.d]\nf = 1\n"),
         ("\ufeffa = 1\n", "a", 2, "\ufeffa = 2\n"),
         ("", "a", 1, "a = 1\n"),
         ("a = 1\n\n\n", "t", {}, "a = 1\n\n\n[t]\n"),
