@@ -34,3 +34,28 @@ class Overlay:
     def is_directory(self, path: str) -> bool:
         """Return whether the path would be a directory itself."""
         return path not in self._files and self._view.is_directory(path)
+
+
+class Snapshot:
+    """Implements ``HostView``. Each file is read once, so one decision uses one content of it.
+
+    A line that is appended between two reads would be in one of them only, and be lost.
+    """
+
+    def __init__(self, view: HostView) -> None:
+        self._view = view
+        self._files: dict[str, bytes | None] = {}
+
+    def read(self, path: str) -> bytes | None:
+        """Return the file's bytes as they were at the first read."""
+        if path not in self._files:
+            self._files[path] = self._view.read(path)
+        return self._files[path]
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        """Return the paths that match."""
+        return self._view.glob(pattern)
+
+    def is_directory(self, path: str) -> bool:
+        """Return whether the path is a directory itself."""
+        return self._view.is_directory(path)

@@ -10,12 +10,18 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from runtime_configs.model import Version
+from runtime_configs.model import HostView, Version
 from tests.fakes.faulty_syscalls import CrashPoint
 from tests.faults.node_host import CONFIG, FaultHost
 from tests.faults.steps import SHORT, Steps, points
+from toolkit.apply.setup import set_up as set_up_node
 from toolkit.errors import ToolkitError
+from toolkit.host.clock import UninterruptedClock
+from toolkit.node import Node
+from toolkit.undo.recovery import recover
+from toolkit.undo.revert import revert_record
 
 BY_HAND = b"# by hand\nversion = 2\n"
 EDIT = b'\n[debug]\nlevel = "info" # theirs\n'
@@ -134,3 +140,55 @@ def test_a_line_that_reaches_the_old_file_at_a_kill_is_there_in_the_end(
         assert content.startswith(BY_HAND)
         assert content.count(LINE) == 1
         assert b"nvidia" not in content
+
+
+class Read:
+    """A view of a host on which somebody appends to the config after it was read so often."""
+
+    def __init__(self, host: FaultHost, view: HostView, reads: int) -> None:
+        self.left = reads
+        self._host, self._view = host, view
+
+    def read(self, path: str) -> bytes | None:
+        content = self._view.read(path)
+        if path == CONFIG:
+            self.left -= 1
+            if self.left == 0:
+                self._host.place(CONFIG, (content or b"") + LINE)
+        return content
+
+    def glob(self, pattern: str) -> tuple[str, ...]:
+        return self._view.glob(pattern)
+
+    def is_directory(self, path: str) -> bool:
+        return self._view.is_directory(path)
+
+
+def revert_with(node: Node) -> None:
+    record = recover(node, reverts=True)
+    assert record is not None
+    revert_record(node, record)
+
+
+@pytest.mark.parametrize("act", [set_up, repair, revert])
+def test_a_line_that_is_appended_between_two_reads_is_kept(
+    make: Callable[[str], FaultHost], act: Act
+) -> None:
+    reads, done = 1, False
+    while not done:
+        host = prepared(make(f"after-{reads}"), act)
+        node = host.node()
+        view = Read(host, node.view, reads)
+        node = replace(node, view=view)
+        with contextlib.suppress(ToolkitError):
+            if act is revert:
+                revert_with(node)
+            else:
+                set_up_node(node, UninterruptedClock(), patience=0.0)
+        done = view.left > 0
+        if not done:
+            assert (host.read(CONFIG) or b"").count(LINE) == 1, reads
+            host.revert()
+            assert (host.read(CONFIG) or b"").count(LINE) == 1, reads
+        reads += 1
+    assert reads > 2

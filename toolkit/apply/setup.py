@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from runtime_configs.overlay import Snapshot
 from toolkit import logs
 from toolkit.apply.announce import announce
 from toolkit.apply.begin import Outcome, refresh_record
@@ -108,13 +109,14 @@ def _planned(
         log.warning("facts.contradiction", warning)
     search_path = () if facts.process is None else facts.process.search_path
     low_level = low_level_runtimes(facts.effective, node.root, node.settings, search_path)
+    view = Snapshot(node.view)
     plan = build(
         settings=node.settings,
         facts=facts,
         adapter=node.adapter(facts.engine),
-        view=node.view,
+        view=view,
         record=record,
-        without=baselines(record, node.view, node.store.blob, node.adapter),
+        without=baselines(record, view, node.store.blob, node.adapter),
         payload=node.installer.plan(low_level),
     )
     plan = replace(plan, notes=(*plan.notes, *_severed_links(node, plan)))

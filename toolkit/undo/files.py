@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from msgspec import Struct
 
 from runtime_configs.model import EngineName
+from runtime_configs.overlay import Snapshot
 from toolkit import logs
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, Expectation
@@ -103,9 +104,10 @@ def targets_before_us(
 
     A file that somebody deleted stays deleted, but for one that is ``lost``.
     """
-    found = baselines(record, node.view, node.store.blob, node.adapter, lost=lost)
+    view = Snapshot(node.view)
+    found = baselines(record, view, node.store.blob, node.adapter, lost=lost)
     return tuple(
-        Target(record=each, now=node.view.read(each.path), content=found[each.path])
+        Target(record=each, now=view.read(each.path), content=found[each.path])
         for each in record.files
     )
 
