@@ -156,6 +156,7 @@ def _run(
         hint = "" if logs.debugging() else "; --debug shows where"
         log.error("program.broken", f"unexpected {type(error).__name__}: {error}{hint}")
         logs.traceback_of(error)
+        _print_failure(arguments, ToolkitError(f"unexpected {type(error).__name__}: {error}"))
         return ExitCode.FAILED
 
 

@@ -85,7 +85,7 @@ class DryRuns:
         self._request = request
         self._adapter = node.adapter(facts.engine)
         self._sandbox = sandbox
-        self._stages = stages
+        self.stages = stages
         self._results: list[tuple[Request, CommandResult]] = []
         """What was run ahead."""
         # Asked for twice, to run it ahead and to judge it; a large config takes its time.
@@ -144,7 +144,7 @@ class DryRuns:
                 result = self._run(self._sandbox, request, LOAD_SECONDS)
                 if result.status not in CANNOT_BE_RUN and not _is_of_the_sandbox(result.reason):
                     return _loaded(check, result, DIRECTORY)
-        return self._staged(executable, edit_set) if self._stages else None
+        return self._staged(executable, edit_set) if self.stages else None
 
     def refused(self, edits: Iterable[FileEdit]) -> Refusal | None:
         """Return why the engine, started on its files with edits, would serve no pods."""

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fakes.commands import RecordingCommands
 from tests.unit.cli_session import call, settings_of
 from toolkit import logs
 from toolkit.errors import ExitCode
 from toolkit.report.doctor.findings import Verdict, identified, ok, warning
 from toolkit.report.layout import WIDTH, doctor_lines, doctor_records, status_lines, summary
-from toolkit.settings import Color
+from toolkit.settings import Color, Output, Settings
 
 VERDICTS = [each.value for each in Verdict]
 PATH = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
@@ -254,3 +255,19 @@ def test_a_command_that_fails_prints_a_document_where_one_was_asked_for(
     assert error["message"] in done.stderr
     call("--output=json")
     assert capsys.readouterr().out == ""
+
+
+class Broken(RecordingCommands):
+    """A program with a mistake in it."""
+
+    def status(self, settings: Settings, output: Output) -> ExitCode:
+        raise ValueError(f"{settings.runtime} {output}")
+
+
+def test_a_mistake_in_the_program_itself_is_a_document_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, _ = call("status", "--output=json", commands=Broken())
+    document = json.loads(capsys.readouterr().out)
+    assert (code, document["error"]["kind"]) == (ExitCode.FAILED, "failed")
+    assert document["error"]["message"] == "unexpected ValueError: None json"

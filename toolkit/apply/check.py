@@ -144,12 +144,11 @@ def _require_loadable(
             raise EngineRejectedError(f"{_refuses(runs, facts, base)}: {after.reason}", _UNTOUCHED)
         log.warning("config.unchecked", "the engine's binary can't judge", reason=after.reason)
         return None
-    log.step(
-        "config.checked",
-        "the engine's own binary loads the result",
-        by=facts.executable,
-        seconds=took(),
-    )
+    checked = "the engine's own binary loads the result"
+    if runs.stages:
+        log.step("config.checked", checked, by=facts.executable, seconds=took())
+    else:  # of a plan: it shows what comes of it
+        log.debug("config.checked", checked, by=facts.executable, seconds=took())
     if not after.prints:
         return None
     result = _decoded(adapter, after)
