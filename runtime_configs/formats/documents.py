@@ -113,7 +113,7 @@ def edited_to(
         return content
     edit = _json_edited if format is Format.JSON else toml_edit.edited
     try:
-        with contextlib.suppress(toml_edit.NotSpliceableError, ConfigError, ValueError, TypeError):
+        with contextlib.suppress(ConfigError, ValueError, TypeError):
             result = bom + edit(text.removeprefix(bom), current, target)
             if _means(_parse(result, format, path, exact=True), target):
                 return result.encode()

@@ -18,15 +18,8 @@ from runtime_configs.formats.toml_text import rewritten, value_text
 from runtime_configs.formats.values import MISSING, KeyPath, Table, differences, lookup
 
 
-class NotSpliceableError(Exception):
-    """A change that has no place of its own in the text."""
-
-
 def edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
-    """Return the text, which means ``old``, changed to mean ``new``; the caller has to check.
-
-    Raises NotSpliceableError where a change lies inside an array of tables.
-    """
+    """Return the text, which means ``old``, changed to mean ``new``; the caller has to check."""
     return _Edit(text).edited(old, new)
 
 
@@ -51,7 +44,7 @@ class _Edit:
             if was is not MISSING:
                 if self._replaced(path, was, will):
                     continue
-                self._delete(path)
+                self.deleted.update(self.outline.under(path))
             if will is not MISSING:
                 if isinstance(will, Mapping) and self.outline.dotted(path) is None:
                     tables.append((path, will))
@@ -94,12 +87,6 @@ class _Edit:
         self.replacements.append((statement.value_start, statement.value_end, value))
         return True
 
-    def _delete(self, path: KeyPath) -> None:
-        indexes = self.outline.under(path)
-        if not indexes:
-            raise NotSpliceableError(path)
-        self.deleted.update(indexes)
-
     def _add_keys(self, parent: KeyPath, pairs: Table) -> None:
         """Add keys to a table that is there, in the form in which it is there."""
         dotted = self.outline.dotted((*parent, ""))
@@ -127,9 +114,7 @@ class _Edit:
     def _add_header(self, parent: KeyPath, pairs: Table) -> None:
         """Spell a table out that was only implied by the tables or arrays of tables below it."""
         indexes = self.outline.under(parent)
-        if not indexes:
-            raise NotSpliceableError(parent)
-        place = self.outline.before(indexes[0])
+        place = self.outline.before(indexes[0]) if indexes else len(self.text)
         text = self._table_text(parent, pairs, place).removeprefix(self.newline)
         self.insertions[place].append(text + (self.newline if self.outline.blank_habit else ""))
 
