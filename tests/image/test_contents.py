@@ -20,6 +20,37 @@ pytestmark = pytest.mark.image
 AGAIN = "nvidia-toolkit-installer-again"
 
 
+def road() -> str:
+    """Return the README's lines that build the image and bring it to a node."""
+    readme = (REPOSITORY / "README.md").read_text()
+    block: str = readme.partition("## The image")[2].split("```")[1]
+    return block
+
+
+def test_the_readmes_lines_bring_the_image_into_containerd_under_the_charts_name(
+    docker: DockerHost,
+) -> None:
+    (tag,) = re.findall(r"^TAG=(\S+)", road(), re.MULTILINE)
+    assert tag == VERSION
+    (load,) = re.findall(r"^docker save .*# containerd$", road(), re.MULTILINE)
+    docker.docker("tag", IMAGE, f"{IMAGE}:{tag}")
+    docker.sh(f"TAG={tag}; {load}")
+    listed = docker.node.run("ctr", "--namespace", "k8s.io", "images", "list", "--quiet")
+    name = f"docker.io/library/{IMAGE}:{tag}"
+    assert name in listed.split()
+    chart = (REPOSITORY / "deploy/manifests").glob("*.yaml")
+    assert any(f"{IMAGE}:{tag}" in path.read_text() for path in chart)
+    docker.node.run("ctr", "--namespace", "k8s.io", "images", "remove", name)
+    docker.docker("image", "rm", f"{IMAGE}:{tag}")
+
+
+def test_the_readmes_build_is_a_build_of_this_dockerfile() -> None:
+    (build,) = re.findall(r"^docker build .*", road(), re.MULTILINE)
+    given = re.findall(r"--build-arg (\w+)=", build)
+    declared = re.findall(r"^ARG (\w+)", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
+    assert set(given) <= set(declared)
+
+
 def layers(docker: DockerHost, image: str) -> list[str]:
     shown = docker.docker("image", "inspect", "--format={{json .RootFS.Layers}}", image)
     found: list[str] = json.loads(shown)
