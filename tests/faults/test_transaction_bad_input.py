@@ -91,6 +91,21 @@ def cdi_without_a_driver(host: ProgramHost) -> None:
     host.variables |= {"CDI_ENABLED": "true", "DRIVER_ROOT": str(host.directory / "no-driver")}
 
 
+def journal_of(host: ProgramHost) -> Path:
+    assert host.set_up().returncode == 0
+    (host.directory / "run/toolkit-ready").unlink()
+    return host.install_dir / ".toolkit-journal/journal.json"
+
+
+def journal_of_another_user(host: ProgramHost) -> None:
+    """Somebody else could have root overwrite any file by what it says."""
+    os.chown(journal_of(host), 1234, 1234)
+
+
+def journal_that_all_can_write(host: ProgramHost) -> None:
+    journal_of(host).chmod(0o666)
+
+
 CASES: dict[str, tuple[Change, ExitCode, str]] = {
     "no TOML": (config(CONFIG + b"\n[broken\n"), ExitCode.FAILED, r"config\.toml"),
     "no text": (config(b"\xff\xfe\x00"), ExitCode.FAILED, r"config\.toml"),
@@ -127,6 +142,16 @@ CASES: dict[str, tuple[Change, ExitCode, str]] = {
         variable("ROOT", "/proc/nvidia"),
         ExitCode.FAILED,
         r"/proc/nvidia",
+    ),
+    "a journal of another user": (
+        journal_of_another_user,
+        ExitCode.FAILED,
+        r"journal\.json.*other users.*owner 1234.*chown",
+    ),
+    "a journal that all can write": (
+        journal_that_all_can_write,
+        ExitCode.FAILED,
+        r"journal\.json.*other users.*mode 0666.*chmod",
     ),
     "a relative install directory": (variable("ROOT", "nvidia"), ExitCode.USAGE, r"ROOT"),
     "CDI without a driver": (

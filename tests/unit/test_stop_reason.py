@@ -201,6 +201,10 @@ def no_token(server: FakeApiServer) -> None:
     (server.account / "token").write_text("of another pod")
 
 
+def broken_token(server: FakeApiServer) -> None:
+    (server.account / "token").write_text("secret\nof two lines")
+
+
 def no_service_account(server: FakeApiServer) -> None:
     (server.account / "ca.crt").unlink()
 
@@ -233,6 +237,7 @@ def without_a_spec(server: FakeApiServer) -> None:
     [
         (no_rights, "403.*no right"),
         (no_token, "401.*not valid"),
+        (broken_token, "service account can't be used: .*token holds more than one line$"),
         (no_service_account, "service account can't be used"),
         (down, "can't be asked"),
         (of_another_ca, "certificate verify failed"),
@@ -248,6 +253,7 @@ def test_what_the_server_does_not_say_is_unknown_with_the_reason(
     answer = ask(server)
     assert answer.cluster is Cluster.UNKNOWN
     assert re.search(how, answer.how), answer.how
+    assert "of two lines" not in answer.how, "which is of the token"
 
 
 def test_a_server_that_answers_too_late_is_unknown(server: FakeApiServer) -> None:

@@ -65,7 +65,7 @@ class ApiServer:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_verify_locations(cafile=f"{account}/ca.crt")
             with open(f"{account}/token", encoding="ascii") as file:
-                self._token = file.read().strip()
+                self._token = _one_line(file.read().strip(), f"{account}/token")
             self._connection = http.client.HTTPSConnection(
                 pod.host, int(pod.port), timeout=self._left(), context=context
             )
@@ -112,6 +112,13 @@ class ApiServer:
         if left <= 0:
             raise NoAnswerError("the API server took too long")
         return left
+
+
+def _one_line(token: str, path: str) -> str:
+    """Return a token that fits a header; http.client would show any other in its error."""
+    if not token.isprintable():
+        raise ValueError(f"{path} holds more than one line")
+    return token
 
 
 def _document(body: bytes) -> dict[str, Any]:

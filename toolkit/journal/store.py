@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import os
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -267,8 +268,22 @@ class JournalStore:
 
     def _load(self, name: str) -> Record | None:
         path = self._path(name)
+        state = self._writer.read(path)
+        if state is not None:
+            self._require_trusted(path, state.metadata)
         content = self._view.read(path)
         return None if content is None else decode(content, path)
+
+    def _require_trusted(self, path: str, metadata: FileMetadata) -> None:
+        """Refuse a journal that another user may have written: it names files to overwrite."""
+        if metadata.uid in (0, os.geteuid()) and not metadata.mode & 0o022:
+            return
+        raise JournalError(
+            f"{path}: other users than root can write this journal (owner {metadata.uid}, mode"
+            f" {metadata.mode:04o})",
+            "check its content; then run 'chown -R root:root' and 'chmod -R go-w' on"
+            f" {self.directory}; nothing was changed",
+        )
 
     def _path(self, *names: str) -> str:
         return posixpath.join(self.directory, *names)
