@@ -91,7 +91,7 @@ class DesiredHandlers(Struct, frozen=True, kw_only=True):
     """What the engine should serve after the setup."""
 
     handlers: tuple[RuntimeHandler, ...]
-    """The main handler first, then ``nvidia-cdi`` and ``nvidia-legacy``; none where CDI is all."""
+    """The main handler first, then ``nvidia-cdi`` and ``nvidia-legacy``; none with CDI only."""
     default: str | None = None
     """The new default handler; None keeps the engine's default."""
     runtime_type: str = "io.containerd.runc.v2"
@@ -136,7 +136,7 @@ class EffectiveConfig(Struct, frozen=True, kw_only=True):
     raw: Mapping[str, object]
     """The whole decoded document, for comparing before and after."""
     cdi_dirs: tuple[str, ...] | None = None
-    """Where it looks for CDI specs; empty: CDI is off; None: it does not tell."""
+    """The directories of CDI specs; empty: CDI is disabled; None: not reported."""
     disabled: str | None = None
     """Why no handler can ever be served (``disabled_plugins`` names the CRI plugin), else None."""
 

@@ -118,7 +118,7 @@ class EngineSettings(Struct, frozen=True, kw_only=True):
     config_override: Mapping[str, object]
     annotation_prefixes: tuple[str, ...]
     cdi_only: bool = False
-    """CDI is all that the engine needs: it gets no handler and no default handler."""
+    """Enable CDI only: the engine gets no handler and no default handler."""
 
     @property
     def handler_names(self) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ class CdiSettings(Struct, frozen=True, kw_only=True):
     create_device_nodes: bool
     """Whether to create the control device nodes; False unless ``enabled``."""
     dev_char_links: bool = False
-    """Links in /dev/char for the driver's device nodes, with CDI or without."""
+    """Whether to link the driver's device nodes in /dev/char, with or without CDI."""
 
 
 class NriSettings(Struct, frozen=True, kw_only=True):

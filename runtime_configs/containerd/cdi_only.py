@@ -24,7 +24,7 @@ def is_settled(request: ConfigRequest, view: HostView) -> bool:
     if version is not None and version.numbers < FIRST:
         raise ConfigError(
             request.top_level,
-            f"containerd {version.major}.{version.minor} knows no CDI",
+            f"containerd {version.major}.{version.minor} does not support CDI",
             "update it to 1.7 or later, or leave --cdi-only out",
         )
     files = read_files(request, view, request.top_level)

@@ -73,7 +73,7 @@ def _from_status(dump: bytes) -> EffectiveConfig:
         section,
         Era.REPLACES if old else Era.MERGES,
         disabled=None,
-        # 1.6, which knows no CDI, has neither key.
+        # 1.6, which does not support CDI, has neither key.
         cdi_dirs=tuple(map(str, dirs)) if isinstance(dirs, list) else (),
     )
 

@@ -57,7 +57,7 @@ Parsed as TOML they belong to that handler, whose name changes with ours (CRI-O 
 VIRTUAL_MACHINE: Final = "vm"
 """The ``runtime_type`` whose binary is its own shim (``RuntimeTypeVM`` in ``pkg/config``)."""
 CDI_DIRS: Final = ("/etc/cdi", "/var/run/cdi")
-"""Where CRI-O looks for CDI specs if no file says it (``DefaultConfig`` in ``pkg/config``)."""
+"""CRI-O's default directories of CDI specs (``DefaultConfig`` in ``pkg/config``)."""
 LOW_LEVEL: Final = ("crun", "runc")
 """CRI-O's own handlers; the first is its default from 1.31 on."""
 
@@ -208,14 +208,14 @@ class CrioAdapter(EngineAdapter):
 
 
 def _cdi_edits(request: ConfigRequest, view: HostView) -> EditSet:
-    """Return the drop-in that switches CDI on, which is off only where a file says so."""
+    """Return the drop-in that enables CDI, if a file disables it."""
     path = request.drop_in
     if path is None or not request.desired.enable_cdi:
         return EditSet()
     key = (*RUNTIME, "cdi_spec_dirs")
     others = [each for each in read_all(request.top_level, path, view) if each.path != path]
-    said = [lookup(each.data, key) for each in others]
-    if next((each for each in reversed(said) if isinstance(each, list)), CDI_DIRS):
+    values = [lookup(each.data, key) for each in others]
+    if next((each for each in reversed(values) if isinstance(each, list)), CDI_DIRS):
         return EditSet()
     before = view.read(path)
     change = Change(path=key, value=[*CDI_DIRS])

@@ -34,9 +34,9 @@ from runtime_configs.shims import sandbox_fix, starts_runc
 
 EMPTY: Final = b"{}\n"
 CDI: Final = (25, 0, 0)
-"""The first version with CDI, as a feature that has to be switched on."""
+"""The first version with CDI, a feature to enable."""
 CDI_ON: Final = (28, 2, 0)
-"""The first version that has it on by default."""
+"""The first version with CDI enabled by default."""
 VALIDATES: Final = (23, 0, 0)
 """The first version with ``dockerd --validate``."""
 PROXY: Final = "userland-proxy-path"
@@ -241,19 +241,19 @@ class DockerAdapter(EngineAdapter):
 
 
 def _has_cdi(request: ConfigRequest, data: Mapping[str, object]) -> bool:
-    """Tell whether CDI is on by the file or the version. Raises ConfigError for one without it."""
+    """Return whether the file or the version enables CDI. Raises ConfigError without CDI."""
     if not request.desired.enable_cdi:
         return True
     version = request.version
     if version is not None and version.numbers < CDI:
         raise ConfigError(
             request.top_level,
-            f"dockerd {version.major}.{version.minor} knows no CDI",
+            f"dockerd {version.major}.{version.minor} does not support CDI",
             "update it to 25 or later, or leave --cdi-only out",
         )
-    said = table(data, "features").get("cdi")
-    if isinstance(said, bool):
-        return said
+    enabled = table(data, "features").get("cdi")
+    if isinstance(enabled, bool):
+        return enabled
     return version is not None and version.numbers >= CDI_ON
 
 

@@ -117,7 +117,7 @@ def test_an_engine_that_looks_elsewhere_for_specs_is_named_by_verify(
     containerd.start()
     verified = installer.run("verify")
     assert verified.returncode == 1
-    assert "CDI specs are looked for in /etc/cdi, /var/run/cdi, not in" in verified.stdout
+    assert "CDI specs are read from /etc/cdi, /var/run/cdi, not from" in verified.stdout
 
 
 @pytest.mark.parametrize("containerd_release", CDI_ON)
@@ -149,7 +149,7 @@ def test_an_engine_without_cdi_is_refused_before_anything_is_written(
     before = snapshot(containerd.directory / "etc", containerd.directory / "nvidia")
     refused = installer.run("--no-daemon")
     assert refused.returncode == 1
-    assert "containerd 1.6 knows no CDI" in refused.stderr
+    assert "containerd 1.6 does not support CDI" in refused.stderr
     assert snapshot(containerd.directory / "etc", containerd.directory / "nvidia") == before
 
 
@@ -177,7 +177,7 @@ def docker_installer(dockerd: RealDockerd, *, mode: str) -> Installer:
         pytest.param(each, message, id=each.series)
         for each in DOCKER_RELEASES
         for series, message in (
-            ("20.10", "dockerd 20.10 knows no CDI"),
+            ("20.10", "dockerd 20.10 does not support CDI"),
             ("26", "dockerd switches CDI on only when it starts"),
             ("28", ""),
         )

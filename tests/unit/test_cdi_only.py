@@ -79,5 +79,5 @@ def test_an_engine_with_cdi_off_gets_that_key_alone(
 def test_an_engine_that_knows_no_cdi_is_refused(
     adapter: EngineAdapter, version: str, content: bytes
 ) -> None:
-    with pytest.raises(ConfigError, match="knows no CDI"):
+    with pytest.raises(ConfigError, match="does not support CDI"):
         edits(adapter, version, {TOP: content})

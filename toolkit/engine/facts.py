@@ -102,7 +102,7 @@ class Expectation(Struct, frozen=True, kw_only=True):
     absent_default: str | None = None
     """The handler that must no longer be the default."""
     cdi: str | None = None
-    """CDI must be on and, unless empty, read specs from this directory; None: not checked."""
+    """CDI must be enabled and, unless empty, read specs from this directory; None: not checked."""
 
 
 class ReloadReport(Struct, frozen=True, kw_only=True):

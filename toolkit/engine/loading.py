@@ -1,7 +1,7 @@
 """Load an engine's client in a thread while the program waits for a disk or another program.
 
-gRPC and its messages take as long to load as half of all the rest. Whoever needs them imports them
-as always, and waits for the thread where it is at it.
+gRPC and its messages take half as long to load as everything else together. Modules that need them
+import them as usual, and the import waits for the thread.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CLIENTS = {
     EngineName.CRIO: ("psutil", "toolkit.engine.crio.api"),
     EngineName.DOCKER: ("psutil",),
 }
-"""An engine to what is slow to load of what asks it."""
+"""Engine to the slow modules of its client."""
 _threads: list[threading.Thread] = []
 
 
 def begin(engine: EngineName) -> None:
-    """Begin to load what asks an engine."""
+    """Start loading the client of an engine."""
     import threading
 
     names = of_engine(CLIENTS, engine, "CLIENTS in toolkit/engine/loading.py")
@@ -35,17 +35,17 @@ def begin(engine: EngineName) -> None:
 
 
 def finish() -> None:
-    """Wait until all that was begun is loaded.
+    """Wait until everything begun is loaded.
 
-    For who enters by another module than the thread: two imports that meet in a circle would give
-    one of them a module that is half loaded.
+    Call it before importing a different module than the thread: two imports that meet in a cycle
+    would give one of them a partially loaded module.
     """
     while _threads:
         _threads.pop().join()
 
 
 def _load(names: tuple[str, ...]) -> None:
-    # What can't be loaded is told where it is needed.
+    # The import that needs the module raises the error.
     with contextlib.suppress(Exception):
         for name in names:
             importlib.import_module(name)

@@ -138,11 +138,11 @@ def _without_cdi(expected: Expectation, served: EffectiveConfig) -> Iterator[str
     if not directories:
         yield "CDI is not enabled"
     elif expected.cdi and all(_real(each) != _real(expected.cdi) for each in directories):
-        yield f"CDI specs are looked for in {', '.join(directories)}, not in {expected.cdi}"
+        yield f"CDI specs are read from {', '.join(directories)}, not from {expected.cdi}"
 
 
 def _real(directory: str) -> str:
-    """Return a directory without the link that /var/run is."""
+    """Return a directory with the link /var/run resolved."""
     path = posixpath.normpath(directory)
     return path.removeprefix("/var") if path.startswith("/var/run/") else path
 

@@ -15,7 +15,7 @@ Found = TypeVar("Found")
 VERIFY_TIMEOUT: Final = "--verify-timeout"
 STOP_TIMEOUT: Final = "--stop-timeout"
 REMINDER_SECONDS = 15.0
-"""Between two lines that say what is still waited for."""
+"""Seconds between two log lines about a long wait."""
 LOOK_SECONDS = 5.0
 """Seconds of one look at an engine, after which it counts as not answering."""
 AT_LEAST = 0.05
@@ -26,9 +26,9 @@ _GROWTH = 1.15
 
 
 class Deadline(float):
-    """A reading of the clock at which an engine's time is over, with the limit that the user set.
+    """A value of the clock that ends a wait for an engine, with the user's limit.
 
-    ``seconds`` is the limit, ``flag`` what sets it.
+    ``seconds`` is the limit, ``flag`` the flag that sets it.
     """
 
     seconds: float
@@ -36,21 +36,21 @@ class Deadline(float):
 
     @classmethod
     def after(cls, began: float, seconds: float, flag: str) -> Self:
-        """Return the end of a limit that began at a reading of the clock."""
+        """Return the deadline of a limit that began at a value of the clock."""
         made = cls(began + seconds)
         made.seconds, made.flag = seconds, flag
         return made
 
 
 def too_slow(deadline: float, see: str = "the engine's log") -> str:
-    """Return what to do about an engine that was not back by a deadline."""
+    """Return the hint for an engine that did not answer by a deadline."""
     if not isinstance(deadline, Deadline):
         return f"see {see}"
     return f"see {see}; {deadline.flag} sets the limit of {deadline.seconds:g} s"
 
 
 class Reminder:
-    """Says from time to time what is still waited for: nobody should take a wait for a hang."""
+    """Logs a long wait from time to time, so that it is not mistaken for a hang."""
 
     def __init__(self, what: str, began: float, limit: float | None = None) -> None:
         self._what = what
@@ -59,7 +59,7 @@ class Reminder:
         self._next = began + REMINDER_SECONDS
 
     def look(self, now: float) -> None:
-        """Say it where it is time to; ``now`` is a reading of the same clock."""
+        """Log the wait if it is time to; ``now`` is a value of the same clock."""
         if now >= self._next:
             self._next = now + REMINDER_SECONDS
             waited = now - self._began
@@ -84,8 +84,8 @@ def until(
 ) -> Found | None:
     """Call ``look`` until it finds something; return None at the deadline.
 
-    ``what`` is named in the log where it takes long. ``every`` is the time between two looks in
-    seconds; None: growing steps. A slow ``look`` must keep the deadline itself.
+    ``what`` is named in the log of a long wait. ``every`` is the seconds between two looks; None:
+    growing steps. A slow ``look`` must keep the deadline itself.
     """
     limit = deadline.seconds if isinstance(deadline, Deadline) else None
     reminder = Reminder(what, clock.now(), limit) if what else None

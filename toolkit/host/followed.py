@@ -1,33 +1,34 @@
-"""What a CDI spec is made from: looked at twice a second by what stays resident.
+"""The sources of a CDI spec, which the resident process checks twice a second.
 
-Standard library's C modules only. The kernel tells of no change in /proc and /sys, and nothing in
-those modules speaks inotify: a look is one ``stat`` of each entry, and a directory is listed again
-only where its own ``stat`` says so.
+Imports only C modules of the standard library. The kernel reports no changes in /proc and /sys, and
+those modules have no inotify: a look is one ``stat`` per entry, and a directory is listed again
+only if its ``stat`` has changed.
 """
 
 import posix
 import time
 
 LOOK_SECONDS = 0.5
-"""Between two looks."""
+"""Seconds between two looks."""
 QUIET_SECONDS = 0.25
-"""So long nothing may change before the spec is made again: drivers are exchanged file by file."""
+"""Seconds without a change before the spec is generated again: drivers are replaced file by
+file."""
 SETTLED_NS = 100_000_000
-"""A directory that changed later than this may change again with the same time stamp."""
+"""A directory that changed less than this ago may change again with the same time stamp."""
 MISSING = "-"
 UNKNOWN = "?"
 """A state that no entry has."""
 
 NAMED = "="
-"""A file or device that the spec names: what it is has to stay, and it has to be there."""
+"""A file or device that the spec names: it must exist, and its type must not change."""
 TEXT = "<"
 """A short file of the kernel, by its content."""
 DRIVER_ENTRIES = "n"
-"""The entries of a directory that have a name of the driver's."""
+"""The entries of a directory that have a driver's name."""
 ENTRIES = "*"
 """All entries of a directory."""
 RETRY = "!"
-"""Followed by seconds, after which the spec is made again whatever is seen."""
+"""Followed by seconds, after which the spec is generated again in any case."""
 
 _OF_THE_DRIVER = ("nvidia", "cuda", "libnv")
 _TEXT_BYTES = 256
@@ -36,7 +37,7 @@ _LINK = 0o120000
 
 
 def state_of(entry: str) -> str:
-    """Return what tells one state of an entry from another; ``-`` where it is not there."""
+    """Return a value that changes with the entry's state; ``-`` if the entry is missing."""
     kind, path = entry[:1], entry[1:]
     try:
         if kind == NAMED:
@@ -77,7 +78,7 @@ def _listing(path: str, *, whole: bool) -> str:
 
 
 class Followed:
-    """Entries, each with the state in which the spec was made from it."""
+    """Entries, each with its state when the spec was generated."""
 
     def __init__(self, known: "list[tuple[str, str]]") -> None:
         self._known = [each for each in known if each[0][:1] != RETRY]
@@ -86,19 +87,19 @@ class Followed:
         self._listed: dict[str, tuple[tuple[int, ...], str]] = {}
         self._last = [state for _, state in self._known]
         self._since = -1.0
-        """When it last changed; negative: it has not."""
+        """Time of the last change; negative if there was none."""
         self.fault = ""
-        """Why the node is not ready; empty: nothing speaks against it."""
+        """Why the node is not ready; empty if there is no reason."""
         self.settled = False
-        """Whether the spec has to be made again, and may be."""
+        """Whether the spec must be generated again and the driver is stable."""
 
     def look(self) -> float:
-        """Look at all; return the seconds after which to look again."""
+        """Look at all entries; return the seconds until the next look."""
         now = time.monotonic()
         found = [self._state(entry) for entry, _ in self._known]
         if found != self._last:
             self._last, self._since = found, now
-        # What was seen counts though it has gone by: nobody but the daemon marks the node ready.
+        # A fault stays even if it has passed: only the daemon marks the node ready.
         self.fault = self._fault(found) or self.fault
         self.settled = 0 <= self._since <= now - QUIET_SECONDS or 0 <= self._retry <= now
         return LOOK_SECONDS if self._since < 0 else QUIET_SECONDS
@@ -113,14 +114,14 @@ class Followed:
         return fault
 
     def _state(self, entry: str) -> str:
-        """Return an entry's state; a directory is only listed where it has changed."""
+        """Return an entry's state; a directory is listed only if it has changed."""
         if entry[:1] not in (ENTRIES, DRIVER_ENTRIES):
             return state_of(entry)
         try:
             found = posix.stat(entry[1:])
         except OSError:
             return MISSING
-        # Without a time of their own, directories in /proc count what is in them as links.
+        # Directories in /proc have no time of their own, but count subdirectories as links.
         stamp = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_nlink)
         known = self._listed.get(entry)
         if known is not None and known[0] == stamp:

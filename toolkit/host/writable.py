@@ -1,4 +1,4 @@
-"""Whether a file could be written, as far as that can be told without trying.
+"""Check whether a file could be written, as far as possible without trying.
 
 Paths are those of this process, already resolved.
 """
@@ -13,15 +13,15 @@ import os
 _GET_FLAGS = 0x80086601
 """FS_IOC_GETFLAGS of 64-bit machines (Linux, include/uapi/linux/fs.h)."""
 _FIXED = 0x10 | 0x20
-"""FS_IMMUTABLE_FL and FS_APPEND_FL: nothing may be renamed over such a file, or removed from it."""
+"""FS_IMMUTABLE_FL and FS_APPEND_FL: such a file can be neither replaced nor removed."""
 
 
 def require_replaceable(path: str) -> None:
-    """Raise the OSError that replacing, making or removing a file would end with.
+    """Raise the OSError that replacing, creating or removing a file would raise.
 
-    Its directory has to be there.
+    Its directory must exist.
     """
-    # With the dot it is the directory itself where it is named by /proc/self/fd.
+    # The dot makes it the directory itself when it is named by /proc/self/fd.
     _require(os.path.join(os.path.dirname(path), "."))
     if os.path.lexists(path):
         _require(path)
@@ -37,7 +37,7 @@ def _require(path: str) -> None:
 
 
 def _is_fixed(path: str) -> bool:
-    """Tell whether a file has one of these attributes; a file system without them has none."""
+    """Return whether a file has such an attribute; a file system without attributes has none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

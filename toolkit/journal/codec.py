@@ -54,15 +54,15 @@ def decode(content: bytes, path: str) -> Record:
 
 
 def flat(record: Struct) -> dict[str, Any]:
-    """Return a record's fields and those of its ``extra`` side by side, bytes in base64."""
+    """Return a record's fields merged with its ``extra``, bytes in base64."""
     document: dict[str, Any] = msgspec.to_builtins(record)
     return {**document.pop("extra"), **document}
 
 
 def parse(document: Mapping[str, Any], kind: type[Parsed]) -> Parsed:
-    """Return the record of such a document; unknown fields become its ``extra``.
+    """Return the record of a document from ``flat``; unknown fields become its ``extra``.
 
-    Raises ValueError, naming the field, for a document of another form.
+    Raises ValueError, naming the field, for any other document.
     """
     known = {name: document[name] for name in kind.__struct_fields__ if name in document}
     extra = {name: value for name, value in document.items() if name not in known}

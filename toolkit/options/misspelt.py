@@ -54,7 +54,7 @@ _EDITS = 2
 _SHORTEST = 5
 """Minimum length; ``PORT`` is one edit from ``ROOT`` but unrelated."""
 _DASHES = ("\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}")
-"""What word processors make of hyphens."""
+"""Characters that word processors substitute for hyphens."""
 _MEANT = {
     "help": "did you mean --help?",
     "version": "did you mean --version?",
@@ -63,7 +63,7 @@ _MEANT = {
     **dict.fromkeys(("check", "diagnose"), "did you mean doctor?"),
     **dict.fromkeys(("diff", "dry-run", "preview"), "did you mean plan?"),
 }
-"""Words of other installers."""
+"""Commands of other installers, with hints."""
 _BOOLEANS = frozenset({"true", "t", "1", "yes", "false", "f", "0", "no"})
 
 
@@ -145,12 +145,12 @@ def edits(one: str, other: str) -> int:
 def unknown_word(word: str, arguments: Sequence[str], commands: Sequence[str]) -> UsageError:
     """Return the error for a word that is neither a command nor an install directory."""
     before = arguments[list(arguments).index(word) - 1] if word in arguments[1:] else ""
-    hint = _what_it_is(word, before) or _what_was_meant(word, commands)
+    hint = _hint_for_misplaced(word, before) or _hint_for_command(word, commands)
     return UsageError(f"unknown command {word!r}", hint)
 
 
-def _what_it_is(word: str, before: str) -> str:
-    """Recognize a part of a command line that is no command; empty if it is none."""
+def _hint_for_misplaced(word: str, before: str) -> str:
+    """Return the hint for a misplaced value, variable or dash; empty for any other word."""
     name, equals, _ = word.partition("=")
     if word.lower() in _BOOLEANS and before.startswith("-"):
         return f"join a Boolean flag and its value: {before}={word}"
@@ -161,7 +161,7 @@ def _what_it_is(word: str, before: str) -> str:
     return ""
 
 
-def _what_was_meant(word: str, commands: Sequence[str]) -> str:
+def _hint_for_command(word: str, commands: Sequence[str]) -> str:
     if word.lower() in _MEANT:
         return _MEANT[word.lower()]
     distance, nearest = min((edits(word.lower(), each), each) for each in commands)

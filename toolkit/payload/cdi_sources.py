@@ -1,4 +1,4 @@
-"""What tells that a CDI spec has to be made again: the entries that the keeper follows.
+"""The entries whose change requires a new CDI spec; the keeper follows them.
 
 ``nvidia-ctk cdi generate --mode=management`` looks for device nodes below /dev, for libraries with
 the version of libcuda.so, for GSP firmware, sockets and programs (pkg/nvcdi/management.go and
@@ -25,7 +25,7 @@ _LIBRARY_GLOBS = ("lib*", "usr/lib*", "lib/*", "usr/lib/*")
 
 
 def entries(driver: Path, dev: Path, *, proc: str) -> tuple[str, ...]:
-    """Return the entries for a driver root and a root of /dev, as this process sees both."""
+    """Return the entries for a driver root and a /dev root, as this process sees both."""
     capabilities = f"{proc}/driver/nvidia/capabilities"
     return (
         f"{TEXT}{_MODULE}/version",
@@ -33,7 +33,7 @@ def entries(driver: Path, dev: Path, *, proc: str) -> tuple[str, ...]:
         f"{ENTRIES}{proc}/driver",
         f"{ENTRIES}{proc}/driver/nvidia/gpus",
         f"{ENTRIES}{capabilities}",
-        # One directory for each GPU; that of a GPU which comes is an entry of the last one.
+        # One directory per GPU; a new GPU's directory is an entry of the one above.
         *(f"{ENTRIES}{capabilities}/{gpu}/mig" for gpu in _names(capabilities)),
         *device_entries(dev / "dev"),
         f"{DRIVER_ENTRIES}{driver}",
@@ -44,7 +44,7 @@ def entries(driver: Path, dev: Path, *, proc: str) -> tuple[str, ...]:
 
 
 def device_directory(root: str) -> str:
-    """Return where the nodes are below a root; the root may be given as ``/dev`` itself."""
+    """Return the directory of the nodes below a root; the root may be ``/dev`` itself."""
     return posixpath.join(root.rstrip("/").removesuffix("/dev") or "/", "dev")
 
 
@@ -58,7 +58,7 @@ def device_entries(directory: Path) -> tuple[str, ...]:
 
 
 def _libraries(driver: Path) -> tuple[str, ...]:
-    """Return the directories that may have the driver's libraries, and any other that has them."""
+    """Return the usual library directories of a driver, and any other that contains libcuda."""
     found = dict.fromkeys(_LIBRARIES)
     for pattern in _LIBRARY_GLOBS:
         for each in sorted(driver.glob(f"{pattern}/libcuda.so*")):

@@ -1,8 +1,8 @@
-"""What a CDI spec names: read from JSON, or from YAML in the block form that Go programs write.
+"""Read the devices and paths of a CDI spec, in JSON or in the block YAML that Go programs write.
 
-Everything that writes CDI specs is a Go program with one of two YAML libraries, and both write
-nested blocks with plain or quoted words; a library for the whole of YAML would be a dependency for
-this alone. What is written otherwise is refused, never misread.
+Every program that writes CDI specs is a Go program with one of two YAML libraries, and both write
+nested blocks with plain or quoted words; a full YAML library would be a dependency for this alone.
+Other forms are rejected, never misread.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _Lines = list[tuple[int, str]]
 
 
 class CdiSpec(Struct, frozen=True, kw_only=True):
-    """What matters of one file; its devices by their full names, ``vendor/class=name``."""
+    """The devices of one file by full name, ``vendor/class=name``, and its paths."""
 
     devices: tuple[str, ...]
     paths: tuple[str, ...]
-    """Every file, device node and hook of the host that a container is given, once."""
+    """Every host file, device node and hook passed to a container, without duplicates."""
 
 
 def read_spec(content: bytes) -> CdiSpec:
-    """Return what a spec names. Raises ValueError for what is no CDI spec, or can't be read."""
+    """Parse a spec. Raises ValueError if it is not a CDI spec, or cannot be read."""
     text = content.decode()
     document = json.loads(text) if text.lstrip()[:1] == "{" else _document(text)
     if not isinstance(document, dict) or not {"cdiVersion", "kind"} <= document.keys():
@@ -43,7 +43,7 @@ def read_spec(content: bytes) -> CdiSpec:
 
 def _paths(edits: dict[str, object]) -> Iterator[str]:
     for key, names in (
-        # A node without a path of its own on the host has the one that it gets in the container.
+        # A node without a host path has the same path on the host as in the container.
         ("deviceNodes", ("hostPath", "path")),
         ("mounts", ("hostPath",)),
         ("hooks", ("path",)),
@@ -76,7 +76,7 @@ def _document(text: str) -> object:
 
 
 def _block(lines: _Lines, start: int, *, depth: int) -> tuple[object, int]:
-    """Return what begins on a line and the number of the line behind it."""
+    """Return the block that begins on a line, and the number of the line after it."""
     if depth > _DEEPEST:
         raise ValueError("it is nested too deeply")
     if _is_item(lines[start][1]):
@@ -109,14 +109,14 @@ def _mapping(lines: _Lines, at: int, depth: int) -> tuple[dict[str, object], int
         if rest and rest[0] != "#":
             found[key], at = _scalar(lines, at, rest, indent)
         else:
-            # The items of a list may stand below their key without being indented.
+            # The items of a list may be below their key without indentation.
             flush = at + 1 < len(lines) and _is_item(lines[at + 1][1])
             found[key], at = _nested(lines, at, indent if flush else indent + 1, depth)
     return found, at
 
 
 def _nested(lines: _Lines, at: int, least: int, depth: int) -> tuple[object, int]:
-    """Return what stands below a line, where it is indented at least so far."""
+    """Return the block below a line, if it is indented by at least ``least``."""
     if at + 1 < len(lines) and lines[at + 1][0] >= least:
         return _block(lines, at + 1, depth=depth + 1)
     return None, at + 1

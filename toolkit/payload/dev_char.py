@@ -1,8 +1,8 @@
-"""Links ``/dev/char/MAJOR:MINOR`` to the driver's device nodes, as udev makes them for others.
+"""Links ``/dev/char/MAJOR:MINOR`` to the driver's device nodes, as udev creates them for others.
 
-A container's devices are allowed by those names: systemd looks each one up at a ``daemon-reload``,
-and a container whose GPU has none loses it then. NVIDIA's nodes are made by ``nvidia-modprobe``
-without a word to udev, so they have none by themselves.
+A container is granted its devices under those names. systemd looks each one up at a
+``daemon-reload``, and a container whose GPU has no link loses it. ``nvidia-modprobe`` creates
+NVIDIA's nodes without udev, so they have no links.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _NODES = ("nvidia*", "nvidia-caps/nvidia-cap*", "nvidia-caps-imex-channels/chann
 
 
 class LinkRecord(Struct, frozen=True, kw_only=True):
-    """The links that are ours, by path, each with its target; host paths."""
+    """Our links, by path, each with its target; host paths."""
 
     links: Mapping[str, str] = {}
     kept: Mapping[str, str] | None = None
-    """Those before a setup that may still be undone; None: there is none."""
+    """The links before a setup that may still be undone; None if there is no such setup."""
     directories: tuple[str, ...] = ()
 
 
 class DevCharLinks:
-    """The links of one install directory. Only ours are ever changed or removed."""
+    """The links of one install directory. Only our links are ever changed or removed."""
 
     def __init__(
         self, *, settings: Settings, root: HostRoot, writer: FileWriter, directory: str
     ) -> None:
-        """Set the paths; ``directory``, on the host, is where the record is kept."""
+        """Set the paths; ``directory``, on the host, contains the record."""
         self._settings = settings
         self._directory = directory
         self._record = posixpath.join(directory, "dev-char.json")
@@ -56,9 +56,9 @@ class DevCharLinks:
         self._seen: dict[str, str] = {}
 
     def apply(self) -> None:
-        """Make the links of all nodes, and remove ours of nodes that are gone.
+        """Create the links of all nodes, and remove our links of nodes that are gone.
 
-        What can't be made is told, and keeps nobody from going on.
+        A failure is logged, not raised.
         """
         directories = self._places()
         self._seen = {each: followed.state_of(each) for each in _entries(directories)}
@@ -87,7 +87,7 @@ class DevCharLinks:
             log.step("dev-char.linked", "links in /dev/char", made=len(new), removed=len(stale))
 
     def undo(self) -> None:
-        """Bring back the links from before the setup; can be repeated."""
+        """Restore the links from before the setup; can be repeated."""
         record = self._load()
         if record.kept is not None:
             kept = record.kept
@@ -101,18 +101,18 @@ class DevCharLinks:
             self._settle(record)
 
     def remove(self) -> None:
-        """Remove every link that still is ours."""
+        """Remove every link that is still ours."""
         record = self._load()
         self._remove(record.links)
         self._settle(replace(record, links={}))
 
     def entries(self) -> tuple[tuple[str, str], ...]:
-        """Return what the links depend on, with its state from before they were made."""
+        """Return the entries that the links depend on, with their states before ``apply``."""
         entries = _entries(self._places())
         return tuple((each, self._seen.get(each, followed.UNKNOWN)) for each in entries)
 
     def _places(self) -> dict[str, Path]:
-        """Return the directories with device nodes, by the host's name; none if not wanted."""
+        """Return the directories with device nodes, by host path; none if links are not wanted."""
         if not self._settings.cdi.dev_char_links:
             return {}
         root, driver = self._root, self._settings.driver
@@ -138,7 +138,7 @@ class DevCharLinks:
         try:
             return msgspec.json.decode(state.content, type=LinkRecord)
         except msgspec.MsgspecError:
-            return LinkRecord()  # it is damaged: its links are nobody's
+            return LinkRecord()  # damaged: its links count as foreign
 
     def _save(self, record: LinkRecord) -> None:
         self._writer.make_directories(self._directory, PRIVATE_DIRECTORY)
@@ -159,7 +159,7 @@ def _entries(directories: Mapping[str, Path]) -> tuple[str, ...]:
 
 
 def _wanted(directories: Mapping[str, Path]) -> dict[str, str]:
-    """Return each link with its target: a node in /dev goes before one in a driver root."""
+    """Return each link with its target; a node in /dev precedes one in a driver root."""
     return {
         f"{DIRECTORY}/{os.major(device)}:{os.minor(device)}": posixpath.join(host, name)
         for host, seen in directories.items()
@@ -172,7 +172,7 @@ def _nodes(directory: Path) -> Iterator[tuple[str, int]]:
         for path in sorted(directory.glob(pattern)):
             try:
                 state = path.lstat()
-            except OSError:  # it went meanwhile
+            except OSError:  # removed meanwhile
                 continue
             if stat.S_ISCHR(state.st_mode):
                 yield str(path.relative_to(directory)), state.st_rdev

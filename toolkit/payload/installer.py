@@ -190,7 +190,7 @@ class PayloadInstaller:
 
         Waits for a missing driver, or raises as ``require_driver`` does. Returns the spec's path on
         the host. Raises PayloadError if ``nvidia-ctk`` fails although the driver is present.
-        Without ``waits`` neither happens, and ``cdi_state`` tells.
+        Without ``waits`` neither happens; see ``cdi_state``.
         """
         # Last: the program creates control device nodes.
         path = self._cdi.apply(clock, waits=waits)
@@ -198,7 +198,7 @@ class PayloadInstaller:
         return path
 
     def follow_cdi(self, clock: Clock) -> SpecState:
-        """Make the CDI spec again for the driver that is there now, for good."""
+        """Generate the CDI spec again for the present driver, and commit it."""
         self.write_cdi(clock, waits=False)
         self._spec.commit()
         self._links.commit()
@@ -206,12 +206,12 @@ class PayloadInstaller:
 
     @property
     def cdi_state(self) -> SpecState:
-        """What became of the CDI spec in this process."""
+        """The state of the CDI spec in this process."""
         return self._cdi.state
 
     def cdi_followed(self) -> tuple[tuple[str, str], ...]:
-        """Return what the CDI spec depends on, as ``toolkit.host.followed`` reads it."""
-        # Of an entry that both follow, the state that was looked at first.
+        """Return the entries that the CDI spec depends on, for ``toolkit.host.followed``."""
+        # If both follow an entry, the earlier state counts.
         return tuple(dict((*self._links.entries(), *self._cdi.followed())).items())
 
     def undo(self, record: PayloadRecord) -> None:

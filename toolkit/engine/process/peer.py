@@ -5,7 +5,7 @@ SCM_CREDENTIALS on received bytes names their sender, provided that SO_PASSCRED 
 connect(): an engine that speaks first (containerd) is otherwise faster than the option, and its
 first bytes carry PID 0.
 
-``_socket`` is all of ``socket`` that this needs, and loads in no time.
+``_socket`` is the part of ``socket`` needed here; it loads at once.
 """
 
 from __future__ import annotations
