@@ -293,6 +293,25 @@ def test_a_ready_node_is_labelled_until_after_the_next_look(tmp_path: Path) -> N
     assert not feature.exists()
 
 
+@pytest.mark.parametrize("kind", ["link", "hard link", "FIFO"])
+def test_what_is_in_the_place_of_the_label_that_is_written_is_left_alone(
+    tmp_path: Path, kind: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("theirs")
+    beside, feature = tmp_path / ".label", tmp_path / "label"
+    if kind == "link":
+        beside.symlink_to(victim)
+    elif kind == "hard link":
+        beside.hardlink_to(victim)
+    else:
+        os.mkfifo(beside)
+    keeper.label(given_for(feature, 30.0), ready=True)
+    assert "ready=true" in feature.read_text()
+    assert victim.read_text() == "theirs"
+    assert {each.name for each in tmp_path.iterdir()} == {"victim", "label"}
+
+
 def test_a_node_that_nobody_looks_at_again_is_not_labelled(tmp_path: Path) -> None:
     keeper.label(given_for(tmp_path / "nvidia-toolkit", 0.0), ready=True)
     keeper.label(given_for(tmp_path / "absent/nvidia-toolkit", 1.0), ready=True)

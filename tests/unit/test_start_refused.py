@@ -28,15 +28,17 @@ def refused(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.mark.parametrize("command", [FILES_ONLY, ("revert",)], ids=["start", "revert"])
-@pytest.mark.parametrize("name", ["pid_file", "ready_file"])
+@pytest.mark.parametrize("name", ["toolkit.pid", "toolkit-ready", "label"])
 @pytest.mark.parametrize("dangling", [False, True], ids=["target", "dangling"])
-def test_a_link_in_the_place_of_the_pid_or_the_ready_file(
+def test_a_link_in_the_place_of_a_file_of_ours(
     installer: Installer, name: str, command: tuple[str, ...], *, dangling: bool
 ) -> None:
+    feature = {"TOOLKIT_FEATURE_FILE": str(installer.pid_file.with_name("label"))}
+    installer.variables = {**installer.variables, **feature}
     victim = installer.directory / "victim"
     if not dangling:
         victim.write_text("theirs")
-    link: Path = getattr(installer, name)
+    link = installer.pid_file.with_name(name)
     link.symlink_to(victim)
     line = refused(installer.run(*command))
     assert f"{link} is a symbolic link; remove the link or name another file with --" in line

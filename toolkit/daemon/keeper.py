@@ -247,8 +247,10 @@ def label(given: KeeperArguments, ready: bool) -> None:  # noqa: FBT001 - the sa
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
     directory, _, name = given.feature_file.rpartition("/")
     beside = directory + "/." + name
+    # Whatever is there, a link or a FIFO, is neither written to nor waited for.
+    remove(beside)
     try:
-        file = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW)
+        file = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL)
         try:
             posix.fchmod(file, 0o644)
             posix.write(file, f"# +expiry-time={stamp}\n{LABEL}=true\n".encode())

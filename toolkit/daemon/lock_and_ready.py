@@ -50,12 +50,9 @@ class Presence:
         """Take the lock.
 
         Raises LockedError where another instance has it, and HostPathError where a symbolic link is
-        in the place of the pid file or the ready file.
+        in the place of a file of ours.
         """
-        life = node.settings.lifecycle
-        path = _no_link(node, life.pid_file, "--pid-file")
-        _no_link(node, life.ready_file, "--ready-file")
-        return cls(node, Lock.acquire(path))
+        return cls(node, Lock.acquire(_own_places(node)))
 
     @classmethod
     def after_predecessor(cls, node: Node, clock: Clock) -> Presence:
@@ -122,13 +119,13 @@ class Presence:
     @property
     def feature_file(self) -> str:
         """Where this process opens the file that labels the node; empty: there is none."""
-        return "" if self._feature is None else self._node.root.access(self._feature)
+        return "" if self._feature is None else self._node.root.entry(self._feature)
 
     def mark_not_ready(self) -> None:
         """Say that nothing is served, or may not be. Raises HostPathError."""
         self._ready.remove()
         if self._feature is not None and not self._missing_for_feature():
-            self._node.writer.remove(self._feature)
+            self._node.writer.remove(self._feature, follow=False)
 
     def know(self, record: Record | None) -> None:
         """Learn which directories earlier processes made, and note them: the journal may go."""
@@ -194,8 +191,7 @@ def require_free(node: Node) -> None:
     waits for it to stop, and it has the address for probes.
     """
     life = node.settings.lifecycle
-    path = _no_link(node, life.pid_file, "--pid-file")
-    _no_link(node, life.ready_file, "--ready-file")
+    path = _own_places(node)
     error = lock_look.refusal(path, node.root.proc)
     if error is not None and not is_predecessor(node, error):
         raise error
@@ -220,6 +216,19 @@ def require_places(node: Node) -> None:
     life = node.settings.lifecycle
     for each in filter(None, (life.ready_file, life.feature_file)):
         node.writer.require_writable(node.root.host_path(each))
+
+
+def _own_places(node: Node) -> str:
+    """Return where this process opens the pid file.
+
+    Raises HostPathError for a link in the place of any file that is ours: its target is not.
+    """
+    life = node.settings.lifecycle
+    path = _no_link(node, life.pid_file, "--pid-file")
+    _no_link(node, life.ready_file, "--ready-file")
+    if life.feature_file is not None:
+        _no_link(node, life.feature_file, "--feature-file")
+    return path
 
 
 def _no_link(node: Node, given: str, flag: str) -> str:
