@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-_MOST_EDITS = 1000
-"""Lines inserted and deleted up to which the shortest script is looked for."""
+_LONG = 2000
+"""Beyond so many lines common ones start no match: the time would grow with their square."""
 _CONTEXT = 3
 """Lines around a hunk that may tell one place from another."""
 _PARAGRAPH = re.compile(rb"(?:\A|(?<=\n))(?=[ \t]*\r?\n)")
@@ -161,7 +161,9 @@ def _slid(new: Sequence[bytes], spans: _Range) -> _Range:
 
 
 def _ranges(old: Sequence[bytes], new: Sequence[bytes]) -> list[_Range]:
-    """Return the ranges ``old[a:b]``, ``new[c:d]`` that differ, by a shortest script."""
+    """Return the ranges ``old[a:b]``, ``new[c:d]`` that differ."""
+    from difflib import SequenceMatcher  # only where somebody edited a file of ours
+
     head = 0
     while head < min(len(old), len(new)) and old[head] == new[head]:
         head += 1
@@ -169,59 +171,9 @@ def _ranges(old: Sequence[bytes], new: Sequence[bytes]) -> list[_Range]:
     while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
         tail += 1
     left, right = old[head : len(old) - tail], new[head : len(new) - tail]
-    if not left and not right:
-        return []
-    ranges: list[_Range] = []
-    x, y = 0, 0
-    for start_x, start_y, length in [*_matches(left, right), (len(left), len(right), 0)]:
-        if (x, y) != (start_x, start_y):
-            ranges.append((head + x, head + start_x, head + y, head + start_y))
-        x, y = start_x + length, start_y + length
-    return ranges
-
-
-def _matches(left: Sequence[bytes], right: Sequence[bytes]) -> list[tuple[int, int, int]]:
-    """Return runs of equal lines as offsets and length, by Myers' greedy search.
-
-    It takes time in proportion to the lines times the edits; beyond ``_MOST_EDITS`` nothing counts
-    as equal.
-    """
-    furthest = {1: 0}
-    trace: list[dict[int, int]] = []
-    for edits in range(min(_MOST_EDITS, len(left) + len(right)) + 1):
-        trace.append(dict(furthest))
-        for diagonal in range(-edits, edits + 1, 2):
-            x = _step(furthest, diagonal, edits)
-            y = x - diagonal
-            while x < len(left) and y < len(right) and left[x] == right[y]:
-                x, y = x + 1, y + 1
-            furthest[diagonal] = x
-            if x >= len(left) and y >= len(right):
-                return _walked_back(trace, x, y)
-    return []
-
-
-def _walked_back(trace: Sequence[dict[int, int]], x: int, y: int) -> list[tuple[int, int, int]]:
-    runs: list[tuple[int, int, int]] = []
-    for edits in range(len(trace) - 1, -1, -1):
-        diagonal = x - y
-        start = _step(trace[edits], diagonal, edits) if edits else 0
-        if x > start:
-            runs.append((start, start - diagonal, x - start))
-        if edits:
-            down = _goes_down(trace[edits], diagonal, edits)
-            x, y = (start, start - diagonal - 1) if down else (start - 1, start - diagonal)
-    return runs[::-1]
-
-
-def _goes_down(furthest: dict[int, int], diagonal: int, edits: int) -> bool:
-    return diagonal == -edits or (
-        diagonal != edits and furthest[diagonal - 1] < furthest[diagonal + 1]
-    )
-
-
-def _step(furthest: dict[int, int], diagonal: int, edits: int) -> int:
-    """Return how far one more edit leads on a diagonal, before equal lines."""
-    if _goes_down(furthest, diagonal, edits):
-        return furthest[diagonal + 1]
-    return furthest[diagonal - 1] + 1
+    matcher = SequenceMatcher(None, left, right, autojunk=len(right) > _LONG)
+    return [
+        (head + a, head + b, head + c, head + d)
+        for kind, a, b, c, d in matcher.get_opcodes()
+        if kind != "equal"
+    ]
