@@ -101,6 +101,29 @@ def test_a_removed_payload_file_comes_back_and_the_plugin_is_registered_again(
     assert installer.stop() == 0, installer.log()
 
 
+def test_the_plugin_is_not_ready_while_no_right_spec_can_be_made(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    libraries = containerd.directory / "driver/usr/lib/x86_64-linux-gnu"
+    spec = containerd.directory / "cdi" / SPEC
+    installer.start()
+    installer.wait_ready()
+    before = spec.read_bytes()
+    (libraries / "libnvidia-ml.so.1").symlink_to("libnvidia-ml.so.550")
+    (libraries / "libcuda.so.1").unlink()
+    wait_for(lambda: "not ready: no right CDI spec" in installer.log(), "the reason")
+    wait_for(
+        lambda: installer.log().count("registered with the engine") >= 2, "the plugin's return"
+    )
+    assert not spec.exists()
+    assert not installer.ready_file.exists(), "the engine has it, but its devices name nothing"
+    (libraries / "libnvidia-ml.so.1").unlink()
+    (libraries / "libcuda.so.1").touch()
+    wait_for(installer.ready_file.exists, "the plugin to be ready")
+    assert spec.read_bytes() == before
+    assert installer.stop() == 0, installer.log()
+
+
 def test_verify_says_whether_the_plugin_is_connected(
     containerd: RealContainerd, installer: Installer
 ) -> None:

@@ -38,6 +38,7 @@ FOLLOWED = "f"
 """What the state of an entry begins with that the CDI spec depends on."""
 DRIVER = "driver"
 """What the reason begins with where nothing but the CDI spec has to be made again."""
+AGAIN = "what failed is tried again"
 SOCKET_SECONDS = 3.0
 """How long an engine may take for its first byte."""
 PROBE_SECONDS = 0.2
@@ -350,7 +351,7 @@ class Keeper:
                 if fault:
                     self._not_ready(fault)
                 if given.followed is not None and given.followed.settled:
-                    return f"{DRIVER}: {fault}"
+                    return f"{DRIVER}: {fault or AGAIN}"
             if wait(left, given, self.ready):
                 return SIGNAL
             if time.monotonic() >= self._next_look:

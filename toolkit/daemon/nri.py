@@ -143,7 +143,7 @@ def until_something_happens(given: KeeperArguments, plugin: Plugin, mark: ReadyM
         if given.followed is not None and given.followed.fault:
             mark.hold()
         if given.followed is not None and given.followed.settled:
-            return f"{keeper.DRIVER}: {given.followed.fault}"
+            return f"{keeper.DRIVER}: {given.followed.fault or keeper.AGAIN}"
         if given.listener >= 0:
             wait = min(wait, PROBE_SECONDS)
         if keeper.wait(wait, given, mark.stands(plugin.status)):

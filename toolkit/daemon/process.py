@@ -170,7 +170,8 @@ class Daemon:
             log.step("daemon.done", "set up; not staying", seconds=seconds)
             self._presence.unlock()
             return ExitCode.DONE
-        log.step("daemon.ready", "ready", seconds=seconds)
+        if not self._node.installer.cdi_state.lack:
+            log.step("daemon.ready", "ready", seconds=seconds)
         self._become_idle_after(outcome, responder, earlier)
         return ExitCode.DONE
 
@@ -240,7 +241,8 @@ class Daemon:
         from toolkit.daemon import handover
 
         took = logs.stopwatch()
-        log.step("cdi.following", "the driver changed", what=self._resident.woken)
+        what = self._resident.woken.partition(": ")[2]
+        log.step("cdi.following", "the CDI spec is compared with the driver", what=what)
         self._presence.hide()
         try:
             record = self._node.store.load()
