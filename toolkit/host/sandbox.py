@@ -19,7 +19,6 @@ from typing import Any, Protocol, Self
 from msgspec import Struct, field
 
 from toolkit.errors import ToolkitError
-from toolkit.host import sandbox_child
 from toolkit.host.commands import PATH, CommandResult
 
 DIRECTORY = "/run/nvidia-toolkit-dry-run"
@@ -27,6 +26,12 @@ DIRECTORY = "/run/nvidia-toolkit-dry-run"
 
 
 _ENDING_SECONDS = 5.0
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from toolkit.host.sandbox_child import main; main(sys.argv[2])"
+)
+"""Runs the compiled child: as a script it would be compiled each time."""
+_PACKAGES = __file__.rpartition("/toolkit/")[0]
 
 
 class SandboxUnavailableError(ToolkitError):
@@ -79,7 +84,7 @@ class NamespaceSandbox:
         try:
             pid = os.posix_spawn(
                 sys.executable,
-                (sys.executable, "-I", "-S", sandbox_child.__file__, root),
+                (sys.executable, "-I", "-S", "-c", _START, _PACKAGES, root),
                 {},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs, 0),
