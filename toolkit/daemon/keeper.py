@@ -326,6 +326,8 @@ def go_on(given: KeeperArguments, reason: str) -> None:
         program = importlib.import_module("toolkit.__main__").program
     except (ImportError, SyntaxError, AttributeError):
         return
+    if given.probes is not None:
+        given.probes.close()  # whoever has not asked yet asks the daemon
     program()
 
 
