@@ -17,9 +17,15 @@ WORDS: Final = (
     "account_key", "shared_key", "encryption_key", "signing_key", "ssh_key", "master_key",
 )  # fmt: skip
 """Parts of names whose value is a secret, in any case and joined in any way (``apiKey``)."""
+_WHOLE: Final = (
+    r"(?:(?<![a-z])(?:key|pin|otp|psk|pw|hmac)|(?-i:(?<=[a-z0-9])Key))(?=[\"'`]?[ \t]*+(?:[=:]|\Z))"
+)
+"""Words that end a secret's name, or are one; elsewhere, in prose, they say nothing."""
 _NOT_A_SECRET: Final = {"pass": "(?<!by)pass(?!thro?ugh|ive)"}
 WORD: Final = re.compile(
-    "|".join(_NOT_A_SECRET.get(each) or each.replace("_", "[-_. ]?") for each in WORDS),
+    "|".join(
+        (*(_NOT_A_SECRET.get(each) or each.replace("_", "[-_. ]?") for each in WORDS), _WHOLE)
+    ),
     re.IGNORECASE,
 )
 
@@ -28,7 +34,9 @@ _PEM: Final = re.compile(
     r"-----BEGIN [^-\n]*-----.*?(?:-----END [^-\n]*-----|(?=\n?\Z))", re.DOTALL
 )
 _SHAPE: Final = re.compile(
-    r"(?P<kept>\b(?:bearer|basic)(?:[ \t]++|%20)|[?&;](?:sig|sign|signature|key|code|\w*token)=)"
+    r"(?P<kept>\b(?:bearer|basic)(?:[ \t]++|%20)|[?&;](?:sig|sign|signature|key|code|\w*token)=|"
+    r"""(?<![\w-])(?:-u|--user)(?:[ \t]++|=|["'],[ \t]*+["'])(?!\d++:\d)[^\s:"'`,]++:|"""
+    r"\bhooks\.slack\.com/\w++/)"
     r"""[^\s"'`&;,<>\\]++"""
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{12,}+"
     r"|\b(?:gh[opsur]_|github_pat_|glpat-|xox[a-z]-|AIza|hf_|nvapi-|sk-|npm_|pypi-)[\w-]{8,}+"
@@ -36,7 +44,8 @@ _SHAPE: Final = re.compile(
     r"|\bLS0tLS1CRUdJTi[\w+/=]*+",
     re.IGNORECASE,
 )
-"""``Bearer …``, a signature in a query, the forms of well-known tokens, a PEM block in Base64."""
+"""``Bearer …``, a signature in a query, the login of an argument, a web hook, the forms of
+well-known tokens, a PEM block in Base64."""
 
 
 @lru_cache(maxsize=1024)  # the same few tables have thousands of keys below them

@@ -37,6 +37,15 @@ KEYS = (
     "identitytoken",
     "auth",
     "creds",
+    "key",
+    "license_key",
+    "licenseKey",
+    "api.key",
+    "ldap_bind_pw",
+    "wifi-psk",
+    "pin",
+    "otp",
+    "hmac",
 )
 TOML = {f"toml {key}": f'{key} = "hunter2"\n' for key in KEYS}
 JSON = {f"json {key}": f'{{\n  "{key}": "hunter2"\n}}\n' for key in KEYS}
@@ -85,6 +94,9 @@ SHAPES = {
     "one line of json": '{"a":{"b":1,"password":"hunter2"},"c":["hunter2"]}\n',
     "one line of toml": 'x = { a = 1, "api key" = "hunter2" }\n',
     "environment": 'x = ["NGC_API_KEY=hunter2"]\n',
+    "login of an argument": 'x = "curl -u node:hunter2 https://a.example"\n',
+    "login of an argument of its own": 'x = ["curl", "--user", "node:hunter2"]\n',
+    "web hook": 'x = "https://hooks.slack.com/services/T0/B0/hunter2"\n',
     "connection": 'x = "DefaultEndpointsProtocol=https;AccountKey=hunter2;a=b"\n',
     "well-known token": 'x = "ghp_hunter2hunter2"\n',
     "nvidia's token": 'x = "nvapi-hunter2-hunter2"\n',
@@ -175,6 +187,10 @@ SystemdCgroup = true
 [proxy_plugins.x]
 address = "unix:///run/x.sock"
 mirror = "https://mirror.example:5000/v2/"
+key_model = "node"
+hotplug_vfio = "root-port"
+# the key of the image is read here, and a pin too; --user 1000:1000 is not
+monkey = "george"
 """
     assert redacted_diff("/x", None, text.encode()).splitlines()[3:] == [
         f"+{line}" for line in text.splitlines()
