@@ -1,6 +1,6 @@
 """Patterns of paths, as in Go's ``filepath.Glob`` and ``filepath.Match``.
 
-``*`` matches any bytes and ``?`` one character, including a leading dot; ``[a-c]`` matches one of a
+``*`` matches any characters and ``?`` one, including a leading dot; ``[a-c]`` matches one of a
 class, which ``^`` negates; a backslash makes the next byte literal. None of them matches a slash:
 the components of a path are matched one by one, as Glob goes from directory to directory.
 """
@@ -8,35 +8,22 @@ the components of a path are matched one by one, as Glob goes from directory to 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
-
-from msgspec import Struct
+from typing import Final
 
 _SPECIAL = re.compile(r"[*?\[\\]")
-_NO_CHARACTER: Final = 0xFFFD
-"""The value of a byte that is not UTF-8."""
+_BOUND: Final = r"(?:[^\\\]\-\udc80-\udcff]|\\[^\udc80-\udcff])"
+"""A character of a class; a byte that is not UTF-8 can't be one."""
+_PIECE = re.compile(
+    rf"(?P<star>\*)|(?P<any>\?)|\[(?P<negated>\^?+)(?P<among>(?:{_BOUND}(?:-{_BOUND})?)++)\]"
+    r"|\\(?P<escaped>.)|(?P<plain>[^\[\\])",
+    re.DOTALL,
+)
+_RANGE = re.compile(r"\\?(.)(?:-\\?(.))?", re.DOTALL)
 
 
 class MalformedPatternError(ValueError):
     """Go's ErrBadPattern: an empty or unclosed class, or a backslash at the end."""
-
-
-class _Class(Struct, frozen=True):
-    """One character in some ranges, or in none of them."""
-
-    ranges: tuple[tuple[int, int], ...]
-    negated: bool
-
-    def takes(self, character: int) -> bool:
-        return self.negated != any(low <= character <= high for low, high in self.ranges)
-
-
-_ANY: Final = _Class((), negated=True)
-_STAR: Final = "*"
-_Token: TypeAlias = Literal["*"] | _Class | int
-"""An integer is a literal byte."""
 
 
 def is_special(text: str) -> bool:
@@ -55,7 +42,7 @@ def check(pattern: str) -> None:
     Go itself notices the mistake only if a name matches up to it.
     """
     for part in pattern.split("/"):
-        _tokens(part)
+        _expression(part)
 
 
 def matches(pattern: str, path: str) -> bool:
@@ -63,7 +50,7 @@ def matches(pattern: str, path: str) -> bool:
     parts, names = pattern.split("/"), path.split("/")
     try:
         return len(parts) == len(names) and all(
-            _takes(_tokens(part), _bytes(name)) for part, name in zip(parts, names, strict=True)
+            _expression(part).fullmatch(name) for part, name in zip(parts, names, strict=True)
         )
     except MalformedPatternError:
         return False
@@ -71,101 +58,38 @@ def matches(pattern: str, path: str) -> bool:
 
 def glob_order(path: str) -> tuple[bytes, ...]:
     """Return the sort key of Go's order: directory by directory, each by its names."""
-    return tuple(map(_bytes, path.split("/")))
-
-
-def _takes(tokens: Sequence[_Token], name: bytes) -> bool:
-    """Return whether the tokens match the whole name.
-
-    What follows a star is tried at each byte in turn; once it matched, earlier stars are not
-    retried.
-    """
-    token = position = 0
-    star: tuple[int, int] | None = None
-    while token < len(tokens) or position < len(name):
-        found = tokens[token] if token < len(tokens) else None
-        if found == _STAR:
-            token += 1
-            star = token, position
-        elif found is not None and (width := _width(found, name, position)):
-            token, position = token + 1, position + width
-        elif star is not None and star[1] < len(name):
-            star = star[0], star[1] + 1
-            token, position = star
-        else:
-            return False
-    return True
-
-
-def _width(token: _Token, name: bytes, position: int) -> int:
-    """Return the number of bytes that a token matches; 0 if it does not match."""
-    if position == len(name):
-        return 0
-    if isinstance(token, _Class):
-        character, width = _character(name, position)
-        return width if token.takes(character) else 0
-    return int(name[position] == token)
+    return tuple(each.encode("utf-8", "surrogateescape") for each in path.split("/"))
 
 
 @lru_cache(maxsize=256)
-def _tokens(part: str) -> tuple[_Token, ...]:
-    """Return the tokens of a pattern without a slash. Raises MalformedPatternError."""
-    text, position = _bytes(part), 0
-    found: list[_Token] = []
-    while position < len(text):
-        byte = text[position : position + 1]
-        position += 1
-        if byte == b"*":
-            found.append(_STAR)
-        elif byte == b"?":
-            found.append(_ANY)
-        elif byte == b"[":
-            among, position = _class(text, position)
-            found.append(among)
+def _expression(part: str) -> re.Pattern[str]:
+    """Return a pattern without a slash as an expression. Raises MalformedPatternError."""
+    between = [""]
+    position = 0
+    while position < len(part):
+        piece = _PIECE.match(part, position)
+        if piece is None:
+            raise MalformedPatternError
+        if piece["star"]:
+            between.append("")
         else:
-            if byte == b"\\":
-                byte = text[position : position + 1]
-                position += 1
-            if not byte:
-                raise MalformedPatternError
-            found.append(byte[0])
-    return tuple(found)
+            between[-1] += _one(piece)
+        position = piece.end()
+    first, *others = between
+    # What follows a star stays where it first matched: earlier ones are not tried again.
+    inner = [f"(?>.*?{each})" for each in others[:-1]]
+    last = [f".*{each}" for each in others[-1:]]
+    return re.compile("".join([first, *inner, *last]), re.DOTALL)
 
 
-def _class(text: bytes, position: int) -> tuple[_Class, int]:
-    """Return the class whose bracket opens before ``position``, and its end."""
-    negated = text.startswith(b"^", position)
-    position += negated
-    ranges: list[tuple[int, int]] = []
-    while not (ranges and text.startswith(b"]", position)):
-        low, position = _bound(text, position)
-        high = low
-        if text.startswith(b"-", position):
-            high, position = _bound(text, position + 1)
-        ranges.append((low, high))
-    return _Class(tuple(ranges), negated=negated), position + 1
-
-
-def _bound(text: bytes, position: int) -> tuple[int, int]:
-    """Return a character of a class and its end."""
-    if text[position : position + 1] in (b"-", b"]"):
-        raise MalformedPatternError
-    position += text.startswith(b"\\", position)
-    character, width = _character(text, position)
-    if (character, width) == (_NO_CHARACTER, 1):
-        raise MalformedPatternError
-    return character, position + width
-
-
-def _character(text: bytes, position: int) -> tuple[int, int]:
-    """Return the character at an offset and its width in bytes."""
-    for width in range(1, 5):
-        try:
-            return ord(text[position : position + width].decode()), width
-        except (UnicodeDecodeError, TypeError):
-            continue
-    return _NO_CHARACTER, 1
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+def _one(piece: re.Match[str]) -> str:
+    """Return the expression of what matches one character."""
+    if piece["any"]:
+        return "."
+    if literal := piece["escaped"] or piece["plain"]:
+        return re.escape(literal)
+    ranges = [(low, high or low) for low, high in _RANGE.findall(piece["among"])]
+    among = "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in ranges if low <= high)
+    if not among:
+        return "." if piece["negated"] else "(?!)"
+    return f"[{piece['negated']}{among}]"
