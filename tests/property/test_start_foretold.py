@@ -36,6 +36,7 @@ from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.codec import encode
 from toolkit.journal.record import Record, State
+from toolkit.node import Node
 from toolkit.report.doctor import Finding, Verdict, examine
 from toolkit.report.output import planned
 from toolkit.settings import Output
@@ -417,10 +418,14 @@ def judge(host: JudgedHost) -> Judged:
 
 
 def plan_of(host: JudgedHost) -> ToolkitError | None:
+    return plan_with(host.node(first_write()))
+
+
+def plan_with(node: Node) -> ToolkitError | None:
     shown = io.TextIOWrapper(io.BytesIO())
     with contextlib.redirect_stdout(shown):
         try:
-            planned(host.node(first_write()), Output.TEXT, detailed_exitcode=False)
+            planned(node, Output.TEXT, detailed_exitcode=False)
         except ToolkitError as error:
             return error
     return None

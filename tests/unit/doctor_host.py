@@ -8,6 +8,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tests.faults.node_host import FaultHost
+from tests.faults.steps import Steps
 from toolkit.node import Node
 from toolkit.report.doctor import Finding, examine
 
@@ -15,12 +16,12 @@ ALL = (1 << 41) - 1
 """Every capability of Linux 6."""
 
 
-def node_of(host: FaultHost, *more: str) -> Node:
+def node_of(host: FaultHost, *more: str, steps: Steps | None = None) -> Node:
     """Return the node with a /proc of the tests' own."""
     proc = host.directory / "proc"
     if not proc.exists():
         give_proc(proc, root=host.root)
-    node = host.node(None, *more)
+    node = host.node(steps, *more)
     return replace(node, root=replace(node.root, proc=str(proc)))
 
 
