@@ -8,6 +8,7 @@ from typing import Final
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, EngineAdapter, Fault
 from runtime_configs.crio import faults, hook, pending
+from runtime_configs.crio.inheritance import in_place, inherited_fields
 from runtime_configs.crio.load_order import (
     KEYS,
     RUNTIME,
@@ -38,28 +39,10 @@ from runtime_configs.model import (
 )
 from runtime_configs.shims import sandbox_fix
 
-NOT_INHERITED: Final = frozenset({
-    "runtime_path", "runtime_type", "runtime_config_path", "platform_runtime_paths",
-    "inherit_default_runtime", "runtime_pull_image", "stream_websockets",
-})  # fmt: skip
-"""Keys that a handler does not inherit from the default one.
-
-(``RuntimeHandler`` in CRI-O's ``pkg/config``.) They are the binary's own keys, those that would
-bypass our binary, and those only for virtual machines and conmon-rs. All others are the site's
-choice of how its pods run, such as a seccomp profile.
-"""
-MISPLACED: Final = ("hostnetwork_disable_selinux", "disable_hostport_mapping", "timezone")
-"""Keys of ``crio.runtime`` that ``crio config`` prints below the last handler's table.
-
-Parsed as TOML they belong to that handler, whose name changes with ours (CRI-O 1.30 to 1.36,
-``pkg/config/template.go``; tried with 1.36.3).
-"""
 VIRTUAL_MACHINE: Final = "vm"
 """The ``runtime_type`` whose binary is its own shim (``RuntimeTypeVM`` in ``pkg/config``)."""
 CDI_DIRS: Final = ("/etc/cdi", "/var/run/cdi")
 """CRI-O's default directories of CDI specs (``DefaultConfig`` in ``pkg/config``)."""
-LOW_LEVEL: Final = ("crun", "runc")
-"""CRI-O's own handlers; the first is its default from 1.31 on."""
 
 
 class CrioAdapter(EngineAdapter):
@@ -84,7 +67,7 @@ class CrioAdapter(EngineAdapter):
         _check_later(request, later(files, path))
         _refuse_sandbox(request, files)
         others = [file for file in files if file.path != path]
-        inherited = _inherited(request, others)
+        inherited = inherited_fields(request, others)
         content = before if before is not None else b""
         document = load(content, Format.TOML, path=path)
         wanted = _changes(request, inherited)
@@ -100,7 +83,7 @@ class CrioAdapter(EngineAdapter):
 
     def effective(self, dump: bytes) -> EffectiveConfig:
         """Decode the TOML of ``crio status config`` or ``crio config``."""
-        raw = _in_place(read(dump, "crio config"))
+        raw = in_place(read(dump, "crio config"))
         default = default_of(raw)
         handlers = {
             name: ServedHandler.read(name, table, binary="runtime_path", kind="runtime_type")
@@ -235,33 +218,6 @@ def _changes(request: ConfigRequest, inherited: Mapping[str, object]) -> Iterato
         yield Change(path=(*RUNTIME, "runtimes", handler.name), value=table)
 
 
-def _inherited(request: ConfigRequest, files: list[ConfigFile]) -> Mapping[str, object]:
-    """Return the fields of the handler that is the default without us."""
-    tables: dict[str, Mapping[str, object]] = {}
-    declared: str | None = None
-    for file in files:
-        tables |= runtimes_of(file.data)
-        declared = default_of(file.data) or declared
-    effective = request.effective
-    if effective is not None:
-        tables |= {name: served.table for name, served in effective.handlers.items()}
-    in_force = None if effective is None else effective.default
-    names = (declared, request.previous_default, in_force, *LOW_LEVEL)
-    ours = f"{request.toolkit_dir.rstrip('/')}/"
-    for name in names:
-        table = tables.get(name) if name else None
-        if table is None or str(table.get("runtime_path", "")).startswith(ours):
-            continue
-        if table.get("runtime_type", "") in ("", "oci"):
-            return {key: value for key, value in table.items() if _is_inherited(key, value)}
-    return {}
-
-
-def _is_inherited(key: str, value: object) -> bool:
-    """Return whether a field is the site's choice of how pods of the default handler run."""
-    return bool(value) and key not in NOT_INHERITED and key not in MISPLACED
-
-
 def _refuse_sandbox(request: ConfigRequest, files: list[ConfigFile]) -> None:
     """Reject a handler with one of our names that is for virtual machines. Raises ConfigError.
 
@@ -307,20 +263,3 @@ def _check_later(request: ConfigRequest, files: list[ConfigFile]) -> None:
                     f'it is read after {request.drop_in} and defines "{handler.name}" itself',
                     "remove that table, or name a later --drop-in-config",
                 )
-
-
-def _in_place(raw: Mapping[str, object]) -> Mapping[str, object]:
-    """Return a dump with the misplaced keys where they belong."""
-    crio = table(raw, "crio")
-    runtime = dict(table(crio, "runtime"))
-    for kind in ("runtimes", "workloads"):
-        tables: dict[str, object] = {}
-        for name, each in table(runtime, kind).items():
-            if not isinstance(each, Mapping):
-                tables[name] = each
-                continue
-            tables[name] = {key: each[key] for key in each if key not in MISPLACED}
-            runtime |= {key: each[key] for key in each if key in MISPLACED}
-        if tables:
-            runtime[kind] = tables
-    return {**raw, "crio": {**crio, "runtime": runtime}} if runtime else raw

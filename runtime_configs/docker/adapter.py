@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, EngineAdapter, Fault
-from runtime_configs.docker import faults
+from runtime_configs.docker import comparison, faults
 from runtime_configs.docker.arguments import refuse_conflicts, without_config_file
 from runtime_configs.docker.faults import STOCK
 from runtime_configs.docker.keys import HANDLER, KEYS
 from runtime_configs.formats import key_case
-from runtime_configs.formats.comparison import unintended_changes
 from runtime_configs.formats.documents import Change, apply_changes, load
 from runtime_configs.formats.handler_merge import strip_our_changes
 from runtime_configs.formats.own_handlers import edit_without_ours
@@ -41,20 +40,6 @@ VALIDATES: Final = (23, 0, 0)
 """The first version with ``dockerd --validate``."""
 PROXY: Final = "userland-proxy-path"
 """Concerns a helper that dockerd looks up in the PATH, which is not the daemon's own here."""
-SETTINGS = (
-    "Runtimes", "DefaultRuntime", "CDISpecDirs", "LiveRestoreEnabled", "Driver", "LoggingDriver",
-    "CgroupDriver", "DockerRootDir", "RegistryConfig", "DefaultAddressPools", "Labels",
-    "SecurityOptions", "InitBinary", "Debug", "ExperimentalBuild",
-)  # fmt: skip
-"""Members of ``/info`` that follow from the configuration; the others vary."""
-
-
-RELOADED: Final = {
-    "debug": "Debug",
-    "labels": "Labels",
-    "live-restore": "LiveRestoreEnabled",
-}
-"""Keys that a live reload applies, with their members of ``/info``."""
 
 
 class DockerAdapter(EngineAdapter):
@@ -112,43 +97,13 @@ class DockerAdapter(EngineAdapter):
         self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
         """Describe changed settings of ``/info``; counters and states are ignored."""
-        names = [handler.name for handler in request.desired.handlers]
-        intended = [(key, name) for key in ("Runtimes", "runtimes") for name in names]
-        meant = [
-            *intended,
-            *([("DefaultRuntime",), ("default-runtime",)] if request.desired.default else []),
-            *([("CDISpecDirs",), ("features", "cdi")] if request.desired.enable_cdi else []),
-        ]
-        old, new = _settings(before.raw), _settings(after.raw)
-        return tuple(unintended_changes(old, new, meant))
+        return comparison.unintended(before, after, request)
 
     def pending(
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
-        """Describe each setting of ``daemon.json`` that a live reload would apply.
-
-        (``Reload`` in moby's ``daemon/reload.go``: only these apply without a restart and appear in
-        ``/info``.)
-        """
-        ours = {each.name for each in request.desired.handlers}
-        there = {
-            name: {"path": each.binary_path}
-            for name, each in live.handlers.items()
-            if name in files.handlers and name not in ours
-        }
-        wanted = {
-            name: {"path": each.binary_path}
-            for name, each in files.handlers.items()
-            if name not in ours and each.binary_path is not None
-        }
-        old: dict[str, object] = {"runtimes": there}
-        new: dict[str, object] = {"runtimes": wanted}
-        if files.default is not None and live.default not in ours:
-            old["default-runtime"], new["default-runtime"] = live.default, files.default
-        for key, member in RELOADED.items():
-            if key in files.raw and member in live.raw:
-                old[key], new[key] = live.raw[member], files.raw[key]
-        return tuple(unintended_changes(old, new, ()))
+        """Describe each setting of ``daemon.json`` that a live reload would apply."""
+        return comparison.pending(live, files, request)
 
     def dry_run(
         self,
@@ -299,12 +254,6 @@ def _refuse_sandbox(request: ConfigRequest, name: str, runtime_type: str) -> Non
         "somebody's sandbox, and a setup would take it away",
         sandbox_fix(name, main=main),
     )
-
-
-def _settings(raw: Mapping[str, object]) -> Mapping[str, object]:
-    if "Runtimes" not in raw and "DefaultRuntime" not in raw:
-        return raw
-    return {key: raw[key] for key in SETTINGS if key in raw}
 
 
 def _read(content: bytes | None) -> Mapping[str, object]:
