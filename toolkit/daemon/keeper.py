@@ -317,7 +317,7 @@ def go_on(given: KeeperArguments, reason: str) -> None:
     if not paths:
         return
     os.environ["NVIDIA_TOOLKIT_WOKEN"] = SIGNAL
-    sys.path[:], sys.orig_argv[:] = paths, given.command
+    sys.path[:], sys.orig_argv[:] = [*paths, PACKAGES], given.command
     sys.argv[:] = given.command[-1 - int(count) :]
     for name in list(sys.modules):
         if name.partition(".")[0] == "toolkit":  # an upgrade may have come since it was loaded
