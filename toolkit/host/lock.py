@@ -168,7 +168,10 @@ def _is_file_at(descriptor: int, path: str) -> bool:
 
 def unlockable(path: str, error: OSError) -> HostPathError:
     """Return the error of a pid file that can't be made or opened."""
-    return HostPathError(f"cannot lock {path}: {error.strerror}", "name another with --pid-file")
+    fix = "mount it writable, or " if error.errno == errno.EROFS else ""
+    return HostPathError(
+        f"cannot lock {path}: {error.strerror}", f"{fix}name another with --pid-file"
+    )
 
 
 def locked_error(descriptor: int, path: str) -> LockedError:
