@@ -1,4 +1,4 @@
-"""Two dumps of an engine's settings compared."""
+"""Compare two dumps of an engine's settings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from runtime_configs.formats.values import MISSING, NEUTRAL, KeyPath, difference
 def unintended_changes(
     before: Mapping[str, object], after: Mapping[str, object], intended: Iterable[KeyPath]
 ) -> Iterator[str]:
-    """Yield a line for each setting that differs and is not at or below an intended key path."""
+    """Yield a line for each changed setting that is not at or below an intended key path."""
     meant = tuple(intended)
     for step in differences(before, after):
         if any(step.path[: len(path)] == path for path in meant):
             continue
         if isinstance(step.old, Mapping) or isinstance(step.new, Mapping):
-            # A table that came or went may consist of what we meant, and of nothing else.
+            # An added or removed table may consist of intended changes only.
             old = step.old if isinstance(step.old, Mapping) else {}
             new = step.new if isinstance(step.new, Mapping) else {}
             inner = [

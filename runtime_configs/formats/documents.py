@@ -1,8 +1,8 @@
-"""TOML and JSON documents by key path: read, and changed with their style kept.
+"""Read and edit TOML and JSON documents by key path, preserving their style.
 
-Every byte outside of what changes stays: comments, order, indentation, quoting, newlines, byte
-order mark, large integers, escapes. A result is returned only after it was read again and means
-exactly what was asked for.
+Every byte outside the changed keys stays: comments, order, indentation, quoting, newlines, byte
+order mark, large integers, escapes. Each result is parsed again and returned only if it decodes to
+exactly the desired document.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ __all__ = [
 
 _BOM: Final = "\ufeff"
 _KEPT: Final = 16
-"""Decoded documents that are remembered: a plan reads the same bytes again and again."""
+"""The number of cached documents: a plan reads the same bytes several times."""
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """One key to be set, or with REMOVE to be deleted."""
+    """One key to set, or to delete with REMOVE."""
 
     path: KeyPath
     value: object
-    """A mapping writes the table whole: keys that it does not have go, sub-tables included."""
+    """A mapping replaces the whole table, sub-tables included."""
 
 
 def load(
@@ -64,11 +64,10 @@ def load(
     path: str,
     exact: bool = False,
 ) -> Mapping[str, object]:
-    """Decode a document to plain values. No bytes, or only blanks, are an empty TOML document.
+    """Decode a document to plain values. An empty or blank TOML document has no keys.
 
-    ``exact`` keeps the numbers of JSON as they are spelled. The same bytes may give the same object
-    again: it must not be changed. Raises ConfigError with line and column where it does not parse
-    or is not UTF-8.
+    ``exact`` keeps the spelling of JSON numbers. The result is cached and must not be modified.
+    Raises ConfigError with line and column if the document does not parse or is not UTF-8.
     """
     return _parse(_decoded(content, path), format, path, exact=exact)
 
@@ -80,11 +79,11 @@ def apply_changes(
     *,
     path: str,
 ) -> bytes:
-    """Return the document with the changes made, one after the other.
+    """Return the document with the changes applied in order.
 
-    A value that is already there leaves its bytes alone; with nothing to change the content is
-    returned as it is. A table that was only implied by the tables below it goes with the last of
-    them. Raises ConfigError for a document that does not parse or can't take the change.
+    A key that already has its value keeps its bytes; without any change the content is returned
+    as it is. A table that is only implied by those below it goes with the last of them. Raises
+    ConfigError for a document that does not parse or can't be edited.
     """
     target = load(content, format, path=path, exact=True)
     for change in changes:
@@ -102,9 +101,9 @@ def edited_to(
     *,
     path: str,
 ) -> bytes:
-    """Return the document changed to mean ``target``, which has to come from an exact ``load``.
+    """Return the document, edited to decode to ``target``, which comes from an exact ``load``.
 
-    Raises ConfigError where that can't be done.
+    Raises ConfigError if that is not possible.
     """
     text = _decoded(content, path)
     bom = _BOM if text.startswith(_BOM) else ""
@@ -127,7 +126,7 @@ def edited_to(
 
 
 def _means(result: Mapping[str, object], target: Mapping[str, object]) -> bool:
-    """Tell whether a text means what was asked for, but for empty tables that it does not spell."""
+    """Return whether a result is the target, except for empty tables that it does not spell."""
     return all(
         step.new is not MISSING
         and step.old is MISSING
@@ -148,7 +147,7 @@ def _json_edited(text: str, old: Mapping[str, object], new: Mapping[str, object]
 
 
 def _normal(value: object, format: Format, path: str, key: KeyPath) -> object:  # noqa: A002
-    """Return the value as it reads once it was written."""
+    """Return the value as it decodes after it is written."""
     try:
         if format is Format.JSON:
             text = json.dumps({"value": value}, allow_nan=False, default=_json_default)
@@ -180,7 +179,7 @@ def _decoded(content: bytes, path: str) -> str:
 def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str, object]:  # noqa: A002
     """Decode a text. Raises ConfigError."""
     try:
-        # Only JSON has both forms: TOML is not to be read twice for them.
+        # Only JSON has both forms: TOML is not parsed twice.
         return _parsed(text.removeprefix(_BOM), format, exact and format is Format.JSON)
     except RecursionError as error:
         raise _too_deep(path) from error
@@ -208,7 +207,7 @@ def _parsed(text: str, format: Format, exact: bool) -> Mapping[str, object]:  # 
 
 
 def _json(text: str, *, exact: bool) -> Table:
-    """Decode an object; ``NaN`` and the like, which Python takes and no engine does, are errors."""
+    """Decode an object. ``NaN`` and the like, which only Python accepts, are errors."""
     number = Verbatim if exact else None
     decoder = json.JSONDecoder(parse_int=number, parse_float=number, parse_constant=_refused)
     value = decoder.decode(text)

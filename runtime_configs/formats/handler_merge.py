@@ -1,4 +1,4 @@
-"""What a three-way merge leaves of our handlers where somebody edited inside them."""
+"""Remove what a three-way merge leaves of our handlers that somebody edited."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def changes_of_remains(
     place: KeyPath,
     needed: frozenset[str],
 ) -> list[Change]:
-    """Return the removal of each handler that we made and of which only somebody's value is left.
+    """Return the removal of each handler of ours of which only somebody's value is left.
 
-    ``needed`` names the keys without any of which an engine refuses or misreads a handler: a value
-    that somebody gave inside our table goes with the table.
+    Without any of the ``needed`` keys the engine rejects or misreads a handler, so a value that
+    somebody added to our table is removed with the table.
     """
     known, made = table(before, *place), table(ours, *place)
     return [
@@ -46,7 +46,7 @@ def strip_our_changes(
     needed: frozenset[str],
     keys: Keys,
 ) -> bytes | None:
-    """Return a file without our handlers and such remains. Raises ConfigError."""
+    """Return a file without our handlers, and without parts of them. Raises ConfigError."""
     content = merge3(before, ours, now, kind, path=path, keys=keys)
     if content is None or ours is None or content == before or kind is Format.OPAQUE:
         return content

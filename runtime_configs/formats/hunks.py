@@ -1,6 +1,6 @@
-"""The lines by which two texts differ, and the same lines undone in a third text.
+"""Find the lines by which two texts differ, and undo them in a third text.
 
-Nothing here knows a format, so it also serves a text that does not parse any more.
+It depends on no format, so it also works on a text that no longer parses.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 _LONG = 2000
-"""Beyond so many lines common ones start no match: the time would grow with their square."""
+"""Lines up to which common ones may start a match: the time grows with their square."""
 _CONTEXT = 3
-"""Lines around a hunk that may tell one place from another."""
+"""The number of lines around a hunk that help to find its place."""
 _PARAGRAPH = re.compile(rb"(?:\A|(?<=\n))(?=[ \t]*\r?\n)")
 
 
 class Hunk(Struct, frozen=True):
-    """Whole lines that stand in place of others, with the lines around them in the new text."""
+    """Whole lines that replace others, with the lines around them in the new text."""
 
     old: bytes
     new: bytes
     above: tuple[bytes, ...]
-    """The nearest last."""
+    """The nearest one last."""
     below: tuple[bytes, ...]
 
 
 class Undone(Struct, frozen=True):
-    """A text after hunks were undone in it; ``complete`` where each had exactly one place."""
+    """A text with hunks undone; ``complete`` if each of them had exactly one place."""
 
     text: bytes
     complete: bool
 
 
 def hunks(old: bytes, new: bytes) -> tuple[Hunk, ...]:
-    """Return the hunks that lead from one text to the other, in their order."""
+    """Return the hunks that lead from one text to the other, in order."""
     old_lines, new_lines = _lines(old), _lines(new)
     found = []
     for spans in _ranges(old_lines, new_lines):
@@ -52,7 +52,7 @@ def hunks(old: bytes, new: bytes) -> tuple[Hunk, ...]:
 
 
 def undone(text: bytes, changes: Sequence[Hunk]) -> Undone:
-    """Put the old lines back wherever a hunk's new ones stand in the text exactly once."""
+    """Restore the old lines of each hunk whose new lines occur in the text exactly once."""
     splices: list[tuple[int, int, bytes]] = []
     complete = True
     for hunk in changes:
@@ -75,7 +75,7 @@ def undone(text: bytes, changes: Sequence[Hunk]) -> Undone:
 
 
 def place(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
-    """Return where the hunk's new lines stand and what stood there before."""
+    """Return the place of the hunk's new lines and what was there before."""
     if hunk.new and (start := only(text, hunk.new)) is not None:
         return start, start + len(hunk.new), hunk.old
     for count in range(1, _CONTEXT + 1):
@@ -90,7 +90,7 @@ def place(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
 
 
 def _inside_lines(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
-    """Look for what is new without the characters that its lines had before, as at a file's end."""
+    """Look for only the new part of changed lines, as at the end of a file."""
     if not hunk.old:
         return None
     head = _common(hunk.old, hunk.new)
@@ -104,7 +104,7 @@ def _inside_lines(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
 
 
 def _paragraphs(text: bytes, block: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the places of those parts of an inserted block that still stand as they were."""
+    """Yield the places of the unchanged paragraphs of an inserted block."""
     for paragraph in _PARAGRAPH.split(block):
         start = only(text, paragraph) if paragraph.strip() else None
         if start is not None:
@@ -112,7 +112,7 @@ def _paragraphs(text: bytes, block: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def only(text: bytes, lines: bytes) -> int | None:
-    """Return where whole lines stand in a text, if they do exactly once."""
+    """Return the place of whole lines in a text, if they occur exactly once."""
     found = None
     start = text.find(lines) if lines else -1
     while start >= 0:
@@ -144,10 +144,10 @@ _Range = tuple[int, int, int, int]
 
 
 def _slid(new: Sequence[bytes], spans: _Range) -> _Range:
-    """Move an insertion that could as well stand a few lines higher to where a block begins.
+    """Move an insertion up to the beginning of a block, if it fits there as well.
 
-    Of the lines ``A / blank / B`` the second blank line and B may count as new, or B and the blank
-    line before it; a block is the one that begins with its blank line.
+    In ``A / blank / B / blank / C`` the new lines may be ``B / blank`` or ``blank / B``; a block
+    begins with its blank line.
     """
     a, b, c, d = spans
     if a != b:
@@ -162,7 +162,7 @@ def _slid(new: Sequence[bytes], spans: _Range) -> _Range:
 
 def _ranges(old: Sequence[bytes], new: Sequence[bytes]) -> list[_Range]:
     """Return the ranges ``old[a:b]``, ``new[c:d]`` that differ."""
-    from difflib import SequenceMatcher  # only where somebody edited a file of ours
+    from difflib import SequenceMatcher  # only for a file that somebody edited
 
     head = 0
     while head < min(len(old), len(new)) and old[head] == new[head]:

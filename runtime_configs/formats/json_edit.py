@@ -1,7 +1,7 @@
-"""A JSON document edited in its text: only the members that change are touched.
+"""Edit a JSON document as text: only changed members are touched.
 
 New members follow the last one of their object, in the document's own indentation and newlines.
-Numbers, escapes and repeated names elsewhere stay as they are written.
+All other numbers, escapes and repeated names stay as written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LINE_INDENT = re.compile(r"\n([ \t]*)\Z")
 
 
 def edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
-    """Return the text, which means ``old``, changed to mean ``new``; the caller has to check."""
+    """Return the text of ``old``, edited to decode to ``new``; the caller checks the result."""
     root = scan(text)
     writer = _Writer(text, root)
     writer.change(root, old, new)
@@ -25,7 +25,7 @@ def edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> s
 
 
 class _Writer:
-    """The text with its style, and the splices that are to be made."""
+    """The text with its style, and the pending splices."""
 
     def __init__(self, text: str, root: JsonNode) -> None:
         self.text = text
@@ -45,7 +45,7 @@ class _Writer:
             self.comma = gap if between >= 0 or self.colon != ":" else ","
 
     def _inner_step(self, root: JsonNode) -> str:
-        """Return what a member has more indentation than the line that opens its object."""
+        """Return the indentation of a member relative to the line that opens its object."""
         for member in root.members or ():
             if (match := _LINE_INDENT.search(self.text, 0, member.start)) is not None:
                 line = self.text[self.text.rfind("\n", 0, root.start) + 1 : root.start]
@@ -53,7 +53,7 @@ class _Writer:
         return ""
 
     def change(self, node: JsonNode, old: Mapping[str, object], new: Mapping[str, object]) -> None:
-        """Note what has to change inside an object."""
+        """Collect the splices inside an object."""
         members = node.members or []
         gone = {name for name in old if name not in new}
         added = [(name, value) for name, value in new.items() if name not in old]
@@ -88,7 +88,7 @@ class _Writer:
         self.splices.append((start, end, self._joined(added, indent)))
 
     def _cut(self, members: list[Member], gone: set[str]) -> None:
-        """Take members out, each with the comma before it (the first ones: behind)."""
+        """Remove members, each with the comma before it (the first ones: after it)."""
         kept_before: Member | None = None
         index = 0
         while index < len(members):
@@ -129,7 +129,7 @@ class _Writer:
         )
 
     def rendered(self, value: object, indent: str | None) -> str:
-        """Spell a value in the document's style; without indentation: in one line."""
+        """Return a value in the document's style; without indentation on one line."""
         match value:
             case Verbatim():
                 return str(value)
@@ -151,7 +151,7 @@ class _Writer:
         return f"{pair[0]}{self.newline}{inner}", f"{self.newline}{indent}{pair[1]}", inner
 
     def _indent(self, start: int) -> str | None:
-        """Return the indentation of a member; None where it shares a line with others."""
+        """Return the indentation of a member; None if it shares a line with others."""
         match = _LINE_INDENT.search(self.text, max(0, self.text.rfind("\n", 0, start)), start)
         return match.group(1) if match is not None else None
 

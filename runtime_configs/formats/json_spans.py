@@ -1,6 +1,6 @@
-"""Where each member of a JSON document stands in its text.
+"""The positions of members in the text of a JSON document.
 
-The text has to be valid JSON (json has read it before). The scan takes time in proportion to it.
+The text has to be valid JSON (json has read it before). The time is proportional to its length.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _TOKEN = re.compile(
 
 
 class JsonNode(Struct):
-    """A value with its span; an object with its members, of which the last of a name counts."""
+    """A value with its span; an object with its members, the last one of a name counts."""
 
     start: int
     end: int = -1
     members: list[Member] | None = None
-    """None where it is no object."""
+    """None if it is no object."""
 
     def member(self, name: str) -> Member | None:
         """Return the member that counts."""

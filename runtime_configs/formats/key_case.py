@@ -1,7 +1,7 @@
 """Keys that an engine matches without regard to case.
 
-What an engine's decoder takes for one of its keys is read under that key's own name, and written
-under the name that stands in the file, so that a table never gets a second spelling of a key.
+A key is read under the engine's own name for it and written in the file's spelling, so that a table
+never gets a second spelling of a key.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from runtime_configs.formats.documents import REMOVE, Change
 from runtime_configs.formats.values import KeyPath, Table, overlaid
 
 Matching: TypeAlias = Callable[[str, Iterable[str]], tuple[str, ...]]
-"""Given a key's own name and a table's keys: those that the engine takes for it, the last one wins.
+"""Returns, of a table's keys, those that the engine takes for the key of a name; the last one wins.
 
-Of tables all count, laid one over the other.
+Tables are merged in that order.
 """
 
 
 class Keys(Struct, frozen=True, kw_only=True):
-    """What the keys of a table are to an engine."""
+    """What an engine knows of a table's keys."""
 
     own: frozenset[str] = frozenset()
-    """Its own keys by name; empty where people give the names (handlers, plugins)."""
+    """Its own keys; empty if users choose the names (handlers, plugins)."""
     below: Mapping[str, Keys] = field(default_factory=dict)
     """Of tables that stand below such a key."""
     each: Keys | None = None
     """Of every other table below."""
 
     def inside(self, name: str) -> Keys:
-        """Return what the keys are in the table below one."""
+        """Return the keys of the table below one."""
         return self.below.get(name, self.each or EXACT)
 
 
 EXACT: Final = Keys()
-"""Keys that nothing is known of: each is what it is."""
+"""Unknown keys, which are matched exactly."""
 
 
 def any_case(name: str, keys: Iterable[str]) -> tuple[str, ...]:
-    """Return every key that differs in case alone, in the order in which they stand."""
+    """Return every key that differs in case only, in the order of the table."""
     return tuple(key for key in keys if key.lower() == name.lower())
 
 
 def read(table: Mapping[str, object], keys: Keys, matching: Matching) -> Table:
     """Return a table as the engine reads it, each of its own keys under its own name.
 
-    A spelling that another one overrules, or that the engine does not know, is left out.
+    A spelling that the engine ignores, or that another one overrides, is left out.
     """
     names = {name.lower(): name for name in keys.own}
     result: Table = {}
@@ -62,14 +62,14 @@ def read(table: Mapping[str, object], keys: Keys, matching: Matching) -> Table:
                 continue
             value = overlaid(found)  # noqa: PLW2901 - the value that counts
         inside = keys.inside(name)
-        if isinstance(value, Mapping) and inside is not EXACT:  # thousands of mirrors are
+        if isinstance(value, Mapping) and inside is not EXACT:  # of which registries have thousands
             value = read(value, inside, matching)  # noqa: PLW2901 - the same, spelled
         result[name] = value
     return result
 
 
 def repeated(table: Mapping[str, object], keys: Keys) -> tuple[str, ...]:
-    """Return the spellings of the first key of the engine's own that stands there twice."""
+    """Return the spellings of the first own key of the engine that occurs twice."""
     for name in sorted(keys.own):
         found = any_case(name, table)
         if len(found) > 1:
@@ -80,7 +80,7 @@ def repeated(table: Mapping[str, object], keys: Keys) -> tuple[str, ...]:
 def table_at(
     document: Mapping[str, object], path: KeyPath, keys: Keys, matching: Matching
 ) -> Mapping[str, object]:
-    """Return the table at a path with its keys as they stand; empty where there is none."""
+    """Return the table at a path with its keys as spelled; empty if there is none."""
     tables = [document]
     for name in path:
         tables = _below(tables, name, keys, matching)
@@ -96,10 +96,10 @@ def as_spelled(
     matching: Matching,
     others: Mapping[str, object] | None = None,
 ) -> Iterator[Change]:
-    """Yield the changes with each key as the document spells it.
+    """Yield the changes with each key in the document's spelling.
 
-    Where it has none, as ``others`` do, which the engine merges with it. Further spellings of a
-    key that is set or removed go.
+    A key that it lacks is spelled as in ``others``, which the engine merges with it. Other
+    spellings of a key that is set or removed are removed.
     """
     for change in changes:
         tables, level = [document, others or {}], keys
@@ -152,7 +152,7 @@ def _spelling(
 def _below(
     tables: Sequence[Mapping[str, object]], name: str, keys: Keys, matching: Matching
 ) -> list[Mapping[str, object]]:
-    """Return the tables below a key, the one first that counts."""
+    """Return the tables below a key, the effective one first."""
     found = []
     for table in tables:
         names = matching(name, table) if name in keys.own else (name,)

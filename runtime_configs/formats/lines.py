@@ -1,4 +1,4 @@
-"""The line of a file that a message is about."""
+"""Find the line of a file for a message."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from runtime_configs.model import Format
 
 
 def line_of(content: bytes, path: KeyPath, format: Format, text: str = "") -> int | None:  # noqa: A002 - the field's word
-    """Return the line, counted from 1, where a key path or the table of that name stands.
+    """Return the line, counted from 1, of a key path or of its table; None if there is none.
 
-    ``text`` is a part of the value: its own line is returned where a value has several. None where
-    the document does not name the path.
+    With ``text``, a part of a value of several lines, it is the line of that part.
     """
     document = content.decode("utf-8", "replace").removeprefix("\ufeff")
     if not document.strip():

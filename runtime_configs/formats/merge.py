@@ -1,9 +1,9 @@
 """Three-way merge: before us, what we wrote, what is there now.
 
-The result is what is there now without our changes. Where our lines stand as we wrote them, they
-are exchanged as lines, which brings back every byte; the rest is changed key by key. What the
-result has to mean is computed from the decoded documents, and a result is returned only if it does.
-A file that nobody changed is none to merge: what merges lines is loaded where one is.
+The result is the present file without our changes. Our lines that nobody changed are replaced as
+lines, which restores every byte; the rest is edited key by key. The decoded documents determine
+what the result has to mean, and it is returned only if it does. A file that nobody changed needs no
+merge, so the merge of lines is imported only for others.
 """
 
 from __future__ import annotations
@@ -28,23 +28,22 @@ def merge3(
     path: str,
     keys: Keys = EXACT,
 ) -> bytes | None:
-    """Return the file without our changes; None stands for a file that is not there.
+    """Return the file without our changes; None stands for an absent file.
 
-    ``keys`` are those that the engine matches without regard to case: one that somebody spells in
-    another way is the same one.
+    ``keys`` are those that the engine matches in any case: another spelling is the same key.
 
-    Each key that we set gets its old value or goes, unless somebody gave it a third value or took
-    it away; each table that only we made goes; elements that we added to a list go. What others
-    changed, added, moved or commented stays as they wrote it. A file that somebody deleted stays
-    deleted. Raises ConfigError where the file does not parse and our lines can't be told by their
-    text alone.
+    Each key that we set gets its old value, or is removed; one that somebody changed or removed
+    stays so. Tables that only we created and elements that we added to a list are removed. What
+    others changed, added, moved or commented stays as they wrote it. A file that somebody deleted
+    stays deleted. Raises ConfigError if the file does not parse and our lines can't be found by
+    their text alone.
     """
     if now == ours:
         return before
     if now is None or ours is None or before in (now, ours) or format is Format.OPAQUE:
         return now
     if now.startswith(_BOM):
-        # Somebody's new first line goes behind the mark, so it must not count as part of a line.
+        # A new first line is inserted after the mark, so the mark is no part of a line.
         rest = now.removeprefix(_BOM)
         result = merge3(
             before and before.removeprefix(_BOM),
@@ -89,9 +88,9 @@ def _document(
 
 
 def _text(before: bytes | None, ours: bytes, now: bytes, path: str, keys: Keys) -> bytes | None:
-    """Merge a template: key by key like any other file where it is TOML but for its directives.
+    """Merge a template: key by key if it is TOML except for its directives, else by lines.
 
-    Of one that we made the directives stay as long as anything else does.
+    The directives of a template that we created stay as long as anything else does.
     """
     from runtime_configs.formats.template_mask import directives, masked, unmasked
     from runtime_configs.formats.text_merge import without_lines
@@ -138,7 +137,7 @@ def _value(base: object, ours: object, now: object) -> object:
 def _elements(
     base: Sequence[object], ours: Sequence[object], now: Sequence[object]
 ) -> list[object]:
-    """Return a list without the elements that we added, with those back that we took out."""
+    """Return a list without the elements that we added, and with those that we removed."""
     result = list(now)
     for element in _without(ours, base):
         index = _index(result, element)
@@ -173,7 +172,7 @@ def _written(
     format: Format,  # noqa: A002
     path: str,
 ) -> bytes:
-    """Return bytes that mean ``expected``, made from the first text that can be changed so."""
+    """Return bytes that decode to ``expected``, edited from the first text that allows it."""
     *first, last = texts
     for text in first:
         try:
@@ -198,10 +197,10 @@ def _meaning(
 def _without_new_empties(
     expected: Mapping[str, object], text: Mapping[str, object], taken: Mapping[str, object]
 ) -> Table:
-    """Leave out empty tables that the text does not have, but for those that we had taken out.
+    """Leave out empty tables that the text does not have, except those that we removed.
 
-    Such a one was emptied by others. To spell it out would be a change of its own: an empty table
-    of runtimes takes containerd 1.x its built-in one.
+    Others emptied such a table. Writing it would be another change: with an empty table of runtimes
+    containerd 1.x has no built-in one.
     """
     result: Table = {}
     for key, value in expected.items():
@@ -215,7 +214,7 @@ def _without_new_empties(
 
 
 def _taken(base: Mapping[str, object], ours: Mapping[str, object]) -> Table:
-    """Return the tables of ``base`` that ours lacks, with the tables that lead to them."""
+    """Return the tables of ``base`` that ``ours`` lacks, with their parents."""
     result: Table = {}
     for key, value in base.items():
         if isinstance(value, Mapping):
@@ -234,7 +233,7 @@ def _unless_empty(text: bytes, before: bytes | None) -> bytes | None:
 
 
 def _others_comments(result: bytes, ours: bytes, format: Format) -> bool:  # noqa: A002
-    """Whether comment lines are left that we did not write."""
+    """Return whether comment lines are left that we did not write."""
     return format is Format.TOML and bool(_comments(result) - _comments(ours))
 
 

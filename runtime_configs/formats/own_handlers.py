@@ -1,4 +1,4 @@
-"""Our handlers in a file, told by what they run: for a setup that no journal names any more."""
+"""Find our handlers in a file by their binaries, for a setup without a journal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from runtime_configs.formats.values import table
 from runtime_configs.model import FileEdit, Format, Role
 
 Places = tuple[tuple[KeyPath, KeyPath], ...]
-"""Where an engine's files have handlers, and the default's name that goes with them."""
+"""The key paths of handlers, each with that of the default's name."""
 
 
 def edit_without_ours(
@@ -22,12 +22,11 @@ def edit_without_ours(
     toolkit_dir: str,
     stock: str | None = None,
 ) -> FileEdit | None:
-    """Return the edit that takes out the handlers that run a binary in ``toolkit_dir``.
+    """Return the edit that removes the handlers with a binary in ``toolkit_dir``; None without any.
 
-    The default goes with them where it is one of them, and a drop-in that says nothing else goes
-    whole. ``stock`` is the engine's own default where it lacks that beside a file's other handlers:
-    one of those is the default then. None where there are none of ours. Raises ConfigError for a
-    file that does not parse.
+    A default of ours is removed with them, and a drop-in without other settings as a whole.
+    ``stock`` is the engine's default handler if a file with other handlers drops it: one of those
+    is the default then. Raises ConfigError for a file that does not parse.
     """
     document = load(content, kind, path=path)
     changes: list[Change] = []
@@ -65,7 +64,7 @@ def _texts(value: object) -> Iterator[str]:
 
 
 def _says_something(document: Mapping[str, object]) -> bool:
-    """Tell whether a document has a value besides its version and the switch for CDI."""
+    """Return whether a document has a value other than its version and the CDI switch."""
     return any(
         _says_something(value)
         if isinstance(value, Mapping)

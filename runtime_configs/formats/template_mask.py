@@ -1,7 +1,7 @@
-"""Templates of TOML, with ``{{ … }}`` in them, as the TOML that they are but for those.
+"""Turn a template with ``{{ … }}`` into TOML, and back.
 
-What stands on lines of its own becomes a comment, and so does all behind an ``else``, which would
-say the same keys twice; a value that is made by the template becomes a string.
+Directives on their own lines become comments, and so does everything after an ``else``, which would
+repeat keys. A value with a directive becomes a string.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _COMMENT = r"/\*(?:[^*{]++|\*(?!/)|\{(?!\{-?\s*+/\*))*+\*/"
 _ACTION = rf"\{{\{{(?:-?\s*+{_COMMENT}\s*+-?|(?:{_QUOTED}|[^\"`'{{}}]++)*+)\}}\}}"
 _ACTIONS = re.compile(_ACTION, re.DOTALL)
 _ROW = re.compile(rf"(?:{_ACTION}|[^\n])*+\n?", re.DOTALL)
-"""A line, or several that one ``{{ … }}`` holds together."""
+"""A line, or several lines with one ``{{ … }}`` across them."""
 _WORD = re.compile(r"\{\{-?\s*+([a-z]++)")
 _BLOCKS: Final = ("if", "range", "with", "define", "block")
 _STRING = rf""""(?:{_ACTION}|[^"\\\n]|\\.)*+"|'(?:{_ACTION}|[^'\n])*+'"""
@@ -32,7 +32,7 @@ _HEADER = re.compile(
 
 
 def masked(text: bytes) -> bytes:
-    """Return a template as TOML; where it is none even so, that does not parse either."""
+    """Return a template as TOML. The result may not parse."""
     found: list[str] = []
     others: list[bool] = []
     for row in _ROW.findall(text.decode("utf-8", "surrogateescape")):
@@ -44,7 +44,7 @@ def masked(text: bytes) -> bytes:
 
 
 def unmasked(text: bytes) -> bytes:
-    """Return the template again."""
+    """Return the template of a masked text."""
     found = text.decode("utf-8", "surrogateescape")
     for mark in (_LINE_MARK, _OPEN_MARK, _CLOSE_MARK):
         found = found.replace(mark, "")
@@ -52,14 +52,14 @@ def unmasked(text: bytes) -> bytes:
 
 
 def directives(text: bytes) -> bytes:
-    """Return the lines that are directives, such as the one for the distribution's own part."""
+    """Return the lines that are directives, such as the one for the distribution's base."""
     return b"".join(
         line for line in text.splitlines(keepends=True) if line.lstrip().startswith(b"{{")
     )
 
 
 def _follow(action: str, others: list[bool]) -> None:
-    """Keep account of the open blocks: whether their ``else`` has come."""
+    """Update the open blocks: whether their ``else`` was read."""
     word = _WORD.match(action)
     name = "" if word is None else word[1]
     if name in _BLOCKS:
@@ -71,7 +71,7 @@ def _follow(action: str, others: list[bool]) -> None:
 
 
 def _is_directive(row: str) -> bool:
-    """Tell whether a row is nothing but directives, or one with all that depends on it."""
+    """Return whether a row has only directives, or one with all that depends on it."""
     text = row.strip()
     if not text.startswith("{{"):
         return False
@@ -83,7 +83,7 @@ def _commented(row: str) -> str:
 
 
 def _row(row: str) -> str:
-    """Return a row of TOML with its value as a string where the template makes it."""
+    """Return a row of TOML; a value with a directive becomes a string."""
     if "{{" not in row:
         return row
     if (header := _HEADER.match(row)) is not None:

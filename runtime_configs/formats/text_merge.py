@@ -1,4 +1,4 @@
-"""Text merged by its lines: settings in YAML, and templates that no mask makes TOML."""
+"""Merge text by lines: YAML settings, and templates that are no TOML even with a mask."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _SECTION_END = re.compile(rb"^[ \t]*(?:\[|\{\{)", re.MULTILINE)
 def without_lines(base: bytes, ours: bytes, now: bytes) -> bytes:
     """Return ``now`` without the lines that lead from ``base`` to ``ours``.
 
-    A line that stands in place of an old one and was changed since is somebody's third value: it
-    stays. So does a table that we made, as far as somebody put other lines into it.
+    A line of ours that somebody changed stays, as a third value. A table of ours stays if somebody
+    added lines to it.
     """
     pieces: list[bytes] = []
     position = 0
@@ -37,15 +37,15 @@ def _splices(changes: Sequence[Hunk], now: bytes) -> Iterator[tuple[int, int, by
 
 
 def _goes_on(block: bytes, rest: bytes) -> bool:
-    """Tell whether somebody's key follows our last table: it belongs to that table."""
+    """Return whether somebody's key follows our last table, and so belongs to it."""
     line = rest.split(b"\n", 1)[0].strip()
     return _HEADER.search(block) is not None and bool(line) and line[:1] not in b"[#{"
 
 
 def _section(section: bytes, now: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the places of a table's lines that still stand; its header only where nothing else is.
+    """Yield the places of a table's unchanged lines, and of its header if nothing else is left.
 
-    Lines before any header are looked for one by one.
+    Lines above the first header are looked for one by one.
     """
     lines = section.splitlines(keepends=True)
     if not section.lstrip().startswith(b"["):

@@ -1,11 +1,11 @@
-"""A TOML document edited in its text: only the lines of keys that change are touched.
+"""Edit a TOML document as text: only the lines of changed keys are touched.
 
-New keys follow their table's last key, new tables the tables that they belong to, both in the
-document's own indentation, blank lines and newlines. Comments of their own line always stay.
+New keys follow their table's last key, new tables follow the last table of their parent. Both use
+the document's own indentation, blank lines and newlines. Comments on their own line always stay.
 
-Why not tomlkit: of 1,200 generated spellings of an engine's config (``tests/property/spellings``)
-version 0.15 could not edit 125 (dotted keys in inline tables, tables out of order), and moved the
-indentation of others' lines in 7; a config of 8,000 tables took it 1.7 s of CPU instead of 0.1.
+tomlkit is not used: of 1,200 generated spellings of a config (``tests/property/spellings``) version
+0.15 could not edit 125 (dotted keys in inline tables, tables out of order) and changed the
+indentation of other lines in 7. A config of 8,000 tables took it 1.7 s of CPU instead of 0.1.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from runtime_configs.formats.values import MISSING, KeyPath, Table, differences,
 
 
 def edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
-    """Return the text, which means ``old``, changed to mean ``new``; the caller has to check."""
+    """Return the text of ``old``, edited to decode to ``new``; the caller checks the result."""
     return _Edit(text).edited(old, new)
 
 
 class _Edit:
-    """The splices that are to be made in a document."""
+    """The pending splices of a document."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -35,7 +35,7 @@ class _Edit:
         self.replacements: list[tuple[int, int, str]] = []
         self.deleted: set[int] = set()
         self.indents: dict[KeyPath, str] = {}
-        """Of the headers that are added."""
+        """Of the new headers."""
 
     def edited(self, old: Mapping[str, object], new: Mapping[str, object]) -> str:
         added: dict[KeyPath, Table] = {}
@@ -50,7 +50,7 @@ class _Edit:
                     tables.append((path, will))
                 else:
                     added.setdefault(path[:-1], {})[path[-1]] = will
-        # Keys outside of any table come first where both go to the same place.
+        # Top-level keys come first if both go to the same place.
         for parent, pairs in sorted(added.items(), key=lambda item: len(item[0])):
             self._add_keys(parent, pairs)
         for path, table in tables:
@@ -63,7 +63,7 @@ class _Edit:
     def _changes(
         self, old: Mapping[str, object], new: Mapping[str, object]
     ) -> Iterator[tuple[KeyPath, object, object]]:
-        """Yield the differences, an inline table's as one."""
+        """Yield the differences; those within an inline table as one."""
         inline: set[KeyPath] = set()
         for step in differences(old, new):
             above = (step.path[:length] for length in range(1, len(step.path)))
@@ -75,7 +75,7 @@ class _Edit:
                 yield holder, lookup(old, holder), lookup(new, holder)
 
     def _replaced(self, path: KeyPath, was: object, will: object) -> bool:
-        """Put a new value where the old one stands, if that is possible."""
+        """Replace the value in its place, if possible."""
         index = self.outline.keys.get(path)
         if will is MISSING or index is None:
             return False
@@ -88,7 +88,7 @@ class _Edit:
         return True
 
     def _add_keys(self, parent: KeyPath, pairs: Table) -> None:
-        """Add keys to a table that is there, in the form in which it is there."""
+        """Add keys to an existing table, in the table's own form."""
         dotted = self.outline.dotted((*parent, ""))
         if dotted is not None:
             beside = self.statements[dotted]
@@ -112,14 +112,14 @@ class _Edit:
             self._add_first_keys(pairs)
 
     def _add_header(self, parent: KeyPath, pairs: Table) -> None:
-        """Spell a table out that was only implied by the tables or arrays of tables below it."""
+        """Write the header of a table that was only implied by those below it."""
         indexes = self.outline.under(parent)
         place = self.outline.before(indexes[0]) if indexes else len(self.text)
         text = self._table_text(parent, pairs, place).removeprefix(self.newline)
         self.insertions[place].append(text + (self.newline if self.outline.blank_habit else ""))
 
     def _add_first_keys(self, pairs: Table) -> None:
-        """Add the document's first keys outside of any table."""
+        """Add the document's first top-level keys."""
         lines = self._lines("", _single(pairs))
         if not self.statements:
             self.insertions[len(self.text)] += lines
@@ -157,7 +157,7 @@ class _Edit:
         return "".join([*pieces, self.text[position:]])
 
     def _deletions(self) -> Iterator[tuple[int, int]]:
-        """Yield the line spans to be cut, each with one of two blank lines that would meet."""
+        """Yield the line spans to delete, each with one of two blank lines that would meet."""
         spans: list[tuple[int, int]] = []
         for index in sorted(self.deleted):
             start, end = self.statements[index].start, self.statements[index].end
@@ -181,7 +181,7 @@ class _Edit:
 
 
 def _sections(path: KeyPath, table: Mapping[str, object]) -> Iterator[tuple[KeyPath, Table]]:
-    """Yield the tables that have to be spelled out for a table with those below it."""
+    """Yield the tables that need a header, for a table and those below it."""
     own = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
     if own or not table:
         yield path, own

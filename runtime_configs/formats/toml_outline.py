@@ -1,4 +1,4 @@
-"""A TOML document's outline: which statement makes which table, and where text may go."""
+"""The outline of a TOML document: which statement defines which table, where to insert text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from runtime_configs.formats.toml_text import key_text
 from runtime_configs.formats.values import KeyPath
 
 _SAMPLE = 100
-"""Tables after which a habit of the document counts as known."""
+"""The number of tables that show the document's style."""
 
 
 class Outline:
-    """A document's statements by key path, and the habits of who wrote it."""
+    """A document's statements by key path, and its style."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -35,25 +35,25 @@ class Outline:
                 self.headers[statement.path] = index
 
     def under(self, path: KeyPath) -> list[int]:
-        """Return the statements at or below a key path, in their order."""
+        """Return the statements at or below a key path, in order."""
         found = self._under.get(path)
         if found is None:
             length = len(path)
-            # The parent's list is looked up first: each level down searches less.
+            # From the parent's list, so that each level searches less.
             above = self.under(path[:-1]) if length > 1 else self._roots.get(path[0], [])
             found = [index for index in above if self.statements[index].path[:length] == path]
             self._under[path] = found
         return found
 
     def section_path(self, index: int) -> KeyPath:
-        """Return the key path of the table whose header a statement stands under."""
+        """Return the key path of the header above a statement."""
         section = self.statements[index].section
         return self.statements[section].path if section >= 0 else ()
 
     def dotted(self, path: KeyPath) -> int | None:
-        """Return the last dotted key that makes the table which ``path`` would stand in.
+        """Return the last dotted key that defines the parent table of ``path``.
 
-        None where a header makes it, or makes it by a table below it.
+        None if a header defines it, or a header of a table below it.
         """
         for length in range(len(path) - 1, 0, -1):
             implied = False
@@ -70,7 +70,7 @@ class Outline:
         return None
 
     def after(self, index: int) -> int:
-        """Return where text behind a statement goes: behind comments that follow at once."""
+        """Return where to insert text after a statement: after the comments directly below it."""
         place = self.statements[index].end
         end = place
         while end < len(self.text):
@@ -81,9 +81,9 @@ class Outline:
         return end
 
     def before(self, index: int) -> int:
-        """Return where text before a statement goes: before comments that lead up to it.
+        """Return where to insert text before a statement: before the comments directly above it.
 
-        A comment at the very top may speak of the file (k0s reads the first line): it stays first.
+        A comment at the top may be about the file (k0s reads the first line), so it stays first.
         """
         place = self.statements[index].start
         while place > 0:
@@ -95,22 +95,22 @@ class Outline:
         return self.statements[index].start if at_top else place
 
     def end_of_group(self, path: KeyPath) -> int:
-        """Return where a new table goes: behind the last of those that it belongs to."""
+        """Return where to insert a new table: after the last one with the same parent."""
         for length in range(len(path) - 1, 0, -1):
             if group := self.under(path[:length]):
                 return self.after(group[-1])
         return len(self.text)
 
     def is_after_blank(self, place: int) -> bool:
-        """Tell whether the line above is blank."""
+        """Return whether the line above is blank."""
         return self.text.endswith(("\n\n", "\n\r\n"), 0, place)
 
     def spelled(self, path: KeyPath) -> str:
-        """Return a key as this document would write it."""
+        """Return a key in the document's style."""
         return ".".join(self._spellings.get(part) or key_text(part) for part in path)
 
     def indent_of(self, path: KeyPath, added: dict[KeyPath, str]) -> str:
-        """Return the indentation of a new header; ``added`` holds those of others that are new."""
+        """Return the indentation of a new header; ``added`` has those of other new ones."""
         for index in self.under(path[:-1]) if path[:-1] else []:
             statement = self.statements[index]
             if statement.kind is StatementKind.TABLE and len(statement.path) == len(path):
@@ -125,9 +125,9 @@ class Outline:
 
     @cached_property
     def _spellings(self) -> dict[str, str]:
-        """How this document writes a key's part where it has to be quoted.
+        """How this document writes the quoted parts of keys.
 
-        Not with escapes: containerd 1.6 takes those of a header as they stand (measured).
+        Without escapes: containerd 1.6 does not decode those of a header (measured).
         """
         spellings: dict[str, str] = {}
         for statement in self.statements:
@@ -148,7 +148,7 @@ class Outline:
 
     @cached_property
     def blank_habit(self) -> bool:
-        """Whether a blank line stands between tables, as far as can be told."""
+        """Whether most tables follow a blank line."""
         headers = [
             header
             for header in self._tables[: _SAMPLE + 1]
@@ -159,7 +159,7 @@ class Outline:
 
     @cached_property
     def key_step(self) -> str:
-        """What a key's indentation has more than its header's."""
+        """The indentation of keys relative to their header."""
         for header in self._tables:
             for index in self.in_section[self.headers[header.path]][:1]:
                 return self.statements[index].indent.removeprefix(header.indent)
@@ -167,7 +167,7 @@ class Outline:
 
     @cached_property
     def _level_step(self) -> str:
-        """What a header's indentation has more than that of the table it belongs to."""
+        """The indentation of headers relative to the parent table's."""
         for header in self._tables:
             parent = self.headers.get(header.path[:-1])
             if parent is not None:
@@ -176,6 +176,6 @@ class Outline:
 
 
 def line_end(text: str, position: int) -> int:
-    """Return the offset behind the line's newline."""
+    """Return the offset after the line's newline."""
     newline = text.find("\n", position)
     return len(text) if newline < 0 else newline + 1

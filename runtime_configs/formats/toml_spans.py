@@ -1,7 +1,7 @@
-"""Where each header and each key of a TOML document stands in its text.
+"""The positions of headers and keys in the text of a TOML document.
 
-The text has to be valid TOML (tomllib has read it before), so the scan only has to tell strings,
-brackets and comments apart. It takes time in proportion to the text.
+The text has to be valid TOML (tomllib has read it before), so the scan only distinguishes strings,
+brackets and comments. Its time is proportional to the length of the text.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _PLAIN_KEY = re.compile(
     r"([ \t]*+)([A-Za-z0-9_-]++)[ \t]*+=[ \t]*+"
     r"""((?:"(?!"")[^"\\\n]*+"|'(?!'')[^'\n]*+'|[^"'\[{\#\s]++))[ \t]*+(?:\#[^\n]*+)?\r?(?:\n|\Z)"""
 )
-"""The commonest line: a bare key and a value that holds no bracket. All others go the long way."""
+"""The most common line: a bare key and a value without brackets. Others take the slow path."""
 _TEXT = re.compile(rf"{_LONG_BASIC}|{_LONG_LITERAL}|{_BASIC}|{_LITERAL}|\#[^\n]*+", re.DOTALL)
 MOST_PARTS: Final = 256
-"""Parts that a dotted key may have: the time to read one grows with their square."""
+"""The most parts of a dotted key: the time to read one grows with their square."""
 _LONG_KEY = re.compile(rf"(?:[A-Za-z0-9_-]*+[ \t]*+\.[ \t]*+){{{MOST_PARTS}}}")
 
 
 class StatementKind(Enum):
-    """What a statement is."""
+    """The kind of a statement."""
 
     TABLE = "[table]"
     ARRAY = "[[array of tables]]"
@@ -52,15 +52,15 @@ class Statement(NamedTuple):
     path: KeyPath
     """From the root, also for a key below a header."""
     spelling: tuple[str, ...]
-    """The key's or header's own parts as they are written, quotes included."""
+    """The parts of the key or header as written, including quotes."""
     section: int
-    """Index of the header that it stands under (a header: its own), -1 above the first one."""
+    """The index of the header above it (a header: its own), -1 above the first one."""
     in_array: bool
-    """Inside an element of an array of tables, where no key path leads."""
+    """Whether it is inside an element of an array of tables, which has no key path."""
     start: int
     """Of its first line."""
     end: int
-    """Behind its last line."""
+    """After its last line."""
     indent: str
     value_start: int = -1
     value_end: int = -1
@@ -68,12 +68,12 @@ class Statement(NamedTuple):
 
 @lru_cache(maxsize=4)  # a plan edits the text that its diff is made of
 def scan(text: str) -> tuple[Statement, ...]:
-    """Return the statements of a valid TOML document, in their order."""
+    """Return the statements of a valid TOML document, in order."""
     return tuple(_statements(text))
 
 
 def has_long_key(text: str) -> bool:
-    """Tell whether a dotted key has more than ``MOST_PARTS`` parts; the text may not be TOML."""
+    """Return whether a dotted key has more than ``MOST_PARTS`` parts, in any text."""
     if all(line.count(".") < MOST_PARTS for line in text.split("\n")):
         return False
     return _LONG_KEY.search(_TEXT.sub("", text)) is not None
@@ -125,7 +125,7 @@ def _statements(text: str) -> Iterator[Statement]:
 
 
 def value_end_of(text: str, start: int) -> int:
-    """Return the offset behind the value that begins at ``start``, without what follows it."""
+    """Return the end of the value that begins at ``start``."""
     depth, end, position = 0, start, start
     while (token := _TOKEN.match(text, position)) is not None:
         piece = token.group()
@@ -141,7 +141,7 @@ def value_end_of(text: str, start: int) -> int:
 def items(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]:
     """Return the spans of an array's elements, or of an inline table's ``key = value`` pairs.
 
-    ``start`` and ``end`` are the offsets of the opening and behind the closing bracket.
+    ``start`` is the offset of the opening bracket, ``end`` the one after the closing bracket.
     """
     found: list[tuple[int, int]] = []
     position, first, last, depth = start + 1, -1, -1, 0
@@ -162,7 +162,7 @@ def items(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]:
 
 
 def _key(text: str, position: int) -> tuple[KeyPath, tuple[str, ...], int]:
-    """Read a dotted key; the offset returned is that of the ``=`` or ``]`` behind it."""
+    """Read a dotted key; return the offset of the ``=`` or ``]`` after it too."""
     names: list[str] = []
     spelling: list[str] = []
     while (part := _KEY_PART.match(text, position)) is not None:

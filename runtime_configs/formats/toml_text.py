@@ -1,4 +1,4 @@
-"""TOML spelled out: keys, values, and values rewritten in the style that they had."""
+"""Write TOML keys and values, and rewrite values in their present style."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def quoted(text: str) -> str:
 
 
 def key_text(name: str) -> str:
-    """Return a key's part, bare where TOML allows it."""
+    """Return a part of a key, bare if TOML allows it."""
     return name if _BARE.fullmatch(name) else quoted(name)
 
 
 def value_text(value: object) -> str:  # noqa: PLR0911 - one for each type
-    """Return a value in one line. Raises TypeError for what TOML can't hold."""
+    """Return a value on one line. Raises TypeError for a type that TOML lacks."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -50,9 +50,9 @@ def value_text(value: object) -> str:  # noqa: PLR0911 - one for each type
 
 
 def rewritten(text: str, old: object, new: object, newline: str) -> str:
-    """Return ``text``, which spells ``old``, changed to mean ``new``.
+    """Return ``text``, the spelling of ``old``, edited to decode to ``new``.
 
-    Arrays and inline tables keep the elements that stay as they are written, comments included.
+    Unchanged elements of arrays and inline tables keep their spelling and comments.
     """
     if isinstance(old, list) and isinstance(new, (list, tuple)):
         return _rewritten_array(text, old, new, newline)
@@ -121,7 +121,7 @@ def _with_item(text: str, index: int, item: str, newline: str) -> str:
 
 
 def _without_item(text: str, index: int) -> str:
-    """Take an element (or a pair of an inline table) out, with its comma and its own line."""
+    """Remove an element (or a pair of an inline table) with its comma and its own line."""
     spans = items(text, 0, len(text))
     start, end = spans[index]
     comma = re.compile(r"\s*,").match(text, end)

@@ -11,7 +11,7 @@ from runtime_configs.formats.secrets import REDACTED
 
 ABSENT = "/dev/null"
 CONTEXT = 3
-"""Lines around a change, as `patch` expects them; any number will do."""
+"""The number of lines around a change; `patch` accepts any."""
 _HIDDEN = "\\ {} with a secret, not shown\n"
 _RESTORED = "\\ {} restored as before, not shown\n"
 _NO_NEWLINE = "\\ No newline at end of file\n"
@@ -29,9 +29,9 @@ def unified_diff(
 ) -> str:
     """Return the diff of one file with its host path; ``None`` stands for an absent file.
 
-    No line that holds a secret is shown: context ends before it, and in the place of one that
-    changes stands how many there are, with which `patch` refuses the diff. ``known`` is the file
-    without us; without it an absent file is taken to come back with the site's own lines.
+    Lines with a secret are not shown: context ends before them, and a note with their number
+    replaces changed ones, so that `patch` rejects the diff. ``known`` is the file without us;
+    without it an absent file is assumed to return with the site's own lines.
     """
     old, new = _text(before), _text(after)
     matcher = SequenceMatcher(None, _lines(old), _lines(new))
@@ -52,10 +52,10 @@ def unified_diff(
 def redacted_diff(
     path: str, before: bytes | None, after: bytes | None, known: bytes | None = None
 ) -> str:
-    """Return the same for a log: without context, and with no value that is a secret.
+    """Return the same for a log: without context and without secret values.
 
-    Lines of ``known``, the file without us, that come back are counted and not shown: what a site
-    wrote is no business of a log's.
+    Restored lines of ``known``, the file without us, are counted and not shown: a log should not
+    repeat the site's own lines.
     """
     old, new = _text(before), _text(after)
     hunks = list(SequenceMatcher(None, _lines(old), _lines(new)).get_grouped_opcodes(0))
@@ -69,7 +69,7 @@ def redacted_diff(
 def _name(path: str) -> str:
     """Return a path as GNU diff writes it, so that `patch` reads all of it.
 
-    Without the tab it takes a name to end at its first space.
+    Without the tab a name would end at its first space.
     """
     if path.endswith(" ") or any(char in _ESCAPED for char in path):
         return '"' + "".join(_ESCAPED.get(char) or char for char in path) + '"'
@@ -86,7 +86,7 @@ def _written(
     sides: tuple[Sequence[str | None], Sequence[str | None]],
     note: str,
 ) -> Iterator[str]:
-    """Yield the diff's lines; where some are None a note counts them."""
+    """Yield the diff's lines; a note counts those that are None."""
     if hunks:
         yield f"--- {names[0]}\n"
         yield f"+++ {names[1]}\n"
@@ -105,13 +105,13 @@ def _written(
 
 
 def _range(start: int, end: int) -> str:
-    """Return lines as a hunk's head names them: from 1 on, and none by the one above."""
+    """Return lines in the form of a hunk's header: from 1 on, an empty range by the line above."""
     count = end - start
     return str(start + 1) if count == 1 else f"{start + (count > 0)},{count}"
 
 
 def _shows_any(hunk: _Hunk, old: set[int], new: set[int]) -> bool:
-    """Tell whether a hunk's context is among these lines of either text."""
+    """Return whether a hunk's context contains one of these lines of either text."""
     return any(
         kind == "equal" and (old.intersection(range(i, j)) or new.intersection(range(k, m)))
         for kind, i, j, k, m in hunk
@@ -124,16 +124,16 @@ def _secret_lines(text: str) -> set[int]:
 
 
 def _shared(text: str, secret: Collection[int], theirs: Collection[str]) -> set[int]:
-    """Return which lines are secret by their place and the site's own, or secret by themselves.
+    """Return the secret lines that are the site's own, or secret by themselves.
 
-    A line of ours says nothing that a string or a bracket that somebody left open makes a secret.
+    A line of ours is not secret only because somebody left a string or a bracket open above it.
     """
     lines = enumerate(_lines(text))
     return {at for at, line in lines if at in secret and (line in theirs or _secret_lines(line))}
 
 
 def _text(content: bytes | None) -> str:
-    # Bytes that are no UTF-8 come through unchanged.
+    # Bytes that are not UTF-8 are preserved.
     return (content or b"").decode(errors="surrogateescape")
 
 

@@ -1,4 +1,4 @@
-"""Decoded documents: key paths, values by path, and when two values mean the same."""
+"""Decoded documents: key paths, values by path, equality of values."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class _Mark(Enum):
 REMOVE: Final = _Mark.REMOVE
 """As a change's value: delete the key."""
 MISSING: Final = _Mark.MISSING
-"""What a key path without a value leads to."""
+"""The value at a key path that does not exist."""
 NEUTRAL: Final[tuple[object, ...]] = ("", 0, False, [], {}, None, MISSING)
-"""Values that an engine treats alike: a key that is absent, and its zero value."""
+"""Values that an engine treats alike: a missing key and its zero value."""
 
 
 class Verbatim(str):
-    """A number as the document spells it, so that no digit is lost or compared away."""
+    """A number as written in the document, so that no digit is lost."""
 
     __slots__ = ()
 
@@ -43,7 +43,7 @@ class Step(Struct, frozen=True):
 
 
 def lookup(data: Mapping[str, object], path: KeyPath) -> object:
-    """Return the value at the key path, or MISSING; lists are not walked into."""
+    """Return the value at the key path, or MISSING; no path leads into a list."""
     value: object = data
     for key in path:
         if not isinstance(value, Mapping) or key not in value:
@@ -53,7 +53,7 @@ def lookup(data: Mapping[str, object], path: KeyPath) -> object:
 
 
 def table(data: Mapping[str, object], *path: str) -> Mapping[str, object]:
-    """Return the table at a key path, an empty one where there is none."""
+    """Return the table at a key path; empty if there is none."""
     value = lookup(data, path)
     return value if isinstance(value, Mapping) else {}
 
@@ -65,7 +65,7 @@ def tables_of(data: Mapping[str, object], path: KeyPath) -> dict[str, Mapping[st
 
 
 def same(left: object, right: object) -> bool:
-    """Whether two decoded values mean the same: types count, order of keys does not."""
+    """Return whether two decoded values are equal, types included; the order of keys is ignored."""
     if left is right:
         return True
     if isinstance(left, Mapping):
@@ -90,7 +90,7 @@ def same(left: object, right: object) -> bool:
 def differences(
     old: Mapping[str, object], new: Mapping[str, object], path: KeyPath = ()
 ) -> Iterator[Step]:
-    """Yield each key whose value differs; tables on both sides are walked into."""
+    """Yield each key whose value differs; tables on both sides are compared key by key."""
     for key in [*old, *(key for key in new if key not in old)]:
         was, will = old.get(key, MISSING), new.get(key, MISSING)
         if was is will:
@@ -104,8 +104,8 @@ def differences(
 def with_value(data: Mapping[str, object], path: KeyPath, value: object) -> Table:
     """Return a copy with the value at the key path; REMOVE takes the key away.
 
-    Tables on the way are made; a value on the way that is not a table is replaced by one.
-    Only the tables on the way are copied.
+    Missing tables along the path are created; a value there that is no table is replaced by one.
+    Only the tables along the path are copied.
     """
     result = dict(data)
     table = result
@@ -141,7 +141,7 @@ def deep_merge(into: Table, source: Mapping[str, object]) -> Table:
 
 
 def overlaid(values: Sequence[object]) -> object:
-    """Return values laid one over the other, the last on top: tables by key, others whole."""
+    """Return the values merged, the last one wins: tables by key, other values as a whole."""
     result = values[0]
     for value in values[1:]:
         if isinstance(result, Mapping) and isinstance(value, Mapping):
