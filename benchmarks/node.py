@@ -86,7 +86,13 @@ def _guarded(node: Node, payload: Path, subject: Subject, found: Found, kept: Fo
 def _round(node: Node, payload: Path, subject: Subject, found: Found) -> None:
     """Set up, look at the keeper, run once more with nothing changed, stop."""
     started: list[InstallerContainer] = []
-    found.outages.append(_outage(node, lambda: started.append(_start(node, payload, subject))))
+    found.outages.append(
+        _outage(
+            node,
+            lambda: started.append(_start(node, payload, subject)),
+            lambda: bool(started) and not started[0].running(),
+        )
+    )
     found.verified.append(_wait_served(node, subject, started[0]))
     found.memory.append(memory_of(started[0].pid))
     found.back.append(_outage(node, lambda: _terminate(started[0])))
@@ -118,15 +124,20 @@ def _start(node: Node, payload: Path, subject: Subject, *arguments: str) -> Inst
     return node.start_container([*subject.command, *arguments], variables)
 
 
-def _outage(node: Node, act: Callable[[], object]) -> Outage:
-    """Return the engine's absence after something was done."""
+def _outage(
+    node: Node, act: Callable[[], object], over: Callable[[], bool] = lambda: False
+) -> Outage:
+    """Return the engine's absence after something was done.
+
+    Raises RuntimeError where ``over`` says that nothing comes any more.
+    """
     node.run("systemctl", "reset-failed", "containerd")
     with DowntimeProbe(node.socket) as probe:
         act()
-        wait_for(lambda: probe.outages, "the engine to go and come back", PATIENCE)
+        wait_for(lambda: probe.outages or over(), "the engine to go and come back", PATIENCE)
     outage = probe.longest()
     if outage is None:
-        raise RuntimeError("the engine was never away")
+        raise RuntimeError("before the engine was away")
     return outage
 
 
