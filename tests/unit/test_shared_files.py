@@ -30,7 +30,7 @@ def test_the_package_and_the_image_install_every_file() -> None:
     assert {file for files in installed.values() for file in files} == expected
     for directory, files in installed.items():
         assert [os.path.dirname(file) for file in files] == [directory]
-    assert "COPY share /usr/local/share\n" in (ROOT / "Dockerfile").read_text()
+    assert "COPY share tree/usr/local/share\n" in (ROOT / "Dockerfile").read_text()
 
 
 def test_the_manual_page_has_every_option_and_command() -> None:
