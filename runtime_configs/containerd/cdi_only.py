@@ -1,4 +1,4 @@
-"""Where containerd needs no handler: whether CDI has to be switched on in its files."""
+"""CDI without handlers: whether containerd's files have to enable it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from runtime_configs.containerd.merged import merge
 from runtime_configs.model import ConfigError, HostView
 
 FIRST: Final = (1, 7, 0)
-"""The first version with ``enable_cdi``, which is off there."""
+"""The first version with ``enable_cdi``, false by default."""
 ON: Final = (2, 0, 0)
-"""The first version that has it on by default (``plugins/cri/config``; tests/engine shows it)."""
+"""The first version with a default of true (``plugins/cri/config``; tests/engine shows it)."""
 
 
 def is_settled(request: ConfigRequest, view: HostView) -> bool:
-    """Tell whether nothing has to be written. Raises ConfigError for a version without CDI."""
+    """Return whether nothing has to be written. Raises ConfigError for a version without CDI."""
     if not request.desired.enable_cdi:
         return True
     version = request.version

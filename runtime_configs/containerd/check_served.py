@@ -1,4 +1,4 @@
-"""The last look at a draft: what the engine would make of it, and who would overrule it."""
+"""Check a draft: what the engine would serve with it, and which file overrides it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from runtime_configs.shims import starts_runc
 
 
 def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: str) -> None:
-    """See to it that the drafted files give what is wanted, taken together.
+    """Make sure that all files together serve the desired handlers.
 
-    A file that is read after ours and says otherwise gets our value too; the rest of it stays.
-    Raises ConfigError where even that does not help.
+    A file that is read after ours and has another value gets our value too; the rest of it stays.
+    Raises ConfigError if even that does not help.
     """
     era = schema.era_of(request)
     merged = _merged(result, request, top_level, era)
@@ -60,9 +60,9 @@ def _after(files: Sequence[LoadedFile], ours: str) -> Sequence[LoadedFile]:
 
 
 def _check_spelling(found: Merged, request: ConfigRequest, top_level: str, era: Era) -> None:
-    """Refuse a handler of ours in whose table others have a key that ours can't take the place of.
+    """Reject a handler of ours with a key in another file that our file can't override.
 
-    A file of ours has one spelling of each, and a drop-in takes none away.
+    Our file has one spelling of each key, and a drop-in can't remove another one.
     """
     for each in request.desired.handlers:
         place = ("containerd", "runtimes", each.name)
@@ -75,7 +75,7 @@ def _check_spelling(found: Merged, request: ConfigRequest, top_level: str, era: 
 
 
 def _missing(found: Merged, request: ConfigRequest, era: Era) -> str | None:
-    """Return what the engine would not serve as wanted, None where all is well."""
+    """Return what the engine would not serve as desired, or None."""
     for each in request.desired.handlers:
         if binary_of(found.handlers.get(each.name, {}), era) != each.binary_path:
             return f"the handler {each.name} with {each.binary_path}"
@@ -89,7 +89,7 @@ def _missing(found: Merged, request: ConfigRequest, era: Era) -> str | None:
 
 
 def _overruled(document: Mapping[str, object], request: ConfigRequest) -> Iterator[Change]:
-    """Yield the changes of keys that say something else, whichever version spells them."""
+    """Yield the changes of keys with another value, in the key paths of all versions."""
     for version in (1, 2, 3):
         for path, value in _decisive(request, version):
             if lookup(document, path) not in (MISSING, value):

@@ -1,4 +1,4 @@
-"""A draft of edits: changes collected file by file, on top of the host's files."""
+"""Collect changes file by file, on top of the host's files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from runtime_configs.model import EditSet, FileEdit, Format, HostView, Role
 from runtime_configs.overlay import Overlay
 
 ORDER: Final = (Role.DROP_IN, Role.IMPORTED, Role.TEMPLATE, Role.TOP_LEVEL)
-"""What is imported is written before what imports it."""
+"""An imported file is written before the one that imports it."""
 
 
 def merging(
     document: Mapping[str, object], key: KeyPath, wanted: Mapping[str, object]
 ) -> Iterator[Change]:
-    """Yield the changes that give a table all its wanted keys; keys that others have there stay."""
+    """Yield the changes that give a table all its desired keys; other keys stay."""
     present = lookup(document, key)
     if not isinstance(present, Mapping):
         yield Change(path=key, value=wanted)
@@ -44,18 +44,18 @@ class Draft:
         self.view: HostView = Overlay(view, self._files)
 
     def note(self, text: str) -> None:
-        """Tell a person why something was done so."""
+        """Add a note for the user."""
         self._notes.append(text)
 
     def document(self, path: str) -> Mapping[str, object]:
-        """Return a TOML file as drafted so far and as the engine reads it; empty for none."""
+        """Return a drafted TOML file as the engine reads it; empty if it does not exist."""
         return key_case.read(self._spelled(path), keys.ROOT, self._matching)
 
     def _spelled(self, path: str) -> Mapping[str, object]:
         return load(self.view.read(path) or b"", Format.TOML, path=path)
 
     def put(self, path: str, content: bytes, role: Role, kind: Format = Format.TOML) -> None:
-        """Give a file its whole content."""
+        """Set the whole content of a file."""
         self._files[path] = content
         self._roles.setdefault(path, role)
         self._formats[path] = kind
@@ -67,10 +67,10 @@ class Draft:
         role: Role,
         others: Mapping[str, object] | None = None,
     ) -> None:
-        """Change keys of a TOML file; a key that has its value keeps its bytes.
+        """Change keys of a TOML file; a key that already has its value keeps its bytes.
 
-        A key that the file, or ``others`` that the engine merges with it, spells in another way is
-        written so.
+        Keys are written in the spelling of the file, or of ``others``, which the engine merges with
+        it.
         """
         spelled = key_case.as_spelled(
             changes, self._spelled(path), keys.ROOT, self._matching, others
@@ -79,7 +79,7 @@ class Draft:
         self.put(path, content, role)
 
     def result(self) -> EditSet:
-        """Return the edits in the order in which they are safe to write."""
+        """Return the edits in a safe order of writing."""
         edits = [
             FileEdit(
                 path=path,

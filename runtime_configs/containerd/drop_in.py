@@ -1,4 +1,4 @@
-"""containerd 2.0 and later: our tables in a file of their own, and the import that loads it."""
+"""containerd 2.0 and later: a drop-in with our tables, and the import that loads it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ HEADER: Final = b"# Written by nvidia-toolkit, which takes it away again when it
 
 
 def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
-    """Return the drop-in's new content and, where it is needed, the import in the top-level file.
+    """Return the drop-in's new content and, if needed, the import in the top-level file.
 
-    Raises ConfigError where the engine could not load the result.
+    Raises ConfigError if the engine could not load the result.
     """
     era = schema.era_of(request)
     others = read_files(request, Overlay(view, {drop_in: None}), request.top_level)
@@ -60,10 +60,10 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
 
 
 def _version(others: Sequence[LoadedFile], found: Merged, era: Era) -> int:
-    """Return the drop-in's config version: never above its root's, and never a change for others.
+    """Return the drop-in's config version: never above its root's, and without effect on others.
 
-    2.0 to 2.2 read the whole in the version of the last file, so ours repeats the one that holds
-    without it; 2.3 refuses a version above the first one that a file names.
+    2.0 to 2.2 read all files in the version of the last one, so ours repeats the version in force
+    without it. 2.3 rejects a version above the first one that a file names.
     """
     if era is Era.MIGRATES:
         return next((each.version for each in others if each.version), NEWEST)
@@ -71,7 +71,7 @@ def _version(others: Sequence[LoadedFile], found: Merged, era: Era) -> int:
 
 
 def _allowed(document: Mapping[str, object], version: int, drop_in: str, top_level: str) -> int:
-    """Return the version that the drop-in may have: a file that is there keeps a lower one."""
+    """Return the drop-in's config version; an existing file keeps a lower one."""
     own = declared_version(document, drop_in)
     if own > version:
         raise ConfigError(
@@ -85,7 +85,7 @@ def _allowed(document: Mapping[str, object], version: int, drop_in: str, top_lev
 def _ensure_import(
     result: Draft, top_level: str, drop_in: str, others: Sequence[LoadedFile], era: Era
 ) -> None:
-    """See to it that the top-level file loads the drop-in, and nothing that it did not load."""
+    """Make the top-level file import the drop-in, and no other file that it did not import."""
     if any(each.path == drop_in for each in load_order(result.view, top_level, era=era)):
         return
     changes = []
@@ -107,9 +107,9 @@ def _ensure_import(
 
 
 def import_candidates(drop_in: str) -> tuple[str, ...]:
-    """Return patterns for the drop-in, the widest first.
+    """Return patterns that match the drop-in, the widest first.
 
-    Patterns only: an import without ``*`` whose file is gone keeps the engine from starting.
+    Only patterns: with an import without ``*`` of a missing file the engine does not start.
     """
     directory, name = posixpath.split(glob.escaped(drop_in))
     stem, suffix = posixpath.splitext(name)

@@ -1,4 +1,4 @@
-"""The edited files as copies that the engine's own binary can load, the live ones left alone."""
+"""Copies of the edited files for the engine's own binary to load."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ def dry_run(
 ) -> DryRun | None:
     """Return copies of every file that would be loaded, in one flat directory.
 
-    Includes are made explicit: the top-level copy imports all others in their load order, so that
-    relative and nested imports mean the same from another directory. One of a file that is missing
-    is left out, as ``missing_imports`` names it. None for a template, which only the distribution
-    can render.
+    The top-level copy imports all others explicitly in their load order, so that relative and
+    nested imports mean the same in another directory. Imports of missing files are left out, as
+    ``missing_imports`` reports them. None for a template, which only the distribution can render.
     """
     if request.placement is Placement.TEMPLATE:
         return None

@@ -1,4 +1,4 @@
-"""What the engine reports: its dump command's TOML, or the JSON of CRI's verbose status."""
+"""Decode the engine's reports: its dump command's TOML, or the JSON of CRI's verbose status."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from runtime_configs.formats.values import MISSING, NEUTRAL, differences, table,
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
 
 SOURCE = "containerd"
-"""Stands for a path in errors: what was read is not a file."""
+"""The path in error messages, as a report is no file."""
 
 
 def decode(dump: bytes) -> EffectiveConfig:
-    """Decode what the engine reports. Raises ConfigError where the bytes are neither form."""
+    """Decode a report of the engine. Raises ConfigError if it has neither form."""
     if dump.lstrip()[:1] == b"{":
         return _from_status(dump)
     raw = load(dump, Format.TOML, path=SOURCE)
@@ -40,7 +40,7 @@ def decode(dump: bytes) -> EffectiveConfig:
 
 
 def _section(raw: Mapping[str, object], version: int) -> Mapping[str, object]:
-    """Return the CRI table; 1.x prints version 2 also for a file of version 1."""
+    """Return the CRI table; 1.x prints version 2 even for a file of version 1."""
     plugins = table(raw, "plugins")
     names = (schema.plugin(version), schema.PLUGIN_V3, schema.PLUGIN_V2, schema.PLUGIN_V1)
     found = (table(plugins, name) for name in names)
@@ -119,7 +119,7 @@ def _effective(
 
 
 def _named(default: object, handlers: Mapping[str, ServedHandler], *, explicit: bool) -> str | None:
-    """Return the default's name; a ``default_runtime`` table has that of the handler it repeats."""
+    """Return the default's name; for a ``default_runtime`` table that of the same handler."""
     if not isinstance(default, str) or not default:
         return None
     own = handlers.get(default)
@@ -145,7 +145,7 @@ def _served(
 def unintended(
     before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
 ) -> tuple[str, ...]:
-    """Name each setting that differs though it was not meant to, one line each."""
+    """Describe each setting that changed unintentionally, one line each."""
     if _form(before.raw) != _form(after.raw):
         return tuple(_handler_lines(before, after, request))
     return tuple(
@@ -156,14 +156,14 @@ def unintended(
 
 
 def _form(raw: Mapping[str, object]) -> object:
-    """Return what has to be equal for two reports to be compared key by key."""
+    """Return the form of a report; only reports of the same form are compared key by key."""
     return raw.get("version", "status")
 
 
 def _handler_lines(
     before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
 ) -> Iterator[str]:
-    """Compare reports of different form by what both tell: the others' handlers, the default."""
+    """Compare reports of different forms by what both contain: other handlers, the default."""
     ours = {each.name for each in request.desired.handlers}
     for name, old in before.handlers.items():
         new = after.handlers.get(name)
@@ -183,7 +183,7 @@ def _leaves(
 
 
 def _flat(path: KeyPath, old: object, new: object) -> Iterator[tuple[KeyPath, object, object]]:
-    """Yield a difference leaf by leaf, so that a table that appeared is judged by its values."""
+    """Yield differences leaf by leaf, so that a new table counts by its values."""
     if not isinstance(old, Mapping) and not isinstance(new, Mapping):
         yield path, old, new
         return
@@ -194,7 +194,7 @@ def _flat(path: KeyPath, old: object, new: object) -> Iterator[tuple[KeyPath, ob
 
 
 def _meant(path: KeyPath, request: ConfigRequest) -> bool:
-    """Tell whether a key is one of those that a setup is there to change."""
+    """Return whether a setup is supposed to change a key."""
     if path[0] in ("imports", "version"):
         return True
     desired = request.desired

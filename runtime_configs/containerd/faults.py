@@ -1,7 +1,7 @@
-"""What containerd does not start with, by its own rules, in the files as they would be.
+"""Find settings in the edited files with which containerd would not start.
 
-Its dump command checks none of it: 2.x answers a missing import with bare defaults, and no version
-lets the CRI plugin validate its settings.
+Its dump command does not check them: 2.x prints bare defaults for a missing import, and no version
+runs the CRI plugin's validation.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from runtime_configs.overlay import Overlay
 V1_SHIM = "io.containerd.runtime.v1.linux"
 IMAGES = "io.containerd.cri.v1.images"
 SERVER = schema.PLUGIN_V2
-"""In version 3 this plugin keeps the settings of the streaming server alone."""
+"""In version 3 this plugin has only the settings of the streaming server."""
 _DURATION = re.compile(r"[+-]?(?:0|(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+")
 FIB: Final = "/proc/1/net/fib_trie"
-"""The host's own IPv4 addresses, as the kernel lists them to its first process."""
+"""The host's own IPv4 addresses, as the kernel lists them for PID 1."""
 SINCE_ALL_DEVICES = (1, 7, 0)
 SINCE_BIN_DIRS = (2, 1, 0)
 
 
 def missing_imports(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
-    """Yield every import of a file that is not there: no version starts with one.
+    """Yield each import of a missing file: no version starts with one.
 
     (``resolveImports`` and ``LoadConfig`` of 1.6 to 2.3: only a pattern may match nothing.) Raises
     ConfigError for a file that does not parse.
@@ -63,7 +63,7 @@ def _absent(pattern: str, path: str) -> str:
 
 
 def cri_faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
-    """Yield what the CRI plugin refuses. Raises ConfigError for a file that does not parse.
+    """Yield what the CRI plugin rejects. Raises ConfigError for a file that does not parse.
 
     (``ValidatePluginConfig`` in ``pkg/cri/config/config.go`` of 1.6 and 1.7;
     ``ValidateRuntimeConfig``, ``ValidateImageConfig`` and ``ValidateServerConfig`` in
@@ -85,7 +85,7 @@ def cri_faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterat
 
 
 def _directories(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]:
-    """Yield root and state where they are one directory (``CreateTopLevelDirectories``)."""
+    """Yield root and state if they are the same directory (``CreateTopLevelDirectories``)."""
     places = {"root": "/var/lib/containerd", "state": "/run/containerd"}
     for each in files:
         for key, known in list(places.items()):
@@ -97,10 +97,10 @@ def _directories(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]
 
 
 def _addresses(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]:
-    """Yield each address that containerd would listen on and that the host does not have.
+    """Yield each address on which containerd would listen and that the host does not have.
 
-    It ends right after its start then (``serve`` in ``cmd/containerd/command/main.go``, ``Run`` of
-    the CRI service).
+    containerd then ends right after its start (``serve`` in ``cmd/containerd/command/main.go``,
+    ``Run`` of the CRI service).
     """
     local = re.findall(r"\|-- (\S+)\s+/32 host LOCAL", _text(view.read(FIB)))
     if not local:
@@ -120,7 +120,7 @@ def _addresses(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]:
 
 
 def _is_absent(host: str, local: Sequence[str]) -> bool:
-    """Tell whether a text is an IPv4 address that nobody here has; names are not looked up."""
+    """Return whether a text is an IPv4 address that the host lacks; names are not resolved."""
     literal = re.fullmatch(r"\d+(?:\.\d+){3}", host) is not None
     return literal and not host.startswith("127.") and host not in ("0.0.0.0", *local)  # noqa: S104
 
@@ -130,23 +130,23 @@ def _text(content: bytes | None) -> str:
 
 
 class _Settings(Struct, frozen=True, kw_only=True):
-    """What the rules look at."""
+    """The input of the rules."""
 
     request: ConfigRequest
     era: Era
     merged: Merged
     cri: Mapping[str, object]
-    """The CRI plugin's settings, of all its parts."""
+    """The settings of all parts of the CRI plugin."""
 
     @property
     def since(self) -> tuple[int, int, int]:
-        """The engine's version; the oldest where it is not known."""
+        """The engine's version; the oldest if unknown."""
         version = self.request.version
         return (1, 6, 0) if version is None else version.numbers
 
     @property
     def handlers(self) -> Mapping[str, Mapping[str, object]]:
-        """The handlers, with the built-in one where it is not dropped."""
+        """The handlers, including the built-in one unless it is dropped."""
         named = self.merged.handlers
         built_in = {schema.RUNC: {"runtime_type": schema.RUNC_TYPE}}
         if self.era is Era.REPLACES:
@@ -164,7 +164,7 @@ class _Settings(Struct, frozen=True, kw_only=True):
 
 
 def _parts(merged: Merged, files: Sequence[LoadedFile], era: Era) -> Mapping[str, object]:
-    """Put the tables together that version 3 has in plugins of their own."""
+    """Join the tables that version 3 has in separate plugins."""
     found = dict(merged.cri)
     if era is not Era.REPLACES:
         for name in (IMAGES, SERVER):
@@ -175,7 +175,7 @@ def _parts(merged: Merged, files: Sequence[LoadedFile], era: Era) -> Mapping[str
 
 
 def _refused(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
-    """Yield what is refused: a key path below the CRI plugin's table, and why."""
+    """Yield rejected key paths below the CRI plugin's table, each with the reason."""
     yield from _default(found)
     if found.era is Era.REPLACES:
         yield from _of_the_old_shim(found)
@@ -204,7 +204,7 @@ def _default(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _of_the_old_shim(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
-    """Yield what 1.x allows for the shim of before 1.4 alone."""
+    """Yield settings that 1.x only allows for the shim before 1.4."""
     kind = found.handlers.get(str(found.default), {}).get("runtime_type")
     for key in ("systemd_cgroup", "no_pivot"):
         if found.cri.get(key) is True and kind != V1_SHIM:
@@ -251,7 +251,7 @@ def _stands_in(file: LoadedFile, where: KeyPath) -> bool:
 
 
 def _spelled(file: LoadedFile, where: KeyPath) -> KeyPath:
-    """Return a key path as a file has it: in version 3 it may stand in any of three plugins."""
+    """Return the key path in a file: in version 3 it may be in any of three plugins."""
     names = (schema.plugin(file.version), IMAGES, SERVER, schema.PLUGIN_V1)
     paths: list[KeyPath] = [("plugins", name, *where) for name in names]
     return next((each for each in paths if lookup(file.document, each) is not MISSING), paths[0])
@@ -266,6 +266,6 @@ def _fault(
     *,
     hidden: bool = False,
 ) -> Fault:
-    """Return a fault with its line in the file as it lies there now."""
+    """Return a fault with its line in the present file."""
     line = line_of(view.read(path) or b"", where, Format.TOML, text)
     return Fault(path=path, line=line, message=message, hidden=hidden)

@@ -1,4 +1,4 @@
-"""The changes that make one file say what is wanted."""
+"""The changes of one file for the desired handlers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def changes(
     *,
     default: str | None,
 ) -> Iterator[Change]:
-    """Yield the changes of a document: the default's name, the switch for CDI, the handlers."""
+    """Yield the changes of a document: the default's name, the CDI switch, the handlers."""
     old = request.version is not None and request.version.numbers < (1, 7, 0)
     if request.desired.enable_cdi and not old:
         yield Change(path=schema.enable_cdi(config_version), value=True)

@@ -1,4 +1,4 @@
-"""The tables of our handlers: what they inherit, and from which low-level runtime."""
+"""The tables of our handlers, and the low-level runtime from which they inherit."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ LEGACY_DEFAULT = "default"
 
 
 class Base(Struct, frozen=True, kw_only=True):
-    """The low-level runtime that our handlers take their options from."""
+    """The low-level runtime from which our handlers inherit their options."""
 
     name: str
     table: Mapping[str, object]
 
 
 def legacy_default(merged: Merged) -> Mapping[str, object]:
-    """Return the ``default_runtime`` table where 1.x heeds it, else nothing."""
+    """Return the ``default_runtime`` table if 1.x uses it, else an empty one."""
     found = table(merged.containerd, "default_runtime")
     return found if found.get("runtime_type") else {}
 
 
 def default_of(merged: Merged, request: ConfigRequest, era: Era) -> str:
-    """Return the default handler's name as the files have it, with what the engine reports second.
+    """Return the default handler's name from the files, else from the engine's report.
 
-    Its word from before us, if there is one: a handler that somebody adds while ours is the
-    default is no reason to derive ours from it.
+    A report from before our setup comes first: ours is not derived from a handler that somebody
+    adds while ours is the default.
     """
     if era is Era.REPLACES and legacy_default(merged):
         return LEGACY_DEFAULT
@@ -51,11 +51,11 @@ def default_of(merged: Merged, request: ConfigRequest, era: Era) -> str:
 
 
 def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:
-    """Yield the runtimes that our handlers may have been derived from, the likeliest first.
+    """Yield the runtimes from which our handlers may be derived, the likeliest first.
 
-    The default handler itself, if it is a plain low-level runtime; else (it is ours, NVIDIA's, or
-    one for virtual machines) runc, crun, any other; at last an NVIDIA default's own table. The
-    built-in runc gives nothing, spelled out or not.
+    First the default handler, if it is a plain low-level runtime. If it is ours, NVIDIA's or one
+    for virtual machines: runc, crun, any other, and last an NVIDIA default's own table. Nothing is
+    inherited from the built-in runc, written out or not.
     """
     handlers = dict(merged.handlers)
     if era is Era.REPLACES and (legacy := legacy_default(merged)):
@@ -77,7 +77,7 @@ def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:
 
 
 def _reported(name: str, request: ConfigRequest) -> Mapping[str, object]:
-    """Return what the engine reports of a handler that no file names, without neutral defaults."""
+    """Return the engine's report of a handler that no file names, without neutral defaults."""
     effective = request.effective
     handler = None if effective is None else effective.handlers.get(name)
     if handler is None or is_nvidia(handler.table, request.toolkit_dir):
@@ -92,7 +92,7 @@ def _reported(name: str, request: ConfigRequest) -> Mapping[str, object]:
 def wanted_table(
     handler: RuntimeHandler, base: Base, request: ConfigRequest, era: Era, config_version: int
 ) -> dict[str, object]:
-    """Return one handler's table, spelled for a file of this config version."""
+    """Return one handler's table for a file of this config version."""
     desired = request.desired
     found = copy.deepcopy(dict(base.table))
     options = {
@@ -128,10 +128,10 @@ def wanted_tables(
     config_version: int,
     present: Mapping[str, object] | None = None,
 ) -> tuple[Base, dict[str, dict[str, object]]]:
-    """Return the base and each handler's table; ``present`` are tables that are there already.
+    """Return the base and each handler's table; ``present`` are the existing tables.
 
-    Where several bases are possible, the one that explains those tables: so our own result, in
-    which the default is ours, is not derived again from another runtime.
+    Of several possible bases it is the one that explains those tables. So our own result, in which
+    the default is ours, is not derived again from another runtime.
     """
     results = [
         (
@@ -158,13 +158,13 @@ def wanted_tables(
 
 
 def _own_program(handler: Mapping[str, object]) -> dict[str, object]:
-    """Return the shim that a handler which is there already names by its path: it stays."""
+    """Return the shim that an existing handler names by its path: it stays."""
     path = program_of(handler)
     return {"runtime_path": path} if path else {}
 
 
 def contains(present: object, wanted: object) -> bool:
-    """Tell whether a value has all that is wanted of it; more keys do no harm."""
+    """Return whether a value contains all that is desired; more keys are ignored."""
     if isinstance(wanted, Mapping):
         return isinstance(present, Mapping) and all(
             key in present and contains(present[key], value) for key, value in wanted.items()

@@ -1,4 +1,4 @@
-"""The files that one top-level config pulls in, in the order in which the engine reads them."""
+"""The files that a top-level config imports, in the order in which the engine reads them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class LoadedFile(Struct, frozen=True, kw_only=True):
 
     path: str
     document: Mapping[str, object]
-    """With every key that is containerd's own under its own name."""
+    """With each key of containerd's own under its own name."""
     plugins: Mapping[str, object]
-    """The plugins' tables as the file spells them, which is how 2.x merges them."""
+    """The plugins' tables as spelled in the file: so 2.x merges them."""
 
     @property
     def version(self) -> int:
-        """The version that the file names; 0 where it names none, which means 1."""
+        """The version that the file names; 0 without one, which means 1."""
         return declared_version(self.document, self.path)
 
 
 def declared_version(document: Mapping[str, object], path: str) -> int:
-    """Return a document's ``version``, 0 without one. Raises ConfigError for no number."""
+    """Return a document's ``version``, 0 without one. Raises ConfigError if it is no number."""
     value = document.get("version", 0)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ConfigError(path, "its version is not a number", "write version = 2 or later")
@@ -42,7 +42,7 @@ def declared_version(document: Mapping[str, object], path: str) -> int:
 
 
 def import_patterns(document: Mapping[str, object], path: str) -> tuple[str, ...]:
-    """Return the strings of ``imports``. Raises ConfigError where it is not a list of strings."""
+    """Return the strings of ``imports``. Raises ConfigError if it is not a list of strings."""
     value = document.get("imports", [])
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise ConfigError(path, "imports is not a list of strings", "correct it")
@@ -54,9 +54,9 @@ def load_order(
 ) -> tuple[LoadedFile, ...]:
     """Return the top-level file and all that it imports, breadth first, each once.
 
-    A file that is not there is left out, so of a missing top-level file nothing remains. Raises
-    ConfigError for one that does not parse. (``LoadConfig`` of 1.6 to 2.3: the queue and the check
-    against circles are the same in all.)
+    Missing files are left out, so the result is empty without a top-level file. Raises ConfigError
+    for a file that does not parse. (``LoadConfig`` of 1.6 to 2.3: the queue and the check for
+    circular imports are the same in all.)
     """
     found: dict[str, LoadedFile] = {}
     matching = keys.matching(era or schema.era(version))
@@ -81,9 +81,9 @@ def load_order(
 
 
 def read_files(request: ConfigRequest, view: HostView, top_level: str) -> tuple[LoadedFile, ...]:
-    """Return the files that the engine of a request reads, in its order. Raises ConfigError.
+    """Return the files that the engine of a request reads, in order. Raises ConfigError.
 
-    Of an engine of unknown version those that it says: 1.x lists in its dump what it has read.
+    For an engine of unknown version they are those that it reports: 1.x lists them in its dump.
     """
     files = load_order(view, top_level, request.version, schema.era_of(request))
     listed = None if request.effective is None else request.effective.raw.get("imports")
@@ -93,18 +93,18 @@ def read_files(request: ConfigRequest, view: HostView, top_level: str) -> tuple[
 
 
 def absolute(pattern: str, parent: str) -> str:
-    """Return an import as an absolute path: relative ones start at the file that names them."""
+    """Return an import as an absolute path: it is relative to the file that names it."""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(parent), pattern))
-    # Go's Clean leaves one slash of the two that POSIX gives a meaning of their own.
+    # Go's Clean leaves one slash of two at the start, which POSIX treats specially.
     return path.removeprefix("/") if path.startswith("//") else path
 
 
 def resolve(pattern: str, parent: str, view: HostView, version: Version | None) -> Iterator[str]:
-    """Yield the paths that one import stands for. Only ``*`` makes it a pattern.
+    """Yield the paths of one import. Only ``*`` makes it a pattern.
 
-    Before 1.6.29 and 1.7.16 a relative pattern starts at the daemon's working directory, which is
-    the root under systemd (``resolveImports``). Raises ConfigError for a malformed one, with which
-    containerd does not start (measured on 1.6.20, 1.7.24 and 2.1.9).
+    Before 1.6.29 and 1.7.16 a relative pattern is relative to the daemon's working directory, which
+    is the root under systemd (``resolveImports``). Raises ConfigError for a malformed pattern, with
+    which containerd does not start (measured on 1.6.20, 1.7.24 and 2.1.9).
     """
     numbers = (9, 0, 0) if version is None else version.numbers
     by_directory = "*" in pattern and (numbers < (1, 6, 29) or (1, 7, 0) <= numbers < (1, 7, 16))
@@ -125,7 +125,7 @@ def resolve(pattern: str, parent: str, view: HostView, version: Version | None) 
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Tell whether an absolute pattern stands for a path."""
+    """Return whether an absolute import includes a path."""
     if "*" not in pattern:
         return pattern == path
     return glob.matches(pattern, path)

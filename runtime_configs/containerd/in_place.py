@@ -1,4 +1,4 @@
-"""containerd 1.x and engines of unknown version: the file that counts is edited where it is."""
+"""containerd 1.x and engines of unknown version: edit the effective file itself."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from runtime_configs.formats.values import table
 from runtime_configs.model import ConfigError, HostView, Role
 
 OLDEST_COMMON: Final = 2
-"""The config version that 1.3 to 2.x all read in full: what a file without any key gets."""
+"""The config version that 1.3 to 2.x all read in full, for a file without any key."""
 RENDERED: Final = ("/run/", "/var/run/", "/usr/lib/", "/usr/share/", "/nix/store/", "/snap/")
-"""Where files belong to a program, which writes them again."""
+"""Directories of files that a program rewrites."""
 
 
 def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:
-    """Return the edit of the one file whose CRI table counts.
+    """Return the edit of the one file whose CRI table is effective.
 
-    Raises ConfigError where that file may not be edited or the engine does not read its version.
+    Raises ConfigError if that file may not be edited or the engine does not read its version.
     """
     era = schema.era_of(request)
     files = read_files(request, view, top_level)
@@ -53,7 +53,7 @@ def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:
 
 
 def _version(request: ConfigRequest, files: Sequence[LoadedFile], found: Merged, era: Era) -> int:
-    """Return the config version whose key paths are used."""
+    """Return the config version of the key paths to use."""
     engine = request.version
     if not any(each.document for each in files):
         if request.use_legacy_config:
@@ -70,7 +70,7 @@ def _version(request: ConfigRequest, files: Sequence[LoadedFile], found: Merged,
 
 
 def _target(files: Sequence[LoadedFile], found: Merged, era: Era, version: int) -> str | None:
-    """Return the file to be edited: the last one that has the CRI table."""
+    """Return the file to edit: the last one with the CRI table."""
     if era is Era.REPLACES:
         return found.owner
     last = [each for each in files if schema.plugin(version) in table(each.document, "plugins")]
@@ -89,13 +89,13 @@ def _check_editable(path: str, top_level: str) -> None:
 def _first_key(
     document: Mapping[str, object], request: ConfigRequest, version: int
 ) -> Iterator[Change]:
-    """Yield the version of a file that has no key at all: without one it would mean version 1."""
+    """Yield the version for a file without any key, which would mean version 1."""
     if not document and not request.use_legacy_config:
         yield Change(path=("version",), value=version)
 
 
 def _runc(found: Merged, request: ConfigRequest, era: Era, version: int) -> Iterator[Change]:
-    """Yield the handler that 1.x drops from its own as soon as a file names another one."""
+    """Yield the built-in handler, which 1.x drops as soon as a file names another one."""
     names = {each.name for each in request.desired.handlers}
     if names and era is Era.REPLACES and not found.handlers and schema.RUNC not in names:
         path = (*schema.runtimes(version), schema.RUNC)
@@ -109,7 +109,7 @@ def _keys(
     tables: Mapping[str, Mapping[str, object]],
     version: int,
 ) -> Iterator[Change]:
-    """Yield the handlers and the default, as its name or, before 1.3, as a table of its own."""
+    """Yield the handlers and the default, as its name or, before 1.3, as its own table."""
     default = request.desired.default
     legacy = request.use_legacy_config and version == 1
     name = None if legacy else default

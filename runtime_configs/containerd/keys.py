@@ -1,8 +1,8 @@
-"""containerd's own keys, and what its decoders take for one of them.
+"""containerd's own keys, and the spellings that its decoders accept.
 
-Keys are matched down from the root of the file: ``version`` and ``imports``, the CRI plugin's, a
-handler's and its options. The names of plugins and of handlers are exact. (Tried on 1.6, 1.7 and
-2.1; ``tests/engine/test_key_case.py`` shows it.)
+They are ``version`` and ``imports``, the CRI plugin's keys, a handler's and its options. The names
+of plugins and handlers are exact. (Tried on 1.6, 1.7 and 2.1; ``tests/engine/test_key_case.py``
+shows it.)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ OPTIONS: Final = Keys(
         "TaskApiAddress", "TaskApiVersion",
     })
 )  # fmt: skip
-"""Options of runc's shims (``containerd.runc.v1.Options``), and of the one before 1.3."""
+"""Options of runc's shims (``containerd.runc.v1.Options``), and of the shim before 1.3."""
 HANDLER: Final = Keys(
     own=frozenset({
         "base_runtime_spec", "cgroup_writable", "cni_conf_dir", "cni_max_conf_num",
@@ -50,30 +50,30 @@ CRI: Final = Keys(
     }),
     below={"containerd": CONTAINERD},
 )  # fmt: skip
-"""Those that decide what is served, or whether the plugin loads (``faults.py``)."""
+"""Keys that determine what is served, or whether the plugin loads (``faults.py``)."""
 ROOT: Final = Keys(
     own=frozenset({"version", "imports", "disabled_plugins", "plugins"}),
     below={"plugins": Keys(below=dict.fromkeys(CRI_PLUGINS, CRI))},
 )
 """A whole file."""
 FILE: Final = Keys(own=ROOT.own, each=EXACT)
-"""A file but for its plugins' tables: 2.x merges those as they stand."""
+"""A file except for its plugins' tables: 2.x merges those as spelled."""
 
 
 def matching(era: Era) -> Matching:
-    """Return how an engine of this era finds its keys."""
+    """Return how an engine of this era matches its keys."""
     return _first_form if era is Era.REPLACES else _any_case
 
 
 def _first_form(name: str, keys: Iterable[str]) -> tuple[str, ...]:
-    """Return what 1.x takes: the first of four forms (``valueFromTree`` in go-toml 1.9)."""
+    """Return the spelling that 1.x uses: the first of four (``valueFromTree`` in go-toml 1.9)."""
     forms = (name, name.lower(), name.upper(), name[:1].lower() + name[1:])
     there = set(keys)
     return next(((form,) for form in forms if form in there), ())
 
 
 def _any_case(name: str, keys: Iterable[str]) -> tuple[str, ...]:
-    """Return what 2.x takes: each, as its tables are sorted by key before they are read.
+    """Return the spellings that 2.x uses: all, as it sorts its tables by key before it reads them.
 
     (go-toml 2; ``Decode`` in ``cmd/containerd/server/config`` and ``GenerateRuntimeOptions`` in
     ``internal/cri/config`` write a table out and read it back.)

@@ -1,4 +1,4 @@
-"""What the engine makes of its files together: the CRI settings that the files themselves give."""
+"""The CRI settings of all files together, as the engine merges them."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Merged(Struct, frozen=True, kw_only=True):
     """The files' own settings, without the engine's defaults."""
 
     version: int
-    """What the tables mean, to 1.x and to 2.0 to 2.2; the root's own for later ones."""
+    """The version of the tables for 1.x and 2.0 to 2.2; for later engines the root's own."""
     cri: Mapping[str, object]
     as_spelled: Mapping[str, object]
-    """The same with each key as the files spell it."""
+    """The same with the keys as spelled in the files."""
     spelling: int
-    """The version whose key paths a further file has to use: 3 where those shadow version 2's."""
+    """The version of a new file's key paths: 3 if those override version 2's."""
     owner: str | None
-    """1.x: the one file whose CRI table counts. None where no file has one."""
+    """1.x: the one file whose CRI table is effective; None without one."""
     disabled: tuple[str, str] | None
-    """An entry of ``disabled_plugins`` that takes the CRI plugin away, and the file that has it."""
+    """An entry of ``disabled_plugins`` for the CRI plugin, and its file."""
 
     @property
     def containerd(self) -> Mapping[str, object]:
-        """The table that holds the handlers and the default's name."""
+        """The table with the handlers and the default's name."""
         return table(self.cri, "containerd")
 
     @property
@@ -48,13 +48,13 @@ class Merged(Struct, frozen=True, kw_only=True):
 
     @property
     def default(self) -> str | None:
-        """The default handler's name, where a file names it."""
+        """The default handler's name, if a file names it."""
         value = self.containerd.get("default_runtime_name")
         return value if isinstance(value, str) and value else None
 
 
 def merge(files: Sequence[LoadedFile], era: Era) -> Merged:
-    """Return what an engine of this era makes of its files, which stand in load order."""
+    """Return the settings that an engine of this era reads from its files, in load order."""
     if era is Era.REPLACES:
         return _replaced(files)
     if era is Era.MERGES:
@@ -120,7 +120,7 @@ def _read(section: Mapping[str, object], era: Era) -> dict[str, object]:
 
 
 def _renamed(file: LoadedFile) -> dict[str, object]:
-    """Return a file's plugin tables, those of version 1 under version 2's names."""
+    """Return a file's plugin tables; those of version 1 get version 2's names."""
     section = dict(file.plugins)
     if file.version <= 1 and PLUGIN_V1 in section:
         section[PLUGIN_V2] = section.pop(PLUGIN_V1)
@@ -128,7 +128,7 @@ def _renamed(file: LoadedFile) -> dict[str, object]:
 
 
 def _migrated(plugins: Mapping[str, object]) -> dict[str, object]:
-    """Return the CRI table in version 3's spelling; what stands there by that name wins.
+    """Return the CRI table in version 3's spelling; keys that are so spelled in a file win.
 
     (``plugins/cri/runtime/plugin.go``, ``migrateConfig``: it fills in whole keys.)
     """
@@ -159,7 +159,7 @@ def _disabled(files: Iterable[LoadedFile]) -> tuple[str, str] | None:
 
 
 def disabled_entry(document: Mapping[str, object]) -> str | None:
-    """Return the entry of ``disabled_plugins`` that takes the CRI plugin away, if there is one.
+    """Return the entry of ``disabled_plugins`` for the CRI plugin, or None.
 
     The lists of all files are joined. Version 1 writes ``cri``; 2.0 and later know the plugin's
     parts by name, and none of them serves pods without the others.

@@ -1,4 +1,4 @@
-"""A setup of ours, or one that NVIDIA's installer left, in files that no journal names."""
+"""Find a setup of ours, or of NVIDIA's installer, in files that no journal names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from runtime_configs.formats.values import table
 from runtime_configs.model import FileEdit, Format, HostView, OwnFile, Role
 
 VERSIONS = (1, 2, 3)
-"""Config versions with key paths of their own; 4 has those of 3."""
+"""Config versions with their own key paths; 4 has those of 3."""
 PLACES: Places = tuple((schema.runtimes(each), schema.default_name(each)) for each in VERSIONS)
 
 
 def own_files(request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
-    """Return the files with handlers of ours, and a drop-in that would stop the engine."""
+    """Return the files with handlers of ours, and a drop-in that stops the engine from starting."""
     if request.placement is Placement.TEMPLATE:
         return ()
     files = {each.path: each for each in load_order(view, request.top_level, request.version)}
@@ -52,10 +52,10 @@ def _role(path: str, request: ConfigRequest) -> Role:
 
 
 def _outruns(file: LoadedFile, root: LoadedFile | None, request: ConfigRequest) -> bool:
-    """Tell whether a drop-in has a higher version than its root, and NVIDIA's handlers alone.
+    """Return whether a drop-in has a higher version than its root, and only NVIDIA's handlers.
 
-    Its installer writes version 3 whatever the root has, and a kill leaves it behind. 2.3 does not
-    start with it, 2.0 to 2.2 lose the root's image settings.
+    NVIDIA's installer writes version 3 for any root, and a kill leaves the file behind. 2.3 does
+    not start with it, 2.0 to 2.2 lose the root's image settings.
     """
     version = declared_version(file.document, file.path)
     if root is None or version <= max(root.version, 1):

@@ -1,4 +1,4 @@
-"""What the running containerd has in force against what its files say."""
+"""Compare the running containerd's settings with those of its files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ NAMED = (
     ("registry", "configs"),
     ("registry", "headers"),
 )
-"""Tables whose keys somebody chose: one that is missing on one side is a difference.
+"""Tables with user-chosen keys: a key missing on either side is a difference.
 
-Elsewhere it is a setting that the other report leaves out: CRI's status of 2.x tells nothing of
-images and the streaming server.
+In other tables it is a setting that one report omits: CRI's status of 2.x has nothing about images
+and the streaming server.
 """
 DEFAULTS = ("defaultruntimename", "defaultruntime")
 
@@ -32,10 +32,10 @@ DEFAULTS = ("defaultruntimename", "defaultruntime")
 def pending(
     live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
 ) -> tuple[str, ...]:
-    """Name each CRI setting of the files that the engine has not in force, one line each.
+    """Describe each CRI setting of the files that is not in force, one line each.
 
-    ``live`` is what CRI reports, ``files`` a dump. Their keys differ in case and underscores alone
-    (the tags of ``PluginConfig`` and ``RuntimeConfig``; tried on 1.6, 1.7 and 2.1).
+    ``live`` is CRI's report, ``files`` a dump. Their keys differ only in case and underscores (the
+    tags of ``PluginConfig`` and ``RuntimeConfig``; tried on 1.6, 1.7 and 2.1).
     """
     ours = {each.name for each in request.desired.handlers}
     ours |= {
@@ -49,7 +49,7 @@ def pending(
 
 
 def _is_ours(path: KeyPath, was: object, ours: set[str], request: ConfigRequest) -> bool:
-    """Tell whether a difference is the change that we made, or are about to make."""
+    """Return whether a difference is our own change, made or planned."""
     if path[:2] == NAMED[0] and len(path) > 2:  # noqa: PLR2004
         return path[2] in ours
     if path[0] == "containerd" and _plain(path[1]) in DEFAULTS:
@@ -58,7 +58,7 @@ def _is_ours(path: KeyPath, was: object, ours: set[str], request: ConfigRequest)
 
 
 def _cri(raw: Mapping[str, object]) -> Mapping[str, object]:
-    """Return the settings of the CRI plugin, of a dump those of all its parts."""
+    """Return the settings of the CRI plugin; for a dump those of all its parts."""
     if "plugins" not in raw:
         return raw
     found: dict[str, object] = {}
@@ -68,7 +68,7 @@ def _cri(raw: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _validated(files: Mapping[str, object]) -> Mapping[str, object]:
-    """Return settings as the CRI plugin's validation leaves them, which is what it reports."""
+    """Return settings after the CRI plugin's validation, as it reports them."""
     containerd = dict(table(files, "containerd"))
     handlers = {
         name: dict(table(containerd, "runtimes", name)) for name in table(containerd, "runtimes")
@@ -84,7 +84,7 @@ def _validated(files: Mapping[str, object]) -> Mapping[str, object]:
     cni = dict(table(files, "cni"))
     if cni.get("bin_dir") and "bin_dirs" in cni:
         cni |= {"bin_dir": "", "bin_dirs": [cni["bin_dir"]]}
-    # It moves what is in auths, and a password is no setting to be shown.
+    # The validation moves the entries of auths, and a password must not be shown.
     registry = {key: value for key, value in table(files, "registry").items() if key != "auths"}
     return {
         **files,

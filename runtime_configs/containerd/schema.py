@@ -1,4 +1,4 @@
-"""Where containerd's CRI settings stand: key paths of each config version, and who reads them."""
+"""The key paths of containerd's CRI settings by config version, and which engine reads them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PLUGIN_V1: Final = "cri"
 PLUGIN_V2: Final = "io.containerd.grpc.v1.cri"
 PLUGIN_V3: Final = "io.containerd.cri.v1.runtime"
 CRI_PLUGINS: Final = (PLUGIN_V1, PLUGIN_V2, PLUGIN_V3, "io.containerd.cri.v1.images")
-"""Without any of these, in ``disabled_plugins``, no pod is ever served."""
+"""With one of these in ``disabled_plugins`` no pod is ever served."""
 
 MERGING_SINCE: Final = 2
 """The major version of containerd that merges tables."""
 VERSION_2: Final = 2
 NEWEST: Final = 3
-"""The key paths in use since 2.0; versions above have the same."""
+"""The version with the key paths in use since 2.0; later ones have the same."""
 
 RUNC: Final = "runc"
 RUNC_TYPE: Final = "io.containerd.runc.v2"
@@ -33,14 +33,14 @@ class Era(Enum):
     """
 
     REPLACES = "replaces"
-    """1.x: an imported file's plugin table takes the place of the earlier one, whole.
+    """1.x: an imported file's plugin table replaces the earlier one as a whole.
 
-    Also where the version can't be told, as what is right here is right everywhere.
+    Also for an unknown version, as what is right here is right for every engine.
     """
     MERGES = "merges"
-    """2.0 to 2.2: tables are merged as they stand; the last file's version says what they mean."""
+    """2.0 to 2.2: tables are merged as spelled, in the version of the last file."""
     MIGRATES = "migrates"
-    """2.3 and later: each file is brought to the newest version first, then merged."""
+    """2.3 and later: each file is migrated to the newest version, then merged."""
 
 
 def era(version: Version | None) -> Era:
@@ -53,7 +53,7 @@ def era(version: Version | None) -> Era:
 def era_of(request: ConfigRequest) -> Era:
     """Return how the engine of a request reads its files.
 
-    Without its version, by its dump: that is in the newest config version which the engine knows.
+    If its version is unknown, by its dump, which has the newest config version that it supports.
     """
     reported = None if request.effective is None else request.effective.raw.get("version")
     if request.version is not None or not isinstance(reported, int):
@@ -64,7 +64,7 @@ def era_of(request: ConfigRequest) -> Era:
 
 
 def plugin(config_version: int) -> str:
-    """Return the name of the plugin table that holds the handlers."""
+    """Return the name of the plugin table with the handlers."""
     if config_version <= 1:
         return PLUGIN_V1
     return PLUGIN_V2 if config_version == VERSION_2 else PLUGIN_V3
@@ -86,23 +86,23 @@ def default_name(config_version: int) -> KeyPath:
 
 
 def default_table(config_version: int) -> KeyPath:
-    """Return the path of the default handler's own table, as containerd before 1.3 has it.
+    """Return the path of the default handler's own table of containerd before 1.3.
 
-    1.x still reads it, and where it names a ``runtime_type`` it beats the default's name
+    1.x still reads it, and with a ``runtime_type`` it overrides the default's name
     (``pkg/cri/config/config.go``, ``ValidatePluginConfig``).
     """
     return (*cri(config_version), "containerd", "default_runtime")
 
 
 def enable_cdi(config_version: int) -> KeyPath:
-    """Return the path of the switch for CDI (1.7 and later; 1.6 ignores it)."""
+    """Return the path of the CDI switch (1.7 and later; 1.6 ignores it)."""
     return (*cri(config_version), "enable_cdi")
 
 
 def built_in_runc(version: Version | None) -> dict[str, object]:
-    """Return the handler that 1.x has while no file names one, as ``config default`` prints it.
+    """Return the built-in handler of 1.x without any in a file, as ``config default`` prints it.
 
-    Without the options where the version can't be told: 2.x would take them for a change.
+    For an unknown version without the options, which would be a change for 2.x.
     """
     table: dict[str, object] = {"runtime_type": RUNC_TYPE}
     if version is None or version.numbers >= (1, 7, 0):

@@ -1,4 +1,4 @@
-"""What a handler's shim makes of its table: the binary that it starts, and whose shim it is."""
+"""The shim of a handler: the binary that it starts, and whose shim it is."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ OLD_KEYS: Final[tuple[KeyPath, ...]] = (
     ("options", "Runtime"),
     ("options", "RuntimeRoot"),
 )
-"""Keys that the shim before 1.3 alone knows: 1.x refuses all pods where another type has one of the
-first two (``ValidatePluginConfig`` in ``pkg/cri/config/config.go``)."""
+"""Keys for only the shim before 1.3. 1.x rejects all pods if another type has one of the first two
+(``ValidatePluginConfig`` in ``pkg/cri/config/config.go``)."""
 _NUMBERED = (RUNC_V1, RUNC_V2)
 
 
 def takes_binary_name(runtime_type: str, era: Era) -> bool:
-    """Tell whether a type's options are those of runc's shims, with ``BinaryName``.
+    """Return whether a type's options are those of runc's shims, with ``BinaryName``.
 
-    These names alone are: the same shim under another one gets its options in a form that it can't
-    read, and starts nothing (``getRuntimeOptionsType``; tried on 1.6, 1.7 and 2.1). 2.x does not
-    know the first of them any more.
+    Only these names are: under another one the same shim gets its options in a form that it can't
+    read, and starts nothing (``getRuntimeOptionsType``; tried on 1.6, 1.7 and 2.1). 2.x no longer
+    supports the first of them.
     """
     known = _NUMBERED if era is Era.REPLACES else (RUNC_V2,)
     return runtime_type in known or runtime_type == "" or runtime_type.startswith("$")
 
 
 def binary_of(handler: Mapping[str, object], era: Era) -> str | None:
-    """Return the low-level runtime's binary that a handler's table names to its shim, if any.
+    """Return the low-level runtime's binary that a handler's table passes to its shim, if any.
 
-    The table is one that was read with ``key_case.read``.
+    The table comes from ``key_case.read``.
     """
     options = table(handler, "options")
     found = options.get("BinaryName")
     if _text(handler, "runtime_type") == OLD_LINUX and era is Era.REPLACES:
-        # It looks at runtime_engine only where there are no options at all.
+        # The shim uses runtime_engine only without any options.
         found = options.get("Runtime") if options else handler.get("runtime_engine")
     return found if isinstance(found, str) and found else None
 
 
 def is_nvidia(handler: Mapping[str, object], toolkit_dir: str) -> bool:
-    """Tell whether a handler names one of our binaries or NVIDIA's own, under whichever key."""
+    """Return whether a handler names one of our or NVIDIA's binaries, in any key."""
     options = table(handler, "options")
     named = (options.get("BinaryName"), options.get("Runtime"), handler.get("runtime_engine"))
     return any(
@@ -66,26 +66,26 @@ def is_nvidia(handler: Mapping[str, object], toolkit_dir: str) -> bool:
 
 
 def is_low_level(handler: Mapping[str, object], toolkit_dir: str) -> bool:
-    """Tell whether a handler's options are for a binary that takes runc's place."""
+    """Return whether a handler's options are for a binary that replaces runc."""
     return has_runc_shim(handler) and not is_nvidia(handler, toolkit_dir)
 
 
 def has_runc_shim(handler: Mapping[str, object]) -> bool:
-    """Tell whether a handler's shim is one of runc."""
+    """Return whether a handler's shim is one of runc."""
     return starts_runc(_text(handler, "runtime_type"), _text(handler, "runtime_path"))
 
 
 def program_of(handler: Mapping[str, object]) -> str:
-    """Return the path of the shim that a handler names as a program, empty where it names none."""
+    """Return the path of the shim that a handler names as a program, or an empty string."""
     kind = _text(handler, "runtime_type")
     return _text(handler, "runtime_path") or (kind if kind.startswith("/") else "")
 
 
 def shim_of(handler: Mapping[str, object], request: ConfigRequest, era: Era) -> dict[str, str]:
-    """Return type and path of the shim that starts our binary where this handler's shim is one.
+    """Return type and path of the shim for our binary: this handler's, if that is one of runc.
 
-    A type whose options have no ``BinaryName`` gives way to the one that is asked for; a program
-    that it names by its path stays, as ``runtime_path``.
+    A type whose options have no ``BinaryName`` is replaced by the requested one. A program that it
+    names by its path stays, as ``runtime_path``.
     """
     kind = _text(handler, "runtime_type")
     if not kind or not takes_binary_name(kind, era):
@@ -99,9 +99,9 @@ def shim_of(handler: Mapping[str, object], request: ConfigRequest, era: Era) -> 
 def refuse_sandbox(
     handlers: Mapping[str, Mapping[str, object]], request: ConfigRequest, path: str
 ) -> None:
-    """Refuse a handler of our name that somebody has for a sandbox. Raises ConfigError.
+    """Reject a handler with our name that is somebody's sandbox. Raises ConfigError.
 
-    To make it ours would take the sandbox from the pods that ask for it by that name.
+    To replace it would take the sandbox from the pods that use this name.
     """
     desired = request.desired
     chosen = (desired.runtime_type, desired.override.get("runtime_type"))
@@ -122,10 +122,10 @@ def refuse_sandbox(
 
 
 def flaw_of(handler: Mapping[str, object], era: Era) -> str:
-    """Return why a handler's shim does not start the binary that is named; empty where it does.
+    """Return why a handler's shim does not start the named binary; empty if it does.
 
-    Two spellings of a key are one, as another containerd takes the other. The table is one as it
-    stands in the file or in the engine's report.
+    Two spellings of a key are a reason, as each containerd uses another one. The table has its keys
+    as spelled in the file or in the engine's report.
     """
     matching = matching_of(era)
     twice = repeated(table_at(handler, ("options",), HANDLER, matching), OPTIONS)

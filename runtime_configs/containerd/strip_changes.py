@@ -1,4 +1,4 @@
-"""A merge's result as containerd 1.x and 2.x can run with it."""
+"""Make a merge's result valid for containerd 1.x and 2.x."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NEEDED = frozenset({"runtime_type"})
 def strip_our_changes(
     before: bytes | None, ours: bytes | None, now: bytes | None, kind: Format, *, path: str
 ) -> bytes | None:
-    """Return a file without halves of our handlers, and with the ``runc`` that it needs.
+    """Return a file without our handlers or parts of them, and with the ``runc`` that it needs.
 
-    1.x has its built-in ``runc`` only while no file names a handler. Where somebody added one
-    while ours were there, the ``runc`` that we wrote out stays, or the engine would serve no pod.
-    Where somebody put a file of their own in the place, the ``runc`` in it is theirs. A table of a
-    template that gives way to the distribution's goes whole: its rest would not give way any more.
+    1.x has its built-in ``runc`` only while no file names a handler. If somebody added one beside
+    ours, the ``runc`` that we wrote stays, or the engine would serve no pod. If somebody replaced
+    the whole file, its ``runc`` is theirs. A table of a template that is conditional on the
+    distribution's is removed as a whole: its rest would be unconditional.
     """
     if kind is Format.TEXT and now not in (before, ours, None) and ours is not None:
         return _template_without_ours(before, ours, now or b"", path)
@@ -33,7 +33,7 @@ def strip_our_changes(
     untouched = now in (before, ours) or content == now
     if content is None or ours is None or untouched or kind is not Format.TOML:
         return content
-    matching = keys.matching(Era.MERGES)  # takes every spelling that any version does
+    matching = keys.matching(Era.MERGES)  # accepts the spellings of all versions
     spelled = [load(each or b"", Format.TOML, path=path) for each in (before, ours, now, content)]
     first, written, found, left_over = (
         key_case.read(each, keys.ROOT, matching) for each in spelled

@@ -1,10 +1,10 @@
-"""Files that a distribution renders: k3s's and RKE2's Go templates, MicroK8s' template of TOML.
+"""Edit templates that a distribution renders: Go templates of k3s and RKE2, TOML of MicroK8s.
 
-A Go template is not TOML, so it is edited as text: what is there stays to the byte, and the result
-is read as TOML with its directives masked, as the engine can't try a template beforehand. k3s and
-RKE2 name handlers themselves once they find their binaries where the operator installs them
-(``pkg/agent/containerd/runtimes.go``); a second table of such a name would be an error of syntax.
-Which names those are changes with their releases, so each table of ours depends on what they found.
+A Go template is not TOML, so it is edited as text and every other byte stays. The result is parsed
+as TOML with masked directives, as the engine can't load a template. k3s and RKE2 add handlers by
+themselves if they find the binaries where the operator installs them
+(``pkg/agent/containerd/runtimes.go``), and a second table of the same name is a syntax error. The
+names depend on the release, so each table of ours is conditional on what they found.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from runtime_configs.model import ConfigError, Format, HostView, Role
 from runtime_configs.shims import starts_runc
 
 BASE: Final = b'{{ template "base" . }}\n'
-"""The distribution's own config, whichever its version renders."""
+"""The distribution's own config, in the version of its release."""
 _NEXT_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _FIRST_KEY = re.compile(r"^([ \t]*)[A-Za-z\"']", re.MULTILINE)
 _BINARY = re.compile(
@@ -42,7 +42,7 @@ _BINARY = re.compile(
 
 
 def draft(request: ConfigRequest, view: HostView, path: str) -> Draft:
-    """Return the edit of a template. Raises ConfigError where it can't carry what is wanted."""
+    """Return the edit of a template. Raises ConfigError if it can't have the desired handlers."""
     content = view.read(path)
     if content is not None and b"{{" not in content:
         return in_place.draft(request, view, path)
@@ -96,12 +96,12 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
 
 
 def _document(path: str, text: str, era: Era) -> Mapping[str, object]:
-    """Return what a template says, each of its conditions taken to hold. Raises ConfigError."""
+    """Return a template's content as if all conditions were true. Raises ConfigError."""
     return key_case.read(_spelled(path, text), keys.ROOT, keys.matching(era))
 
 
 def _spelled(path: str, text: str) -> Mapping[str, object]:
-    """Return the same with each key as the template spells it."""
+    """Return the same with the keys as spelled in the template."""
     try:
         return load(masked(text.encode("utf-8", "surrogateescape")), Format.TOML, path=path)
     except ConfigError as error:
@@ -113,7 +113,7 @@ def _spelled(path: str, text: str) -> Mapping[str, object]:
 
 
 def _check_handler(text: str, place: KeyPath, path: str, era: Era) -> None:
-    """Refuse a template whose handler would not start what it is edited to name."""
+    """Reject a template whose handler would not start our binary."""
     handler = key_case.table_at(_spelled(path, text), place, keys.ROOT, keys.matching(era))
     flaw = flaw_of(handler, era)
     if "runtime_type" in handler and flaw:
@@ -121,7 +121,7 @@ def _check_handler(text: str, place: KeyPath, path: str, era: Era) -> None:
 
 
 def _check_set(text: str, key: KeyPath, value: object, path: str, era: Era) -> None:
-    """Refuse a template that would not say what it is edited to say."""
+    """Reject an edited template without the edited value."""
     try:
         said = lookup(_document(path, text, era), key)
     except ConfigError:
@@ -135,7 +135,7 @@ def _check_set(text: str, key: KeyPath, value: object, path: str, era: Era) -> N
 
 
 def _version(path: str, rendered: Merged, *, known: bool) -> int:
-    """Return the config version that the template renders: its name tells version 3."""
+    """Return the config version of a template: its name shows version 3."""
     if posixpath.basename(path).startswith("config-v3"):
         return 3
     return rendered.version if known and rendered.version > 1 else 2
@@ -144,7 +144,7 @@ def _version(path: str, rendered: Merged, *, known: bool) -> int:
 def _check_found(
     request: ConfigRequest, name: str, path: str, *, found: str | None, wanted: str
 ) -> None:
-    """Refuse where the distribution's own handler would run another binary than ours."""
+    """Reject a handler of the distribution that runs another binary than ours."""
     if found not in (None, wanted) and posixpath.dirname(wanted) != SEARCHED:
         main = name == request.desired.handlers[0].name
         renamed = " or choose another --runtime-name" if main else ""
@@ -157,7 +157,7 @@ def _check_found(
 
 
 def _check_absent(present: Mapping[str, object], place: KeyPath, path: str) -> None:
-    """Refuse a handler's table beside the one that the distribution is going to add."""
+    """Reject the table of a handler that the distribution will add itself."""
     if lookup(present, place) is not MISSING:
         raise ConfigError(
             path,
@@ -170,10 +170,10 @@ def _check_absent(present: Mapping[str, object], place: KeyPath, path: str) -> N
 def _with_handler(
     text: str, place: KeyPath, wanted: Mapping[str, object], binary: str, *, gives_way: bool
 ) -> str:
-    """Return the template with a handler's table at its end, or its binary set where it stands.
+    """Return the template with a handler's table at its end, or with the binary of an existing one.
 
-    What is appended depends on nothing but, with ``gives_way``, on whether the distribution adds
-    the handler by itself; what stands inside a condition stays there.
+    With ``gives_way`` the new table is conditional on whether the distribution adds the handler.
+    An existing table stays in its place, also inside a condition.
     """
     name = place[-1]
     options = _header(name, "options").search(text)
@@ -185,7 +185,7 @@ def _with_handler(
 
 
 def _header(name: str, *below: str) -> re.Pattern[str]:
-    """Return what finds the header of a handler's table, or of one below it."""
+    """Return the pattern for the header of a handler's table, or of one below it."""
     escaped = [re.escape(name), *(f"(?i:{re.escape(each)})" for each in below)]
     parts = "".join(rf"""\.\s*["']?{each}["']?\s*""" for each in escaped)
     pattern = rf"^([ \t]*)\[[^\]\n]*(?i:runtimes)\s*{parts}\][^\n]*(\n|\Z)"
@@ -193,7 +193,7 @@ def _header(name: str, *below: str) -> re.Pattern[str]:
 
 
 def _with_binary(text: str, header: re.Match[str], binary: str) -> str:
-    """Return the template with the binary's path set below a header: nothing else of it changes."""
+    """Return the template with the binary's path set below a header, and no other change."""
     following = _NEXT_TABLE.search(text, header.end())
     end = len(text) if following is None else following.start()
     found = _BINARY.search(text, header.end(), end)
@@ -214,7 +214,7 @@ def _appended(text: str, path: KeyPath, value: object, *, gives_way: bool = Fals
 
 
 def _with_default(text: str, default: str, version: int) -> str:
-    """Return a template without the distribution's base with the default's name set."""
+    """Return a template that does not extend the distribution's base, with the default set."""
     named = re.compile(r"^([ \t]*default_runtime_name[ \t]*=[ \t]*).*$", re.MULTILINE)
     if named.search(text):
         return named.sub(lambda found: f'{found[1]}"{default}"', text, count=1)
@@ -232,9 +232,9 @@ def _with_default(text: str, default: str, version: int) -> str:
 
 
 def _name_default(result: Draft, path: str, request: ConfigRequest) -> None:
-    """Name the default where the distribution takes it from: its base sets the key itself.
+    """Set the default in the distribution's own options: its base sets the key itself.
 
-    It does not start with a default that it has not found by itself
+    The distribution does not start with a default that it has not found by itself
     (``SetupContainerdConfig`` in ``pkg/agent/containerd/config_linux.go``).
     """
     binaries = {each.name: each.binary_path for each in request.desired.handlers}

@@ -1,7 +1,7 @@
-"""Tables of a Go template that give way to those which k3s and RKE2 add by themselves.
+"""Tables of a Go template that are left out if k3s or RKE2 add the handler themselves.
 
-Which handlers they add changes with their releases and with what is installed on the node, and a
-table that stands in the rendered file twice keeps containerd from starting.
+The handlers that they add depend on the release and on the node's binaries. containerd does not
+start if the rendered file has the same table twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HEADER = re.compile(rb"^[ \t]*\[+(.*)\]", re.MULTILINE)
 
 
 class _Section(Struct, frozen=True):
-    """A condition on one handler's name: where it starts and ends, and what it holds."""
+    """A condition on one handler's name: its start, end and content."""
 
     name: bytes
     start: int
@@ -40,26 +40,26 @@ class _Section(Struct, frozen=True):
 
 
 def section(name: str, table: str) -> str:
-    """Return a handler's table as one that is left out where the distribution adds the handler."""
+    """Return a handler's table, left out if the distribution adds the handler."""
     start, rest = (each.decode() for each in _START)
     return f"{start}{name}{rest}{table}{_END.decode()}"
 
 
 def names(text: bytes) -> frozenset[bytes]:
-    """Return the handlers whose tables a template has so."""
+    """Return the handlers with such tables in a template."""
     return frozenset(each.name for each in _sections(text) if not _others(each).strip())
 
 
 def without_sections(text: bytes, chosen: Collection[bytes] | None = None) -> bytes:
-    """Return a template without such tables, or those of some handlers.
+    """Return a template without such tables, or without those of some handlers.
 
-    A condition stays as far as somebody put something of theirs into it.
+    A condition to which somebody added something stays, with that content.
     """
     return _edited(text, chosen, unwrapped=False)
 
 
 def without_conditions(text: bytes, chosen: Collection[bytes]) -> bytes:
-    """Return a template with such tables as plain ones."""
+    """Return a template with such tables as unconditional ones."""
     return _edited(text, chosen, unwrapped=True)
 
 
@@ -83,7 +83,7 @@ def _edited(text: bytes, chosen: Collection[bytes] | None, *, unwrapped: bool) -
 
 
 def _blank_before(text: bytes, start: int) -> int:
-    """Return the length of the empty line above, which comes with a table."""
+    """Return the length of the empty line above, which belongs to a table."""
     for empty in (b"\r\n", b"\n"):
         above = start - len(empty)
         if text[:start].endswith(empty) and (above == 0 or text[above - 1 : above] == b"\n"):
@@ -123,7 +123,7 @@ def _step(word: bytes) -> int:
 
 
 def _others(found: _Section) -> bytes:
-    """Return what a condition holds beside the handler's own tables and what is in those."""
+    """Return what a condition contains other than the handler's own tables."""
     own = re.compile(rb"""runtimes\s*\.\s*["']?""" + re.escape(found.name) + rb"""["']?\s*(\.|$)""")
     kept: list[bytes] = []
     comments: list[bytes] = []

@@ -1,7 +1,7 @@
-"""The edited files as a containerd can be started on them that has a place of its own.
+"""Copies of the edited files with which a second containerd can start beside the first.
 
-The root, state and socket are given by flags. What the files themselves name is turned away: other
-sockets and ports, its cgroup, NRI's plugins, and directories that it would make on the host.
+The root, state and socket are set by flags. The copies replace what the files themselves name:
+other sockets and ports, the cgroup, NRI plugins, and directories that it would create on the host.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from runtime_configs.overlay import Overlay
 BOOTED: Final = b"containerd successfully booted"
 SERVER: Final = schema.PLUGIN_V2
 PLUGINS: Final = (schema.PLUGIN_V3, "io.containerd.cri.v1.images", schema.PLUGIN_V2)
-"""The CRI plugin's parts; the first that failed says why, the others follow from it."""
+"""The CRI plugin's parts; the first failure is the reason, the others follow from it."""
 NRI: Final = ("io.containerd.nri.v1.nri", "nri")
 LEVELS = re.compile(r"(?i)(?:panic|fatal|error|warn|warning|info|debug|trace)?\Z")
 FORMATS = re.compile(r"(?:text|json)?\Z")
@@ -35,7 +35,7 @@ _FAILED = re.compile(
     r'level=(?:warning|error) msg="failed to load plugin(?: (?P<old>[^"\\ ]+))?" '
     r'error=(?P<why>"(?:[^"\\]|\\.)*"|\S+)(?: id=(?P<new>\S+))?'
 )
-"""How 1.x and 2.x say so (``server.New``)."""
+"""The log lines of 1.x and 2.x (``server.New``)."""
 
 
 def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str) -> Trial | None:
@@ -76,7 +76,7 @@ def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str
 
 
 def refusal(text: str) -> str | None:
-    """Return why the CRI plugin failed to load, as containerd logs it; None where it was loaded."""
+    """Return why the CRI plugin failed to load, from containerd's log; None if it was loaded."""
     found: dict[str, str] = {}
     for match in _FAILED.finditer(text):
         found.setdefault(match["old"] or match["new"] or "", match["why"])
@@ -90,7 +90,7 @@ def refusal(text: str) -> str | None:
 
 
 def _turn_away(document: dict[str, Any], directory: str) -> None:
-    """Replace what names a place on the host; what is no text is left for the engine to refuse."""
+    """Replace paths on the host; values that are no strings stay, for the engine to reject."""
     for name, key, value in (
         ("grpc", "address", f"{directory}/containerd.sock"),
         ("ttrpc", "address", f"{directory}/containerd.sock.ttrpc"),
@@ -98,7 +98,7 @@ def _turn_away(document: dict[str, Any], directory: str) -> None:
         ("cgroup", "path", ""),
     ):
         _replace_text(document.get(name), key, value)
-    # What is no level, form or address stays: containerd refuses it.
+    # An invalid level, format or address stays: containerd rejects it.
     _replace_text(document.get("debug"), "level", "info", LEVELS)
     _replace_text(document.get("debug"), "format", "text", FORMATS)
     _replace_text(document.get("grpc"), "tcp_address", "", ADDRESS)
@@ -140,7 +140,7 @@ def _replace_text(
 
 
 def _plain_snapshotters(document: dict[str, Any], usable: frozenset[str]) -> None:
-    """Name the snapshotter that works on any file system in the place of those that do here."""
+    """Replace the host's snapshotters by the one that works on any file system."""
     plugins = document.get("plugins")
     for name in (*PLUGINS, schema.PLUGIN_V1):
         plugin = plugins.get(name) if isinstance(plugins, dict) else None
@@ -157,9 +157,9 @@ def _plain_snapshotters(document: dict[str, Any], usable: frozenset[str]) -> Non
 
 
 def _usable_snapshotters(loaded: Sequence[LoadedFile], view: HostView) -> frozenset[str]:
-    """Return the snapshotters that the host has what they need for, and the trial has not.
+    """Return the snapshotters that work on the host and not in the trial.
 
-    Devices are hidden, and its root directory is on a file system of its own.
+    There devices are hidden, and the root directory is on another file system.
     """
     root, found = "/var/lib/containerd", set()
     for each in loaded:
@@ -184,7 +184,7 @@ def _usable_snapshotters(loaded: Sequence[LoadedFile], view: HostView) -> frozen
 
 
 def _owner(loaded: Sequence[LoadedFile], request: ConfigRequest) -> LoadedFile:
-    """Return the file whose CRI table counts: one more key in another would replace it on 1.x."""
+    """Return the file with the effective CRI table: on 1.x one in another file would replace it."""
     if schema.era_of(request) is Era.REPLACES:
         for each in reversed(loaded):
             plugins = each.document.get("plugins")
@@ -194,7 +194,7 @@ def _owner(loaded: Sequence[LoadedFile], request: ConfigRequest) -> LoadedFile:
 
 
 def _give_place(document: dict[str, Any], file: LoadedFile, directory: str) -> None:
-    """Name what has a default on the host: CNI's directory, which is made where it is missing."""
+    """Replace defaults on the host: CNI's directory, which is created if missing."""
     plugins = document.setdefault("plugins", {})
     plugin = plugins.setdefault(schema.plugin(file.version), {}) if type(plugins) is dict else None
     cni = plugin.setdefault("cni", {}) if isinstance(plugin, dict) else None
