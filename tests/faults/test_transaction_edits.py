@@ -192,3 +192,33 @@ def test_a_line_that_is_appended_between_two_reads_is_kept(
             assert (host.read(CONFIG) or b"").count(LINE) == 1, reads
         reads += 1
     assert reads > 2
+
+
+def test_an_edit_of_the_runtimes_config_before_any_step_is_kept(
+    make: Callable[[str], FaultHost],
+) -> None:
+    path = "/usr/local/nvidia/toolkit/.config/nvidia-container-runtime/config.toml"
+
+    def upgraded(host: FaultHost, steps: Steps | None = None) -> None:
+        host.release = "2.0.0"
+        host.set_up(steps)
+
+    def prepared_host(name: str) -> FaultHost:
+        host = make(name)
+        host.set_up()
+        return host
+
+    counting = Steps()
+    upgraded(prepared_host("counting"), counting)
+    last = max(at for at, name in enumerate(counting.done) if name == "exchange")
+    for at in (counting.done.index("create"), *range(last - 3, last + 3)):
+        host = prepared_host(f"at-{at}")
+        steps = Steps()
+
+        def edit(host: FaultHost = host, steps: Steps = steps, at: int = at) -> None:
+            if len(steps.done) == at and (content := host.read(path)) is not None:
+                host.place(path, content.replace(b'log-level = "info"', b'log-level = "debug"'))
+
+        steps.watch = edit
+        upgraded(host, steps)
+        assert b'log-level = "debug"' in (host.read(path) or b""), steps.done[at]

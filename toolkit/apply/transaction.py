@@ -82,7 +82,9 @@ class Transaction:
         if plan.payload.changes and intent.payload is not None:
             installer.stage(plan.payload, self._clock)
             self._clock.check()
-            installer.swap(PayloadRecord.from_json(intent.payload))
+            payload = PayloadRecord.from_json(intent.payload)
+            installer.swap(payload)
+            installer.require_edits_kept(plan.payload, payload)
             log.step(
                 "payload.installed",
                 "toolkit files are in place",

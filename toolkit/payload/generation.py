@@ -167,6 +167,12 @@ class Generations:
         self._save(self._staged, state.replacing_in_place())
         self._in_place.replace(staged, record.digest)
 
+    def replaced(self, record: PayloadRecord) -> str:
+        """Return where the tree lies that a swap has replaced, until the commit."""
+        state = self._load(self._staged)
+        in_place = state is not None and state.in_place
+        return backup_path(record.staged) if in_place else record.staged
+
     def commit(self, record: PayloadRecord) -> None:
         """Make the swap final: keep another installer's tree, remove what is left over."""
         state = self._load(self._staged)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from toolkit.errors import ConcurrentEditError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import CommandRunner, HostCommands
 from toolkit.host.paths import HostRoot
@@ -56,6 +57,8 @@ class PayloadPlan(Struct, frozen=True, kw_only=True):
     """The state that would be recorded."""
     written: Contents
     """What would be written; its ``config.toml`` may contain an administrator's settings."""
+    edited: bytes | None = None
+    """The installed ``config.toml`` that these settings are from; None where they are not read."""
 
     @property
     def changes(self) -> bool:
@@ -110,7 +113,8 @@ class PayloadInstaller:
             runtimes=low_level.paths,
             exists=lambda path: Path(self._root.access(path)).exists(),
         )
-        config, notes = self._config(ours, before)
+        edited = None if before is None else self._installed_config()
+        config, notes = self._config(ours, before, edited)
         lay_out = partial(
             contents_of,
             source,
@@ -146,6 +150,7 @@ class PayloadInstaller:
             notes=(*_notes(source), *notes),
             state=state,
             written=written,
+            edited=edited,
         )
 
     def planned_specs(self) -> tuple[SpecChange, ...]:
@@ -180,6 +185,17 @@ class PayloadInstaller:
         """Put the staged generation in place."""
         if record.changes:
             self._generations.swap(record)
+
+    def require_edits_kept(self, plan: PayloadPlan, record: PayloadRecord) -> None:
+        """Raise ConcurrentEditError if ``config.toml`` was edited between the plan and the swap."""
+        replaced = self._writer.read(
+            posixpath.join(self._generations.replaced(record), CONFIG_PATH)
+        )
+        if plan.edited is not None and replaced is not None and replaced.content != plan.edited:
+            path = posixpath.join(self._generations.directory, CONFIG_PATH)
+            raise ConcurrentEditError(
+                f"{path} was modified by another process while being written", "run again"
+            )
 
     def cdi_path(self) -> str | None:
         """Return the CDI spec's path on the host; None if no spec is wanted."""
@@ -283,15 +299,20 @@ class PayloadInstaller:
         """Return whether ``remove`` also restores another installer's tree."""
         return self._generations.restores_foreign()
 
-    def _config(self, ours: bytes, before: GenerationState | None) -> tuple[bytes, tuple[str, ...]]:
+    def _installed_config(self) -> bytes | None:
+        now = self._writer.read(posixpath.join(self._generations.directory, CONFIG_PATH))
+        return None if now is None else now.content
+
+    def _config(
+        self, ours: bytes, before: GenerationState | None, edited: bytes | None
+    ) -> tuple[bytes, tuple[str, ...]]:
         """Return the file to write: ours, with an administrator's edits."""
-        path = posixpath.join(self._generations.directory, CONFIG_PATH)
-        now = self._writer.read(path) if before is not None else None
-        if before is None or now is None or now.content == before.config.encode():
+        if before is None or edited is None or edited == before.config.encode():
             return ours, ()
         from toolkit.payload.runtime_config import keep_edits
 
-        kept = keep_edits(before.config.encode(), now.content, ours, path)
+        path = posixpath.join(self._generations.directory, CONFIG_PATH)
+        kept = keep_edits(before.config.encode(), edited, ours, path)
         return kept, (f"{path} was edited by hand; the edit is kept",)
 
     def _action(
