@@ -19,6 +19,7 @@ from toolkit.daemon.keeper_state import (
     Watch,
     arguments,
 )
+from toolkit.payload.cdi import SpecState
 
 INTERVAL = 30.0
 RESIDENT = Resident(lock_fd=3, lock_path="/run/toolkit.pid", lock_made=(), peer="1")
@@ -61,6 +62,19 @@ def test_only_a_change_that_was_taken_back_counts_as_a_rollback() -> None:
     resident = RESIDENT.after_failure(1.0, INTERVAL, undone=False)
     assert resident.counters == Counters()
     assert resident.after_failure(2.0, INTERVAL, undone=True).counters.rollbacks == 1
+
+
+def test_a_spec_that_cant_be_made_is_tried_again_later_each_time_and_said_once() -> None:
+    resident, waits = RESIDENT, []
+    failed = SpecState(failure="nvidia-ctk: no")
+    for _ in range(5):
+        resident = resident.after_following(failed)
+        waits.append(resident.cdi_retry(INTERVAL))
+    assert waits == [60.0, 120.0, 240.0, 480.0, LONGEST_REST]
+    assert resident.cdi_fault == "nvidia-ctk: no"
+    made = resident.after_following(SpecState(changed=True))
+    assert (made.cdi_retry(INTERVAL), made.cdi_fault) == (0.0, "")
+    assert made.counters.cdi_specs == 1
 
 
 class Idle:

@@ -10,7 +10,8 @@ from toolkit.daemon import keeper
 from toolkit.daemon.drift import UNKNOWN, executed, greeting_of, signatures, watched
 from toolkit.daemon.keeper_state import Resident, Watch
 from toolkit.daemon.lock_and_ready import Presence
-from toolkit.host.followed import RETRY
+from toolkit.host.followed import RETRY, state_of
+from toolkit.host.followed import UNKNOWN as NOT_LOOKED_AT
 from toolkit.journal.record import Record
 from toolkit.node import Node
 
@@ -56,11 +57,13 @@ def watch(
 
 def _followed(node: Node, resident: Resident) -> tuple[tuple[str, str], ...]:
     """Return what the CDI spec depends on, and when it is tried again that could not be made."""
-    found = [(entry, keeper.FOLLOWED + state) for entry, state in node.installer.cdi_followed()]
+    found = dict(node.installer.cdi_followed())
     wait = resident.cdi_retry(node.settings.lifecycle.reconcile_interval)
     if found and wait:
-        found.append((f"{RETRY}{wait}", keeper.FOLLOWED))
-    return tuple(found)
+        # Not at once, and over and over: what was not looked at counts from now on.
+        found |= {each: state_of(each) for each, state in found.items() if state == NOT_LOOKED_AT}
+        found[f"{RETRY}{wait}"] = ""
+    return tuple((entry, keeper.FOLLOWED + state) for entry, state in found.items())
 
 
 def found_right(node: Node, record: Record | None, watch: Watch) -> tuple[tuple[str, str], ...]:

@@ -30,6 +30,7 @@ from toolkit.errors import (
 from toolkit.host.clock import Clock, SystemClock, block_termination_signals
 from toolkit.journal.record import Record
 from toolkit.node import Node, open_node
+from toolkit.payload.cdi import SpecState
 from toolkit.settings import RestartMode, Settings
 from toolkit.undo.recovery import recover
 
@@ -250,6 +251,8 @@ class Daemon:
         except ToolkitError as error:
             if signal_behind(error) is error:
                 raise
+            failed = SpecState(failure=error.message)
+            self._resident = self._resident.after_following(failed)
             self._give_up_for_now(error, responder)
             return
         self._cdi_settled()
