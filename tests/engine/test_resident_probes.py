@@ -112,13 +112,12 @@ def test_probes_and_signals_have_their_answer_while_an_engine_hangs(node: Probed
     os.kill(node.engine.process.pid, signal.SIGSTOP)
     try:
         wait_for(node.unready, "both to say that it is not ready")
-        longest = 0.0
+        answered = 0
         end = time.monotonic() + 2 * SOCKET_SECONDS
         while time.monotonic() < end:
-            began = time.monotonic()
             assert node.unready()
-            longest = max(longest, time.monotonic() - began)
-        assert longest < SOCKET_SECONDS, "as one that waits for the engine would take"
+            answered += 1
+        assert answered > 3, "of which each would wait for the engine, SOCKET_SECONDS long"
     finally:
         os.kill(node.engine.process.pid, signal.SIGCONT)
     wait_for(node.ready, "both to say that it is ready again")
