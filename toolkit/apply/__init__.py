@@ -1,1 +1,1 @@
-"""Forward: plan a change, make it, and record it in the journal first."""
+"""Plan a change, record it in the journal, then make it."""

@@ -1,4 +1,4 @@
-"""The log's first line of a setup: what runs, on which engine, why that one, and what is done."""
+"""The first log line of a setup: the version, the engine, why it was chosen, and the steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MIB = 1 << 20
 
 
 def announce(plan: Plan, why: str) -> None:
-    """Write the line; ``why`` says what speaks for the engine."""
+    """Write the line; ``why`` is the reason for the choice of the engine."""
     facts = plan.facts
     acts = ", ".join(_acts(plan)) or "nothing to do"
     if facts is None:
@@ -31,7 +31,7 @@ def announce(plan: Plan, why: str) -> None:
 
 
 def _acts(plan: Plan) -> Iterator[str]:
-    """Say in the order in which it is done what a setup does."""
+    """Yield what a setup does, in order."""
     if plan.payload.changes:
         yield _payload(plan.payload)
     count = len(plan.differing)

@@ -1,4 +1,4 @@
-"""The record of a change that is about to be made, and of one that was made or found."""
+"""The journal record of a change that is about to begin, and of a setup in force."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Outcome(Struct, frozen=True, kw_only=True):
     record: Record
     reload: ReloadReport | None
     process: EngineProcess | None = None
-    """The process that serves now, as far as it is known."""
+    """The engine's process after the setup, where it is known."""
     changed: bool = False
 
     @property
     def refused(self) -> float | None:
-        """For how many seconds the engine's socket refused; None where nothing was reloaded."""
+        """For how many seconds the engine's socket refused connections; None without a reload."""
         return None if self.reload is None else self.reload.refused
 
 
 def begin_record(
     node: Node, plan: Plan, record: Record | None
 ) -> tuple[Record, tuple[bytes | None, ...]]:
-    """Return the intent and every content that it names."""
+    """Return the intent and every content that it refers to."""
     from toolkit.payload.parting import directories_left
 
     files = []
@@ -92,7 +92,7 @@ def begin_record(
 
 
 def _lack(plan: Plan) -> str | None:
-    """Return why the engine can serve nothing before the change, if it can't."""
+    """Return why the engine cannot serve anything before the change; None where it can."""
     lack = None if plan.facts is None else plan.facts.served.lack
     return None if lack is None or lack.kind is LackKind.PENDING else lack.reason
 
@@ -105,10 +105,10 @@ def _metadata_before(node: Node, change: FileChange, old: FileRecord | None) -> 
 
 
 def refresh_record(node: Node, plan: Plan, record: Record) -> Record:
-    """Return a record in force as a plan that changes nothing would have written it.
+    """Return a record in force, updated to the settings of a plan that changes nothing.
 
-    Where no engine is touched any more the one from before stays named: whoever asks what still
-    needs the payload has to ask that one.
+    Where the plan has no engine, the record keeps the earlier one: that engine is asked whether it
+    still needs the payload.
     """
     facts = plan.facts
     record = replace(record, pid_file=node.pid_file)

@@ -1,4 +1,4 @@
-"""Let the engine judge a plan before anything live is touched."""
+"""Let the engine check a plan before a live file changes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PENDING = "somebody's edit was never loaded and comes with the reload"
 
 
 def require_possible(node: Node, plan: Plan, control: EngineControl | None) -> None:
-    """Find out what would stop a plan half-way: a reload that nobody ends, a file that stays.
+    """Check for what would stop a plan halfway: no way to reload the engine, a read-only file.
 
     Raises EngineNotFoundError, NotWritableError.
     """
@@ -37,7 +37,7 @@ def require_possible(node: Node, plan: Plan, control: EngineControl | None) -> N
 
 
 def _written(node: Node, plan: Plan) -> Iterator[str]:
-    """Return every path that is written, removed or exchanged."""
+    """Return every path that is written, removed or replaced."""
     yield from (each.path for each in plan.differing)
     yield from (each.path for each in node.installer.planned_specs())
     if plan.payload.changes:
@@ -47,7 +47,7 @@ def _written(node: Node, plan: Plan) -> Iterator[str]:
 
 
 def check_plan(node: Node, plan: Plan) -> None:
-    """Let the engine judge the result of a plan that writes one of its files or reloads it.
+    """Let the engine check the result of a plan that writes one of its files or reloads it.
 
     Raises EngineRejectedError, EngineConfigError.
     """
@@ -57,11 +57,11 @@ def check_plan(node: Node, plan: Plan) -> None:
 
 
 def pending_edits(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
-    """Return what the engine's next reload brings that somebody else saved and never loaded.
+    """Return the edits by others that the engine has not loaded and will load at its next reload.
 
-    Without ``stages`` nothing is written on the host, not even for a moment. Where no reload of
-    ours comes, an edit that the engine would not survive is among them; else it raises
-    EngineRejectedError, EngineConfigError.
+    Without ``stages`` nothing is written on the host, not even temporarily. If the plan has no
+    reload, an edit that the engine would not start with is returned too. Otherwise such an edit
+    raises EngineRejectedError or EngineConfigError.
     """
     try:
         return _judged(node, plan, stages=stages)
@@ -72,10 +72,10 @@ def pending_edits(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
 
 
 def _judged(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
-    """Let the engine load and start on the result; return the pending edits.
+    """Let the engine load the result and start on it; return the pending edits.
 
-    What the result means is held against what the files mean without us: only what is wanted may
-    differ.
+    The result is compared with what the files mean without us: only the settings that the plan
+    wants may differ.
     """
     facts, request = plan.facts, plan.request
     if facts is None or request is None:
@@ -106,7 +106,7 @@ def _pending(
     request: ConfigRequest,
     before: EffectiveConfig | None,
 ) -> tuple[str, ...]:
-    """Compare what is in force with what the files say without us, as far as both can be told."""
+    """Compare the settings in force with the files without us, where both are known."""
     live, adapter = facts.served.config, node.adapter(facts.engine)
     if facts.engine is EngineName.DOCKER:
         named = {each.path: each.base for each in plan.changes}
@@ -118,7 +118,7 @@ def _pending(
 
 
 def _refuses(runs: DryRuns, facts: HostFacts, base: Sequence[FileEdit]) -> str:
-    """Say whose files the engine refuses: its own as they are, or those with our change."""
+    """Return whose files the engine rejects: its own, or those with our change."""
     program = facts.executable or facts.engine.value
     before = runs.loaded(base)
     if (before is not None and before.refused) or runs.refused(base) is not None:
@@ -129,9 +129,9 @@ def _refuses(runs: DryRuns, facts: HostFacts, base: Sequence[FileEdit]) -> str:
 def _require_loadable(
     runs: DryRuns, facts: HostFacts, plan: Plan, request: ConfigRequest, adapter: EngineAdapter
 ) -> EffectiveConfig | None:
-    """Let the engine's binary load the result, and look at what it makes of it.
+    """Let the engine's binary load the result, and check what it reads from it.
 
-    Returns what it makes of its files without us, where it says so.
+    Returns what it reads from the files without us, where it prints that.
     """
     took = logs.stopwatch()
     base = [each.edit_to_base for each in plan.changes]
@@ -147,7 +147,7 @@ def _require_loadable(
     checked = "the engine's own binary loads the result"
     if runs.stages:
         log.step("config.checked", checked, by=facts.executable, seconds=took())
-    else:  # of a plan: it shows what comes of it
+    else:  # a plan: it shows the result
         log.debug("config.checked", checked, by=facts.executable, seconds=took())
     if not after.prints:
         return None
@@ -178,7 +178,7 @@ def _decoded(adapter: EngineAdapter, loaded: Loaded) -> EffectiveConfig:
 
 
 def _is_excused(after: Loaded, before: Loaded | None) -> bool:
-    """Tell whether a refusal comes from where the binary is run: the files get it without us."""
+    """Return whether the binary rejects the files for the same reason without us."""
     if after.excused is None or after.excused not in after.reason or before is None:
         return False
     return before.refused and _PATH.sub("", before.reason) == _PATH.sub("", after.reason)

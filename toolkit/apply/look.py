@@ -1,4 +1,4 @@
-"""Look at an engine until it has something to say, and tell why it has not."""
+"""Look at an engine until it answers, and explain why it does not."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ POLL_SECONDS = 0.1
 
 
 def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -> HostFacts:
-    """Return the engine's facts, once it answers and says what it serves.
+    """Return the engine's facts once it answers and reports what it serves.
 
-    ``patience`` is for one that does not answer; one that does is given the time that it has to
-    come back with the handlers.
+    ``patience`` limits the wait for an engine that does not answer. One that answers has
+    ``--verify-timeout`` to report its handlers.
     """
     began, waiting = clock.now(), None
     while True:
@@ -48,14 +48,14 @@ def look(node: Node, control: EngineControl, clock: Clock, *, patience: float) -
 
 
 def refused_node(facts: HostFacts) -> EngineConfigError | None:
-    """Return why no config file of this node can have the change; None where one can."""
+    """Return why this node's config files cannot hold the change; None where they can."""
     if facts.refused is None:
         return None
     return EngineConfigError(f"this node can't be set up by its config files: {facts.refused}")
 
 
 def silence(node: Node, facts: HostFacts) -> EngineTimeoutError | None:
-    """Return how a wait for an engine's word ends where none comes; None: there is no wait."""
+    """Return the error of a wait that the engine does not answer; None where no wait is needed."""
     name, lack = facts.engine, facts.served.lack
     if node.settings.engines[name].restart_mode is RestartMode.NONE or facts.refused is not None:
         return None
@@ -74,7 +74,7 @@ def silence(node: Node, facts: HostFacts) -> EngineTimeoutError | None:
 
 
 def explained(node: Node, facts: HostFacts, error: EngineTimeoutError) -> EngineTimeoutError:
-    """Return the error, or what its config or its own binary says where that keeps it down."""
+    """Return the error, or a better one if the engine's config is what keeps it from starting."""
     if facts.unreachable is None:
         return error
     from toolkit.dry_run import refusal

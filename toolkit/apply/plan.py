@@ -1,7 +1,7 @@
 """What a setup would do, computed from bytes and facts before anything is done.
 
-The engine's files are planned from what would be there without us (``without_us``), so an edit that
-somebody made under our change is part of what we start from.
+The engine's files are planned from their content without us (``without_us``). So an edit that
+someone made on top of our change is part of the starting point.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from toolkit.settings import RestartMode, Settings
 
 
 class FileChange(Struct, frozen=True, kw_only=True):
-    """One file of the engine: as it would be without us, as it is, as it should be."""
+    """One file of the engine: without us, now, and after the setup."""
 
     path: str
     format: Format
@@ -47,12 +47,12 @@ class FileChange(Struct, frozen=True, kw_only=True):
 
     @property
     def edit(self) -> FileEdit:
-        """From what is there now."""
+        """The edit from the present content to the planned one."""
         return self._edit(self.after)
 
     @property
     def edit_to_base(self) -> FileEdit:
-        """To what would be there without us."""
+        """The edit from the present content to the one without us."""
         return self._edit(self.base)
 
     def _edit(self, after: bytes | None) -> FileEdit:
@@ -62,12 +62,12 @@ class FileChange(Struct, frozen=True, kw_only=True):
 
     @property
     def differs(self) -> bool:
-        """True where something has to be written."""
+        """True where the file has to be written."""
         return self.now != self.after
 
 
 class ReloadDecision(Struct, frozen=True, kw_only=True):
-    """Whether the engine is reloaded, how, and why or why not."""
+    """Whether and how the engine is reloaded, and the reason."""
 
     needed: bool
     mode: RestartMode
@@ -75,17 +75,17 @@ class ReloadDecision(Struct, frozen=True, kw_only=True):
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """All that a setup will do."""
+    """Everything that a setup will do."""
 
     facts: HostFacts | None
     """None with ``--no-runtime-config``: no engine is looked at."""
     request: ConfigRequest | None
     changes: tuple[FileChange, ...]
-    """Every file that is or was ours, those that are right already among them."""
+    """Every file that has or had a change of ours, including those that are already right."""
     payload: PayloadPlan
     reload: ReloadDecision
     expected: Expectation
-    """What the engine has to serve afterwards."""
+    """What the engine has to serve after the setup."""
     previous_handlers: tuple[tuple[str, str], ...]
     previous_default: str | None
     notes: tuple[str, ...] = ()
@@ -97,7 +97,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     @property
     def nothing_to_do(self) -> bool:
-        """True where neither file, payload nor engine has to be touched."""
+        """True where no file, payload or engine has to change."""
         return not self.differing and not self.payload.changes and not self.reload.needed
 
 
@@ -107,9 +107,9 @@ def changes(
     without: Mapping[str, bytes | None],
     edits: tuple[FileEdit, ...],
 ) -> tuple[FileChange, ...]:
-    """Return every file that is or was ours with what it should hold.
+    """Return every file that has or had a change of ours, with its planned content.
 
-    A file of the journal that no edit names any more goes back to its base.
+    A file of the journal that no edit names returns to its base.
     """
     found = []
     for edit in edits:
@@ -143,9 +143,9 @@ def changes(
 
 
 def same_meaning(path: str, kind: Format, one: bytes | None, other: bytes | None) -> bool:
-    """Tell whether two contents say the same to the engine: then neither has to be rewritten.
+    """Return whether two contents mean the same to the engine, so that no write is needed.
 
-    A comment that somebody added to our lines, or another order, is no reason for a reload.
+    A comment among our lines or another order is no reason for a reload.
     """
     if one is None or other is None or one == other or kind is Format.OPAQUE:
         return one == other
@@ -156,7 +156,7 @@ def same_meaning(path: str, kind: Format, one: bytes | None, other: bytes | None
 
 
 def expectation(request: ConfigRequest, record: Record | None) -> Expectation:
-    """Return what the engine has to serve once this is done."""
+    """Return what the engine has to serve after the setup."""
     if request.crio_hook_path is not None:
         return Expectation()
     default = request.desired.default
@@ -190,7 +190,7 @@ def reload_decision(
         )
     lack = facts.served.lack
     if lack is not None and lack.kind is LackKind.PENDING:
-        # The setup waits for its answer: restarting an engine that is starting does not help.
+        # The setup waits for its answer: to restart a starting engine does not help.
         reason = f"nothing differs, and the engine does not report its handlers yet: {lack.reason}"
         return ReloadDecision(needed=False, mode=mode, reason=reason)
     lacking = shortcomings(expected, facts.served)
@@ -200,7 +200,7 @@ def reload_decision(
 
 
 def changing(paths: list[str]) -> str:
-    """Return the reason for a reload where these files, one at least, are written."""
+    """Return the reason for a reload after these files, at least one, are written."""
     return f"{', '.join(paths)} {'changes' if len(paths) == 1 else 'change'}"
 
 
@@ -214,7 +214,7 @@ def build(
     without: Mapping[str, bytes | None],
     payload: PayloadPlan,
 ) -> Plan:
-    """Compute the plan for one engine. Raises EngineConfigError for files that can't be planned."""
+    """Compute the plan for one engine. Raises EngineConfigError."""
     own = None if payload.state.previous == FOREIGN else f"{payload.toolkit_dir}/"
     previous_handlers, previous_default = _previous(facts, record, own)
     request = config_request(settings, facts, payload.toolkit_dir, previous_default)
@@ -241,7 +241,7 @@ def build(
 
 
 def _refuse_live_cdi(facts: HostFacts, mode: RestartMode) -> None:
-    """Refuse to switch CDI on in a dockerd that is only reloaded: it reads that when it starts.
+    """Refuse to enable CDI in a dockerd that is only reloaded: it reads that setting at its start.
 
     Seen with 26.1 (tests/engine). Raises EngineConfigError.
     """
@@ -255,7 +255,7 @@ def _refuse_live_cdi(facts: HostFacts, mode: RestartMode) -> None:
 
 
 def files_only(payload: PayloadPlan) -> Plan:
-    """Return the plan of ``--no-runtime-config``: the payload and nothing else."""
+    """Return the plan of ``--no-runtime-config``: the payload alone."""
     return Plan(
         facts=None,
         request=None,
@@ -272,12 +272,12 @@ def files_only(payload: PayloadPlan) -> Plan:
 def _previous(
     facts: HostFacts, record: Record | None, own: str | None
 ) -> tuple[tuple[tuple[str, str], ...], str | None]:
-    """Return the engine's handlers and default before us: the journal's word wins.
+    """Return the engine's handlers and default before us, from the journal if it has them.
 
-    None of those that run a binary below ``own`` is among them.
+    Handlers with a binary below ``own`` are left out.
     """
     if record is not None and record.engine is facts.engine:
-        # A revert that was killed leaves an engine that still serves us, with no file of ours.
+        # After a revert that was killed, the engine still serves us while no file is ours.
         live = () if facts.served.config is None else served(facts.served.config)
         if record.files or set(record.handlers) & set(live):
             return record.previous_handlers, record.previous_default
@@ -294,5 +294,5 @@ def _previous(
 
 
 def served(effective: EffectiveConfig) -> tuple[tuple[str, str], ...]:
-    """Return name and binary path of each handler; empty where it names no binary."""
+    """Return the name and binary path of each handler; the path is empty if it names no binary."""
     return tuple((name, each.binary_path or "") for name, each in effective.handlers.items())

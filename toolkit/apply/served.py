@@ -1,4 +1,4 @@
-"""What counts as served: what the engine reports, can execute and, if that is asked for, starts."""
+"""What counts as served: what the engine reports, can execute and, with ``run``, can start."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def verify_served(
     clock: Clock,
     deadline: float | None = None,
 ) -> None:
-    """Wait until all that a plan expects is served; ``process`` is the engine's that runs now.
+    """Wait until the engine serves all that a plan expects; ``process`` is the engine's.
 
-    Without a deadline the engine has ``--verify-timeout`` from now on. Raises as
-    ``EngineControl.verify`` does, and EngineRejectedError for a binary that can't be executed or,
-    with ``--verify=run``, a handler that starts nothing or something else.
+    Without a deadline the engine has ``--verify-timeout`` from now. Raises as
+    ``EngineControl.verify`` does. Raises EngineRejectedError for a binary that cannot be executed
+    or, with ``--verify=run``, for a handler that starts nothing or the wrong program.
     """
     if deadline is None:
         limit = node.settings.lifecycle.verify_timeout
@@ -72,7 +72,7 @@ def _require_started(
 def trials_of(
     node: Node, control: EngineControl, expected: Expectation, clock: Clock
 ) -> tuple[Trial, ...]:
-    """Start something through each handler that is expected, within ``--verify-timeout``."""
+    """Start a container through each expected handler, within ``--verify-timeout``."""
     deadline = clock.now() + node.settings.lifecycle.verify_timeout
     return control.trials(handlers_to_try(expected), clock, deadline)
 
@@ -88,9 +88,9 @@ def faults_of(
     config: EffectiveConfig | None,
     hook: str | None = None,
 ) -> tuple[str, ...]:
-    """Say which binaries of an expectation the engine can't execute, and why, one line each.
+    """Return a line for each expected binary that the engine cannot execute, with the reason.
 
-    ``config`` is what the engine serves: it tells the binary of a default handler that is not ours.
+    ``config`` is what the engine serves: it has the binary of a default handler that is not ours.
     """
     hooks = () if hook is None else (("the OCI hook", hook),)
     return unexecutable(view, (*executed(expected, config), *hooks))

@@ -1,8 +1,8 @@
-"""One setup: what comes first, then look, plan, carry out, verify. For a start and for a repair.
+"""One setup, at a start or as a repair: look, plan, apply, verify.
 
-A start is a list of steps: recover, revert another setup, set up. Each is decided from what is
-there (``next_step``) and then done; `plan` and `doctor` decide them by the same function. What
-carries a change out or takes one back is loaded only where there is one.
+A start is a list of steps: recover, revert another setup, set up. ``next_step`` decides each from
+the state of the node; `plan` and `doctor` use the same function. The code that applies or undoes a
+change is loaded only when needed.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ class Planned(Struct, frozen=True, kw_only=True):
     plan: Plan
     control: EngineControl | None
     why: str = ""
-    """What speaks for this engine."""
+    """Why this engine was chosen."""
     awaited: ToolkitError | None = None
-    """How a start would end that waited for the engine and got no word; only without patience."""
+    """The error of a start that waits for the engine in vain; set only without patience."""
 
 
 def make_plan(
     node: Node, record: Record | None, clock: Clock, *, patience: float | None
 ) -> Planned | Step:
-    """Look at the node and compute what to do; waits up to ``patience`` seconds for the engine.
+    """Look at the node and compute what to do; wait up to ``patience`` seconds for the engine.
 
-    A setup that no journal names gets one before anything is planned. Without patience one look is
-    all, and an engine that can't be reached is planned for all the same. Raises EngineTimeoutError
-    where it can't be reached, the restart mode needs it and no plan can be made without.
+    A setup without a journal gets one before anything is planned. Without patience the engine is
+    looked at once, and an engine that cannot be reached is planned for too. Raises
+    EngineTimeoutError where the engine cannot be reached and the restart mode or the plan needs it.
     """
     if touches_no_engine(node.settings):
         low_level = low_level_runtimes(None, node.root, node.settings)
@@ -72,7 +72,7 @@ def make_plan(
     control = node.control(engine)
     others = record.engine if record is not None and record.engine is not engine else None
     if others is not None:
-        # It is reverted by now: only the payload is left of it.
+        # That setup is reverted by now: only its payload is left.
         record = None
     if patience is not None:
         facts = look(node, control, clock, patience=patience)
@@ -100,7 +100,7 @@ def _planned(
     *,
     names: bool,
 ) -> Planned | Step:
-    """Plan for an engine that was looked at; ``names``: a setup without a journal gets one."""
+    """Plan for an engine from its facts; with ``names``, a setup without a journal gets one."""
     if (refused := refused_node(facts)) is not None:
         raise refused
     if record is None and names and (unnamed := _unnamed(node, facts)) is not None:
@@ -130,7 +130,7 @@ def _unnamed(node: Node, facts: HostFacts) -> Step | None:
 
 
 def _severed_links(node: Node, plan: Plan) -> Iterator[str]:
-    """Say of each file with several names that one in its place has this name alone."""
+    """Yield a note for each file with hard links, which a replacement of the file breaks."""
     for change in plan.differing:
         state = node.writer.read(change.path)
         if state is not None and state.links > 1:
@@ -141,14 +141,14 @@ def _severed_links(node: Node, plan: Plan) -> Iterator[str]:
 
 
 def touches_no_engine(settings: Settings) -> bool:
-    """Tell whether only files are installed: ``--no-runtime-config``, and NRI mode."""
+    """Return whether no engine is touched: with ``--no-runtime-config``, and in NRI mode."""
     return settings.lifecycle.no_runtime_config or settings.nri.enabled
 
 
 def next_step(
     node: Node, clock: Clock, *, patience: float | None, done: Collection[str] = ()
 ) -> Step | Planned:
-    """Decide what a start does now, from what is there: the setup, or what comes before it.
+    """Decide the next step of a start from the state of the node: the setup, or one before it.
 
     ``done`` has the paths of the steps so far. Waits as ``make_plan`` does.
     """
@@ -222,10 +222,10 @@ def set_up(
     repair: bool = False,
     attempts: int = ATTEMPTS,
 ) -> Outcome:
-    """Bring the node to what is wanted, after what comes before that. Undone on any failure.
+    """Set the node up, after the steps that come before; undo the setup on any failure.
 
-    A repair says in the log what it changes. Where somebody writes a file at the same time, it is
-    undone and begun again from what is there then, so often.
+    A repair logs what it changes. If another process writes a file meanwhile, the setup is undone
+    and starts again from the new state, at most ``attempts`` times in all.
     """
     node.installer.require_driver()
     done: list[str] = []
@@ -269,11 +269,11 @@ def _log_repair(plan: Plan) -> None:
 
 
 def _unchanged(node: Node, plan: Plan, record: Record, clock: Clock, *, repair: bool) -> Outcome:
-    """Finish a setup that finds all as it should be."""
+    """Finish a setup that finds everything right."""
     log.step("plan.empty", "nothing differs", reason=plan.reload.reason)
     process = None if plan.facts is None else plan.facts.process
     outcome = Outcome(record=_refreshed(node, plan, record), reload=None, process=process)
-    # A spec is gone after a reboot, and a newer driver makes it stale.
+    # A reboot removes the spec, and a newer driver makes it stale.
     node.installer.write_cdi(clock, waits=not repair)
     settle_payload(node, record)
     if repair:
@@ -285,10 +285,10 @@ def _unchanged(node: Node, plan: Plan, record: Record, clock: Clock, *, repair: 
 
 
 def _refreshed(node: Node, plan: Plan, record: Record) -> Record:
-    """Let the journal say what is in force by other settings than those that it was written with.
+    """Update the journal where the same setup is in force by other settings.
 
-    Set up with restart mode ``none`` and started again without it, an engine would never be
-    watched; one that was configured by hand would not be known.
+    Otherwise an engine set up with restart mode ``none`` and started again without it would never
+    be watched, and one that was configured by hand would not be known.
     """
     found = refresh_record(node, plan, record)
     if found != record:
@@ -297,14 +297,14 @@ def _refreshed(node: Node, plan: Plan, record: Record) -> Record:
 
 
 def leaves_engine(node: Node, record: Record) -> bool:
-    """Tell whether something is in force on an engine that these settings are not about."""
+    """Return whether a record has a change on an engine other than the one of these settings."""
     if record.engine is None or not (record.files or record.handlers):
         return False
     return touches_no_engine(node.settings) or choose_engine(node, record) is not record.engine
 
 
 def other_install(node: Node, plan: Plan) -> str | None:
-    """Return another install directory with a journal that the engine's config points to."""
+    """Return another install directory with a journal, if the engine's config points to it."""
     if plan.facts is None or plan.facts.effective is None:
         return None
     for handler in plan.facts.effective.handlers.values():
@@ -321,7 +321,7 @@ def other_install(node: Node, plan: Plan) -> str | None:
 
 
 def node_of_other(node: Node, install_dir: str) -> Node:
-    """Return the same node as a setup in another install directory sees it."""
+    """Return the same node for a setup in another install directory."""
     settings = replace(node.settings, install_dir=posixpath.join(node.root.root, install_dir[1:]))
     return replace(
         node,

@@ -1,9 +1,9 @@
-"""Carry a plan out, or leave the host as it was.
+"""Apply a plan, or leave the host as it was.
 
-The order is what makes every moment safe: the engine's own binary has loaded the staged result
-before anything live is touched; the intent with the bytes to go back to is on disk before the
-first change; the engine has to serve what was meant before the change counts; and whatever fails
-on the way, a signal too, is undone from the intent.
+The order makes every moment safe. The engine's own binary loads the staged result before a live
+file changes. The intent, with the bytes to restore, is on disk before the first change. The change
+counts once the engine serves what was planned. Any failure or signal before that is undone from the
+intent.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ log = logs.get(__name__)
 
 
 class Transaction:
-    """One change of the host. Raises what failed, after it has been undone."""
+    """One change of the host. Raises the original error after it has undone the change."""
 
     def __init__(
         self, *, node: Node, control: EngineControl | None, clock: Clock, waits: bool = True
     ) -> None:
-        """Name the parts; without ``waits`` a driver that is away is not waited for."""
+        """Name the parts; without ``waits`` a missing driver is not waited for."""
         self._node = node
         self._waits = waits
         self._control = control
         self._clock = clock
 
     def apply(self, plan: Plan, record: Record | None) -> Outcome:
-        """Carry the plan out; ``record`` is the journal before it.
+        """Apply the plan; ``record`` is the journal before it.
 
-        Raises NotRestoredError where something failed and the host could not be restored either.
+        Raises NotRestoredError if something failed and the host could not be restored.
         """
         self._check(plan)
         self._clock.check()
@@ -65,14 +65,14 @@ class Transaction:
         try:
             settle_payload(self._node, record_in_force)
         except ToolkitError as error:
-            # The setup counts from the commit on; what is left over goes at the next start.
+            # The setup counts from the commit on; the next start removes what is left over.
             log.warning("payload.not_finished", "files of an earlier setup stay", reason=str(error))
         return Outcome(
             record=record_in_force, reload=report, process=_serving(plan, report), changed=True
         )
 
     def _check(self, plan: Plan) -> None:
-        """Find out what can be found out before anything is written."""
+        """Check all that can be checked before anything is written."""
         require_possible(self._node, plan, self._control)
         check_plan(self._node, plan)
 
@@ -132,7 +132,7 @@ class Transaction:
         return intent, report
 
     def _run_stages(self, plan: Plan, intent: Record) -> tuple[Record, tuple[bytes, ...]]:
-        """Let an engine forget what an earlier setup gave it and this one does not.
+        """Make the engine drop what an earlier setup gave it and this one does not.
 
         Returns the contents that were written in between.
         """
