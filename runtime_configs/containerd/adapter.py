@@ -59,7 +59,7 @@ class ContainerdAdapter(EngineAdapter):
             return result.result()
         if request.placement is Placement.DROP_IN_ONLY:
             raise ConfigError(
-                top_level, "it may not be edited and no drop-in is named", "use --drop-in-config"
+                top_level, "it must not be edited and no drop-in is named", "use --drop-in-config"
             )
         result = in_place.draft(request, view, top_level)
         if request.drop_in_declared:
@@ -141,7 +141,7 @@ class ContainerdAdapter(EngineAdapter):
         if request.template is None:
             raise ConfigError(
                 request.top_level,
-                "it is rendered from a template that is not known",
+                "it is rendered from an unknown template",
                 "use --config",
             )
         from runtime_configs.containerd import template
@@ -155,8 +155,8 @@ class ContainerdAdapter(EngineAdapter):
         if mark is not None and request.placement is Placement.PLAIN:
             raise ConfigError(
                 request.top_level,
-                f'its first line, "{mark.decode()}", says that it is written again at each start',
-                "leave --config and --drop-in-config out, so that the right place is found",
+                f'its first line, "{mark.decode()}", shows that it is rewritten at each start',
+                "omit --config and --drop-in-config: the right files are found without them",
             )
         files = read_files(request, view, request.top_level)
         found = merge(files, schema.era_of(request))
@@ -167,7 +167,7 @@ class ContainerdAdapter(EngineAdapter):
             raise ConfigError(
                 path,
                 f'disabled_plugins has "{entry}", so containerd serves no pods at all',
-                f'take "{entry}" out of disabled_plugins, or choose --runtime=docker',
+                f'remove "{entry}" from disabled_plugins, or use --runtime=docker',
             )
 
 

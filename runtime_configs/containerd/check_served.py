@@ -38,7 +38,7 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
         changes = list(_overruled(each.document, request))
         if changes:
             result.apply(each.path, changes, Role.IMPORTED)
-            result.note(f"{each.path} is edited too, as it is read after {ours} and overrules it")
+            result.note(f"{each.path} is edited too, as it is read after {ours} and overrides it")
     merged = _merged(result, request, top_level, era)
     _check_spelling(merged, request, top_level, era)
     missing = _missing(merged, request, era)

@@ -77,7 +77,7 @@ def _allowed(document: Mapping[str, object], version: int, drop_in: str, top_lev
         raise ConfigError(
             drop_in,
             f"its config version {own} is above version {version} of {top_level}",
-            "remove it, or bring the top-level file to that version",
+            "remove it, or migrate the top-level file to that version",
         )
     return own or version
 

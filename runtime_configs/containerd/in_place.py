@@ -82,7 +82,7 @@ def _check_editable(path: str, top_level: str) -> None:
         raise ConfigError(
             path,
             f"its CRI table replaces that of {top_level} and it may not be edited",
-            "take its CRI table out of it, or update to containerd 2.0, which merges",
+            "remove its CRI table, or update to containerd 2.0, which merges tables",
         )
 
 

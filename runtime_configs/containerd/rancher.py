@@ -114,8 +114,8 @@ def _config_of(name: str) -> str:
 def _overruled(where: str) -> ConfigError:
     return ConfigError(
         where,
-        f"it sets {OPTION}, which would overrule ours",
-        "take it out or --set-as-default=false",
+        f"it sets {OPTION}, which would override ours",
+        "remove it, or use --set-as-default=false",
     )
 
 

@@ -55,8 +55,8 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
     if content is None and not rancher.knows(request.version, rancher.BASE_SINCE):
         raise ConfigError(
             path,
-            "there is no template, and this release has no base that one could extend",
-            "bring the distribution up to date, or write the template in full",
+            "there is no template, and this release has no base to extend",
+            "update the distribution, or write the whole template",
         )
     text = (BASE if content is None else content).decode("utf-8", "surrogateescape")
     files = read_files(request, view, request.top_level)
@@ -107,8 +107,8 @@ def _spelled(path: str, text: str) -> Mapping[str, object]:
     except ConfigError as error:
         raise ConfigError(
             path,
-            f"it can't be read as TOML, its directives left aside: {error.message}",
-            "give each directive a line of its own, or the place of a whole value",
+            f"it is not TOML without its directives: {error.message}",
+            "write each directive on its own line, or as a whole value",
         ) from error
 
 
@@ -129,8 +129,8 @@ def _check_set(text: str, key: KeyPath, value: object, path: str, era: Era) -> N
     if said != value:
         raise ConfigError(
             path,
-            f"the key {'.'.join(key)} can't be set in the form in which this file has it",
-            "spell the tables around it out",
+            f"cannot edit {'.'.join(key)} in this template",
+            "write the tables around it as [table] sections",
         )
 
 
@@ -150,7 +150,7 @@ def _check_found(
         renamed = " or choose another --runtime-name" if main else ""
         raise ConfigError(
             request.top_level,
-            f"the handler {name} is made by the distribution and runs {found}, "
+            f"the distribution adds the handler {name}, which runs {found}, "
             f"so {path} can't name it again",
             f"install below {posixpath.dirname(SEARCHED)}{renamed}",
         )
@@ -162,8 +162,8 @@ def _check_absent(present: Mapping[str, object], place: KeyPath, path: str) -> N
         raise ConfigError(
             path,
             f"it has the handler {place[-1]}, which the distribution adds by itself once it finds "
-            f"its binary in {SEARCHED}: with both the engine does not start",
-            "take the template's own out",
+            f"its binary in {SEARCHED}: the engine does not start with both",
+            "remove it from the template",
         )
 
 
@@ -244,13 +244,13 @@ def _name_default(result: Draft, path: str, request: ConfigRequest) -> None:
             path,
             f"it extends the distribution's base, which takes no default but nvidia in {SEARCHED}, "
             f"and {default} would be {binaries.get(default)}",
-            "use --set-as-default=false, or leave --runtime-name and --toolkit-install-dir out",
+            "use --set-as-default=false, or omit --runtime-name and --toolkit-install-dir",
         )
     if not rancher.knows(request.version, rancher.OPTION_SINCE):
         raise ConfigError(
             path,
             f"it extends the distribution's base, which has no {rancher.OPTION} in this release",
-            "use --set-as-default=false, or bring the distribution up to date",
+            "use --set-as-default=false, or update the distribution",
         )
     name = rancher.program(path, result.view.read(request.top_level))
     where = rancher.option_file(name, result.view)

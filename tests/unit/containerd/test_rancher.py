@@ -116,7 +116,7 @@ def test_a_release_that_lacks_what_is_needed_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         edits(engine, template)
-    assert "up to date" in caught.value.hint
+    assert "update the distribution" in caught.value.hint
 
 
 @pytest.mark.parametrize("engine", ["1.7.11", "2.0.5", None])
