@@ -1,6 +1,7 @@
-"""What the cluster's API server says of our DaemonSet: one GET of it, and one of the node.
+"""What the cluster's API server reports: one GET of our DaemonSet, and one of the node.
 
-With the pod's own service account. Loads ssl: imported only where a daemon stops in a cluster.
+Uses the pod's own service account. Loads ssl, so it is imported only when a daemon in a cluster
+stops.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ _REASONS: Mapping[int, str] = {
 
 
 class NoAnswerError(Exception):
-    """The API server did not say; the text says why."""
+    """The API server gave no answer; the text is the reason."""
 
 
 class OurPod(Struct, frozen=True, kw_only=True):
-    """What this pod is told of itself by its variables."""
+    """What the pod's variables say about it."""
 
     host: str
     port: str
@@ -39,7 +40,7 @@ class OurPod(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Return it, in a cluster's pod. Raises NoAnswerError where a variable is missing."""
+        """Return it from the pod's variables. Raises NoAnswerError where one is missing."""
         names = ("POD_NAMESPACE", "DAEMONSET_NAME", "NODE_NAME")
         missing = [name for name in names if not environment.get(name)]
         if missing:
@@ -57,7 +58,7 @@ class ApiServer:
     """One connection to the API server, without any proxy and without following a redirect."""
 
     def __init__(self, pod: OurPod, deadline: float, account: str) -> None:
-        """Read the token and the CA in ``account``; nothing is connected. Raises NoAnswerError."""
+        """Read the token and the CA in ``account``; no connection yet. Raises NoAnswerError."""
         self._deadline = deadline
         try:
             # Not create_default_context: from Python 3.13 on that refuses the CAs of many clusters,
@@ -73,7 +74,7 @@ class ApiServer:
             raise NoAnswerError(f"the service account can't be used: {error}") from error
 
     def get(self, path: str) -> dict[str, Any] | None:
-        """Return an object; None: there is none. Raises NoAnswerError."""
+        """Return an object; None where it does not exist. Raises NoAnswerError."""
         try:
             self._connection.timeout = self._left()
             if self._connection.sock is not None:
@@ -95,16 +96,16 @@ class ApiServer:
         raise NoAnswerError(f"the API server answers {answer.status} {answer.reason}{known}")
 
     def daemon_set(self, pod: OurPod) -> dict[str, Any] | None:
-        """Return our DaemonSet; None: there is none. Raises NoAnswerError."""
+        """Return our DaemonSet; None where it does not exist. Raises NoAnswerError."""
         namespace, name = quote(pod.namespace, safe=""), quote(pod.daemon_set, safe="")
         return self.get(f"/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}")
 
     def node(self, pod: OurPod) -> dict[str, Any] | None:
-        """Return our node; None: there is none. Raises NoAnswerError."""
+        """Return our node; None where it does not exist. Raises NoAnswerError."""
         return self.get(f"/api/v1/nodes/{quote(pod.node, safe='')}")
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _left(self) -> float:

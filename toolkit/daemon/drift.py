@@ -1,4 +1,4 @@
-"""Compare the host with the journal: what of ours is not as we left it."""
+"""Compare the host with the journal: which of our files differ from what we wrote."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNKNOWN = "?"
 
 
 class Drift(StrEnum):
-    """How a file of ours looks now."""
+    """The present state of a file of ours."""
 
     NONE = "as we left it"
     CHANGED = "changed by somebody"
@@ -29,7 +29,7 @@ class Drift(StrEnum):
 
 
 def drift_of(node: Node, file: FileRecord) -> Drift:
-    """Return how one journalled file looks now."""
+    """Return the state of one file in the journal."""
     now = digest_of(node.view.read(file.path))
     if now == file.ours:
         return Drift.NONE
@@ -39,19 +39,19 @@ def drift_of(node: Node, file: FileRecord) -> Drift:
 def watched(
     node: Node, record: Record | None, earlier: Mapping[str, str] | None
 ) -> tuple[tuple[str, str], ...]:
-    """Return what the keeper has to look at, as this process opens it, with its signature.
+    """Return the paths that the keeper watches, as this process opens them, with their signatures.
 
-    The engine's files, every file of the toolkit directory, the directory itself, whose time stamp
-    tells of any entry that comes or goes, the CDI spec and the journal. ``earlier`` has the
-    signatures from before a setup that found the files right as they were; None: nothing was found
-    right, and what is there now is only to be told from what comes later.
+    These are the engine's files, every file of the toolkit directory, the directory itself (its
+    time stamp changes with its entries), the CDI spec and the journal. ``earlier`` has the
+    signatures from before a setup that found the files right. None: nothing was found right, and
+    only changes from now on are detected.
     """
     if record is None:
         return ()
     found = [(path, _signature(node, each, earlier)) for each, path in _places(node, record)]
     toolkit = _place(node, posixpath.join(node.store.install_dir, "toolkit"))
     if toolkit is not None:
-        # Taken before the files are compared: damage between the setup and now is then noticed.
+        # Taken before the files are compared, so that damage since the setup is detected.
         inside = [(path, keeper.signature(path)) for path in _toolkit(toolkit)]
         if earlier is not None and not _is_intact(node, record):
             inside[0] = (toolkit, UNKNOWN)
@@ -66,10 +66,10 @@ def watched(
 def executed(
     node: Node, record: Record | None, engine_root: str, *, verified: bool
 ) -> tuple[tuple[str, str], ...]:
-    """Return what the engine executes of ours, opened through its root, each with its signature.
+    """Return our binaries that the engine executes, opened through its root, with their signatures.
 
-    ``engine_root`` is where this process sees the engine's root directory; empty: it is not known.
-    Without ``verified`` nothing was found right, and the signatures are those of now.
+    ``engine_root`` is where this process sees the engine's root directory; empty where it is not
+    known. Without ``verified`` nothing was found right, and the signatures are those of now.
     """
     root = root_of(engine_root, node.root)
     if record is None or root is None or root is node.root:
@@ -78,7 +78,7 @@ def executed(
         (path, keeper.executable_signature(engine_root + path))
         for path in _programs(node, record, root)
     ]
-    # Looked at after the signatures: what is hidden between the setup and now is then noticed.
+    # Looked at after the signatures, so that a mount over it since the setup is detected.
     known = [path for path, _ in found if obstacle(root, path) is None]
     unknown = keeper.EXECUTED + UNKNOWN
     return tuple(
@@ -88,7 +88,7 @@ def executed(
 
 
 def _programs(node: Node, record: Record, root: HostRoot) -> tuple[str, ...]:
-    """Return the binaries of our handlers, what is behind them, and their interpreters."""
+    """Return the binaries of our handlers, the binaries that those run, and their interpreters."""
     paths: dict[str, None] = {}
     for _, binary in record.handlers:
         for each in (binary, *(file.path for file in node.installer.programs(binary))):
@@ -99,13 +99,13 @@ def _programs(node: Node, record: Record, root: HostRoot) -> tuple[str, ...]:
 
 
 def signatures(node: Node, record: Record | None) -> dict[str, str]:
-    """Return the signature of each of the engine's files, whatever it holds."""
+    """Return the signature of each of the engine's files, with any content."""
     places = () if record is None else _places(node, record)
     return {path: keeper.signature(path) for _, path in places}
 
 
 def greeting_of(record: Record | None) -> bytes:
-    """Return what makes the engine say something; empty where none is watched."""
+    """Return the bytes that make the engine answer; empty where no engine is watched."""
     if record is None or record.engine is None:
         return b""
     from toolkit.engine.process import peer
@@ -114,7 +114,7 @@ def greeting_of(record: Record | None) -> bytes:
 
 
 def _toolkit(directory: str) -> Iterator[str]:
-    """Yield a directory and everything below it but links, which lead to files in it."""
+    """Yield a directory and everything below it except links, which lead to files in it."""
     yield directory
     for above, names, files in os.walk(directory):
         for name in (*names, *files):
@@ -124,13 +124,13 @@ def _toolkit(directory: str) -> Iterator[str]:
 
 
 def _places(node: Node, record: Record) -> list[tuple[FileRecord, str]]:
-    """Return the engine's files with where this process opens them."""
+    """Return the engine's files with the paths at which this process opens them."""
     pairs = [(each, _place(node, each.path)) for each in record.files]
     return [(each, path) for each, path in pairs if path is not None]
 
 
 def _place(node: Node, path: str) -> str | None:
-    """Return where this process opens a host path, or where it stands if its links lead nowhere."""
+    """Return where this process opens a host path; the path itself if its links lead nowhere."""
     for where in (node.root.access, node.root.entry):
         try:
             return where(path)
@@ -148,9 +148,9 @@ def _is_intact(node: Node, record: Record) -> bool:
 def _signature(node: Node, file: FileRecord, earlier: Mapping[str, str] | None) -> str:
     """Return the signature of a file as we left it.
 
-    Taken before the content is looked at: an edit between the setup and this moment would else
-    be taken for ours, and never be seen. An edit that the setup saw and found no fault with is
-    known by the signature that it has had since.
+    Taken before the content is read. Otherwise an edit between the setup and this moment would
+    count as ours and never be detected. A file that the setup read and found right keeps the
+    signature from then.
     """
     path = _place(node, file.path) or file.path
     found = keeper.signature(path)

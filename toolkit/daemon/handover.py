@@ -1,4 +1,4 @@
-"""What the daemon hands over to the process that stays: whom and what it has to watch."""
+"""What the daemon hands over to the resident process: the engine's process and what to watch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from toolkit.journal.record import Record
 from toolkit.node import Node
 
 SYSTEMD_PEER = "1"
-"""Who listens on a socket that systemd opened for the engine."""
+"""The peer of a socket that systemd opened for the engine."""
 UNVERIFIED = "unverified"
-"""A peer that no process is: the keeper comes back as soon as its rest is over."""
+"""A peer that matches no process: the keeper returns as soon as its rest is over."""
 
 
 def watch(
@@ -28,7 +28,7 @@ def watch(
     record: Record | None,
     earlier: Mapping[str, str] | None,
 ) -> Watch:
-    """Return what the keeper looks at.
+    """Return what the keeper watches.
 
     ``earlier`` has the signatures from before a setup looked at the files; None where it failed.
     Without the right CDI spec the node is not ready either.
@@ -56,7 +56,7 @@ def watch(
 
 
 def _followed(node: Node, resident: Resident) -> tuple[tuple[str, str], ...]:
-    """Return what the CDI spec depends on, and when it is tried again that could not be made."""
+    """Return what the CDI spec depends on, and when to retry a spec that could not be made."""
     found = dict(node.installer.cdi_followed())
     wait = resident.cdi_retry(node.settings.lifecycle.reconcile_interval)
     if found and wait:
@@ -67,20 +67,20 @@ def _followed(node: Node, resident: Resident) -> tuple[tuple[str, str], ...]:
 
 
 def found_right(node: Node, record: Record | None, watch: Watch) -> tuple[tuple[str, str], ...]:
-    """Return the engine's files that a watch knows to be right, each with its signature."""
+    """Return the engine's files that a watch has found right, each with its signature."""
     places = signatures(node, record)
     return tuple((path, mark) for path, mark in watch.files if path in places and mark != UNKNOWN)
 
 
 def engine_root(node: Node, peer: str) -> str:
-    """Return where this process sees the root directory of who listens; empty: of nobody known."""
+    """Return where this process sees the root directory of a peer; empty where it is not known."""
     if not peer.isdecimal() or peer == SYSTEMD_PEER:
         return ""
     return f"{node.root.proc}/{peer}/root"
 
 
 def verified_peer(node: Node, outcome: Outcome) -> str:
-    """Return who listens, if that is who was verified."""
+    """Return the PID that listens, if it is the process that was verified."""
     found, known = peer(node, outcome.record), outcome.process
     if known is not None and found not in (str(known.pid), SYSTEMD_PEER):
         return UNVERIFIED
@@ -88,7 +88,7 @@ def verified_peer(node: Node, outcome: Outcome) -> str:
 
 
 def peer(node: Node, record: Record | None) -> str:
-    """Return who listens on the engine's socket, as the keeper will see it."""
+    """Return the PID that listens on the engine's socket, as the keeper sees it."""
     path = socket(node, record)
     return keeper.peer_of(path, greeting_of(record)) if path else keeper.DOWN
 
@@ -101,7 +101,7 @@ def socket(node: Node, record: Record | None) -> str:
 
 
 def program(node: Node) -> tuple[str, ...]:
-    """Return what stays resident: the keeper, or in NRI mode the plugin."""
+    """Return the program that stays resident: the keeper, or in NRI mode the plugin."""
     settings = node.settings
     if not settings.nri.enabled:
         return (keeper.SCRIPT,)

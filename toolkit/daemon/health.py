@@ -1,6 +1,6 @@
-"""``/healthz``, ``/readyz`` and ``/metrics``: texts prepared here, answered by the keeper.
+"""``/healthz``, ``/readyz`` and ``/metrics``: texts prepared here and served by the keeper.
 
-Off by default, and then nothing of this is imported. While the daemon works a thread answers with
+Off by default, and then nothing of this is imported. While the daemon works, a thread answers with
 the same code, so that a probe never hangs.
 """
 
@@ -17,14 +17,14 @@ from toolkit.logs import one_line
 from toolkit.version import VERSION
 
 BACKLOG = 1024
-"""Connections that the kernel keeps until they are accepted: a full queue costs a client a second,
-since it drops the rest, which then try again."""
+"""Connections that the kernel queues. It drops more than that; the client retries after a second.
+"""
 
 
 def open_listener(address: str, source: str) -> int:
     """Listen on ``host:port`` and return the descriptor.
 
-    Raises UsageError that names ``source``, the flag or variable, where that is taken.
+    Raises UsageError that names ``source``, the flag or variable, where the address is in use.
     """
     host, _, port = address.rpartition(":")
     try:
@@ -56,7 +56,7 @@ def _refused(address: str, source: str, error: OSError) -> UsageError:
 
 
 def answers(counters: Counters, state: str, reason: str = "") -> tuple[str, str, str, str, str]:
-    """Return the bodies that the keeper gives, ready and not; ``reason`` says why not."""
+    """Return the bodies that the keeper serves, ready and not; ``reason`` says why not."""
     return (
         "ok\n",
         f"{state}\n",
@@ -104,7 +104,7 @@ def metrics(counters: Counters, state: str) -> str:
 
 
 class Responder:
-    """Answers probes from a thread while the daemon works: alive, and not ready."""
+    """Answers probes from a thread while the daemon works: alive and not ready."""
 
     def __init__(self, listener: int, counters: Counters) -> None:
         self._listener = listener
@@ -114,12 +114,12 @@ class Responder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave the socket to the next one that answers."""
+        """Leave the socket to the next responder."""
         self._stopped.set()
         self._thread.join()
 
     def end(self) -> None:
-        """Close the socket: a successor listens there as soon as it has the lock."""
+        """Close the socket: a successor listens on it as soon as it has the lock."""
         self.stop()
         os.close(self._listener)
 

@@ -1,9 +1,9 @@
-"""What stays resident between a setup and the next event: standard library's C modules only.
+"""The resident process between a setup and the next event: standard library C modules only.
 
 Run by ``python -I -S stay.py ARGUMENTS`` in place of the daemon, with its PID, its blocked signals
-and the lock's descriptor. It holds no knowledge: what to watch, what to answer and what to exec
-back into is prepared by ``toolkit.daemon.keeper_state`` and comes in the arguments, since ``json``,
-``socket`` or ``signal`` (for ``enum``) alone would cost more memory than all of this.
+and the lock's descriptor. ``toolkit.daemon.keeper_state`` prepares what to watch, what to answer
+and what to exec back into, and passes it in the arguments: ``json``, ``socket`` or ``signal`` (for
+``enum``) alone would cost more memory than the whole keeper.
 """
 
 import _socket
@@ -31,40 +31,40 @@ PEER_CREDENTIALS_BYTES = 12
 """struct ucred of SO_PEERCRED: pid, uid, gid, four bytes each."""
 DOWN = "-"
 MUTE = "mute"
-"""An engine that hangs: the kernel still takes connections for it."""
+"""An engine that hangs while the kernel still accepts connections for it."""
 EXECUTED = "x"
-"""What the signature of a program begins with that the engine executes."""
+"""The first letter of the signature of a program that the engine executes."""
 FOLLOWED = "f"
-"""What the state of an entry begins with that the CDI spec depends on."""
+"""The first letter of the state of an entry that the CDI spec depends on."""
 DRIVER = "driver"
-"""What the reason begins with where nothing but the CDI spec has to be made again."""
+"""The start of the reason where only the CDI spec has to be made again."""
 AGAIN = "what failed is tried again"
 SOCKET_SECONDS = 3.0
 """How long an engine may take for its first byte."""
 PROBE_SECONDS = 0.2
-"""With ``--health-address``: the longest that a probe waits to be taken."""
+"""With ``--health-address``: the longest that a probe waits to be accepted."""
 LABEL = "feature.node.kubernetes.io/nvidia-toolkit.ready"
-"""By which the chart's RuntimeClasses select nodes (nodeGate)."""
+"""The label by which the chart's RuntimeClasses select nodes (nodeGate)."""
 SIGNAL = "signal"
-"""Why it becomes the daemon again, where one asks it to stop."""
+"""The reason to become the daemon where a signal asks for a stop."""
 RETURN_SECONDS = 10.0
-"""How long a signal to stop waits for the program to be there again."""
+"""How long a signal to stop waits for the program to return."""
 
 
 class KeeperArguments:
-    """What ``toolkit.daemon.keeper_state`` prepared, in the order of its arguments."""
+    """The arguments that ``toolkit.daemon.keeper_state`` prepared, in its order."""
 
     def __init__(self, arguments: "list[str]") -> None:
         self.interval, self.rest, self.retry = map(float, arguments[:3])
         self.listener = int(arguments[3])
         self.probes: Probes | None = None
-        """Who asks on the listener; None until the first turn, and where there is none."""
+        """The clients on the listener; None until the first turn, and without a listener."""
         self.ready = arguments[4] == "ready"
-        """Whether the daemon marked the engine ready: the file may be one that can't be removed."""
+        """Whether the daemon marked the engine ready: the ready file may be a stale one."""
         self.ready_file, self.socket, self.peer = arguments[5:8]
         self.greeting = bytes.fromhex(arguments[8])
         self.away, self.stuck = arguments[9:11]
-        """The log lines that only this process can have to write, for ``tell``."""
+        """The log lines that only this process writes, for ``tell``."""
         self.answers = arguments[11:16]
         count = int(arguments[16])
         pairs, self.command = arguments[17 : 17 + count], arguments[17 + count :]
@@ -82,21 +82,21 @@ class KeeperArguments:
         self.feature_file = posix.environ.get(b"NVIDIA_TOOLKIT_FEATURE_FILE", b"").decode(
             errors="surrogateescape"
         )
-        """What labels the node while it is ready; empty: nothing does."""
+        """The file that labels the node while it is ready; empty without a label."""
 
 
 def signature(path: str) -> str:
-    """Return what changes when a file is written or replaced; ``-`` where there is none."""
+    """Return a text that changes when the file is written or replaced; ``-`` without a file."""
     try:
         found = posix.stat(path)
     except OSError:
         return "-"
-    # The time of change comes with every write; the one of modification can be set back.
+    # Every write changes ctime; mtime can be set back.
     return f"{found.st_mode:o}:{found.st_ino}:{found.st_size}:{found.st_ctime_ns}"
 
 
 def executable_signature(path: str) -> str:
-    """Return what changes when a program is exchanged, hidden or no longer to be executed.
+    """Return a text that changes when a program is replaced, hidden or no longer executable.
 
     It begins with a letter that no other signature has.
     """
@@ -115,12 +115,12 @@ def _never() -> bool:
 def peer_of(path: str, greeting: bytes = b"", gives_up: "Callable[[], bool]" = _never) -> str:
     """Return the PID that listens on a socket, ``-`` where nobody does.
 
-    With a greeting: ``mute`` where no byte comes in answer, in its time or before ``gives_up``,
-    which is asked now and then, says so.
+    With a greeting: ``mute`` where no byte comes in answer in time, or before ``gives_up``, which
+    is called now and then, returns true.
     """
     try:
         sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    except OSError:  # no descriptor is left: nobody can say that it answers
+    except OSError:  # without a descriptor there is no proof that it answers
         return MUTE
     try:
         sock.settimeout(SOCKET_SECONDS)
@@ -159,7 +159,7 @@ def difference(
     greeting: bytes = b"",
     gives_up: "Callable[[], bool]" = _never,
 ) -> str:
-    """Return what differs from what was prepared, or an empty text."""
+    """Return the first difference from the prepared state; empty where there is none."""
     for index in range(0, len(watched), 2):
         path, known = watched[index], watched[index + 1]
         if known[:1] != EXECUTED and signature(path) != known:
@@ -170,7 +170,7 @@ def difference(
             if now in (DOWN, MUTE):
                 return "engine " + ("stopped" if now == DOWN else "mute")
             return "engine " + ("answers again" if peer in (DOWN, MUTE) else "restarted")
-    # Last: what an engine that went has seen is gone with it.
+    # Last: an engine that has stopped takes its view of the files with it.
     for index in range(0, len(watched), 2):
         path, known = watched[index], watched[index + 1]
         if known[:1] == EXECUTED and executable_signature(path) != known:
@@ -179,9 +179,9 @@ def difference(
 
 
 def wait(seconds: float, given: KeeperArguments, ready: bool) -> bool:  # noqa: FBT001 - no keywords here
-    """Wait so long, for ever when negative; return whether a termination signal is pending.
+    """Wait for the seconds, forever if negative; return whether a termination signal is pending.
 
-    It stays pending: what it means is the daemon's to decide.
+    The signal stays pending: the daemon decides what it means.
     """
     end = time.monotonic() + seconds
     while True:
@@ -197,37 +197,37 @@ def wait(seconds: float, given: KeeperArguments, ready: bool) -> bool:  # noqa: 
 
 
 def _answer(given: KeeperArguments, ready: bool) -> float:  # noqa: FBT001 - the same
-    """Answer probes; return the seconds after which to look again.
+    """Answer probes; return the seconds until the next turn.
 
-    What that needs is loaded only where there are any.
+    The code for it is loaded only where there are probes.
     """
     if given.probes is None:
         try:
             from toolkit.daemon.probes import Probes
-        except (ImportError, SyntaxError):  # the program is being exchanged: they ask again
+        except (ImportError, SyntaxError):  # the program is being replaced: probes ask again
             return PROBE_SECONDS
         given.probes = Probes(given.listener, given.answers)
     return given.probes.turn(ready)
 
 
 def follow(given: KeeperArguments) -> float:
-    """Look at what the CDI spec depends on; return the seconds after which to look again.
+    """Look at what the CDI spec depends on; return the seconds until the next look.
 
-    What that needs is loaded only where there is a spec.
+    The code for it is loaded only where there is a spec.
     """
     if not given.known:
         return 3600.0
     if given.followed is None:
         try:
             from toolkit.host.followed import Followed
-        except (ImportError, SyntaxError):  # the program is being exchanged: it is there soon
+        except (ImportError, SyntaxError):  # the program is being replaced: it is there soon
             return 1.0
         given.followed = Followed(given.known)
     return given.followed.look()
 
 
 def remove(path: str) -> None:
-    """Remove a file that may be gone."""
+    """Remove a file that may be gone already."""
     try:  # noqa: SIM105 - contextlib is not imported here
         posix.unlink(path)
     except OSError:
@@ -235,9 +235,9 @@ def remove(path: str) -> None:
 
 
 def label(given: KeeperArguments, ready: bool) -> None:  # noqa: FBT001 - the same
-    """Have Node Feature Discovery label the node until after the next look, or not at all.
+    """Make Node Feature Discovery label the node until after the next look, or not at all.
 
-    Its worker leaves dot files alone, and features whose time is over (source/local/local.go).
+    Its worker skips dot files and expired features (source/local/local.go).
     """
     if not given.feature_file or given.interval <= 0:
         return
@@ -248,7 +248,7 @@ def label(given: KeeperArguments, ready: bool) -> None:  # noqa: FBT001 - the sa
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
     directory, _, name = given.feature_file.rpartition("/")
     beside = directory + "/." + name
-    # Whatever is there, a link or a FIFO, is neither written to nor waited for.
+    # An existing link or FIFO is neither written to nor waited for.
     remove(beside)
     try:
         file = posix.open(beside, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL)
@@ -263,9 +263,9 @@ def label(given: KeeperArguments, ready: bool) -> None:  # noqa: FBT001 - the sa
 
 
 def tell(template: str, reason: str) -> None:
-    """Write a log line, if anybody can still read it.
+    """Write a log line, if it can still be written.
 
-    Its first letter says which time its pattern is for: L, local, or Z, UTC.
+    Its first letter is the time zone of its pattern: L is local, Z is UTC.
     """
     clock = time.localtime() if template[0] == "L" else time.gmtime()
     text = time.strftime(template[1:], clock).replace("REASON", reason)
@@ -276,10 +276,10 @@ def tell(template: str, reason: str) -> None:
 
 
 def become(given: KeeperArguments, reason: str) -> None:
-    """Exec back into the daemon, saying why; does not return.
+    """Exec back into the daemon with the reason; does not return.
 
-    A program that is away, in the middle of an upgrade or moved, is waited for. At a signal the
-    wait ends with exit code 3, since what was to be undone stays.
+    Waits for a program that is missing, as in the middle of an upgrade. At a signal the wait ends
+    with exit code 3, as the setup stays.
     """
     environment = dict(posix.environ)
     told = False
@@ -304,9 +304,9 @@ def become(given: KeeperArguments, reason: str) -> None:
 
 
 def go_on(given: KeeperArguments, reason: str) -> None:
-    """Become the daemon in this very process, at a signal: no second interpreter has to start.
+    """Become the daemon in this same process at a signal, without a second interpreter.
 
-    Returns where the program can't be loaded so; ``become`` then starts it as it was started first.
+    Returns where the program cannot be loaded like this; ``become`` then starts it as at first.
     """
     if reason != SIGNAL:
         return
@@ -327,12 +327,12 @@ def go_on(given: KeeperArguments, reason: str) -> None:
     except (ImportError, SyntaxError, AttributeError):
         return
     if given.probes is not None:
-        given.probes.close()  # whoever has not asked yet asks the daemon
+        given.probes.close()  # clients that have not asked yet ask the daemon
     program()
 
 
 class Keeper:
-    """Watches, and knows whether the node may be called ready."""
+    """Watches the node, and removes the ready file when something differs."""
 
     def __init__(self, given: KeeperArguments) -> None:
         self.given = given
@@ -343,7 +343,7 @@ class Keeper:
         self._seen = ""
 
     def until_something_happens(self) -> str:
-        """Return what the daemon has to look into."""
+        """Watch until something needs the daemon; return the reason."""
         given = self.given
         while True:
             left = max(0.0, self._next_look - time.monotonic()) if given.interval > 0 else -1.0
@@ -362,7 +362,7 @@ class Keeper:
                     return reason
 
     def _look(self) -> str:
-        """Look whether all is as it was left; return what has to be looked into now."""
+        """Compare with the prepared state; return what needs the daemon now, or an empty text."""
         given = self.given
         self._next_look = time.monotonic() + given.interval
         found = difference(given.socket, given.peer, given.watched, given.greeting, self._gives_up)
@@ -371,7 +371,7 @@ class Keeper:
         if found:
             self._not_ready(found)
         label(given, self.ready)
-        # What was seen counts though it has gone by: the ready file is the daemon's to make again.
+        # A difference counts even if it is gone again: only the daemon makes the ready file again.
         self._seen = found or self._seen
         now = time.monotonic()
         if self._seen and now >= self._began + given.rest:
@@ -380,7 +380,7 @@ class Keeper:
         return "an earlier repair that failed" if failed else ""
 
     def _not_ready(self, why: str) -> None:
-        """Before anything else: a probe must not believe in what may be gone."""
+        """Mark the node not ready, before anything else: no probe must see a stale ready state."""
         if self.ready:
             self.ready = False
             self.given.answers[2] = f"not ready: {why}\n".encode(errors="replace").decode()
@@ -394,7 +394,7 @@ class Keeper:
 
 
 def main(arguments: "list[str]") -> None:
-    """Watch until something happens, then become the daemon again, saying what it was."""
+    """Watch until something happens, then become the daemon again, with the reason."""
     signals.block_signals()
     given = KeeperArguments(arguments)
     if given.listener >= 0:

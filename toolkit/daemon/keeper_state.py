@@ -1,7 +1,7 @@
-"""Become the keeper, and come back from it with all that has to be remembered.
+"""Become the keeper, and keep across both execs all that the daemon has to remember.
 
-The lock's descriptor, the blocked signals and the PID go through both execs by themselves; the
-rest is one environment variable, which the keeper passes on unread.
+The lock's descriptor, the blocked signals and the PID survive an exec. The rest is one environment
+variable, which the keeper passes on unread.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from toolkit.host.lock import Lock
 from toolkit.payload.cdi import SpecState
 
 QUICK_REPAIRS = 3
-"""So many repairs in a row are made at once; after that each waits twice as long as the last."""
+"""This many repairs in a row start at once; after that each waits twice as long as the last."""
 LONGEST_REST = 600.0
 """Seconds."""
 STATE_VARIABLE = "NVIDIA_TOOLKIT_RESIDENT"
@@ -29,7 +29,7 @@ WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
 FEATURE_VARIABLE = "NVIDIA_TOOLKIT_FEATURE_FILE"
 """As ``KeeperArguments`` reads it."""
 START_VARIABLE = "NVIDIA_TOOLKIT_START"
-"""How many arguments the program has, and a line for each directory that it loads modules from."""
+"""The number of the program's arguments, and a line for each directory of its modules."""
 AWAY = "cannot restart the installer (REASON); retrying"
 STUCK = (
     "cannot start the installer to revert (REASON); the engine's config still holds the "
@@ -38,20 +38,20 @@ STUCK = (
 
 
 class Counters(Struct, frozen=True, kw_only=True):
-    """What ``/metrics`` tells; times in seconds."""
+    """The values of ``/metrics``; times in seconds."""
 
     setup_seconds: float = 0.0
     downtime_seconds: float = 0.0
-    """The engine's, in the last reload."""
+    """The engine's downtime in the last reload."""
     reloads: int = 0
     repairs: int = 0
     rollbacks: int = 0
     cdi_specs: int = 0
-    """How often the CDI spec was exchanged, made or removed since the start."""
+    """How often the CDI spec was replaced, made or removed since the start."""
 
 
 class Resident(Struct, frozen=True, kw_only=True):
-    """What is remembered across the keeper."""
+    """What the daemon remembers while the keeper runs."""
 
     lock_fd: int
     lock_path: str
@@ -62,44 +62,44 @@ class Resident(Struct, frozen=True, kw_only=True):
     attempts: int = 0
     """Repairs in a row, for the back-off."""
     last_repair: float = 0.0
-    """Reading of the monotonic clock."""
+    """A reading of the monotonic clock."""
     not_before: float = 0.0
     """No further repair before this reading of the monotonic clock."""
     failures: int = 0
-    """Repairs in a row that failed."""
+    """Failed repairs in a row."""
     retry_at: float | None = None
-    """When a repair that failed is tried again, as a reading of the same clock."""
+    """When to retry a failed repair, on the same clock."""
     unverified: str = ""
     """Why the engine's part is not marked ready; empty: it was verified."""
     cdi_fault: str = ""
-    """What was last said to be wrong with the CDI spec."""
+    """The last logged fault of the CDI spec."""
     cdi_failures: int = 0
-    """In a row: each time it is tried again later."""
+    """Failures in a row: each retry waits longer."""
     known: tuple[tuple[str, str], ...] = ()
-    """The engine's files that were found right, each with its signature then."""
+    """The engine's files that were found right, each with its signature from then."""
     listener_fd: int = -1
     journal_fd: int = -1
-    """The journal's copy in memory."""
+    """The descriptor of the journal's copy in memory."""
     pid: int = 0
     install_dir: str = ""
-    """On the host; it tells a successor whether its journal is ours."""
+    """On the host; by it a successor knows whether the journal is its own."""
     woken: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Resident | None:
-        """Return what an earlier life of this process left, or None at a first start."""
+        """Return the state from before the exec, or None at a first start."""
         text = environment.get(STATE_VARIABLE)
         if text is None:
             return None
         # Fields that this version does not know are skipped: an upgrade may come between the execs.
         found = msgspec.json.decode(text, type=cls)
         if found.pid != os.getpid():
-            # Somebody's copy of our environment.
+            # Another process's copy of our environment.
             return None
         return replace(found, woken=environment.get(WOKEN_VARIABLE, ""))
 
     def after_set_up(self, seconds: float, downtime: float | None) -> Resident:
-        """Count one that came to its end; without a downtime nothing was reloaded."""
+        """Count a setup that succeeded; without a downtime there was no reload."""
         counters = replace(self.counters, setup_seconds=seconds)
         if downtime is not None:
             reloads = counters.reloads + 1
@@ -107,7 +107,7 @@ class Resident(Struct, frozen=True, kw_only=True):
         return replace(self, counters=counters)
 
     def after_repair(self, moment: float, interval: float) -> Resident:
-        """Wait longer after each repair in a row: somebody may be writing against us."""
+        """Wait longer after each repair in a row: another program may keep changing the file."""
         quiet = moment - max(self.last_repair, self.not_before) > LONGEST_REST
         attempts = 1 if quiet else self.attempts + 1
         rest = _rest(attempts - QUICK_REPAIRS, interval)
@@ -121,9 +121,9 @@ class Resident(Struct, frozen=True, kw_only=True):
         )
 
     def after_failure(self, moment: float, interval: float, *, undone: bool) -> Resident:
-        """Try again, each time later; what changes meanwhile is looked at, at first at once.
+        """Plan a retry, each later than the last; early changes meanwhile start a repair at once.
 
-        ``undone``: the repair had begun to change the host, and was taken back.
+        ``undone``: the repair had begun to change the host, and was undone.
         """
         failures = self.failures + 1
         not_before = moment + _rest(failures - QUICK_REPAIRS, interval)
@@ -138,7 +138,7 @@ class Resident(Struct, frozen=True, kw_only=True):
         )
 
     def after_following(self, state: SpecState) -> Resident:
-        """Count a look at the driver, whatever became of the spec."""
+        """Count a new CDI spec, and its failures in a row."""
         specs = self.counters.cdi_specs + state.changed
         return replace(
             self,
@@ -148,11 +148,11 @@ class Resident(Struct, frozen=True, kw_only=True):
         )
 
     def cdi_retry(self, interval: float) -> float:
-        """Return the seconds after which ``nvidia-ctk`` is asked again; 0: it did not fail."""
+        """Return the seconds until the next run of ``nvidia-ctk``; 0 where none failed."""
         return _rest(self.cdi_failures, interval)
 
     def settled(self) -> Resident:
-        """Return the same with nothing to be tried again."""
+        """Return the same state without a retry."""
         return replace(self, failures=0, retry_at=None)
 
     def text(self) -> str:
@@ -161,9 +161,9 @@ class Resident(Struct, frozen=True, kw_only=True):
 
 
 def install_dir_of(pid: int, proc: str = "/proc") -> str | None:
-    """Return the install directory of a daemon that was resident; None: the process is none.
+    """Return the install directory of a resident daemon; None for any other process.
 
-    Its environment holds what went through the execs, from the keeper to the process's end.
+    The environment of a resident process keeps what went through the execs.
     """
     try:
         with open(f"{proc}/{pid}/environ", "rb") as file:
@@ -171,17 +171,17 @@ def install_dir_of(pid: int, proc: str = "/proc") -> str | None:
         found = msgspec.json.decode(variables[STATE_VARIABLE.encode()], type=Resident)
     except (OSError, KeyError, msgspec.MsgspecError):
         return None
-    # Another PID: somebody's copy of its environment.
+    # Another PID: a copy of the environment.
     return found.install_dir if found.pid == pid else None
 
 
 def _rest(steps: int, interval: float) -> float:
-    """Return the seconds to wait before the next try, the first steps of which are at once."""
+    """Return the seconds to wait before the next try; 0 for the first tries."""
     return 0.0 if steps <= 0 else min(LONGEST_REST, max(interval, 1.0) * 2.0 ** min(steps, 16))
 
 
 def forget() -> None:
-    """Keep the variables from the engine's and our own children."""
+    """Remove the variables, so that the engine's and our own children do not get them."""
     os.environ.pop(STATE_VARIABLE, None)
     os.environ.pop(WOKEN_VARIABLE, None)
     os.environ.pop(FEATURE_VARIABLE, None)
@@ -189,24 +189,24 @@ def forget() -> None:
 
 
 class Watch(Struct, frozen=True, kw_only=True):
-    """What the keeper looks at; paths as this process opens them."""
+    """What the keeper watches; paths as this process opens them."""
 
     interval: float
     rest: float
-    """Seconds in which a difference is told by the ready file's absence and not yet repaired."""
+    """Seconds in which a difference only removes the ready file and is not repaired yet."""
     ready: bool
     """Whether the engine is marked ready; without it the ready file means nothing."""
     ready_file: str
     socket: str
     """Empty: no engine is watched."""
     files: tuple[tuple[str, str], ...]
-    """Each path with its signature when its content was known to be right."""
+    """Each path with its signature from when its content was known to be right."""
     greeting: bytes = b""
-    """What makes the engine say something."""
+    """The bytes that make the engine answer."""
     feature_file: str = ""
-    """What labels the node while it is ready; empty: nothing does."""
+    """The file that labels the node while it is ready; empty without a label."""
     retry: float = -1.0
-    """Seconds after which a repair that failed is tried again; negative: there is none."""
+    """Seconds until a failed repair is tried again; negative without one."""
     answers: tuple[str, str, str, str, str] = ("", "", "", "", "")
 
 
@@ -239,9 +239,9 @@ def become_idle(
     command: Sequence[str],
     program: Sequence[str] = (keeper.SCRIPT,),
 ) -> None:
-    """Exec into the keeper; ``command`` is what it execs back into. Does not return.
+    """Exec into the keeper; ``command`` is what the keeper execs back into. Does not return.
 
-    ``program`` is what is run in its place and understands its arguments after its own ones.
+    ``program`` is what runs in its place and reads the keeper's arguments after its own.
     """
     for descriptor in (lock.fd, resident.listener_fd, resident.journal_fd):
         if descriptor >= 0:
@@ -252,12 +252,12 @@ def become_idle(
     environment[START_VARIABLE] = "\n".join((str(len(sys.argv) - 1), *filter(None, sys.path)))
     environment.pop(WOKEN_VARIABLE, None)
     for stream in (sys.stdout, sys.stderr):
-        # A log that nobody reads any more, or a full disk behind it, must not end us here.
+        # A log that nobody reads any more, or a full disk behind it, must not end this process.
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os.execve(sys.executable, words, environment)  # noqa: S606 - no shell is wanted
 
 
 def own_command() -> tuple[str, ...]:
-    """Return how this process was started, for exec."""
+    """Return the command that started this process, for exec."""
     return (sys.executable, *sys.orig_argv[1:])

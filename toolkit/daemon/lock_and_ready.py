@@ -1,7 +1,7 @@
-"""What tells others that this process is there: the locked pid file and the ready file.
+"""What shows that this process runs: the locked pid file and the ready file.
 
-The directories that were made for them are noted in the journal, since the process that removes
-them is often another one: ``revert`` after ``--no-daemon``, or the next start after a kill.
+The journal records the directories made for them, since another process often removes them:
+``revert`` after ``--no-daemon``, or the next start after a kill.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from toolkit.node import Node
 log = logs.get(__name__)
 
 DECISION_SECONDS = 2.0
-"""Beside the stop time-out: the reason for the stop is found out, and the files are restored."""
+"""Added to the stop time-out: time to find the reason for the stop and to restore the files."""
 LOOK_SECONDS = 0.1
-"""Between two tries to take a lock that is waited for."""
+"""Seconds between two tries to take a lock."""
 
 
 class Presence:
-    """The lock that is held, and the ready file while all is served."""
+    """The lock, and the ready file while the handlers are served."""
 
     def __init__(self, node: Node, lock: Lock) -> None:
         self._node = node
@@ -50,16 +50,16 @@ class Presence:
         """Take the lock.
 
         Raises LockedError where another instance has it, and HostPathError where a symbolic link is
-        in the place of a file of ours.
+        in the place of one of our files.
         """
         return cls(node, Lock.acquire(_own_places(node)))
 
     @classmethod
     def after_predecessor(cls, node: Node, clock: Clock) -> Presence:
-        """Take the lock; a daemon that was resident with the same journal gets time to stop.
+        """Take the lock; give a resident daemon with the same journal time to stop.
 
-        Its DaemonSet may be gone a moment before the next one comes. Raises LockedError where it
-        stays, and at once where another instance has the lock.
+        A DaemonSet may be replaced just before the next one starts. Raises LockedError where that
+        daemon does not stop, and at once where another instance has the lock.
         """
         end = clock.now() + node.settings.lifecycle.stop_timeout + DECISION_SECONDS
         predecessor = None
@@ -81,7 +81,7 @@ class Presence:
     def resumed(cls, node: Node, resident: Resident) -> Presence:
         """Go on with the lock that came through an exec, or take it again.
 
-        Raises LockedError where somebody removed the pid file and another instance took over.
+        Raises LockedError where the pid file was removed and another instance took over.
         """
         try:
             lock = Lock.adopt(resident.lock_fd, resident.lock_path, resident.lock_made)
@@ -92,9 +92,9 @@ class Presence:
 
     @staticmethod
     def _lock_again(resident: Resident) -> Lock:
-        """Take the lock once more; where no file can be made, go on with the one that is gone.
+        """Take the lock again; where no file can be made, keep the removed one.
 
-        The next look tries again: a process that ended here would leave nobody to revert.
+        The next look tries again: if this process ended here, nothing would revert the setup.
         """
         try:
             lock = Lock.acquire(resident.lock_path)
@@ -108,36 +108,36 @@ class Presence:
 
     @property
     def locked(self) -> bool:
-        """Whether the lock is still on the file of its name."""
+        """Whether the pid file is still the one that is locked."""
         return self.lock.holds()
 
     @property
     def ready_file(self) -> str:
-        """Where this process opens it."""
+        """Where this process opens the ready file."""
         return self._node.root.entry(self._ready.path)
 
     @property
     def feature_file(self) -> str:
-        """Where this process opens the file that labels the node; empty: there is none."""
+        """Where this process opens the file that labels the node; empty where there is none."""
         return "" if self._feature is None else self._node.root.entry(self._feature)
 
     def mark_not_ready(self) -> None:
-        """Say that nothing is served, or may not be. Raises HostPathError."""
+        """Remove the ready file and the node's label. Raises HostPathError."""
         self._ready.remove()
         if self._feature is not None and not self._missing_for_feature():
             self._node.writer.remove(self._feature, follow=False)
 
     def know(self, record: Record | None) -> None:
-        """Learn which directories earlier processes made, and note them: the journal may go."""
+        """Learn which directories earlier processes made, as the journal may be removed later."""
         if record is not None:
             self._directories = record.run_directories
             self.lock.note_made([self._node.root.access(each) for each in self._directories])
 
     def mark_ready(self, record: Record) -> Record:
-        """Say that all is served, and return the journal with what was made for it.
+        """Create the ready file; return the record with the directories that were made for it.
 
-        In NRI mode the plugin says so, once it is registered. Raises HostPathError, also where the
-        pid file is gone and can't be made again.
+        In NRI mode the plugin creates it once it is registered. Raises HostPathError, also where
+        the pid file is gone and cannot be made again.
         """
         if not self.locked:
             raise HostPathError(
@@ -163,19 +163,19 @@ class Presence:
         return self._node.writer.missing_directories(posixpath.dirname(self._feature))
 
     def release(self) -> None:
-        """Go without a trace, which nothing may keep from going on."""
+        """Remove both files and their directories; a failure is logged and stops nothing."""
         self.hide()
         self.unlock()
 
     def hide(self) -> None:
-        """Remove the ready file on the way out."""
+        """Remove the ready file at the end; a failure is logged."""
         try:
             self.mark_not_ready()
         except ToolkitError as error:
             log.warning("ready.stays", "the ready file could not be removed", reason=str(error))
 
     def unlock(self) -> None:
-        """Remove the pid file and every directory that is empty then."""
+        """Remove the pid file and every directory that is empty then; a failure is logged."""
         try:
             self.lock.release()
             for path in sorted(self._directories, key=len, reverse=True):
@@ -185,10 +185,10 @@ class Presence:
 
 
 def require_free(node: Node) -> None:
-    """Raise the ToolkitError with which a start would not get its lock or another place of its own.
+    """Raise the ToolkitError of a start that cannot get its lock or another place of its own.
 
-    Nothing is taken. A daemon with the same journal that has the lock is none: a start that stays
-    waits for it to stop, and it has the address for probes.
+    Nothing is taken. A daemon with the same journal is no reason: a start that stays waits for it
+    to stop, and that daemon has the address for probes.
     """
     life = node.settings.lifecycle
     path = _own_places(node)
@@ -203,7 +203,7 @@ def require_free(node: Node) -> None:
 
 
 def is_predecessor(node: Node, error: ToolkitError) -> bool:
-    """Tell whether the lock is held by a daemon that a start waits for."""
+    """Return whether the lock is held by a daemon that a start waits for."""
     if not isinstance(error, LockedError) or error.holder is None:
         return False
     if node.settings.lifecycle.no_daemon:
@@ -212,7 +212,7 @@ def is_predecessor(node: Node, error: ToolkitError) -> bool:
 
 
 def require_places(node: Node) -> None:
-    """Raise NotWritableError where the files that tell of readiness can't be made."""
+    """Raise NotWritableError where the files that show readiness cannot be made."""
     life = node.settings.lifecycle
     for each in filter(None, (life.ready_file, life.feature_file)):
         node.writer.require_writable(node.root.host_path(each))
@@ -221,7 +221,8 @@ def require_places(node: Node) -> None:
 def _own_places(node: Node) -> str:
     """Return where this process opens the pid file.
 
-    Raises HostPathError for a link in the place of any file that is ours: its target is not.
+    Raises HostPathError where a link is in the place of any of our files, as its target is not
+    ours.
     """
     life = node.settings.lifecycle
     path = _no_link(node, life.pid_file, "--pid-file")
@@ -232,7 +233,7 @@ def _own_places(node: Node) -> str:
 
 
 def _no_link(node: Node, given: str, flag: str) -> str:
-    """Return where this process opens a file that is ours; raises HostPathError for a link."""
+    """Return where this process opens one of our files; raises HostPathError for a link."""
     path = node.root.host_path(given)
     place = node.root.entry(path)
     if os.path.islink(place):

@@ -1,7 +1,7 @@
-"""Would a DaemonSet's controller put its pod on a node? Kubernetes' objects in, an answer out.
+"""Whether the DaemonSet controller would place its pod on a node, from Kubernetes' objects alone.
 
-By the rules of Kubernetes' own controller (``NodeShouldRunDaemonPod`` in daemon_controller.go):
-the node's name, its node selector, its required node affinity, and every taint tolerated.
+Follows Kubernetes' own controller (``NodeShouldRunDaemonPod`` in daemon_controller.go): the node's
+name, its node selector, its required node affinity, and every taint tolerated.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _TOLERATED_BY_ALL = frozenset(
         *("unschedulable", "network-unavailable"),
     )
 )
-"""Taints that the controller lets every one of its pods tolerate, a cordon's among them."""
+"""Taints that the controller makes all its pods tolerate, the one of a cordon included."""
 
 
 class UnknownRuleError(Exception):
-    """A rule of a later Kubernetes, which is not known here."""
+    """A rule of a later Kubernetes that is not known here."""
 
 
 def needs_node(daemon_set: Object) -> bool:
-    """Tell whether the answer depends on the node's labels or taints."""
+    """Return whether the answer depends on the node's labels or taints."""
     spec = _pod_spec(daemon_set)
     all_tolerated = any(
         not each.get("key") and each.get("operator") == "Exists" and not each.get("effect")
@@ -38,7 +38,7 @@ def needs_node(daemon_set: Object) -> bool:
 
 
 def selects(daemon_set: Object, node: Object) -> str:
-    """Return why the node is not selected; empty: it is. Raises UnknownRuleError."""
+    """Return why the node is not selected; empty where it is. Raises UnknownRuleError."""
     spec = _pod_spec(daemon_set)
     metadata = _object(node, "metadata")
     labels = _object(metadata, "labels")
@@ -71,7 +71,7 @@ def _required(spec: Object) -> Object | None:
 
 
 def _term_matches(term: Object, labels: Object, fields: Object) -> bool:
-    """Tell whether a node meets all requirements of a term; one without any matches no node."""
+    """Return whether a node meets all requirements of a term; an empty term matches no node."""
     wanted = [(each, labels) for each in _items(term, "matchExpressions")]
     wanted += [(each, fields) for each in _items(term, "matchFields")]
     return bool(wanted) and all(_is_met(each, values) for each, values in wanted)

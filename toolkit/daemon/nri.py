@@ -1,9 +1,9 @@
-"""What stays resident in NRI mode: the plugin, and the keeper's watch beside it.
+"""The resident process in NRI mode: the plugin, with the keeper's watch beside it.
 
 Run as ``python -I -S nri.py SETTINGS KEEPER-ARGUMENTS`` in place of the daemon, as
-``toolkit.daemon.keeper`` is in the other modes, with the same arguments after the first one: the
-setup's libraries alone would take more memory than all that stays. It becomes the daemon again
-when a signal is pending or a watched file differs, after the engine has been left.
+``toolkit.daemon.keeper`` is in the other modes, with the same arguments after the first. The
+setup's libraries alone would take more memory than this whole process. When a signal is pending or
+a watched file differs, it disconnects from the engine and becomes the daemon again.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ PROBE_SECONDS = 0.5
 
 
 def program(settings: Settings, *, socket_path: str) -> tuple[str, str]:
-    """Return this program and its first argument, for ``residency.become_idle``.
+    """Return this program and its first argument, for ``become_idle``.
 
-    ``socket_path`` is the NRI socket as this process reaches it.
+    ``socket_path`` is the NRI socket as this process opens it.
     """
     from google import protobuf
 
     nri = settings.nri
     document = {
-        # Run with -S, the program has no third-party packages but by this path.
+        # Run with -S, the program finds third-party packages only by this path.
         "packages": os.path.dirname(os.path.dirname(os.path.dirname(protobuf.__file__))),
         "index": nri.index,
         "socket": nri.socket,
@@ -45,12 +45,12 @@ def program(settings: Settings, *, socket_path: str) -> tuple[str, str]:
 
 
 class ReadyMark:
-    """The ready file while the plugin serves: there when the engine has it registered.
+    """The ready file while the plugin serves: it exists while the engine has the plugin registered.
 
-    Not while ``held``: the CDI devices that the plugin gives out name what is not there.
+    Not while ``held``: then the plugin's CDI devices name files that do not exist.
 
-    Its directory is on a temporary file system that belongs to the installer alone, so this is
-    apart from the one writer of the host's files, whose modules would cost 5 MB.
+    Its directory is on a temporary file system that belongs to the installer alone. So this class
+    does not use the writer of the host's files, whose modules would cost 5 MB.
     """
 
     def __init__(self, path: str) -> None:
@@ -58,21 +58,21 @@ class ReadyMark:
         self.held = not path
 
     def is_missing(self, status: NriStatus) -> bool:
-        """Tell whether it should be there and is not: somebody removed it."""
+        """Return whether the file should exist and was removed."""
         return self.stands(status) and not os.path.exists(self._path)
 
     def stands(self, status: NriStatus) -> bool:
-        """Tell whether it should be there."""
+        """Return whether the file should exist."""
         return status.ready and not self.held
 
     def hold(self) -> None:
-        """Remove it, and make it no more."""
+        """Remove the file, and do not make it any more."""
         if not self.held:
             self.held = True
             self.remove()
 
     def follow(self, status: NriStatus) -> None:
-        """Make or remove it. Raises OSError where the disk refuses."""
+        """Make or remove the file. Raises OSError where the disk refuses."""
         if self.stands(status):
             from toolkit.daemon.ready_file import content
 
@@ -87,13 +87,13 @@ class ReadyMark:
             self.remove()
 
     def remove(self) -> None:
-        """Say that nothing is served."""
+        """Remove the file: nothing is served."""
         if self._path:
             _unlink(self._path)
 
 
 def _unlink(path: str) -> None:
-    """Remove a file that may be gone; of a link the link."""
+    """Remove a file that may be gone already; of a link, the link itself."""
     try:  # noqa: SIM105 - contextlib is not imported here
         os.unlink(path)
     except FileNotFoundError:
@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> None:
 
 
 def until_something_happens(given: KeeperArguments, plugin: Plugin, mark: ReadyMark) -> str:
-    """Wait until a signal is pending or a file differs, answering probes; return which."""
+    """Answer probes until a signal is pending or a file differs; return which."""
     import time
 
     from toolkit.daemon import keeper
@@ -161,10 +161,10 @@ def until_something_happens(given: KeeperArguments, plugin: Plugin, mark: ReadyM
 
 
 def _keep_mark(mark: ReadyMark, plugin: Plugin) -> None:
-    """Make the ready file again that somebody removed."""
+    """Make the ready file again if it was removed."""
     if mark.is_missing(plugin.status):
         mark.follow(plugin.status)
-        if not plugin.status.ready:  # the connection went meanwhile, and so did the file
+        if not plugin.status.ready:  # the connection closed meanwhile, so the file is gone too
             mark.remove()
 
 

@@ -1,8 +1,8 @@
-"""Answers HTTP probes with texts that were prepared: for the daemon and for the keeper.
+"""Answers HTTP probes with prepared texts, for the daemon and for the keeper.
 
-Only what ``toolkit.daemon.keeper`` has loaded anyway, and loaded by it only where there are probes.
-Nothing here waits: many clients are served side by side, and between two turns the caller looks at
-signals and files.
+Uses only what ``toolkit.daemon.keeper`` has loaded anyway; the keeper loads it only where there are
+probes. Nothing here blocks: many clients are served at once, and between two turns the caller looks
+at signals and files.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ import posix
 import time
 
 CLIENT_SECONDS = 0.5
-"""How long a client may take in all, from the turn that accepts it."""
+"""How long a client may take in total, from the turn that accepts it."""
 IDLE_SECONDS = 0.2
 """The longest that a client waits to be accepted."""
 BUSY_SECONDS = 0.02
-"""The same for the next piece of what an open client says."""
+"""The longest that an open client waits for its next piece to be read."""
 CLIENTS = 128
-"""The most that are open at once: a newer one takes the place of the oldest."""
+"""The most clients open at once: a newer one replaces the oldest."""
 ACCEPTED = 512
-"""The most that one turn accepts; the rest waits in the listener's queue."""
+"""The most clients accepted in one turn; the others wait in the listener's queue."""
 REQUEST_BYTES = 4096
-"""The most of a request that is looked at: its first line says all."""
+"""The most bytes of a request that are read: its first line is enough."""
 DRAINED_BYTES = 65536
-"""The most of its rest that is read away: what lies unread at the end is an error to the client."""
+"""The most bytes of the rest that are read and dropped: unread bytes are an error to the client."""
 
 
 class Client:
-    """A connection, and what it has said."""
+    """A connection, and what the client sent."""
 
     __slots__ = ("answered", "end", "left", "said", "sock")
 
     def __init__(self, sock: _socket.socket, end: float) -> None:
         self.sock = sock
         self.end = end
-        """Reading of the monotonic clock."""
+        """A reading of the monotonic clock."""
         self.said = b""
         self.answered = False
         self.left = DRAINED_BYTES
@@ -54,9 +54,9 @@ class Probes:
         self._clients: list[Client] = []
 
     def turn(self, ready: bool) -> float:  # noqa: FBT001 - by position, as the keeper calls it
-        """Answer who has asked, accept who waits, and close who has had its time.
+        """Answer requests, accept clients, and close those whose time is over.
 
-        Returns the seconds after which the next turn should come.
+        Returns the seconds until the next turn.
         """
         now = time.monotonic()
         self._serve(ready, now)
@@ -81,7 +81,7 @@ class Probes:
     def _accept(self, ready: bool, now: float) -> None:  # noqa: FBT001 - the same
         try:
             listener = _socket.socket(fileno=posix.dup(self._listener))
-        except OSError:  # no descriptor is left: the client asks again
+        except OSError:  # no descriptor is left: the client tries again
             return
         try:
             listener.settimeout(0.0)
@@ -103,12 +103,12 @@ class Probes:
         self._clients.append(client)
         if len(self._clients) > CLIENTS:
             oldest = self._clients.pop(0)
-            # It may have asked since it was last looked at.
+            # It may have sent a request since it was last looked at.
             self._step(oldest, ready)
             oldest.sock.close()
 
     def _step(self, client: Client, ready: bool) -> bool:  # noqa: FBT001 - the same
-        """Take what a client has said by now, and answer it; return whether it is still there."""
+        """Read what a client has sent, and answer it; return whether it is still connected."""
         try:
             while client.left > 0:
                 part = client.sock.recv(REQUEST_BYTES)
@@ -126,7 +126,7 @@ class Probes:
         return False
 
     def _answer(self, client: Client, ready: bool) -> None:  # noqa: FBT001 - the same
-        """Send the answer, which a socket's buffer always holds. Raises OSError."""
+        """Send the answer, which always fits a socket's buffer. Raises OSError."""
         client.answered = True
         words = client.said.partition(b"\n")[0].split(b" ", 2)
         path = words[1].split(b"?")[0].strip() if len(words) > 1 else b""

@@ -2,7 +2,7 @@
 
 starting > installing > configuring > reloading > verifying > ready > reverting > stopped | failed
 
-A setup and a revert load their own half of the program, when they begin.
+A setup and a revert each load their own half of the program when they begin.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ log = logs.get(__name__)
 
 
 def load_all(environment: Mapping[str, str]) -> None:
-    """Load what a worker needs before it acts: an upgrade may be exchanging the program's files."""
+    """Load all that a worker needs before it acts: an upgrade may replace the program's files."""
     from toolkit.daemon import stop_reason  # noqa: F401
     from toolkit.journal import memory_copy  # noqa: F401
     from toolkit.undo import revert  # noqa: F401
@@ -65,7 +65,7 @@ def run(settings: Settings) -> ExitCode:
 
 
 def revert(settings: Settings, *, purge: bool) -> RevertReport | None:
-    """Take everything back that the journal knows of; None where there is nothing.
+    """Undo every change in the journal; None where there is none.
 
     Raises LockedError while a daemon runs.
     """
@@ -127,7 +127,7 @@ class Daemon:
     def resumed(cls, node: Node, clock: Clock, resident: Resident) -> Daemon:
         """Go on where the keeper stopped.
 
-        Raises LockedError where somebody removed the pid file and another instance took over.
+        Raises LockedError where the pid file was removed and another instance took over.
         """
         for descriptor in (resident.listener_fd, resident.journal_fd):
             if descriptor >= 0:
@@ -138,7 +138,7 @@ class Daemon:
         return cls(node=node, clock=clock, presence=presence, resident=resident)
 
     def start(self) -> ExitCode:
-        """Set up; afterwards become idle, or stop with ``--no-daemon``."""
+        """Set up; then become idle, or stop with ``--no-daemon``."""
         from toolkit.apply.setup import set_up
         from toolkit.daemon.drift import signatures
 
@@ -157,7 +157,7 @@ class Daemon:
         except BaseException as error:
             taken = signal_behind(error)
             try:
-                # What an earlier life left in force goes with a setup that was interrupted.
+                # What an earlier process left in force is undone with an interrupted setup.
                 if taken is not None and self._reverts():
                     self._revert()
             finally:
@@ -177,7 +177,7 @@ class Daemon:
         return ExitCode.DONE
 
     def go_on(self) -> ExitCode:
-        """Revert where a signal is pending, else look what differs and repair it."""
+        """Revert where a signal is pending; otherwise find what differs and repair it."""
         self._begin_loading()
         responder = self._respond()
         try:
@@ -192,7 +192,7 @@ class Daemon:
         return ExitCode.DONE
 
     def _begin_loading(self) -> None:
-        """Load what asks the engine meanwhile, where one will be asked."""
+        """Load the gRPC code in the background, where an engine will be asked."""
         settings = self._node.settings
         if settings.nri.enabled or settings.lifecycle.no_runtime_config:
             return
@@ -238,7 +238,7 @@ class Daemon:
         self._become_idle_after(outcome, responder, earlier)
 
     def _follow(self, responder: Responder | None) -> None:
-        """Make the CDI spec again; the engine, which reads specs by itself, is asked nothing."""
+        """Make the CDI spec again; the engine reads specs by itself, so it is not asked."""
         from toolkit.daemon import handover
 
         took = logs.stopwatch()
@@ -272,7 +272,7 @@ class Daemon:
         )
 
     def _cdi_settled(self) -> None:
-        """Remember what became of the CDI spec; what is wrong with it is said once."""
+        """Remember the result for the CDI spec; log a new fault once."""
         state = self._node.installer.cdi_state
         known = self._resident.cdi_fault
         self._resident = self._resident.after_following(state)
@@ -282,12 +282,12 @@ class Daemon:
             log.warning("cdi.fault", f"{stands}: no right CDI spec can be made", reason=fault)
 
     def _mark_ready(self, record: Record) -> Record:
-        """Create the ready file, unless the CDI spec names what is not there."""
+        """Create the ready file, unless the CDI spec names files that do not exist."""
         lack = self._node.installer.cdi_state.lack
         return record if lack else self._presence.mark_ready(record)
 
     def _give_up_for_now(self, error: Exception, responder: Responder | None) -> None:
-        """Stay, not ready, and try again later: one that ended would leave nobody to fix it."""
+        """Stay, not ready, and try again later: without this process nothing would fix the node."""
         from toolkit.daemon import handover
 
         known = isinstance(error, ToolkitError)
@@ -299,7 +299,7 @@ class Daemon:
             record = None
         peer = handover.peer(self._node, record)
         if handover.socket(self._node, record) and peer in (keeper.DOWN, keeper.MUTE):
-            # The keeper sees when it answers again; there is nothing to be tried till then.
+            # The keeper sees when the engine answers again; no retry is useful before that.
             self._resident = self._resident.settled()
             log.error("drift.unrepaired", message, again="when the engine answers")
         else:
@@ -311,7 +311,7 @@ class Daemon:
         self._become_idle(record, peer, responder, earlier=None, why_not_ready=message)
 
     def _stop(self, responder: Responder | None) -> ExitCode:
-        """Revert the setup or keep it, as ``--on-exit`` or the reason for the stop says."""
+        """Revert the setup or keep it, by ``--on-exit`` or the reason for the stop."""
         took = logs.stopwatch()
         try:
             self._presence.hide()
@@ -339,7 +339,7 @@ class Daemon:
         return stop_reason.reverts(self._node, os.environ)
 
     def _recovered(self, *, reverts: bool = False) -> Record | None:
-        """Settle what a crash left."""
+        """Recover from a crash."""
         record = recover(self._node, reverts=reverts)
         self._presence.know(record)
         return record
@@ -361,7 +361,7 @@ class Daemon:
             ) from error
 
     def _ready_or_reverted(self, outcome: Outcome) -> Outcome:
-        """Take the setup back where nobody can be told of it: a failed start leaves nothing."""
+        """Revert a setup that cannot be marked ready: a failed start leaves nothing."""
         try:
             return replace(outcome, record=self._mark_ready(outcome.record))
         except ToolkitError as error:
@@ -392,10 +392,10 @@ class Daemon:
         earlier: Mapping[str, str] | None,
         why_not_ready: str = "",
     ) -> None:
-        """Exec into the keeper; returns never.
+        """Exec into the keeper; never returns.
 
         ``earlier`` has the signatures from before the setup looked at the files; None where it
-        failed, and nothing is marked ready.
+        failed, and then nothing is marked ready.
         """
         from toolkit.daemon import handover
         from toolkit.journal import memory_copy

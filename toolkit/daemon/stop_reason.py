@@ -1,7 +1,7 @@
-"""Why this process is stopped, and so what its end means for the node.
+"""Why this process is stopped, which decides what happens to the setup.
 
-Order: the host's own shutdown, then what the cluster says of our DaemonSet. The table with all
-cases stands in docs/upgrade.md.
+First comes the host's own shutdown, then what the cluster reports of our DaemonSet. The table with
+all cases is in docs/upgrade.md.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 log = logs.get(__name__)
 
 SECONDS = 1.0
-"""For all of it: the files are to be back soon after SIGTERM."""
+"""The limit in total: the files must be restored soon after SIGTERM."""
 HOST_SECONDS = 0.5
-"""Of these, for a systemd that hangs; the cluster is asked meanwhile."""
+"""The share of it for a systemd that hangs; the cluster is asked meanwhile."""
 
 
 class Cluster(Enum):
-    """What the cluster says of our DaemonSet."""
+    """What the cluster reports of our DaemonSet."""
 
     NONE = "this is no pod of a cluster"
     GOES_ON = "its DaemonSet goes on and selects this node"
@@ -42,7 +42,7 @@ class Cluster(Enum):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What the cluster says, and how that was found out."""
+    """What the cluster reports, and how it was found out."""
 
     cluster: Cluster
     how: str
@@ -55,11 +55,11 @@ class Decision(Struct, frozen=True, kw_only=True):
     reason: str
     how: str
     found: bool = True
-    """False: the reason can't be told, and ``--on-exit-unknown`` has decided."""
+    """False: the reason is not known, and ``--on-exit-unknown`` has decided."""
 
 
 def decide(host: HostState, answer: Answer, otherwise: OnExitUnknown) -> Decision:
-    """Decide from what was seen. A host that goes down comes first, whatever the cluster says."""
+    """Decide from what was found. A host shutdown comes first, whatever the cluster reports."""
     if host.going_down:
         return Decision(reverts=False, reason="the host or its engine is going down", how=host.how)
     if answer.cluster is Cluster.UNKNOWN:
@@ -87,7 +87,7 @@ def reverts(node: Node, environment: Mapping[str, str]) -> bool:
 
 
 def find_out(node: Node, environment: Mapping[str, str]) -> Decision:
-    """Return what ``--on-exit`` says, with ``auto`` after a look around of ``SECONDS`` at most."""
+    """Return the decision of ``--on-exit``; ``auto`` looks for the reason for up to ``SECONDS``."""
     life = node.settings.lifecycle
     if life.on_exit is not OnExit.AUTO:
         reverts = life.on_exit is OnExit.REVERT
@@ -99,7 +99,7 @@ def find_out(node: Node, environment: Mapping[str, str]) -> Decision:
 
 
 def _unit(node: Node) -> str | None:
-    """Return the engine's unit; None: there is none that we set up."""
+    """Return the engine's unit; None where no engine with a unit is set up."""
     try:
         record = node.store.load()
     except ToolkitError:
@@ -110,7 +110,7 @@ def _unit(node: Node) -> str | None:
 
 
 class _Asked:
-    """The cluster being asked, beside the look at the host.
+    """The question to the cluster, asked while the host is looked at.
 
     In a thread, since a server that sends byte after byte would outlive every time-out of a socket.
     """
@@ -122,7 +122,7 @@ class _Asked:
         self._thread.start()
 
     def answer(self) -> Answer:
-        """Return the answer, waiting for it until the deadline."""
+        """Return the answer; wait for it until the deadline."""
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
         return self._answer
 
@@ -139,7 +139,7 @@ def ask_cluster(
     deadline: float,
     account: str = "/var/run/secrets/kubernetes.io/serviceaccount",
 ) -> Answer:
-    """Ask the API server whether our DaemonSet goes on and selects this node.
+    """Ask the API server whether our DaemonSet stays and selects this node.
 
     ``account`` is where the kubelet mounts the pod's token and the cluster's CA.
     """

@@ -1,6 +1,7 @@
-"""How a command's document reads for a person: columns, within 80 characters.
+"""The layout of a command's result for a person: columns, within 80 characters.
 
-Pure: a document in, lines out, so that the documentation's samples are held against it.
+Pure functions from a document to lines, so that tests compare the documentation's samples with
+them.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from toolkit.logs import one_line
 
 WIDTH = 80
 _DIGEST = 12
-"""Letters of a digest that a person compares."""
+"""Letters of a digest that are shown."""
 _ORDER = ("problem", "warning", "unknown", "ok")
 
 
 class Line(Struct, frozen=True, kw_only=True):
-    """A line, and the part of it that is coloured."""
+    """A line, and the part of it in colour."""
 
     text: str
     colour: str = ""
-    """What click calls it, or ``dim``; empty: none."""
+    """A colour of click's, or ``dim``; empty: none."""
     letters: int | None = None
-    """How much of it, from the first letter on; None: all."""
+    """The number of coloured letters, from the first; None: all."""
 
 
 _OF_DIFF = {"+": "green", "-": "red", "@": "cyan", "#": "dim"}
@@ -35,7 +36,7 @@ _COLOURS = {"problem": "red", "warning": "yellow", "unknown": "cyan", "ok": "gre
 
 
 def doctor_lines(document: Mapping[str, object]) -> Iterator[Line]:
-    """Return each finding in columns, problems first, and a last line that sums up."""
+    """Return the findings in columns, problems first, then a summary line."""
     findings = cast("list[Mapping[str, str]]", document["findings"])
     column = max((len(each["check"]) for each in findings), default=0)
     for each in sorted(findings, key=lambda each: _ORDER.index(each["verdict"])):
@@ -50,7 +51,7 @@ def doctor_lines(document: Mapping[str, object]) -> Iterator[Line]:
 
 
 def doctor_records(document: Mapping[str, object]) -> Iterator[Line]:
-    """Return one finding a line, as a program such as grep reads it."""
+    """Return one finding per line, for programs such as grep."""
     for each in cast("list[Mapping[str, str]]", document["findings"]):
         fix = f" -> {each['fix']}" if each["fix"] else ""
         text = one_line(f"{each['verdict']:8} {each['check']}: {each['message']}{fix}")
@@ -59,7 +60,7 @@ def doctor_records(document: Mapping[str, object]) -> Iterator[Line]:
 
 
 def summary(verdicts: Iterable[str]) -> Line:
-    """Return what the findings amount to."""
+    """Return a summary of the findings."""
     count = Counter(verdicts)
     parts = [
         f"{count[each]} {each}{'' if count[each] == 1 else 's'}" if count[each] else ""
@@ -73,7 +74,7 @@ def summary(verdicts: Iterable[str]) -> Line:
 
 
 def status_lines(document: Mapping[str, object]) -> Iterator[Line]:
-    """Return what is set up: one value, file or handler a line."""
+    """Return what is set up: one value, file or handler per line."""
     payload = document.get("payload")
     rows = {
         "state": document["state"],
@@ -101,13 +102,13 @@ def status_lines(document: Mapping[str, object]) -> Iterator[Line]:
 
 
 def plan_lines(diff: Iterable[str], remarks: Iterable[str]) -> Iterator[Line]:
-    """Return a diff, and what it does not say as lines of ``#``, which ``patch`` skips."""
+    """Return a diff, with all else as ``#`` lines, which ``patch`` skips."""
     for text in (*diff, *(f"# {one_line(each)}" for each in remarks)):
         yield Line(text=text, colour=_OF_DIFF.get(text[:1], ""))
 
 
 def handler_lines(handlers: Mapping[str, str | None], default: str | None) -> Iterator[Line]:
-    """Return one handler a line, with its binary."""
+    """Return one handler per line, with its binary."""
     column = max(map(len, handlers), default=0)
     for name, path in sorted(handlers.items()):
         mark = " (default)" if name == default else ""
@@ -115,7 +116,7 @@ def handler_lines(handlers: Mapping[str, str | None], default: str | None) -> It
 
 
 def _handlers(document: Mapping[str, object]) -> Iterator[Line]:
-    """Return the handlers that were set up beside those that the engine serves."""
+    """Return the handlers that were set up, with those that the engine serves."""
     ours = cast("Mapping[str, str]", document.get("handlers") or {})
     served = document.get("served")
     if not isinstance(served, Mapping):
@@ -155,7 +156,7 @@ def _row(name: str, text: str, colour: str = "") -> Iterator[Line]:
 
 
 def _wrapped(text: str, indent: int) -> list[str]:
-    """Break a text at its spaces alone: a path stays one that can be copied."""
+    """Break a text only at spaces, so that a path can be copied whole."""
     return textwrap.wrap(
         one_line(text), WIDTH - indent, break_long_words=False, break_on_hyphens=False
     ) or [""]

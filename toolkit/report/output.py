@@ -1,6 +1,6 @@
 """What `plan`, `status`, `verify` and `revert` print: results on stdout, for people or as JSON.
 
-Each loads what computes its own result.
+Each function loads the code that computes its own result.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-    """Show what a setup would change. Raises ToolkitError where that can't be determined."""
+    """Show what a setup would change. Raises ToolkitError where that cannot be computed."""
     return planned(open_node(settings), output, detailed_exitcode=detailed_exitcode)
 
 
 def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-    """Show it for a host that was looked at already.
+    """Show a plan that was computed already.
 
-    Raises the ToolkitError that a start would end with; the text is shown all the same.
+    Raises the ToolkitError that a start would end with, after the text is printed.
     """
     from toolkit.daemon.lock_and_ready import require_free
     from toolkit.report.preview import preview
@@ -53,7 +53,7 @@ def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
         print_lines(plan_lines(diff, _remarks(node, found)), node.settings.color)
     if found.refusal is not None:
         with contextlib.suppress(OSError, ValueError):
-            sys.stdout.flush()  # what is shown comes before the error
+            sys.stdout.flush()  # the text comes before the error
         raise found.refusal
     if output is Output.JSON:
         print_json(_plan_document(node, found))
@@ -62,7 +62,7 @@ def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
 
 
 def verify(settings: Settings, output: Output) -> ExitCode:
-    """Ask the engine which handlers it serves; DONE where all wanted ones are among them."""
+    """Ask the engine which handlers it serves; return DONE where all wanted ones are served."""
     from toolkit.report.status import ask, binaries
 
     found = ask(open_node(settings))
@@ -85,9 +85,9 @@ def verify(settings: Settings, output: Output) -> ExitCode:
 
 
 def status(settings: Settings, output: Output) -> ExitCode:
-    """Show what is installed, what of it is as we left it, and whether GPU pods can start.
+    """Show what is installed, whether it is as we left it, and whether GPU pods can start.
 
-    DONE also where nothing can be looked at: what it says is the answer.
+    Returns DONE even if nothing can be read: the output says so.
     """
     from toolkit.report.status import status_of
 
@@ -103,7 +103,7 @@ def status(settings: Settings, output: Output) -> ExitCode:
 
 
 def doctor(settings: Settings, output: Output) -> ExitCode:
-    """Show what the checks of the host found; FAILED where something would stop a setup."""
+    """Show the findings; return FAILED where one would stop a setup."""
     from toolkit.report.doctor import Verdict, examine
 
     findings = examine(open_node(settings))
@@ -172,7 +172,7 @@ def _action(change: FileChange) -> str:
 
 
 def _diff(node: Node, change: FileChange) -> str:
-    """Return a diff that names the file itself: `patch` refuses to follow a symbolic link."""
+    """Return a diff with the file's real path: `patch` refuses to follow a symbolic link."""
     from runtime_configs.formats.unified_diff import unified_diff
 
     path = node.root.resolve(change.path)

@@ -1,4 +1,4 @@
-"""How each path was read that a setup uses: where it is on the host, and where it is opened."""
+"""How each path of a setup is read: where it is on the host, and where this process opens it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from toolkit.settings import CrioMode, GivenPath
 
 
 def paths_read(node: Node, facts: HostFacts | None) -> Iterator[str]:
-    """Yield one line a path. Raises HostPathError for one that can't be used."""
+    """Yield one line per path. Raises HostPathError for a path that cannot be used."""
     settings, root = node.settings, node.root
     seen = "as it stands" if root.root == settings.host_root else f"opened as {root.root}"
     yield f"host root {settings.host_root}: {seen}"
@@ -47,7 +47,7 @@ def _given(root: HostRoot, what: str, path: str, source: str = "") -> str:
 
 
 def _of_engine(root: HostRoot, what: str, given: GivenPath, used: str | None) -> str:
-    """Return the line of a path that the user gave, or of the one that was found on this node."""
+    """Return the line of a path that the user gave or that was found on this node."""
     if given.declared:
         return _given(root, what, given.path, given.source)
     return _on_host(root, what, used or given.path)

@@ -1,6 +1,6 @@
-"""What a start would do from here: its steps, each decided on what the one before leaves.
+"""What a start would do from here: its steps, each planned on the result of the one before.
 
-Nothing is changed: a step's files and journal are laid over the host, where the next is decided.
+Nothing changes: the next step sees a step's files and journal as an overlay on the host.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from toolkit.undo.recovery import Step, recovery
 
 
 class Preview(Struct, frozen=True, kw_only=True):
-    """A plan, and all else that the same start would do."""
+    """A plan, and everything else that the same start would do."""
 
     plan: Plan
-    """From what is on disk now to what the start leaves; the steps in between are left out."""
+    """From the present files to those after the start; the steps in between are left out."""
     specs: tuple[SpecChange, ...]
     driver_lacks: str | None
-    """What of the driver the start would wait for, before it writes a CDI spec."""
+    """The driver's missing parts, which the start would wait for before it writes a CDI spec."""
     steps: tuple[Step, ...]
-    """What comes before the setup."""
+    """The steps before the setup."""
     pending: tuple[str, ...] = ()
-    """Edits of others that the engine has not loaded and that its next reload brings."""
+    """Edits by others that the engine has not loaded and will load at its next reload."""
     refusal: ToolkitError | None = None
-    """What the start would end with all the same, before it has written anything."""
+    """The error that the start would end with despite a plan, before it writes anything."""
 
     @property
     def nothing_to_do(self) -> bool:
@@ -45,11 +45,11 @@ class Preview(Struct, frozen=True, kw_only=True):
 
 
 def preview(node: Node) -> Preview:
-    """Compute it for a start with these settings.
+    """Compute the result of a start with these settings.
 
-    Raises the ToolkitError that the start would end with where there is no plan to be shown.
+    Raises the ToolkitError that the start would end with if there is no plan to show.
     """
-    recovery(node)  # as every start: what can't be recovered comes before all else
+    recovery(node)  # as in every start: a failed recovery comes first
     driver = _error_of(node.installer.require_driver)
     try:
         there, steps, planned = _steps(node)
@@ -73,7 +73,7 @@ def preview(node: Node) -> Preview:
 
 
 def _steps(node: Node) -> tuple[Node, tuple[Step, ...], Planned]:
-    """Return what comes before the setup, the node as that leaves it, and the setup."""
+    """Return the steps before the setup, the node after them, and the setup."""
     there, steps, clock = node, list[Step](), UninterruptedClock()
     while True:
         step = next_step(there, clock, patience=None, done=[each.path for each in steps])
@@ -104,7 +104,7 @@ def _after(node: Node, step: Step) -> Node:
 
 
 def _from_here(node: Node, planned: Plan, steps: Sequence[Step]) -> Plan:
-    """Return a plan whose changes begin at what is on disk now."""
+    """Return a plan whose changes begin at the present files."""
     left = {each.record.path: each for step in steps for each in step.targets}
     if not left:
         return planned
@@ -123,7 +123,7 @@ def _from_here(node: Node, planned: Plan, steps: Sequence[Step]) -> Plan:
     if planned.facts is not None:
         reload = reload_decision(planned.facts, planned.reload.mode, found, planned.expected)
     else:
-        # No engine is set up; one that was before is reloaded where it still serves that.
+        # No engine is set up; an earlier one is reloaded where it still serves our handlers.
         mode = next(filter(None, (step.reloads() for step in steps)), None)
         reload = planned.reload
         if mode is not None:

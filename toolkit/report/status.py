@@ -1,4 +1,4 @@
-"""What is set up on this node, and what its engine serves: asked for, never changed."""
+"""What is set up on this node, and what its engine serves; reads only."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ UNKNOWN = "unknown"
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """What the engine reports and can execute, compared with what the settings want of it."""
+    """What the engine reports and can execute, compared with the settings."""
 
     engine: EngineName | None
-    """None in NRI mode: no engine is asked, as no handler is wanted."""
+    """None in NRI mode: no handler is wanted, so no engine is asked."""
     plugin: int | None = None
-    """In NRI mode, the process whose plugin the engine has registered."""
+    """In NRI mode, the process whose plugin is registered with the engine."""
     answer: EffectiveConfig | None
     missing: tuple[str, ...]
     trials: tuple[Trial, ...] = ()
@@ -48,7 +48,7 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 
 def ask(node: Node) -> Answer:
-    """Ask the engine which handlers it serves. Raises ToolkitError where none can be chosen."""
+    """Ask the engine which handlers it serves. Raises ToolkitError if none can be chosen."""
     if node.settings.nri.enabled:
         return _plugin(node)
     engine = choose_engine(node, node.store.load())
@@ -79,7 +79,7 @@ def ask(node: Node) -> Answer:
 
 
 def _plugin(node: Node) -> Answer:
-    """Tell whether an installer's plugin is connected: its ready file is there as long as it is."""
+    """Return whether an installer's plugin is registered: its ready file exists just as long."""
     holder = _holder(node)
     if holder is not None:
         return Answer(engine=None, answer=None, missing=(), plugin=int(holder["pid"]))
@@ -90,16 +90,16 @@ def _plugin(node: Node) -> Answer:
 
 
 def binaries(answer: EffectiveConfig | None) -> dict[str, str | None]:
-    """Return the handlers' names and binaries; what the files of one that is down say is none."""
+    """Return the handlers and binaries that a running engine reports."""
     if answer is None:
         return {}
     return {name: each.binary_path for name, each in answer.handlers.items()}
 
 
 def status_of(node: Node) -> dict[str, object]:
-    """Return what is set up and whether it is as it was left.
+    """Return what is set up and whether it is as we left it.
 
-    What can't be looked at is named with the reason; all else is reported.
+    Names what could not be read with the reason, and reports all else.
     """
     looks = _Looks()
     record = looks.at("journal", node.store.load, None)
@@ -123,7 +123,7 @@ def status_of(node: Node) -> dict[str, object]:
 
 
 def _set_up(node: Node, record: Record, looks: _Looks) -> dict[str, object]:
-    """Return what a record says, held against what is there."""
+    """Return what a record says, compared with the host."""
     document: dict[str, object] = {
         "engine": None if record.engine is None else record.engine.value,
         "handlers": dict(record.handlers),
@@ -154,7 +154,7 @@ def _payload(node: Node, document: Mapping[str, object] | None) -> dict[str, obj
 
 
 def _served(node: Node, record: Record) -> tuple[object, tuple[str, ...]]:
-    """Return what the engine serves, or why nothing, and what of it can't be executed."""
+    """Return what the engine serves, or why nothing is known, and what of it cannot be executed."""
     try:
         control = engine_of(node, record)
         if control is None:
@@ -171,13 +171,13 @@ def _served(node: Node, record: Record) -> tuple[object, tuple[str, ...]]:
 
 
 class _Looks:
-    """Looks at one thing after the other, and keeps why one could not be looked at."""
+    """Reads one thing after the other, and keeps the reason where one could not be read."""
 
     def __init__(self) -> None:
         self.failed: dict[str, str] = {}
 
     def at(self, what: str, look: Callable[[], T], otherwise: T) -> T:
-        """Return what a look gives."""
+        """Return the result of one read."""
         try:
             return look()
         except (ToolkitError, OSError, ValueError, RecursionError) as error:
@@ -185,7 +185,7 @@ class _Looks:
             return otherwise
 
     def first(self) -> str | None:
-        """Return why the first of those that failed did."""
+        """Return the reason of the first failed read among those named."""
         return next(iter(self.failed.values()), None)
 
 
@@ -208,7 +208,7 @@ def _mode(node: Node) -> str:
 
 
 def _holder(node: Node) -> dict[str, str] | None:
-    """Return what the ready file says of a daemon that still lives, else None."""
+    """Return what the ready file says of a daemon that still runs, else None."""
     content = node.view.read(node.root.host_path(node.settings.lifecycle.ready_file))
     if content is None:
         return None

@@ -1,4 +1,4 @@
-"""Writing to stdout: coloured lines for a person, one JSON document for a program."""
+"""Output on stdout: coloured lines for a person, one JSON document for a program."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from toolkit.report.layout import Line
 from toolkit.settings import Color
 
 SCHEMA = 1
-"""Of the JSON documents: a name that goes or changes its meaning makes it one more."""
+"""Version of the JSON documents, raised when a name goes away or changes its meaning."""
 
 
 def on_terminal() -> bool:
-    """Tell whether a person reads what is printed."""
+    """Return whether stdout is a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def print_lines(lines: Iterable[Line | str], color: Color) -> None:
-    """Write lines, in colour where it is wanted; bytes of a path that are no UTF-8 stay."""
+    """Write lines, in colour if wanted; bytes of a path that are not UTF-8 stay as they are."""
     coloured = wants_colour(color, sys.stdout)
     for each in lines:
         line = each if isinstance(each, Line) else Line(text=each)
@@ -29,12 +29,12 @@ def print_lines(lines: Iterable[Line | str], color: Color) -> None:
 
 
 def print_json(document: Mapping[str, object]) -> None:
-    """Write a document with the number of its schema."""
+    """Write a document with its schema number."""
     sys.stdout.write(json.dumps({"schema": SCHEMA, **document}, indent=2) + "\n")
 
 
 def _styled(line: Line) -> str:
-    from click import style  # takes a tenth of a short run to load: for colours alone
+    from click import style  # takes a tenth of a short run to load, and is needed for colours only
 
     cut = len(line.text) if line.letters is None else line.letters
     head, rest = line.text[:cut], line.text[cut:]

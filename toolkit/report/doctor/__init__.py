@@ -1,4 +1,4 @@
-"""`doctor`: look at the host before anything is done, and name each problem with its fix."""
+"""`doctor`: check the host before anything is changed, and name each problem with its fix."""
 
 from toolkit.report.doctor.checks import examine
 from toolkit.report.doctor.findings import Finding, Verdict

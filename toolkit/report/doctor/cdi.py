@@ -1,4 +1,4 @@
-"""CDI specs, ours or anybody's, compared with the node: what is named has to be there."""
+"""CDI specs on the node, ours and others': every file that they name has to exist."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, ok, unknown, warning
 
 _DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
-"""Where engines look, the first with the least say (pkg/cdi/spec-dirs.go of the CDI library)."""
+"""Where engines look, lowest priority first (pkg/cdi/spec-dirs.go of the CDI library)."""
 
 
 def specs(sight: Context) -> Iterator[Finding]:
-    """Name the specs that give containers what is not there, and devices with two specs."""
+    """Report specs that name missing files, and devices that have two specs."""
     node = sight.node
     known: dict[str, str] = {}
     for path in _paths(node):
@@ -67,7 +67,7 @@ def _is_there(node: Node, path: str) -> bool:
 
 
 def _twice(device: str, first: str, second: str) -> Finding:
-    """Engines take the one of the later directory, and refuse a device that one has twice."""
+    """Report devices with two specs: engines use the later directory's, and refuse two in one."""
     same = posixpath.dirname(first) == posixpath.dirname(second)
     result = "engines give out neither" if same else f"engines take that of {second}"
     return warning(

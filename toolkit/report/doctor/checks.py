@@ -1,4 +1,4 @@
-"""The checks in their order; each looks at one subject and yields what it finds."""
+"""The checks in order; each examines one subject and yields its findings."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("binaries", executable.binaries),
     ("plan", setup.plan),
 )
-"""Those of the host come first. The name is for a check that itself fails."""
+"""Those of the host come first. The name is used if the check itself fails."""
 
 
 def examine(node: Node) -> tuple[Finding, ...]:
-    """Return what each check found. A check that fails is a finding that can't be determined."""
+    """Return the findings of each check. A check that fails gives an unknown finding."""
     sight = look(node)
     found = [finding for name, check in CHECKS for finding in _guarded(name, check, sight)]
     return tuple(identified(_each_once(found, sight.plan_error or sight.journal_error)))
 
 
 def _each_once(found: list[Finding], error: ToolkitError | None) -> Iterator[Finding]:
-    """Leave out a plan's problem that another check names; what a start ends with is always one."""
+    """Drop a plan's problem that another check reports; a start's error is always a problem."""
     problems = [each for each in found if each.verdict is Verdict.PROBLEM]
     for each in found:
         same = [other for other in problems if other.message == each.message and other != each]

@@ -1,4 +1,4 @@
-"""What the checks go by: the journal, the engine's facts and the plan that a setup would make."""
+"""What the checks use: the journal, the engine's facts and the plan of a setup."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from toolkit.settings import CrioMode, RestartMode
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """The host as it was seen once, for all checks."""
+    """The state of the host, read once for all checks."""
 
     node: Node
     processes: ProcessTable
@@ -31,12 +31,12 @@ class Context(Struct, frozen=True, kw_only=True):
     facts: HostFacts | None = None
     """None also where a setup looks at no engine."""
     engine_error: ToolkitError | None = None
-    """Why there are none."""
+    """Why there are no facts."""
     preview: Preview | None = None
     plan_error: ToolkitError | None = None
-    """Why there is none, or what a start would end with all the same."""
+    """Why there is no plan, or the error of a start that has one."""
     place_error: ToolkitError | None = None
-    """Why a start would not get its lock, or another place of its own."""
+    """Why a start would not get its lock or another place of its own."""
 
     @property
     def plan(self) -> Plan | None:
@@ -45,7 +45,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
     @property
     def engines(self) -> tuple[EngineName, ...]:
-        """The engines in question; none where no engine is touched."""
+        """The engines that a setup may choose; none where no engine is touched."""
         settings = self.node.settings
         if touches_no_engine(settings):
             return ()
@@ -63,13 +63,13 @@ class Context(Struct, frozen=True, kw_only=True):
 
     @property
     def hooks_alone(self) -> bool:
-        """Whether CRI-O learns of the toolkit by a hook, which it reads without a reload."""
+        """Whether CRI-O gets the toolkit by a hook alone, which it reads without a reload."""
         crio = self.node.settings.crio
         return self.engines == (EngineName.CRIO,) and crio.mode is CrioMode.HOOK
 
 
 def look(node: Node) -> Context:
-    """Look at the host; the result names what can't be looked at."""
+    """Look at the host; the result names what could not be read."""
     sight = Context(node=node, processes=ProcFs(node.root.proc, node.root.root))
     try:
         require_free(node)
@@ -90,7 +90,7 @@ def look(node: Node) -> Context:
 
 
 def _with_facts(sight: Context) -> Context:
-    """Look at the engine where no plan tells of it."""
+    """Add the engine's facts where the plan has none."""
     node = sight.node
     if touches_no_engine(node.settings):
         return sight

@@ -25,7 +25,7 @@ from toolkit.settings import RestartMode
 
 
 def reached(sight: Context) -> Iterator[Finding]:
-    """Look whether the engine answers."""
+    """Check whether the engine answers."""
     facts = sight.facts
     if touches_no_engine(sight.node.settings):
         yield ok("engine", "no config of it is touched")
@@ -45,7 +45,7 @@ def reached(sight: Context) -> Iterator[Finding]:
 
 
 def distribution(sight: Context) -> Iterator[Finding]:
-    """Name who keeps the engine's config."""
+    """Report which distribution owns the engine's config."""
     facts = sight.facts
     if facts is None:
         return
@@ -58,7 +58,7 @@ def distribution(sight: Context) -> Iterator[Finding]:
 
 
 def cri(sight: Context) -> Iterator[Finding]:
-    """Look whether the engine serves pods, and by which handlers."""
+    """Check whether the engine serves pods, and with which handlers."""
     facts = sight.facts
     if facts is None:
         return
@@ -79,7 +79,7 @@ def cri(sight: Context) -> Iterator[Finding]:
 
 
 def _lack(sight: Context, facts: HostFacts, found: Finding) -> Finding:
-    """Return what keeps the engine from its answer: with restart mode none nobody waits for it."""
+    """Return why the engine does not answer; with restart mode none, no start waits for it."""
     error = silence(sight.node, facts)
     if error is not None:
         told = explained(sight.node, facts, error)
@@ -89,7 +89,7 @@ def _lack(sight: Context, facts: HostFacts, found: Finding) -> Finding:
 
 
 def contradictions(sight: Context) -> Iterator[Finding]:
-    """Name what was declared and the running engine contradicts."""
+    """Report settings that the running engine contradicts."""
     for each in () if sight.facts is None else sight.facts.warnings:
         yield warning("settings", each)
 
@@ -117,10 +117,10 @@ def cgroup_driver(sight: Context) -> Iterator[Finding]:
 
 
 def same_cgroup_driver(wanted: str, effective: EffectiveConfig) -> Iterator[Finding]:
-    """Compare the kubelet's cgroup driver with containerd's default handler's.
+    """Compare the kubelet's cgroup driver with that of containerd's default handler.
 
-    Where they differ, pods get cgroups that nobody cleans up or that systemd takes away. CRI-O and
-    dockerd have one driver for all handlers, which their handlers don't name.
+    Where they differ, pods get cgroups that nothing cleans up or that systemd removes. CRI-O and
+    dockerd have one driver for all handlers, which their handlers do not name.
     """
     handler = effective.handlers.get(effective.default or "")
     if handler is None:

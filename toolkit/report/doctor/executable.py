@@ -1,4 +1,4 @@
-"""Whether the engine can execute what a setup gives it: seen through the engine's own mounts."""
+"""Whether the engine can execute what a setup installs, seen through the engine's own mounts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from toolkit.report.doctor.findings import Finding, ok, problem, warning
 
 
 def binaries(sight: Context) -> Iterator[Finding]:
-    """Look at the binaries that are served, or else at the directory that they will be in."""
+    """Check the binaries that are served, or else the directory that will hold them."""
     facts, record = sight.facts, sight.record
     if facts is None or facts.process is None or sight.node.settings.lifecycle.no_runtime_config:
         return
@@ -39,7 +39,7 @@ def binaries(sight: Context) -> Iterator[Finding]:
 
 
 def _served(facts: HostFacts, record: Record | None) -> Expectation:
-    """Return what an earlier setup gave the engine and it serves."""
+    """Return the handlers of an earlier setup that the engine serves."""
     if record is None:
         return Expectation()
     expected = Expectation(served=record.handlers, default=record.default)
@@ -47,7 +47,7 @@ def _served(facts: HostFacts, record: Record | None) -> Expectation:
 
 
 def _directory(node: Node, facts: HostFacts) -> Iterator[Finding]:
-    """Look whether the engine has the same directory as we where the toolkit is to go."""
+    """Check whether the engine sees the same directory as this process at the toolkit's path."""
     root = root_of("" if facts.process is None else facts.process.root, node.root)
     missing = node.writer.missing_directories(node.store.install_dir)
     path = os.path.dirname(missing[0]) if missing else node.store.install_dir

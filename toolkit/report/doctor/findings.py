@@ -1,4 +1,4 @@
-"""What a check of `doctor` says."""
+"""The findings of `doctor`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from toolkit.errors import ToolkitError
 
 
 class Verdict(StrEnum):
-    """What a check found; UNKNOWN is neither good nor bad."""
+    """The result of a check; UNKNOWN is neither good nor bad."""
 
     OK = "ok"
     WARNING = "warning"
-    """Worth a look, and no hindrance."""
+    """Worth a look; does not stop a setup."""
     PROBLEM = "problem"
-    """A setup would fail, or its result would not serve."""
+    """A setup would fail, or its result would not work."""
     UNKNOWN = "unknown"
-    """It can't be determined; the message says why."""
+    """Not known; the message gives the reason."""
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -32,10 +32,10 @@ class Finding(Struct, frozen=True, kw_only=True):
     message: str
     fix: str = ""
     identifier: str = ""
-    """Unique among the findings of one run, and the same in every run; empty: made of the check."""
+    """Unique in one run, and the same in every run; empty: derived from the check."""
 
     def document(self) -> dict[str, str]:
-        """Return it as JSON has it."""
+        """Return the finding's JSON document."""
         return {
             "id": self.identifier,
             "check": self.check,
@@ -56,30 +56,30 @@ def identified(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def ok(check: str, message: str, identifier: str = "") -> Finding:
-    """Return that nothing differs."""
+    """Return a finding that is fine."""
     return Finding(check=check, verdict=Verdict.OK, message=message, identifier=identifier)
 
 
 def warning(check: str, message: str, fix: str = "") -> Finding:
-    """Return what is worth a look."""
+    """Return a warning."""
     return Finding(check=check, verdict=Verdict.WARNING, message=message, fix=fix)
 
 
 def problem(check: str, message: str, fix: str) -> Finding:
-    """Return what would stop a setup."""
+    """Return a problem that would stop a setup."""
     return Finding(check=check, verdict=Verdict.PROBLEM, message=message, fix=fix)
 
 
 def refused(check: str, error: ToolkitError) -> Finding:
-    """Return the problem that a setup would end with."""
+    """Return the error of a setup as a problem."""
     return problem(check, error.message, error.hint)
 
 
 def not_looked_at(check: str, why: str) -> Finding:
-    """Return that nothing can be said; ``why`` names what was in the way."""
+    """Return a finding that could not be checked; ``why`` gives the reason."""
     return unknown(check, f"not looked at: {why}")
 
 
 def unknown(check: str, message: str) -> Finding:
-    """Return a finding that can't be determined."""
+    """Return a finding that is not known."""
     return Finding(check=check, verdict=Verdict.UNKNOWN, message=message)

@@ -1,4 +1,4 @@
-"""NRI mode: whether the engine accepts plugins, and what of its config keeps it from that."""
+"""NRI mode: whether the engine accepts plugins, and which setting prevents it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _OFF: tuple[tuple[tuple[str, ...], str, bool], ...] = (
     (_CRIO_TABLE, "nri_disable_connections", True),
     (_CRIO_TABLE, "enable_nri", False),
 )
-"""Keys, and the value with which no plugin gets a socket (containerd 1.7 to 2.3, CRI-O 1.26)."""
+"""Keys, each with the value that disables plugins (containerd 1.7 to 2.3, CRI-O 1.26)."""
 
 
 def plugin_socket(sight: Context) -> Iterator[Finding]:
-    """Connect to the socket for plugins; to hang up before the registration harms nobody."""
+    """Connect to the plugins' socket; a close before the registration has no effect."""
     root, settings = sight.node.root, sight.node.settings.nri
     if not settings.enabled:
         return
@@ -53,7 +53,7 @@ def _fix(off: str) -> str:
 
 
 def _switched_off(view: HostView) -> str:
-    """Return the line of an engine's config that keeps plugins away; empty where none is found."""
+    """Return the line of the engine's config that disables plugins; empty where none is found."""
     for path in _configs(view):
         try:
             content = view.read(path)

@@ -17,22 +17,22 @@ from toolkit.report.doctor.findings import Finding, not_looked_at, ok, problem, 
 from toolkit.report.paths import paths_read
 
 _LITTLE_MIB = 2
-"""Too little for any config file and its journal; the payload's own check knows its size."""
+"""Too little for a config file and its journal; the payload's own check knows its size."""
 _PAYLOAD_INODES = 128
-"""More than two generations of the payload and the journal have."""
+"""More than two generations of the payload and the journal use."""
 _CONFIG_INODES = 8
-"""A file, its directory, and the same once more while it is replaced."""
+"""A file and its directory, and both again during a replacement."""
 
 
 def as_read(sight: Context) -> Iterator[Finding]:
-    """Tell how each path was read."""
+    """Report how each path was read."""
     for each in paths_read(sight.node, sight.facts):
         what = each.partition(" /")[0].replace("engine's ", "").replace(" ", "-").lower()
         yield ok("path", each, f"path.{what}")
 
 
 def of_the_toolkit(sight: Context) -> Iterator[Finding]:
-    """Look at the install directory and the pid file's."""
+    """Check the install directory and the pid file's directory."""
     node, facts = sight.node, sight.facts
     elsewhere = "choose another directory with --toolkit-install-dir"
     row = None if facts is None else row_of(facts.distribution, facts.engine)
@@ -48,7 +48,7 @@ def of_the_toolkit(sight: Context) -> Iterator[Finding]:
 
 
 def _lasting(node: Node, path: str, elsewhere: str) -> Iterator[Finding]:
-    """Look whether a directory is on a file system that a reboot empties."""
+    """Check whether a directory is on a file system that a reboot empties."""
     device = os.stat(node.root.access(_existing(node, path))).st_dev
     tables = (read_mountinfo(f"{node.root.proc}/{pid}/mountinfo") for pid in ("self", "1"))
     own, of_init = tables
@@ -59,13 +59,13 @@ def _lasting(node: Node, path: str, elsewhere: str) -> Iterator[Finding]:
 
 
 def _existing(node: Node, path: str) -> str:
-    """Return the deepest part of a path that is there."""
+    """Return the deepest part of a path that exists."""
     missing = node.writer.missing_directories(path)
     return posixpath.dirname(missing[0]) if missing else path
 
 
 def of_the_engine(sight: Context) -> Iterator[Finding]:
-    """Look whether the places of the engine's config files can be written."""
+    """Check whether the engine's config files can be written."""
     if touches_no_engine(sight.node.settings):
         return
     if sight.facts is None:
@@ -76,7 +76,7 @@ def of_the_engine(sight: Context) -> Iterator[Finding]:
 
 
 def _written(sight: Context, facts: HostFacts) -> Iterator[tuple[str, str]]:
-    """Return the directories of the files that the plan names, else of those that it would."""
+    """Return the directories of the files in the plan, else of those a plan would have."""
     if sight.plan is not None and sight.plan.changes:
         for change in sight.plan.changes:
             check = "hooks directory" if change.role is Role.HOOK else "config file"
@@ -90,7 +90,7 @@ def _written(sight: Context, facts: HostFacts) -> Iterator[tuple[str, str]]:
 
 
 def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding:
-    """Look at a directory of ours; ``elsewhere`` tells where else programs may go."""
+    """Check a directory of ours; ``elsewhere`` says where else programs can be installed."""
     existing = _existing(node, path)
     try:
         state = os.statvfs(node.root.access(existing))
@@ -104,7 +104,7 @@ def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding
 
 
 def lack_of_room(state: os.statvfs_result, *, programs: bool) -> tuple[str, str] | None:
-    """Return what a file system lacks, and the fix there if any; ``programs`` are run from it."""
+    """Return what a file system lacks and the fix, if any; ``programs`` are run from it."""
     if state.f_flag & os.ST_RDONLY:
         return "is read-only", "mount it writable"
     if programs and state.f_flag & os.ST_NOEXEC:
@@ -119,6 +119,6 @@ def lack_of_room(state: os.statvfs_result, *, programs: bool) -> tuple[str, str]
 
 
 def _free(state: os.statvfs_result) -> str:
-    """Tell the room; a file system that makes inodes as it goes (btrfs) counts none at all."""
+    """Return the free space and inodes; btrfs, which makes inodes as needed, reports none."""
     free = f"{state.f_bavail * state.f_frsize >> 20} MiB"
     return f"{free}, {state.f_favail} inodes free" if state.f_files else f"{free} free"

@@ -14,7 +14,7 @@ from toolkit.settings import RestartMode
 
 
 def restart(sight: Context) -> Iterator[Finding]:
-    """Look whether it comes back after a restart, without restarting it."""
+    """Check whether the engine would return after a restart, without restarting it."""
     node, facts = sight.node, sight.facts
     if touches_no_engine(node.settings) or not sight.signals:
         return

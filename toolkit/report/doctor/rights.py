@@ -24,7 +24,7 @@ _ALL_USERS = ["0", "0", "4294967295"]
 
 
 class Capability(Struct, frozen=True, kw_only=True):
-    """One of capabilities(7), and what a setup does with it."""
+    """A capability of capabilities(7), and what a setup needs it for."""
 
     number: int
     name: str
@@ -54,7 +54,7 @@ _SYS_ADMIN = Capability(
 
 
 def host_root(sight: Context) -> Iterator[Finding]:
-    """Look whether what is taken for the host's root is one."""
+    """Check whether the given host root is one."""
     root = sight.node.root
     if root.root == "/" and own_root_is_container_image(root.proc):
         yield problem("host root", *NO_HOST_ROOT)
@@ -69,7 +69,7 @@ def host_root(sight: Context) -> Iterator[Finding]:
 
 
 def privileges(sight: Context) -> Iterator[Finding]:
-    """Look at the user, its namespace and the capabilities."""
+    """Check the user, its namespace and the capabilities."""
     users = (own_proc(sight.node, "self/uid_map") or b"").decode().split()
     effective = _effective(sight.node)
     if os.geteuid() != 0:
@@ -92,7 +92,7 @@ def privileges(sight: Context) -> Iterator[Finding]:
 
 
 def _among_the_nodes_users(node: Node) -> bool:
-    """Tell whether the whole node is in this user namespace, as a rootless one (kind) is."""
+    """Return whether the whole node is in this user namespace, as on a rootless node (kind)."""
     own, of_init = (os.path.join(node.root.proc, each, "ns/user") for each in ("self", "1"))
     try:
         return os.readlink(own) == os.readlink(of_init) and bool(sees_host_processes(node))
@@ -109,7 +109,7 @@ def _lacking(capabilities: tuple[Capability, ...], effective: int) -> str:
 
 
 def _needed(sight: Context) -> tuple[Capability, ...]:
-    """Return what this setup can't do without."""
+    """Return the capabilities that this setup cannot do without."""
     chroots = (_SYS_CHROOT,) if sight.engines and sight.node.root.root != "/" else ()
     traces = (_SYS_PTRACE,) if sight.signals else ()
     cdi = sight.node.settings.cdi
@@ -118,7 +118,7 @@ def _needed(sight: Context) -> tuple[Capability, ...]:
 
 
 def _helpful(sight: Context) -> tuple[Capability, ...]:
-    """Return what it needs on some nodes alone."""
+    """Return the capabilities that it needs only on some nodes."""
     owners = (_CHOWN, _DAC_OVERRIDE, _FOWNER) if sight.engines else ()
     return (*owners, _SYS_ADMIN, *((_KILL,) if sight.signals else ()))
 
@@ -132,7 +132,7 @@ def _effective(node: Node) -> int | None:
 
 
 def host_processes(sight: Context) -> Iterator[Finding]:
-    """Look whether this PID namespace is the host's."""
+    """Check whether this PID namespace is the host's."""
     fix = "set hostPID: true, or docker run --pid=host"
     if isinstance(sight.engine_error, EngineInvisibleError):
         yield problem("hostPID", sight.engine_error.message, fix)
@@ -151,10 +151,10 @@ def host_processes(sight: Context) -> Iterator[Finding]:
 
 
 def sees_host_processes(node: Node) -> bool | None:
-    """Tell whether this PID namespace is the node's; None where PID 1 may not be looked at.
+    """Return whether this PID namespace is the node's; None where PID 1 cannot be read.
 
     It is the machine's first one, or its PID 1 has the host root as its root (a node in a
-    container, as kind's is).
+    container, such as kind's).
     """
     if _in_first_pid_namespace(node):
         return True
@@ -163,8 +163,8 @@ def sees_host_processes(node: Node) -> bool | None:
     if mounted:
         found = has_root(node.root.proc, 1, node.root.root)
     if found is None and Path(node.root.proc, "2/comm").exists():
-        return True  # kthreadd exists in the first one only
-    # Without ptrace rights PID 1 can't be looked at.
+        return True  # kthreadd exists only in the first one
+    # Without ptrace rights PID 1 cannot be read.
     return found if mounted else False
 
 
@@ -176,7 +176,7 @@ def _in_first_pid_namespace(node: Node) -> bool:
 
 
 def app_armor(sight: Context) -> Iterator[Finding]:
-    """Look whether a profile, such as ``docker-default``, keeps us from the engine's process."""
+    """Check whether a profile such as ``docker-default`` blocks access to the engine's process."""
     name = _label(sight.node)
     if sight.signals and name.endswith(" (enforce)"):
         yield problem(
@@ -187,13 +187,13 @@ def app_armor(sight: Context) -> Iterator[Finding]:
 
 
 def _label(node: Node) -> str:
-    """Return what the security module in use calls this process."""
+    """Return this process's label in the active security module."""
     label = (own_proc(node, "self/attr/current") or b"").rstrip(b"\0\n")
     return label.decode(errors="replace") or "unknown"
 
 
 def selinux(sight: Context) -> Iterator[Finding]:
-    """Look whether this container is confined."""
+    """Check whether this container is confined."""
     enforcing = sight.node.view.read("/sys/fs/selinux/enforce")
     kinds = own_proc(sight.node, "filesystems")
     name = _label(sight.node)

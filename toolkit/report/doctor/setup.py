@@ -1,4 +1,4 @@
-"""What is set up already, who does it at the moment, and what a setup would do or refuse."""
+"""What is set up already, which process does it now, and what a setup would do or refuse."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from toolkit.report.doctor.system import own_proc
 
 
 def journal(sight: Context) -> Iterator[Finding]:
-    """Read what earlier setups left."""
+    """Check the journal of earlier setups."""
     record = sight.record
     if sight.journal_error is not None:
         yield refused("journal", sight.journal_error)
@@ -42,7 +42,7 @@ def journal(sight: Context) -> Iterator[Finding]:
 
 
 def lock(sight: Context) -> Iterator[Finding]:
-    """Look whether another installer, NVIDIA's own included, works on this node."""
+    """Check whether another installer, NVIDIA's own included, works on this node."""
     node = sight.node
     path = node.pid_file
     if sight.place_error is not None:
@@ -67,7 +67,7 @@ def lock(sight: Context) -> Iterator[Finding]:
 
 
 def _is_in_this_container(node: Node, pid: int) -> bool:
-    """Tell whether a process is the daemon of the container that this one runs in, beside it."""
+    """Return whether a process is the daemon of this process's own container."""
     own, other = (os.path.join(node.root.proc, each, "ns/mnt") for each in ("self", str(pid)))
     if install_dir_of(pid, node.root.proc) != node.store.install_dir:
         return False
@@ -78,7 +78,7 @@ def _is_in_this_container(node: Node, pid: int) -> bool:
 
 
 def payload(sight: Context) -> Iterator[Finding]:
-    """Look whether the toolkit's files are complete and fit this host."""
+    """Check whether the toolkit's files are complete and fit this host."""
     try:
         planned = sight.plan.payload if sight.plan is not None else _payload(sight)
     except ToolkitError as error:
@@ -96,7 +96,7 @@ def _payload(sight: Context) -> PayloadPlan:
 
 
 def plan(sight: Context) -> Iterator[Finding]:
-    """Make the plan that a setup would make, and tell where it refuses."""
+    """Make the plan of a setup, and report where a setup refuses."""
     found, error = sight.preview, sight.plan_error
     if found is not None and error is not None:
         yield refused("plan", error)

@@ -14,19 +14,19 @@ from toolkit.version import VERSION
 
 
 def versions(_: Context) -> Iterator[Finding]:
-    """Name what runs here."""
+    """Report the versions of what runs here."""
     system = os.uname()
     yield ok("versions", f"installer {VERSION}, kernel {system.release} {system.machine}")
 
 
 def said(sight: Context) -> Iterator[Finding]:
-    """Name the flags and variables that are not taken as they were given."""
+    """Report flags and variables that are not used as given."""
     for each in sight.node.settings.warnings:
         yield warning("settings", each)
 
 
 def driver(sight: Context) -> Iterator[Finding]:
-    """Look for the kernel module, and for what a CDI spec needs of the driver."""
+    """Check for the kernel module, and for the driver's files that a CDI spec needs."""
     version = sight.node.view.read("/proc/driver/nvidia/version")
     if version is None:
         version = own_proc(sight.node, "driver/nvidia/version")
@@ -49,7 +49,7 @@ def _module(version: bytes | None) -> Finding:
 
 
 def own_proc(node: Node, name: str) -> bytes | None:
-    """Return a file of /proc; None where it may not be read."""
+    """Return a file of /proc; None where it cannot be read."""
     try:
         return Path(node.root.proc, name).read_bytes()
     except OSError:
