@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
+
 from benchmarks.figures import Figure, Series
 from benchmarks.subject import Subject, ended, ending
 from testbed.containerd import RELEASES, RealContainerd
@@ -97,6 +99,7 @@ class Run:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # NVIDIA's may signal its own process group
             )
 
     def wait_served(self, process: subprocess.Popen[bytes]) -> None:
@@ -148,9 +151,7 @@ def measure(payload: Path, subjects: tuple[Subject, ...]) -> list[Figure]:
 
 
 def _guarded(containerd: RealContainerd, run: Run, found: Found, kept: Found) -> None:
-    """Measure a round; another installer that fails is told of, and its traces are removed."""
-    if kept.ended:
-        return
+    """Measure a round; one in which another installer fails is left out, its traces removed."""
     before = containerd.config.read_bytes()
     try:
         _round(containerd, run, found)
@@ -240,8 +241,16 @@ def _on_containerd(containerd: RealContainerd, payload: Path, subject: Subject) 
             "TOOLKIT_SOURCE_ROOT": str(payload),
             **({"TOOLKIT_HEALTH_ADDRESS": f"127.0.0.1:{_free_port()}"} if subject.ours else {}),
         },
-        served=lambda: set(HANDLERS) <= set(containerd.cri.served().handlers),
+        served=lambda: _serves(containerd),
     )
+
+
+def _serves(containerd: RealContainerd) -> bool:
+    """Return whether CRI reports the handlers; an engine that is away reports none."""
+    try:
+        return set(HANDLERS) <= set(containerd.cri.served().handlers)
+    except grpc.RpcError:
+        return False
 
 
 def _free_port() -> int:
