@@ -191,3 +191,4 @@ def test_an_engine_that_is_down_by_its_config_is_told_by_its_own_words(name: str
             "RUNTIME_EXECUTABLE_PATH": str(engine.binary),
         }
         require_foretold(installer, "would not start with that")
+        assert last_error(installer.run("plan")).startswith(f"{engine.config}:")

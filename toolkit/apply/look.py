@@ -86,7 +86,9 @@ def explained(node: Node, facts: HostFacts, error: EngineTimeoutError) -> Engine
         why = refused.message
     if why is None:
         return error
+    # The binary names lines of a copy; a rule of ours names the file itself.
+    where = "" if why.startswith("/") else f"{facts.top_level}: "
     return EngineTimeoutError(
-        f"{why}; {facts.engine} is not running and would not start with that",
-        f"fix it, then start {facts.engine}",
+        f"{where}{why}; {facts.engine} is not running and would not start with that",
+        f"correct it, then start {facts.engine}",
     )
