@@ -1,7 +1,7 @@
-"""The program's entry point: signals first, everything else after.
+"""The program's entry point: blocks signals first, then loads everything else.
 
-At the top only what the interpreter brings: a daemon that comes back in the middle of an upgrade of
-its own files must be able to say so and wait.
+At the top it imports only what the interpreter brings: a daemon that returns in the middle of an
+upgrade of its own files must be able to report that and wait.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import NoReturn
 _SELDOM = 100_000
 """New objects between two searches for cycles."""
 _RESIDENT = "NVIDIA_TOOLKIT_RESIDENT"
-"""Set where the process was idle before, as ``toolkit.daemon.keeper_state`` has it."""
+"""Set in a daemon that was idle before, as ``toolkit.daemon.keeper_state`` sets it."""
 _BROKEN_SINCE = "NVIDIA_TOOLKIT_BROKEN_SINCE"
-"""When the program could not be loaded for the first time, on the monotonic clock."""
+"""When the program first failed to load, on the monotonic clock."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 _GIVEN_UP = 10.0
-"""Seconds for which a signal to stop waits for a program that can be loaded."""
+"""Seconds that a signal to stop waits for a program that can be loaded."""
 _NOT_RESTORED = 3
 
 
@@ -31,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     _open_standard_streams()
     try:
-        # Before the slow imports: a signal that comes during them is taken at the first safe point.
+        # Before the slow imports: a signal during them is handled at the first safe point.
         from toolkit.host.clock import block_termination_signals
 
         block_termination_signals()
-        # A start makes thousands of objects that stay: searching them for cycles takes a tenth.
+        # A start makes thousands of objects that stay: a tenth of it would be garbage collection.
         gc.set_threshold(_SELDOM)
         _load_records()
-        # By their names: half of an upgraded module may load and lack them.
+        # Imported by name: half of an upgraded module may load and lack these.
         from toolkit.cli import PROGRAM, ProgramCommands, run
 
         if _RESIDENT in os.environ:
@@ -62,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _load_records() -> None:
     """Load msgspec alone.
 
-    It takes two names from ``typing_extensions`` where that is installed, which with what it needs
-    (``inspect``) loads as long as a bare interpreter; ``typing`` has both.
+    It takes two names from ``typing_extensions`` if that is installed. That module imports
+    ``inspect`` and so takes as long to load as a bare interpreter; ``typing`` has both names.
     """
     name = "typing_extensions"
     if name in sys.modules or "msgspec" in sys.modules:
@@ -76,9 +76,9 @@ def _load_records() -> None:
 
 
 def _start_again(error: Exception) -> NoReturn:
-    """Run the program once more, a moment later: half of an upgrade does not run.
+    """Run the program again a moment later: a half-upgraded one does not run.
 
-    At a signal to stop it ends after a while with exit code 3: what was set up stays.
+    At a signal to stop it ends after a while with exit code 3: the setup stays.
     """
     first = _BROKEN_SINCE not in os.environ
     seconds = time.monotonic() - float(os.environ.setdefault(_BROKEN_SINCE, str(time.monotonic())))
@@ -98,7 +98,7 @@ def _say(text: str) -> None:
 
 
 def _open_standard_streams() -> None:
-    """See to it that descriptors 0 to 2 are open: the next file would else be taken for one."""
+    """Make sure that descriptors 0 to 2 are open, or the next opened file gets one of them."""
     for number, mode in enumerate(("r", "w", "w")):
         try:
             os.fstat(number)
@@ -110,10 +110,10 @@ def _open_standard_streams() -> None:
 
 
 def program() -> NoReturn:
-    """Run the program and leave at once: taking the interpreter apart first has no use."""
+    """Run the program and exit at once, without the interpreter's cleanup."""
     code = main()
     for stream in (sys.stdout, sys.stderr):
-        # A reader that went away has been told of by main.
+        # main has reported a reader that went away.
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)

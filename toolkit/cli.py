@@ -1,4 +1,4 @@
-"""The command line: what was said becomes Settings, and one command is called with them."""
+"""The command line: parses it into Settings, and calls one command with them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ log = logs.get(__name__)
 
 PROGRAM = "nvidia-toolkit"
 _INTERRUPTED = 130
-"""What a shell says of a command that Ctrl-C ended."""
+"""The exit status that a shell reports for a command that Ctrl-C ended."""
 
 
 class Commands(Protocol):
-    """The commands, each with the settings and the options that are its own."""
+    """The commands, each with the settings and its own options."""
 
     def run(self, settings: Settings) -> ExitCode:
         """Set up, wait, revert."""
@@ -50,7 +50,7 @@ class Commands(Protocol):
 
 
 class ProgramCommands:
-    """The real ones. Signals come in blocked; commands that change nothing let them through."""
+    """The real commands. Signals come in blocked; commands that change nothing unblock them."""
 
     def run(self, settings: Settings) -> ExitCode:
         """Set up, wait, revert."""
@@ -97,13 +97,13 @@ class ProgramCommands:
 
 
 def _let_signals_end_us() -> None:
-    """Take signals as any program does: there is nothing to be undone, and Ctrl-C is quiet."""
+    """Handle signals as any program does: there is nothing to undo, and Ctrl-C is quiet."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """Which command is called, and what was said."""
+    """The command to call, with its flags and variables."""
 
     command: str | None
     """None: set up, wait, revert."""
@@ -117,7 +117,7 @@ def run(
     commands: Commands,
     program: str = PROGRAM,
 ) -> int:
-    """Do what the command line says and return the exit code; a failure is one line on stderr."""
+    """Carry out the command line and return the exit code; a failure is one line on stderr."""
     if general.COMPLETE in environ:
         from toolkit.options.completion import complete
 
@@ -161,7 +161,7 @@ def _run(
 
 
 def parse(arguments: Sequence[str], environ: Mapping[str, str], program: str) -> Request | None:
-    """Split a command line; None where it only asked for help or the version, which is printed.
+    """Split a command line; None if it only asked for help or the version, which is printed.
 
     Raises UsageError.
     """
@@ -195,13 +195,13 @@ def _call(commands: Commands, request: Request, settings: Settings) -> ExitCode:
 
 
 def _verified_by(settings: Settings, *, run: bool) -> Settings:
-    """Return the settings of the command `verify`: what a setup has to see is not asked there."""
+    """Return the settings of the command `verify`, which ignores what a setup has to verify."""
     verify = Verify.RUN if run else Verify.SERVED
     return replace(settings, lifecycle=replace(settings.lifecycle, verify=verify))
 
 
 def _at_a_glance(arguments: Sequence[str], environ: Mapping[str, str]) -> Sources:
-    """Return what is said of log and output, also by a command line that can't be read."""
+    """Return the flags for log and output, even of a command line that cannot be parsed."""
     flags: dict[str, tuple[GivenFlag, ...]] = {}
     for position, argument in enumerate(arguments):
         if argument == "--":
@@ -217,7 +217,7 @@ def _at_a_glance(arguments: Sequence[str], environ: Mapping[str, str]) -> Source
 
 
 def _configure_logs(sources: Sources) -> None:
-    """Choose the log's form before everything else is checked, so that errors have it too."""
+    """Choose the log's form before everything else is checked, so that it applies to errors too."""
     try:
         log_format = sources.read(general.LOG_FORMAT).value
     except UsageError:
@@ -229,7 +229,7 @@ def _configure_logs(sources: Sources) -> None:
 
 
 def _print_failure(arguments: Sequence[str], error: ToolkitError) -> None:
-    """Print the error as a document where a command's result would be one."""
+    """Print the error as a JSON document, for a command whose result would be one."""
     asked = any(word in general.OUTPUT.commands for word in arguments)
     with contextlib.suppress(UsageError, OSError, ValueError):
         if asked and _at_a_glance(arguments, {}).read(general.OUTPUT).value is Output.JSON:
@@ -249,7 +249,7 @@ def _print_failure(arguments: Sequence[str], error: ToolkitError) -> None:
 
 
 def _flushed(code: ExitCode) -> ExitCode:
-    """Write out what was printed while it can still be told that this failed."""
+    """Write out what was printed while a failure can still be reported."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -260,7 +260,7 @@ def _flushed(code: ExitCode) -> ExitCode:
 
 
 def _reader_went_away() -> bool:
-    """Tell a pipe behind stdout that nobody reads any more from an engine's broken connection."""
+    """Return whether stdout is a pipe without a reader; an engine's connection may break too."""
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError, AttributeError):
@@ -269,6 +269,6 @@ def _reader_went_away() -> bool:
     poll.register(descriptor, 0)
     gone = any(events & select.POLLERR for _, events in poll.poll(0))
     if gone:
-        # The interpreter flushes once more at its end and would complain of the same pipe.
+        # The interpreter flushes once more at its end and would report the same pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     return gone

@@ -1,8 +1,8 @@
-"""Let the engine itself judge files as they would be, before anything live is touched.
+"""Let the engine itself check planned files before a live file changes.
 
-Its dump or check command runs first, then the engine is started on the files for a moment, in a
-sandbox where it can change nothing. Where there is no sandbox, its own rules take the place of the
-start (an adapter's ``faults``).
+Its dump or check command runs first. Then the engine starts on the files for a moment, in a sandbox
+where it can change nothing. Without a sandbox, the engine's rules in the adapter (``faults``)
+replace the start.
 """
 
 from __future__ import annotations
@@ -30,27 +30,27 @@ from toolkit.node import Node
 log = logs.get(__name__)
 
 CANNOT_BE_RUN = (126, 127)
-"""Exit statuses of a program that is not there or not executable."""
+"""Exit statuses of a program that is missing or not executable."""
 LOAD_SECONDS = 20.0
 """How long the engine's binary may take to load a config of any size."""
 START_SECONDS = 10.0
 """How long the engine may take to start; it needs a tenth of one second."""
 OF_THE_SANDBOX = ("read-only file system", "operation not permitted")
-"""What a failure speaks of that comes from where the engine is started, and not from its files."""
+"""Words of a failure that is due to the sandbox and not to the engine's files."""
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
-    """What the engine's binary made of files."""
+    """The engine binary's result for files."""
 
     result: CommandResult
     reason: str
-    """Why it refuses them, without the names of staged copies."""
+    """Why it rejects them, without the names of staged copies."""
     excused: str | None
     prints: bool
 
     @property
     def refused(self) -> bool:
-        """Whether it does."""
+        """Whether it rejects them."""
         return self.result.status != 0 and self.result.status not in CANNOT_BE_RUN
 
 
@@ -59,7 +59,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
     reason: str
     fault: Fault | None
-    """The line that is behind it, as far as the engine's rules tell."""
+    """The line at fault, if the engine's rules find it."""
 
     def __str__(self) -> str:
         """Return the reason with the line to fix."""
@@ -69,7 +69,7 @@ class Refusal(Struct, frozen=True, kw_only=True):
 
 
 class DryRuns:
-    """One engine with its files, asked what it makes of edits."""
+    """One engine with its files, asked about edits to them."""
 
     def __init__(
         self,
@@ -87,20 +87,20 @@ class DryRuns:
         self._sandbox = sandbox
         self.stages = stages
         self._results: list[tuple[Request, CommandResult]] = []
-        """What was run ahead."""
-        # Asked for twice, to run it ahead and to judge it; a large config takes its time.
+        """Results of programs that ran ahead."""
+        # Asked for twice, to run it ahead and to evaluate it; a large config takes its time.
         self._check = cache(self._check_of)
         self._trial = cache(self._trial_of)
 
     def run_ahead(self, edits: Sequence[FileEdit], base: Sequence[FileEdit] | None = None) -> None:
-        """Run at the same time what the questions about these edits will need.
+        """Run in parallel all that the questions about these edits need.
 
         ``base`` has the edits to the files without us, to compare the engine's dump with.
         """
         if self._sandbox is None:
             return
         requests: list[tuple[Request, float]] = []
-        with contextlib.suppress(ConfigError, EngineConfigError):  # the question tells of it
+        with contextlib.suppress(ConfigError, EngineConfigError):  # the question reports it
             for each in (edits, base):
                 loads = None if each is None else self._load_request(_set(each))
                 if loads is not None and (each is edits or loads[0].prints):
@@ -116,14 +116,14 @@ class DryRuns:
             self._results = [(x[0], found) for x, found in zip(requests, results, strict=True)]
 
     def _run(self, sandbox: Sandbox, request: Request, seconds: float) -> CommandResult:
-        """Run a program, unless it was run ahead."""
+        """Run a program, or return its result if it ran ahead."""
         for known, result in self._results:
             if known == request:
                 return result
         return sandbox.run(request, seconds)
 
     def missing(self, edits: Iterable[FileEdit]) -> Fault | None:
-        """Return the first file that the edited files ask for and that is not there."""
+        """Return the first missing file that the edited files need."""
         try:
             found = self._adapter.missing_files(_set(edits), self._request, self._node.view)
         except ConfigError as error:
@@ -131,7 +131,7 @@ class DryRuns:
         return found[0] if found else None
 
     def loaded(self, edits: Iterable[FileEdit]) -> Loaded | None:
-        """Let the engine's binary load copies of its files; None where it can't be asked."""
+        """Let the engine's binary load copies of its files; None where it cannot be run."""
         executable, edit_set = self._facts.executable, _set(edits)
         if executable is None:
             return None
@@ -140,7 +140,7 @@ class DryRuns:
             if loads is None:
                 return None
             check, request = loads
-            with contextlib.suppress(SandboxUnavailableError):  # then it is staged
+            with contextlib.suppress(SandboxUnavailableError):  # the copies are staged instead
                 result = self._run(self._sandbox, request, LOAD_SECONDS)
                 if result.status not in CANNOT_BE_RUN and not _is_of_the_sandbox(result.reason):
                     return _loaded(check, result, DIRECTORY)
@@ -182,7 +182,7 @@ class DryRuns:
         return None if result.timed_out or result.status in CANNOT_BE_RUN else result
 
     def _load_request(self, edit_set: EditSet) -> tuple[DryRun, Request] | None:
-        """Return how the engine's binary is asked to load files; None where it can't be asked."""
+        """Return how the engine's binary loads files; None where it cannot be run."""
         executable, check = self._facts.executable, self._check(edit_set, DIRECTORY)
         if executable is None or check is None:
             return None
@@ -213,7 +213,7 @@ class DryRuns:
             raise engine_config_error(error) from error
 
     def _staged(self, executable: str, edit_set: EditSet) -> Loaded | None:
-        """Let the engine's binary load copies that lie on the host meanwhile."""
+        """Let the engine's binary load copies that are on the host during the call."""
         node = self._node
         with node.store.staging() as directory:
             check = self._check(edit_set, directory)
@@ -230,7 +230,7 @@ class DryRuns:
 def dry_runs(
     node: Node, facts: HostFacts, request: ConfigRequest, *, stages: bool = True
 ) -> Iterator[DryRuns]:
-    """Give a way to ask the engine; ``stages`` allows copies on the host without a sandbox."""
+    """Yield a way to ask the engine; ``stages`` allows copies on the host without a sandbox."""
     sandbox = None
     if facts.executable is not None:
         try:
@@ -254,7 +254,7 @@ def refusal(
 ) -> str | None:
     """Return why the engine would not start, or not serve pods, with these contents.
 
-    None if it would, and where that can't be told.
+    None if it would, and if that is not known.
     """
     edits = tuple(
         FileEdit(path=each.path, before=None, after=content, format=each.format, role=each.role)

@@ -1,4 +1,4 @@
-"""Making an engine reload its config: by signal, by its unit, or by leaving it to its owner."""
+"""Make an engine reload its config: by signal, by its unit, or by leaving that to its owner."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from toolkit.host.services import Services
 from toolkit.settings import RestartMode
 
 _BETWEEN_LOOKS = 0.005
-"""Seconds between looks at the socket of an engine that starts. A look takes 0.03 ms: less than one
-percent of a core, which belongs to the engine."""
+"""Seconds between looks at the socket of an engine that starts. A look takes 0.03 ms, less than one
+percent of a core, which the engine needs.
+"""
 _DYING = 10.0
 """Seconds that a process may take to end after SIGHUP; containerd takes 3 to 29 ms (1.6 to 2.3)."""
 
 
 class Method(StrEnum):
-    """What is done to one engine on one node."""
+    """How one engine on one node is reloaded."""
 
     SIGNAL_THEN_UNIT = "SIGHUP, then its unit started at once"
     SIGNAL = "SIGHUP"
@@ -47,18 +48,18 @@ AT_HANG_UP = {
     EngineName.DOCKER: HangUp.RELOADS,
 }
 BY_UNIT = (Method.UNIT, Method.SIGNAL_THEN_UNIT)
-"""Those that systemd is needed for."""
+"""The methods that need systemd."""
 
 
 def method(engine: EngineName, process: EngineProcess, mode: RestartMode) -> Method:
-    """Choose what to do; raises EngineNotFoundError where nothing would bring the engine back."""
+    """Choose the method; raises EngineNotFoundError where nothing would start the engine again."""
     if mode is RestartMode.SYSTEMD:
         return Method.UNIT
     hang_up = of_engine(AT_HANG_UP, engine, "AT_HANG_UP in toolkit/engine/reload.py")
     if hang_up is HangUp.RELOADS:
         return Method.LIVE
     if mode is RestartMode.SIGNAL:
-        # SIGHUP to their child makes k3s and RKE2 exit as a whole, at a moment nobody chose.
+        # SIGHUP to their child makes k3s and RKE2 exit as a whole, at an unplanned moment.
         return Method.UNIT if identity.is_child_of_its_unit(process) else Method.SIGNAL
     if process.supervisor is Supervisor.SELF:
         return Method.OWNER
@@ -76,12 +77,12 @@ def method(engine: EngineName, process: EngineProcess, mode: RestartMode) -> Met
 
 
 def unit_of(engine: EngineName, process: EngineProcess) -> str:
-    """Return the unit to be restarted: the owner of the process, else the engine's usual one."""
+    """Return the unit to restart: the owner of the process, else the engine's usual one."""
     return process.unit or f"{engine}.service"
 
 
 class Restarter:
-    """Restarts one engine and measures how long its socket refused."""
+    """Restarts one engine and measures how long its socket refused connections."""
 
     def __init__(
         self,
@@ -91,9 +92,9 @@ class Restarter:
         watch: Callable[[], tuple[bool, EngineProcess | None]],
         answers: Callable[[float], bool],
     ) -> None:
-        """Take what it needs.
+        """Set the parts.
 
-        ``watch`` tells whether the socket takes connections and which engine is behind it;
+        ``watch`` returns whether the socket takes connections and which engine is behind it;
         ``answers`` whether the engine answers its API, given a deadline.
         """
         self._engine = engine
@@ -108,13 +109,13 @@ class Restarter:
         """Restart the engine and wait until a new process of it answers."""
         unit = unit_of(self._engine, process)
         if how in BY_UNIT:
-            # At most half of the time: the restart itself needs what is left.
+            # At most half of the time: the restart itself needs the rest.
             self._services.prepare(unit, (deadline - clock.now()) / 2)
         began = clock.now()
         gone: float | None = None
         if how in (Method.SIGNAL, Method.SIGNAL_THEN_UNIT):
             gone = self._end(process, clock, deadline)
-        # No safe point in between: whoever interrupts here would leave the node without an engine.
+        # No safe point in between: an interruption here would leave the node without an engine.
         if how in BY_UNIT:
             self._services.restart(unit, deadline - clock.now())
         try:
@@ -125,7 +126,7 @@ class Restarter:
             raise
 
     def start(self, process: EngineProcess, clock: Clock, deadline: float) -> ReloadReport:
-        """Bring back an engine that is gone: its unit is started, a supervisor is waited for."""
+        """Start an engine that is gone: by its unit, or wait for its supervisor to do so."""
         began = clock.now()
         how = Method.OWNER
         if process.supervisor is Supervisor.SYSTEMD and process.unit is not None:

@@ -1,6 +1,6 @@
 """gRPC over an engine's socket: the one module that imports grpc.
 
-Loading it takes about 0.1 s, so it is imported only once an engine is there to be asked.
+Loading it takes about 0.1 s, so it is imported only when there is an engine to ask.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Protocol, Self, TypeVar
 
-# Its own log lines on stderr would stand between ours; every error comes back as an exception.
+# grpc's own log lines on stderr would mix with ours; every error is raised as an exception.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
@@ -22,18 +22,18 @@ from toolkit.errors import ToolkitError
 
 Answer = TypeVar("Answer", bound=Message)
 _LARGEST: Final = 256 * 1024 * 1024
-"""Bytes of one answer: containerd limits what it sends to 16 MiB unless its config says more."""
+"""Bytes of one answer: containerd limits its answers to 16 MiB unless its config says more."""
 
 
 _SLICE: Final = 0.1
-"""Seconds between two looks whether a call has to end."""
+"""Seconds between two checks whether a call has to end."""
 
 
 class RpcError(ToolkitError):
-    """A call that failed, with the cases that a caller treats in their own ways."""
+    """A failed call, with the cases that callers treat differently."""
 
     def __init__(self, method: str, code: grpc.StatusCode, details: str) -> None:
-        # An engine passes on all lines of a low-level runtime; a message of ours is one line.
+        # An engine passes on all lines of a low-level runtime; our messages are one line.
         reason = "; ".join(details.split("\n")).strip("; ") or code.name
         super().__init__(f"{method.strip('/')}: {reason}")
         self.unimplemented = code is grpc.StatusCode.UNIMPLEMENTED
@@ -58,20 +58,20 @@ class Connection:
     """One connection to a unix socket, with a deadline for all calls over it."""
 
     def __init__(self, path: str, deadline: float, check: Callable[[], None] | None = None) -> None:
-        """Prepare it; ``path`` is where this process opens the socket.
+        """Prepare the connection; ``path`` is where this process opens the socket.
 
-        ``check`` is called now and then while an answer is waited for; what it raises ends it.
+        ``check`` is called now and then during a call; an exception of it ends the call.
         """
         self._check = check
         self._deadline = max(deadline, time.monotonic() + wait.AT_LEAST)
         self._channel = grpc.insecure_channel(
             f"unix:{path}",
             options=(
-                # Go's server refuses the socket's escaped path, which is the default here.
+                # Go's server rejects the escaped path of the socket, which is grpc's default.
                 ("grpc.default_authority", "localhost"),
                 ("grpc.enable_http_proxy", 0),
                 ("grpc.max_receive_message_length", _LARGEST),
-                # A shared connection that failed a moment ago would wait its back-off out first.
+                # A shared connection that has just failed would first wait for its back-off.
                 ("grpc.use_local_subchannel_pool", 1),
             ),
         )
@@ -91,7 +91,7 @@ class Connection:
     ) -> Answer:
         """Call ``/package.Service/Method``. Raises RpcError."""
         left = self._deadline - time.monotonic()
-        if left <= 0:  # grpc makes a call with no time left all the same, and may be answered
+        if left <= 0:  # grpc makes a call even with no time left, and may be answered
             raise RpcError(method, grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         invoke = self._channel.unary_unary(
             method,

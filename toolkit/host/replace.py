@@ -1,4 +1,4 @@
-"""How one whole file takes the place of another, such that an engine never sees a part of it.
+"""Replace one whole file by another, so that an engine never sees a partial one.
 
 Paths are those of this process, already resolved; every function raises OSError.
 """
@@ -34,7 +34,7 @@ _NO_LINKING = frozenset({errno.ENOENT, errno.EXDEV, errno.EPERM, errno.EOPNOTSUP
 
 
 class _NewFile(Struct, frozen=True, kw_only=True):
-    """What is to take a file's place."""
+    """The file that replaces another."""
 
     content: bytes
     metadata: FileMetadata
@@ -50,7 +50,8 @@ def replace_file(
 ) -> None:
     """Put a whole file in place and make it durable; see ``FileWriter.write``.
 
-    Raises ChangedError where somebody has written the old one meanwhile, to the last moment.
+    Raises ChangedError if another process has written the old file meanwhile, up to the last
+    moment.
     """
     directory = os.path.dirname(path)
     remove_temporaries(calls, directory)
@@ -63,7 +64,7 @@ def replace_file(
     except OSError as error:
         if error.errno != errno.EBUSY or before is None:
             raise
-        # The file is a mount of its own: nothing can be renamed over it.
+        # The file is a mount of its own, so it cannot be replaced by a rename.
         _in_place(calls, path, new)
         return
     calls.sync_directory(directory)
@@ -72,7 +73,7 @@ def replace_file(
 def remove_file(calls: Syscalls, path: str, instead_of: Known) -> None:
     """Remove an entry and make that durable; see ``FileWriter.remove``.
 
-    Raises ChangedError where somebody has written it meanwhile, to the last moment.
+    Raises ChangedError if another process has written it meanwhile, up to the last moment.
     """
     directory = os.path.dirname(path)
     remove_temporaries(calls, directory)
@@ -86,7 +87,7 @@ def remove_file(calls: Syscalls, path: str, instead_of: Known) -> None:
 
 
 def _through_unnamed(calls: Syscalls, path: str, new: _NewFile, *, exists: bool) -> bool:
-    """Write a file without a name, then name it; False where the file system can't do that."""
+    """Write a file without a name, then name it; return False if the file system cannot do that."""
     directory = os.path.dirname(path)
     try:
         descriptor = calls.open_unnamed(directory)
@@ -120,9 +121,9 @@ def _named(calls: Syscalls, descriptor: int, path: str) -> bool:
 
 
 def _through_named(calls: Syscalls, path: str, new: _NewFile) -> None:
-    """Write a file that has a name from the start, beside the directory that the engine reads.
+    """Write a file that has a name from the start, outside the directory that the engine reads.
 
-    Only where the parent directory belongs to another mount is it made in the directory itself.
+    It is made in that directory itself only if the parent directory is on another mount.
     """
     directory = os.path.dirname(path)
     parent = os.path.join(directory, "..")
@@ -151,13 +152,13 @@ def _write_and_rename(calls: Syscalls, directory: str, path: str, new: _NewFile)
 
 
 def _take_place(calls: Syscalls, temporary: str, path: str, new: _NewFile) -> None:
-    """Replace the old file. The new one must be closed: it may have to be waited for."""
+    """Replace the old file. The new one must be closed: the replacement may have to wait for it."""
     with removed_on_error(calls, temporary):
         take_place(calls, temporary, path, new.content, new.instead_of)
 
 
 def _in_place(calls: Syscalls, path: str, new: _NewFile) -> None:
-    """Overwrite a file; no other process can open it between the check and the end."""
+    """Overwrite a file; no other process can open it from the check to the end."""
     descriptor = calls.open_existing(path)
     try:
         calls.await_writers(descriptor)
@@ -166,7 +167,7 @@ def _in_place(calls: Syscalls, path: str, new: _NewFile) -> None:
             raise ChangedError
         try:
             if len(new.content) > len(before.content):
-                # A full disk is found out before the first byte is lost.
+                # A full disk is detected before the first byte is lost.
                 calls.reserve(descriptor, len(new.content))
             _overwrite(calls, descriptor, FileState(content=new.content, metadata=new.metadata))
         except OSError:

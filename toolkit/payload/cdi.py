@@ -1,8 +1,8 @@
-"""The CDI spec for management containers, described by the installed ``nvidia-ctk``; device nodes.
+"""The CDI spec for management containers, made by the installed ``nvidia-ctk``; device nodes.
 
-The program runs here, not in the host's root: it looks at the driver as this container sees it, and
-the paths in its spec are then moved to where the host has the driver. A start waits for a driver
-that is not there yet; later the spec follows it, and goes while there is none.
+The program runs in this container, not in the host's root: it sees the driver as this container
+does. The paths in its spec are then changed to those of the host. A start waits for a driver that
+is not loaded yet. Later the spec follows the driver, and is removed while there is none.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from toolkit.settings import CdiSettings, DriverSettings, Settings
 log = logs.get(__name__)
 
 POLL_SECONDS = 5.0
-"""Between two looks for a driver."""
+"""Seconds between two looks for a driver."""
 COMMAND_SECONDS = 60.0
-"""What one call of ``nvidia-ctk`` may take."""
+"""Limit of one call of ``nvidia-ctk``, in seconds."""
 FAILURES = 3
-"""Attempts with a driver that is there, before the program's word is taken for final."""
+"""Attempts with a loaded driver before the program's error is final."""
 
 _DEVICES = ("nvidiactl", "nvidia0", "dxg", "nvgpu", "nvhost-gpu")
 _LIBRARIES = (
@@ -50,12 +50,12 @@ _LIBRARIES = (
 
 
 class SpecState(Struct, frozen=True, kw_only=True):
-    """What became of the spec."""
+    """The result for the spec."""
 
     changed: bool = False
-    """It was exchanged, made or removed."""
+    """It was replaced, made or removed."""
     lack: str = ""
-    """Why nobody may use it: there is none, or it names what is not there."""
+    """Why containers cannot use it: it does not exist, or it names missing files."""
     failure: str = ""
     """Why ``nvidia-ctk`` could not describe the driver."""
 
@@ -83,16 +83,17 @@ class ManagementSpec:
         self._file = file
         self._toolkit = posixpath.join(root.host_path(settings.install_dir), "toolkit")
         self._sources: dict[str, str] = {}
-        """What the spec was last made from, as it was before that."""
+        """What the last spec was made from, in its state before that."""
         self.state = SpecState()
 
     def apply(self, clock: Clock, *, waits: bool = True) -> str | None:
         """Make the nodes and write the spec; return its path, None where none is wanted.
 
-        The spec of an earlier start that is not wanted any more stays until the commit.
-        Raises PayloadError where the driver is there and ``nvidia-ctk`` can't describe it, or as
-        ``require_driver`` does; InterruptedBySignalError while waiting for a driver. Without
-        ``waits`` neither happens: a spec that nobody may use goes, and ``state`` says why.
+        A spec of an earlier start that is not wanted any more stays until the commit. Raises
+        PayloadError if the driver is loaded and ``nvidia-ctk`` cannot describe it, or as
+        ``require_driver`` does. Raises InterruptedBySignalError while waiting for a driver. Without
+        ``waits`` neither is raised: a spec that no container may use is removed, and ``state`` has
+        the reason.
         """
         path = self.path()
         self.state = SpecState()
@@ -112,8 +113,8 @@ class ManagementSpec:
     def followed(self) -> tuple[tuple[str, str], ...]:
         """Return what the spec depends on, as ``toolkit.host.followed`` reads it.
 
-        Each entry with its state from before the spec was made; one that was not looked at then
-        has a state that it can't have.
+        Each entry has its state from before the spec was made. An entry that was not looked at then
+        has a state that no look returns.
         """
         path = self.path()
         if path is None:
@@ -130,11 +131,11 @@ class ManagementSpec:
         return self._file.planned(self.path())
 
     def lacking(self) -> str | None:
-        """Say what a setup would wait for before it writes the spec; None: for nothing."""
+        """Return what a setup would wait for before it writes the spec; None: for nothing."""
         return None if self.path() is None else self._missing_driver()
 
     def require_driver(self) -> None:
-        """Raise PayloadError where a spec needs a driver and nobody stays to wait for it."""
+        """Raise PayloadError if a spec needs a driver and this process cannot wait for it."""
         missing = self.lacking()
         if missing is not None and not self._stays:
             raise _no_driver(missing)
@@ -149,7 +150,7 @@ class ManagementSpec:
         return posixpath.join(self._root.host_path(self._cdi.output_dir), name)
 
     def _described(self, clock: Clock) -> bytes:
-        """Ask until there is a driver to be described; each reason to wait is said once."""
+        """Call ``nvidia-ctk`` until there is a driver to describe; log each reason to wait once."""
         failures = 0
         told: set[str] = set()
         reminder = Reminder("the NVIDIA driver", clock.now())
@@ -161,7 +162,7 @@ class ManagementSpec:
                     return self._generate()
                 except PayloadError as error:
                     missing = error.message
-                    # Kernel modules are loaded before a driver container shows its files.
+                    # Kernel modules are loaded before a driver container exposes its files.
                     failures += _has_libraries(self._roots()[0])
                     if failures >= FAILURES:
                         raise
@@ -174,7 +175,7 @@ class ManagementSpec:
             clock.sleep(POLL_SECONDS)
 
     def _described_now(self, path: str) -> tuple[bytes | None, str, str]:
-        """Return the spec, None where there may be none, and why; then why none could be made."""
+        """Return the spec or None, the reason to have none, and the error of ``nvidia-ctk``."""
         self._look()
         missing = self._missing_driver()
         if missing is not None:
@@ -187,14 +188,14 @@ class ManagementSpec:
             return there if usable else None, error.message, error.message
 
     def _look(self) -> None:
-        """Remember what the spec is made from, before it is made."""
+        """Record the state of what the spec is made from, before it is made."""
         self._sources = {each: followed.state_of(each) for each in self._entries()}
 
     def _entries(self) -> tuple[str, ...]:
         return cdi_sources.entries(*self._roots(), proc=self._root.proc)
 
     def _named(self, content: bytes) -> tuple[tuple[str, str], ...]:
-        """Return each path that a spec names and where this process sees it."""
+        """Return each path that a spec names, and where this process sees it."""
         try:
             paths = read_spec(content).paths
         except ValueError as error:
@@ -203,14 +204,14 @@ class ManagementSpec:
         return tuple((each, self._place(each)) for each in paths)
 
     def _named_in_vain(self, content: bytes) -> str:
-        """Say which path that a spec names is not there; empty: all are."""
+        """Return a message for a missing path that a spec names; empty where none is missing."""
         for path, place in self._named(content):
             if followed.state_of(followed.NAMED + place) == followed.MISSING:
                 return f"the CDI spec names {path}, which is not there"
         return ""
 
     def _place(self, path: str) -> str:
-        """Return where this process sees a host path that may be one of the driver's."""
+        """Return where this process sees a host path, which may be one of the driver's."""
         given = path
         for there, here in (
             (self._driver.dev_root, self._driver.dev_root_in_container),
@@ -226,7 +227,7 @@ class ManagementSpec:
             return given
 
     def _missing_driver(self) -> str | None:
-        """Say what is missing of the driver, or None where it is loaded and its files are there."""
+        """Return what is missing of the driver; None where it is loaded and its files exist."""
         driver, dev = self._roots()
         if not driver.is_dir():
             return f"there is nothing at the driver root {self._driver.root}"
@@ -236,7 +237,7 @@ class ManagementSpec:
         return None
 
     def _is_served(self, node: Path) -> bool:
-        """Tell whether a device node is there and a driver behind it: nodes outlive a driver."""
+        """Return whether a device node has a driver behind it: nodes outlive their driver."""
         try:
             state = node.stat()
             devices = Path(self._root.proc, "devices").read_text()
@@ -247,14 +248,14 @@ class ManagementSpec:
         return not stat.S_ISCHR(state.st_mode) or str(os.major(state.st_rdev)) in majors
 
     def _generate(self) -> bytes:
-        """Return the spec. Raises PayloadError with the program's own words."""
+        """Return the spec. Raises PayloadError with the program's own message."""
         driver, dev = self._roots()
         vendor, _, name = self._cdi.kind.partition("/")
         if self._cdi.create_device_nodes:
             self._run("system", "create-device-nodes", "--control-devices", f"--dev-root={dev}")
         self._look()
         self._writer.make_directories(self._file.directory, PRIVATE_DIRECTORY)
-        import tempfile  # a start counts milliseconds, and specs are made where they are wanted
+        import tempfile  # imported here: few starts need it
 
         with tempfile.TemporaryDirectory(
             prefix="cdi-", dir=self._root.access(self._file.directory)
@@ -296,7 +297,7 @@ class ManagementSpec:
         return content
 
     def _moves(self, driver: Path, dev: Path) -> tuple[tuple[str, str], ...]:
-        """Return from where to where paths are moved: devices first, if they lie elsewhere."""
+        """Return how paths are moved, as (from, to) pairs; devices first, if they are elsewhere."""
         moves = []
         if _plain(self._driver.dev_root) != _plain(self._driver.root):
             moves.append((device_directory(str(dev)), device_directory(self._driver.dev_root)))

@@ -1,4 +1,4 @@
-"""The CDI spec's file on the host, and the record by which it is undone and removed again."""
+"""The CDI spec's file on the host, and the record from which it is undone or removed."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _SPEC = FileMetadata(mode=0o644)
 
 
 class SpecRecord(Struct, frozen=True, kw_only=True):
-    """A spec that we wrote: what was there before us, before the last start, and our own sum."""
+    """A spec that we wrote: the content before us, before the last start, and our own digest."""
 
     path: str
     sha256: str
-    """Empty: we left no spec there, since the driver that it would describe is gone."""
+    """Empty: we removed the spec, since its driver is gone."""
     before: bytes | None
     start: bytes | None
     directories: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class SpecRecord(Struct, frozen=True, kw_only=True):
     going: bool = False
     """Not wanted by a setup that may still be undone."""
     earlier: SpecRecord | None = None
-    """The one at another path that this one takes the place of, until the setup counts."""
+    """The spec at another path that this one replaces, until the setup counts."""
 
     @property
     def chain(self) -> Iterator[SpecRecord]:
@@ -52,7 +52,7 @@ class SpecRecord(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def decode(cls, content: bytes) -> SpecRecord | None:
-        """Read it back; None for one that is damaged: its spec is then nobody's."""
+        """Decode the text form; None if it is damaged: the spec is then not ours."""
         try:
             return cls.from_json(json.loads(content))
         except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
@@ -73,7 +73,7 @@ class SpecRecord(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> SpecRecord:
-        """Read it back. Raises ValueError, KeyError, TypeError or AttributeError otherwise."""
+        """Decode a document. Raises ValueError, KeyError, TypeError or AttributeError."""
         earlier = document.get("earlier")
         return cls(
             path=document["path"],
@@ -88,7 +88,7 @@ class SpecRecord(Struct, frozen=True, kw_only=True):
 
 
 class SpecChange(Struct, frozen=True, kw_only=True):
-    """What a setup does to one spec; its content is only known once it has been described."""
+    """What a setup does to one spec; its content is known only after ``nvidia-ctk`` has run."""
 
     path: str
     action: str
@@ -99,7 +99,7 @@ class SpecFile:
     """The spec of one install directory. Raises HostPathError where the disk refuses."""
 
     def __init__(self, *, directory: str, writer: FileWriter) -> None:
-        """Name the directory, on the host, that the record is kept in; nothing is read yet."""
+        """Set the directory of the record, on the host; nothing is read yet."""
         self.directory = directory
         self._record = posixpath.join(directory, "cdi.json")
         self._writer = writer
@@ -107,7 +107,7 @@ class SpecFile:
     def planned(self, path: str | None) -> tuple[SpecChange, ...]:
         """Return what a setup that wants a spec at ``path`` would write and remove; reads only.
 
-        One that is there and ours is described again, and counts for nothing here.
+        An existing spec of ours is made again, and is not counted here.
         """
         record = self._load()
         chain = () if record is None else tuple(record.chain)
@@ -124,14 +124,14 @@ class SpecFile:
         return tuple(found)
 
     def current(self, path: str) -> bytes | None:
-        """Return the spec that is there, if it is what we wrote."""
+        """Return the present spec, if it is what we wrote."""
         record = self._load()
         ours = record is not None and record.path == path and self._holds_ours(record)
         now = self._writer.read(path) if ours else None
         return None if now is None else now.content
 
     def write(self, path: str, content: bytes | None) -> bool:
-        """Put the spec in place, or take it away; return whether that was needed."""
+        """Put the spec in place, or remove it; return whether that was needed."""
         record = self._load()
         now = self._writer.read(path)
         found = now.content if now is not None else None
@@ -169,13 +169,13 @@ class SpecFile:
         return True
 
     def leave(self) -> None:
-        """Note that none is wanted any more: the commit removes the one that is there."""
+        """Record that no spec is wanted any more: the commit removes the present one."""
         record = self._load()
         if record is not None:
             self._save(replace(record, going=True))
 
     def undo(self) -> None:
-        """Bring back the spec that was there when this setup began; can be repeated."""
+        """Restore the spec from before this setup; can be repeated."""
         record = self._load()
         if record is None:
             return
@@ -186,7 +186,7 @@ class SpecFile:
         if self._holds_ours(record):
             self._put(record, record.start)
         if record.start != record.before:
-            # There was one of an earlier start, or it was taken away with the driver.
+            # An earlier start wrote one, or it was removed with the driver.
             self._save(replace(record, sha256=_sum(record.start), pending=False))
             return
         self._remove_directories(record)
@@ -196,7 +196,7 @@ class SpecFile:
             self._save(record.earlier)
 
     def commit(self) -> None:
-        """Make the spec final; one that is not wanted any more goes. Can be repeated."""
+        """Make the spec final, and remove one that is not wanted any more; can be repeated."""
         record = self._load()
         if record is None:
             return
@@ -208,14 +208,14 @@ class SpecFile:
             self._save(replace(record, pending=False, earlier=None, directories=directories))
 
     def remove(self) -> None:
-        """Remove the spec if it still is what we wrote; bring back what was there before us."""
+        """Remove the spec if it is still what we wrote; restore the content from before us."""
         record = self._load()
         if record is not None:
             self._take_back(record)
             self._writer.remove(self._record)
 
     def _take_back(self, record: SpecRecord) -> list[str]:
-        """Restore what was there before each; return the directories that can't go yet."""
+        """Restore the content before each; return the directories that cannot be removed yet."""
         left = []
         for each in record.chain:
             now = self._writer.read(each.path)

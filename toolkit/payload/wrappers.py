@@ -1,8 +1,8 @@
 """The wrappers: shell scripts that start no process besides the one ``exec``.
 
-An engine runs a runtime's wrapper several times for every container of the node, so everything in
-it is a builtin of the shell. A runtime says nothing of its own: what it writes to stderr ends up in
-the log of the pod.
+An engine runs a runtime's wrapper several times for every container of the node, so a wrapper uses
+only builtins of the shell. A runtime's wrapper prints nothing: its stderr ends up in the log of the
+pod.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from toolkit.payload.source import CLI, HOOK, MODES, RUNTIME, RUNTIMES
 
 
 def config_home(mode: str = "") -> str:
-    """Return the directory of a runtime's config: what ``XDG_CONFIG_HOME`` is to be for it.
+    """Return the directory of a runtime's config, the value of ``XDG_CONFIG_HOME``.
 
-    Below the toolkit directory. A runtime that takes its ``mode`` from its config has its own.
+    It is relative to the toolkit directory. A runtime that takes its ``mode`` from its config has
+    its own.
     """
     return f".config/{mode}" if mode else ".config"
 
 
 def config_path(mode: str = "") -> str:
-    """Return the config itself: below its directory, the one of the runtime's older rule."""
+    """Return the path of the config, which is also the one that older runtimes look for."""
     return f"{config_home(mode)}/nvidia-container-runtime/config.toml"
 
 
@@ -29,7 +30,7 @@ CONFIG_PATH = config_path()
 CONFIG_PATHS = (CONFIG_PATH, *map(config_path, MODES.values()))
 """The files that hold what an administrator wrote into the first of them."""
 MARK = "# Written by nvidia-toolkit"
-"""First words of the second line of every wrapper, by which a tree of ours is recognised."""
+"""The first words of the second line of every wrapper: they identify a tree of ours."""
 
 _DRIVER = ("/sys/module/nvidia", "/proc/driver/nvidia", "/sys/module/nvgpu", "/dev/dxg")
 """Present while a driver is loaded: nvidia.ko (its module, and what it registers), Tegra's nvgpu,
@@ -72,10 +73,10 @@ if [ "$_tk_create" ] && [ -r "$_tk_bundle/config.json" ]; then
 fi"""
 """Refuses to create a container that asks for GPUs by its environment or by mounts.
 
-The engine tells what it finds in the runtime's log (containerd, Docker) or on its stderr (CRI-O).
-dash and busybox read a byte a call: up to a millisecond for each KB of a bundle's config
-(bash: a tenth of that), at no other time than a container's creation without a driver. grep would
-start a process for it and takes 2 ms for any size.
+The engine reports the message from the runtime's log (containerd, Docker) or its stderr (CRI-O).
+dash and busybox read a byte per call: up to a millisecond per KB of a bundle's config (bash: a
+tenth of that), and only when a container is created without a driver. grep would start a process
+and takes 2 ms for any size.
 """
 
 
@@ -89,10 +90,10 @@ def wrapper(
 ) -> bytes:
     """Return the wrapper's text.
 
-    ``toolkit_dir`` and ``engine_runtime`` (the low-level runtime that containers get while there
-    is no driver) are absolute paths on the host. With a ``mode`` there is no program of the
-    wrapper's name: the main runtime runs in its place, with the config of that mode.
-    ``require_driver``: without a driver a container that asks for GPUs is not created.
+    ``toolkit_dir`` and ``engine_runtime`` (the low-level runtime for containers while there is no
+    driver) are absolute paths on the host. With a ``mode`` there is no program of the wrapper's
+    name: the main runtime runs in its place, with the config of that mode. With ``require_driver``,
+    a container that asks for GPUs is not created without a driver.
     """
     real = shlex.quote(f"{toolkit_dir}/{RUNTIME if mode else name}.real")
     start = [f"{key}={value}" for key, value in _environment(name, toolkit_dir, mode)]
@@ -114,7 +115,7 @@ def wrapper(
 
 
 def engine_runtime_of(text: bytes) -> str | None:
-    """Return the low-level runtime that a wrapper falls back on; None: the text is no wrapper's."""
+    """Return the low-level runtime that a wrapper falls back on; None if the text is no wrapper."""
     last = text.rstrip(b"\n").rpartition(b"\n")[2].decode(errors="replace")
     try:
         words = shlex.split(last)
@@ -125,7 +126,7 @@ def engine_runtime_of(text: bytes) -> str | None:
 
 
 def _environment(name: str, toolkit_dir: str, mode: str) -> list[tuple[str, str]]:
-    """Return what the binary needs: its companions, its libraries, its own config file.
+    """Return the variables that the binary needs: for companions, libraries and its own config.
 
     An empty element in either search path would mean the current directory.
     """
@@ -134,7 +135,7 @@ def _environment(name: str, toolkit_dir: str, mode: str) -> list[tuple[str, str]
     if name in RUNTIMES or name == HOOK:
         config = shlex.quote(f"{toolkit_dir}/{config_path(mode)}")
         values.append(("NVIDIA_CTK_CONFIG_FILE_PATH", config))
-        # Releases before the variable above look for their file by this one.
+        # Releases before the variable above find their file by this one.
         values.append(("XDG_CONFIG_HOME", shlex.quote(f"{toolkit_dir}/{config_home(mode)}")))
     if name == CLI:
         values.append(("LD_LIBRARY_PATH", f'{quoted}"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}"'))
@@ -142,7 +143,7 @@ def _environment(name: str, toolkit_dir: str, mode: str) -> list[tuple[str, str]
 
 
 def _assignments(values: list[str]) -> list[str]:
-    # Assigned first: as arguments of export, some shells would split the expansions.
+    # Assigned first: some shells would split the expansions in arguments of export.
     names = " ".join(value.partition("=")[0] for value in values)
     return [*values, f"export {names}"]
 

@@ -1,1 +1,1 @@
-"""Back: roll back, recover and revert."""
+"""Undo a change: roll back, recover and revert."""

@@ -25,17 +25,17 @@ from toolkit.undo.k3s_autodetect import drop_unmeetable
 log = logs.get(__name__)
 
 ASKING_SECONDS = 5.0
-"""How long the engine may take to say what it serves."""
+"""How long the engine may take to report what it serves."""
 COMING_SECONDS = 0.5
-"""How long to wait for an engine that is not running: somebody else may be restarting it."""
+"""How long to wait for an engine that is not running: another process may be restarting it."""
 POLL_SECONDS = 0.1
 STAGE_SECONDS = 0.7
-"""Limit for the live reload of a stage: at SIGTERM the files are back within a second."""
+"""Limit for the live reload of a stage: after SIGTERM the files are restored within a second."""
 OWN_START_SECONDS = 30.0
 """How long a reload waits for our own container to be reported running."""
 OWN_START_POLL = 0.1
 OWN_START_SETTLING = 0.5
-"""How much longer a reload waits: who started the container gets its answer a moment later."""
+"""The reload waits this much longer, so that whatever started the container gets its answer."""
 
 
 def reload_or_start(
@@ -45,9 +45,9 @@ def reload_or_start(
     clock: Clock,
     deadline: float,
 ) -> ReloadReport:
-    """Make the engine load its files: reload it, or start it where the last attempt ended it.
+    """Make the engine load its files: reload it, or start it if the last attempt ended it.
 
-    ``known`` is the process as it was before; without it a dead engine can't be started.
+    ``known`` is the process from before; without it a dead engine cannot be started.
     """
     facts = control.facts(deadline)
     if facts.process is not None:
@@ -64,7 +64,7 @@ def reload_or_start(
 def _await_own_container(control: EngineControl, clock: Clock, deadline: float) -> None:
     """Wait until the engine reports our own container as running, at most half of the time.
 
-    An engine that is restarted earlier takes it for a failed start and kills this process.
+    An engine that is restarted earlier sees a failed start and kills this process.
     """
     began = clock.now()
     end = began + min(OWN_START_SECONDS, (deadline - began) / 2)
@@ -108,8 +108,8 @@ def facts_of(control: EngineControl, seconds: float) -> HostFacts | None:
 def settled_facts(control: EngineControl, deadline: float) -> HostFacts | None:
     """Look at the engine until it reports what it serves or the deadline is over; signals wait.
 
-    One that does not run gets a moment to appear, as a restart by others may have read our
-    files. None where it can't be looked at.
+    One that is not running gets a moment to appear: another process may be restarting it, and it
+    may have read our files. None where it cannot be looked at.
     """
     clock = UninterruptedClock()
     end = clock.now() + COMING_SECONDS
@@ -123,7 +123,7 @@ def settled_facts(control: EngineControl, deadline: float) -> HostFacts | None:
 
 
 def is_pending(facts: HostFacts) -> bool:
-    """Tell whether an engine is still starting and may serve more without a reload."""
+    """Return whether an engine is still starting and may serve more without a reload."""
     lack = facts.served.lack
     return lack is not None and lack.kind is LackKind.PENDING
 
@@ -134,7 +134,7 @@ class GoBackReport(Struct, frozen=True, kw_only=True):
     files: tuple[str, ...] = ()
     reloaded: bool = False
     seen: bool = True
-    """The engine reported that it serves what it should; False where it is not running."""
+    """True if the engine reported what it should serve; False where it is not running."""
     warnings: tuple[str, ...] = ()
 
 
@@ -179,16 +179,16 @@ def restore_engine(node: Node, aim: Aim, control: EngineControl, by: float) -> G
 
 
 def differs(aim: Aim, expected: Expectation, facts: HostFacts) -> bool:
-    """Tell whether the engine has to be reloaded: by what it serves, else by what was written."""
+    """Return whether the engine has to be reloaded: by what it serves, else by what was written."""
     if shortcomings(expected, facts.served):
         return True
     return aim.loaded and not _tells_apart(expected, aim.record)
 
 
 def _tells_apart(expected: Expectation, record: Record) -> bool:
-    """Tell whether what is served shows if a record's change is in force.
+    """Return whether what the engine serves shows if a record's change is in force.
 
-    It does not show where only options of handlers differ, or CDI.
+    It does not if the change is only in options of handlers, or in CDI.
     """
     handlers = {
         name: ServedHandler(name=name, binary_path=path, runtime_type=None, table={})
@@ -220,9 +220,9 @@ def _reload(
 
 
 def _require_loadable(node: Node, aim: Aim, facts: HostFacts) -> None:
-    """Refuse a reload that the engine would not survive, as others left its files.
+    """Refuse a reload that the engine would not survive because of others' edits.
 
-    Raises EngineRejectedError. Where the disk allows no dry run, the reload goes on unchecked.
+    Raises EngineRejectedError. If the disk allows no dry run, the reload goes on unchecked.
     """
     from toolkit.dry_run import refusal
 
@@ -244,8 +244,8 @@ def _require_loadable(node: Node, aim: Aim, facts: HostFacts) -> None:
 def state_before(record: Record | None, intent: Record) -> Expectation:
     """Return what the engine served when the intent's change began, and should serve again.
 
-    Where somebody had edited a file of ours before, the engine served what it had loaded earlier,
-    and its files no longer say what that was.
+    If one of our files had been edited before that, the engine served what it had loaded earlier,
+    which its files no longer say.
     """
     if record is None or not record.files:
         return without_us(intent)
@@ -261,15 +261,15 @@ def state_before(record: Record | None, intent: Record) -> Expectation:
 
 
 def _edited_by_others(record: Record, intent: Record) -> bool:
-    """Tell whether somebody had edited a file of ours before an intent's change began."""
+    """Return whether one of our files had been edited before an intent's change began."""
     known = {each.path: each.ours for each in record.files}
     return any(known.get(each.path, each.start) != each.start for each in intent.files)
 
 
 def without_us(record: Record) -> Expectation:
-    """Return what the engine serves once the record's change is gone.
+    """Return what the engine serves without the record's change.
 
-    It expects no particular default: somebody may have chosen a third one.
+    It expects no particular default: an administrator may have chosen a third one.
     """
     before = set(record.previous_handlers)
     return Expectation(

@@ -1,4 +1,4 @@
-"""The engine's files in a rollback, recovery or revert: what each one becomes, and its write."""
+"""The engine's files in a rollback, recovery or revert: their content, and the write."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from toolkit.undo.recovery import clean_directories
 log = logs.get(__name__)
 
 WRITE_ATTEMPTS = 5
-"""How often a file is restored that somebody else is writing at the same time."""
+"""How often to retry a file that another process writes at the same time."""
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """A file and what it should hold again."""
+    """A file and the content to restore."""
 
     record: FileRecord
     now: bytes | None
@@ -34,47 +34,47 @@ class Target(Struct, frozen=True, kw_only=True):
 
     @property
     def differs(self) -> bool:
-        """True where something has to be written."""
+        """True where the file has to be written."""
         return self.now != self.content
 
 
 Stage = tuple[Target, bytes]
-"""What a file holds for a moment, until a live reload has made the engine drop its old default."""
+"""A temporary content, with which a live reload makes the engine drop its old default."""
 
 
 class Aim(Struct, frozen=True, kw_only=True):
-    """What a change goes back to, and how long that may take."""
+    """The state to restore, and how long that may take."""
 
     record: Record
-    """What has to go: the intent of an unfinished change, or the journal in force."""
+    """The change to undo: the intent of an unfinished one, or the journal in force."""
     targets: tuple[Target, ...]
     stages: tuple[Stage, ...]
-    """Written and reloaded first, where a live reload of the targets alone would not be enough."""
+    """Written and reloaded first, if a live reload of the targets alone is not enough."""
     directories: tuple[str, ...]
-    """Ours; removed where they are empty."""
+    """Our directories; removed if they are empty."""
     expected: Expectation
-    """What the engine serves there."""
+    """What the engine serves in that state."""
     loaded: bool
-    """The engine may have loaded our files, as far as the journal and the files tell."""
+    """The engine may have loaded our files, according to the journal and the files."""
     control: EngineControl | None
     """None where no engine is asked."""
     seconds: float
     """How long the engine may take."""
     flag: str
-    """Which sets these seconds."""
+    """The flag that sets these seconds."""
     known: EngineProcess | None = None
-    """The engine as it was, by which one that is gone is started; None: it is left alone."""
+    """The earlier process, from which a dead engine is started; None: it is not started."""
     broken: bool = False
     """The engine served nothing before the change either."""
     release: Callable[[], None] = lambda: None
-    """Removes the payload before a reload, where the engine would find it by itself."""
+    """Removes the payload before a reload, for an engine that would find it by itself."""
 
 
 def targets_at_start(node: Node, intent: Record) -> tuple[Target, ...]:
-    """Return what each file of an intent held when it began, with others' edits since then.
+    """Return the content of each file when the intent began, with others' edits since then.
 
-    A repair restores a file that somebody deleted, and so does its rollback. A stage that a
-    rollback writes in between does not count as an edit of others.
+    A repair restores a file that was deleted, and so does its rollback. A stage that a rollback
+    writes in between does not count as an edit.
     """
     adapter = None if intent.engine is None else node.adapter(intent.engine)
     targets = []
@@ -90,7 +90,7 @@ def targets_at_start(node: Node, intent: Record) -> tuple[Target, ...]:
                 *adapter.revert_stages(start, ours, default),
             )
         if start is None and restore_if_deleted(each):
-            # It was lost when a repair began: the engine has to start with something.
+            # The file was lost when a repair began: the engine needs one to start.
             start = node.store.blob(each.before)
         content = start if now in known else strip_our_changes(each, start, ours, now, adapter)
         targets.append(Target(record=each, now=now, content=content))
@@ -100,9 +100,9 @@ def targets_at_start(node: Node, intent: Record) -> tuple[Target, ...]:
 def targets_before_us(
     node: Node, record: Record, lost: Callable[[str], bool] = lambda _path: False
 ) -> tuple[Target, ...]:
-    """Return what each file of a record goes back to in a revert.
+    """Return the content that a revert gives to each file of a record.
 
-    A file that somebody deleted stays deleted, but for one that is ``lost``.
+    A file that was deleted stays deleted, unless it is ``lost``.
     """
     view = Snapshot(node.view)
     found = baselines(record, view, node.store.blob, node.adapter, lost=lost)
@@ -117,7 +117,7 @@ def stages_of(
 ) -> tuple[Stage, ...]:
     """Return the contents that have to be reloaded one by one before the targets count.
 
-    Also for a file that is back already: the engine may still have in force what we wrote there.
+    Includes files that are restored already, as the engine may still use what we wrote there.
     """
     if record.engine is None:
         return ()
@@ -137,9 +137,9 @@ def write_file(
     metadata: FileMetadata | None,
     instead_of: Collection[bytes | None],
 ) -> None:
-    """Write or remove one file; a new one gets the metadata of the file that once was there.
+    """Write or remove one file; a new one gets the metadata of the original file.
 
-    Raises ConcurrentEditError where it holds something else than one of these contents.
+    Raises ConcurrentEditError if the present content is not one of these.
     """
     if content is None:
         node.writer.remove(path, instead_of=instead_of)
@@ -150,10 +150,10 @@ def write_file(
 
 
 def restore_files(node: Node, aim: Aim) -> None:
-    """Restore every file from what it held, or from its stage, and keep what was edited meanwhile.
+    """Restore every file from its content or stage, and keep edits made meanwhile.
 
-    Raises HostPathError where the disk refuses, EngineConfigError for a file that somebody leaves
-    at this moment as it can't be merged.
+    Raises HostPathError where the disk refuses, EngineConfigError for a file that another process
+    leaves in a state that cannot be merged.
     """
     clean_directories(node, (each.record.path for each in aim.targets))
     for target in reversed(aim.targets):
@@ -190,7 +190,7 @@ def _content(
     ours: Sequence[bytes | None],
     now: bytes | None,
 ) -> bytes | None:
-    """Return what a file should hold that may have been edited since it was looked at."""
+    """Return the content for a file that may have been edited since it was looked at."""
     if now == target.content or now in ours or (now is None and restore_if_deleted(target.record)):
         return target.content
     adapter = None if engine is None else node.adapter(engine)

@@ -1,7 +1,7 @@
-"""What k3s and RKE2 find of the payload by themselves, at each start, without any config.
+"""The payload's files that k3s and RKE2 detect by themselves at each start, without any config.
 
-As long as it lies where they look, they serve its handlers whatever their files say. So a revert
-removes it before they are started again; where containers keep it, those handlers stay.
+While the payload is where they look, they serve its handlers whatever their files say. So a revert
+removes it before they are started again. If containers keep it, those handlers stay.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from toolkit.journal.record import Record
 
 
 def searcher(record: Record, toolkit_dir: str) -> str | None:
-    """Return which distribution finds the payload there, ``k3s`` or ``rke2``; None: none does."""
+    """Return which distribution finds the payload there, ``k3s`` or ``rke2``; None if none does."""
     if toolkit_dir != rancher.SEARCHED:
         return None
     return rancher.owner(record.unit, (record.socket, *(each.path for each in record.files)))
@@ -26,10 +26,10 @@ def searcher(record: Record, toolkit_dir: str) -> str | None:
 def goes_with_payload(
     record: Record, name: str, binary: str, default: str | None, *, restarts: bool
 ) -> bool:
-    """Tell whether a handler that is served is no reason to keep the payload.
+    """Return whether a served handler is no reason to keep the payload.
 
     An engine that ``restarts`` starts again without it. Any other may go on with what it has
-    loaded: then its default, and what it never finds by itself, still need the payload.
+    loaded: then its default, and handlers that it never finds by itself, still need the payload.
     """
     if searcher(record, posixpath.dirname(binary)) is None:
         return False
@@ -40,7 +40,7 @@ def goes_with_payload(
 def drop_unmeetable(expected: Expectation, record: Record, view: HostView) -> Expectation:
     """Drop expectations that k3s and RKE2 cannot meet while the payload is installed.
 
-    They cannot drop a default either that their own options name.
+    They also cannot drop a default that their own options name.
     """
     absent = tuple(
         (name, binary)
@@ -59,9 +59,9 @@ def drop_unmeetable(expected: Expectation, record: Record, view: HostView) -> Ex
 
 
 def needed_by_option(record: Record, toolkit_dir: str, view: HostView) -> str | None:
-    """Return the distribution whose own options name a default that it finds in the payload alone.
+    """Return the distribution whose own options name a default that only the payload provides.
 
-    It does not start with one that it does not find.
+    Without that handler it does not start.
     """
     name = searcher(record, toolkit_dir)
     if name is None or rancher.named_default(name, view) not in rancher.FOUND:

@@ -1,8 +1,8 @@
-"""A setup of ours that no journal names: somebody removed the journal, or a kill left its files.
+"""Find a setup of ours without a journal: it was deleted, or a kill left the files behind.
 
-It is known by what the engine's files and the engine itself have: our header, and handlers that run
-a binary below the install directory. It gets a journal again, so that a start and `revert` go on
-from there as from any other setup.
+It is recognised in the engine's files and in the engine itself: by our header, and by handlers that
+run a binary below the install directory. It gets a journal again, so that a start and `revert`
+treat it as any other setup.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ UNKNOWN = (
 
 
 def unnamed_setup(node: Node, facts: HostFacts) -> Step | None:
-    """Decide whether a setup of ours is there that no journal names; reads only."""
+    """Return a step for a setup of ours that has no journal, if there is one; reads only."""
     directory = f"{node.store.install_dir}/toolkit"
     try:
         own = node.adapter(facts.engine).own_files(
             config_request(node.settings, facts, directory), node.view
         )
     except ConfigError:
-        return None  # whoever plans with it says what is wrong
+        return None  # the plan for this engine reports the error
     foreign = node.installer.is_foreign()
     edits = [each.edit for each in own if each.certain or not foreign]
     live = None if foreign else facts.served.config
@@ -98,7 +98,7 @@ def _name(node: Node, record: Record, contents: tuple[bytes | None, ...], where:
 
 
 def named_again(node: Node) -> Record | None:
-    """Give a setup without a journal one; None where there is none, or no engine to be asked."""
+    """Give a setup without a journal a new one; None if there is none, or no engine to ask."""
     try:
         control = node.control(choose_engine(node, None))
         step = unnamed_setup(node, control.facts(UninterruptedClock().now() + ASKING_SECONDS))

@@ -1,4 +1,4 @@
-"""Who on the node still needs the toolkit's files, once the engine's config is without us."""
+"""What on the node still needs the toolkit's files, once the engine's config is without us."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from toolkit.payload.installer import PayloadRecord
 from toolkit.undo.k3s_autodetect import goes_with_payload, needed_by_option
 
 ASKING_SECONDS = 5.0
-"""How long the engine may take to say who uses the payload."""
+"""How long the engine may take to report which containers use the payload."""
 
 
 def held(
@@ -21,22 +21,23 @@ def held(
 ) -> HoldReport:
     """Find out whether a container, or the engine's config without us, needs the payload.
 
-    ``restarts``: the engine is reloaded before or after this, wherever it has to be.
+    ``restarts``: the engine is reloaded before or after this, if that is needed.
     """
     if node.installer.restores_foreign():
-        # The paths lead to another installer's binaries from the same moment on.
+        # From this moment on the paths lead to another installer's binaries.
         return HoldReport(holding=Holding.FREE)
     if control is None and node.settings.nri.enabled:
         return _without_asking(record)
     try:
-        # No engine was touched, but one may have been configured by hand to use the files.
+        # No engine was touched, but an administrator may have configured one to use the files.
         control = control or node.control(choose_engine(node, record))
         facts = control.facts(UninterruptedClock().now() + ASKING_SECONDS)
         if facts.effective is None:
             reason = facts.unreachable or "; ".join(facts.unread)
             return HoldReport(holding=Holding.CANNOT_TELL, reason=reason)
         directory = f"{node.store.install_dir}/toolkit"
-        # An engine that was not reloaded may still serve it, though its files are without us.
+        # An engine that was not reloaded may still serve the payload, though its files do not name
+        # it.
         known = [each for each in (facts.effective, facts.served.config) if each is not None]
         named = _named(known, directory, record, restarts=restarts)
         distribution = needed_by_option(record, directory, node.view)
@@ -54,9 +55,9 @@ def _named(
 ) -> tuple[str, ...]:
     """Return the engine's own handlers that have a binary of ours.
 
-    Where somebody else configured the engine, only its default handler counts: without it no pod
-    starts on the node, while another one is missed only by the pods that name it. A handler that a
-    distribution finds by itself goes with the binary.
+    If an administrator configured the engine, only its default handler counts: without it no pod
+    starts on the node, while another handler affects only the pods that name it. A handler that a
+    distribution finds by itself goes away with the binary.
     """
     defaults_alone = record.engine is None
     found = dict.fromkeys(
@@ -73,7 +74,7 @@ def _named(
 
 
 def _without_asking(record: Record) -> HoldReport:
-    """In NRI mode no engine is asked: a payload that replaced one may be in use."""
+    """In NRI mode no engine is asked: a payload that replaced another may be in use."""
     payload = PayloadRecord.from_json(record.payload or {})
     if payload.previous is None:
         return HoldReport(holding=Holding.FREE)

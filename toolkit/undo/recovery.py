@@ -1,8 +1,8 @@
-"""What an earlier run left: settled first of all at every start.
+"""What an earlier run left behind: dealt with first at every start.
 
-Nothing is guessed: a file is what its digest says. A setup whose files are all in place and that
-the engine serves counts as done; any other is undone. A revert is always finished. The way back
-itself is loaded only where something has to go.
+Nothing is guessed: digests identify every file. A setup counts as done if all its files are in
+place and the engine serves it; any other is undone. A revert is always finished. The code that
+undoes a change is loaded only when needed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Step(Struct, frozen=True, kw_only=True):
     """One step that a start takes before its setup: decided by reading, carried out by ``do``."""
 
     path: str
-    """What it is about, on the host."""
+    """The path that it is about, on the host."""
     reason: str
     node: Node
     """The node as the owner of the journal sees it."""
@@ -54,11 +54,11 @@ class Step(Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...] = ()
     """The engine's files as the step leaves them."""
     contents: tuple[bytes | None, ...] = ()
-    """The contents that the journal keeps from then on."""
+    """The contents that the journal keeps afterwards."""
     reloads: Callable[[], RestartMode | None] = lambda: None
-    """Ask the engine whether the step reloads it; return how."""
+    """Ask the engine how the step reloads it, if it does."""
     unfinished: str = ""
-    """What an error begins with where an earlier run's change stays because of it."""
+    """The start of an error message where an earlier run's change stays because of the error."""
 
     def require_possible(self) -> None:
         """Raise NotWritableError, or NotRestoredError where an earlier run's change stays."""
@@ -125,7 +125,7 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
 
 
 def _require_no_living_owner(node: Node, record: Record | None) -> None:
-    """Refuse to touch the setup of another installer that is running (another pid file)."""
+    """Refuse to change the setup of another installer that is running (another pid file)."""
     if record is None or record.pid_file in ("", node.pid_file):
         return
     held = held_by_other(node.root.access(record.pid_file))
@@ -151,7 +151,7 @@ def recover(node: Node, *, reverts: bool = False) -> Record | None:
         return node.store.load()
     record = node.store.load()
     if record is not None:
-        # A kill right after the commit left them.
+        # Left by a kill right after the commit.
         node.store.tidy(record)
         if record.state is State.COMMITTED:
             settle_payload(node, record)
@@ -159,7 +159,7 @@ def recover(node: Node, *, reverts: bool = False) -> Record | None:
 
 
 def _finish_writes(node: Node) -> None:
-    """Settle writes that a kill interrupted, before anything is decided by what the files hold."""
+    """Finish or undo writes that a kill interrupted, before the files' contents are compared."""
     for each in (node.store.load(), node.store.load_intent()):
         if each is not None and each.state is not State.COMMITTED:
             _require_no_living_owner(node, each)
@@ -167,14 +167,14 @@ def _finish_writes(node: Node) -> None:
 
 
 def clean_directories(node: Node, paths: Iterable[str]) -> None:
-    """Settle interrupted writes to these files; this may restore the old content of one."""
+    """Finish or undo interrupted writes to these files; may restore the old content of one."""
     for directory in sorted({posixpath.dirname(each) for each in paths}):
         if not node.writer.missing_directories(directory):
             node.writer.clean_leftovers(directory)
 
 
 def _is_complete(node: Node, intent: Record, control: EngineControl | None) -> bool:
-    """Tell whether all of an intent is in place, and the engine serves it."""
+    """Return whether all of an intent is in place, and the engine serves it."""
     for each in intent.files:
         if digest_of(node.view.read(each.path)) != each.ours:
             return False
@@ -236,10 +236,10 @@ def _unfinished(node: Node, what: str, failure: ToolkitError) -> NotRestoredErro
 
 
 def _finish_revert(node: Node, record: Record) -> None:
-    """Restore the engine's files that an interrupted revert left; the payload stays recorded.
+    """Restore the engine's files that an interrupted revert left; the payload stays in the record.
 
-    The engine may still have our change loaded; the setup that follows reloads it. Only an engine
-    that one reload would not free of our change is reloaded here, in stages.
+    The engine may still use our change; the setup that follows reloads it. Only an engine that
+    needs more than one reload to drop our change is reloaded here, in stages.
     """
     from toolkit.undo.files import targets_before_us
     from toolkit.undo.rollback import before_us, go_back

@@ -1,7 +1,7 @@
 """Revert: restore config files, verify with the engine, remove the payload.
 
-Once begun it only moves forward. A kill in between leaves files that the next start or `revert`
-restores, and an engine that still runs with what it had loaded.
+Once begun it only moves forward. After a kill the next start or `revert` restores the other files;
+until then the engine runs with what it had loaded.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class RevertReport(GoBackReport, frozen=True, kw_only=True):
     payload: str = "none"
     """``removed``, ``kept`` or ``none``."""
     kept_for: tuple[str, ...] = ()
-    """The containers that hold the payload."""
+    """The containers that use the payload."""
 
 
 def revert_record(node: Node, record: Record, *, purge: bool = False) -> RevertReport:
-    """Take the record's change back; ``purge`` removes the payload though nobody can be asked.
+    """Undo the record's change; ``purge`` removes the payload even if no engine can be asked.
 
-    Raises NotRestoredError after everything that could be done was done, any other ToolkitError
-    where nothing was touched yet.
+    Raises NotRestoredError after all possible steps were done, any other ToolkitError before
+    anything was changed.
     """
     aim = revert_aim(node, record)
     payload = _Payload(node, record, purge=purge)
@@ -57,8 +57,8 @@ def revert_record(node: Node, record: Record, *, purge: bool = False) -> RevertR
 def revert_aim(node: Node, record: Record) -> Aim:
     """Return the aim of a revert of a record; reads only.
 
-    A top-level config that somebody deleted is restored where the engine's arguments name it, as
-    the engine does not start without. One that is not running may be waiting for just that file.
+    A top-level config that was deleted is restored if the engine's arguments name it, as the engine
+    does not start without it. An engine that is not running may be waiting for just that file.
     """
     control = engine_of(node, record)
 
@@ -73,10 +73,10 @@ def revert_aim(node: Node, record: Record) -> Aim:
 
 
 def _note(node: Node, aim: Aim) -> None:
-    """Record the aim of each file before the first one is touched.
+    """Record the aim of each file before the first one is changed.
 
-    The record has the content that is there now and the one that is there for a moment, so that a
-    start after a kill knows both as ours.
+    The record has the present content and the temporary one, so that a start after a kill
+    recognises both as ours.
     """
     record = aim.record
     stages = {target.record.path: stage for target, stage in aim.stages}
@@ -111,13 +111,13 @@ class _Payload:
         return f"{self._node.store.install_dir}/toolkit"
 
     def release(self) -> None:
-        """Remove files that the engine would find by itself before it is reloaded."""
+        """Remove files that the engine would find by itself, before it is reloaded."""
         there = bool(self._node.view.glob(f"{self._directory}/{RUNTIME}"))
         if self._record.payload is not None and there:
             self._remove_unless_held(restarts=True)
 
     def settle(self, back: GoBackReport) -> RevertReport:
-        """Remove the files, or keep them and say why; the journal goes with them."""
+        """Remove the files, or keep them and log why; the journal goes with them."""
         report = RevertReport(**asdict(back))
         self._node.installer.remove_cdi()
         if self._record.payload is None:
@@ -140,7 +140,7 @@ class _Payload:
         return replace(report, payload="removed")
 
     def _remove_unless_held(self, *, restarts: bool) -> HoldReport | None:
-        """Remove the files; return who holds them where they stay."""
+        """Remove the files unless something needs them; return what does."""
         record = self._record
         found = held(self._node, record, engine_of(self._node, record), restarts=restarts)
         unsure = found.holding is Holding.CANNOT_TELL

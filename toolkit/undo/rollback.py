@@ -1,8 +1,8 @@
-"""Roll back, recover, and what a revert shares with them.
+"""Roll back, recover, and the code that a revert shares with them.
 
 ``go_back`` has two aims: the start of an unfinished change, or the time before us (a revert). It
 restores the files first. Then it asks the engine what it serves, reloads it only if that differs,
-and verifies. A change counts as undone only when that was seen.
+and verifies. A change counts as undone only after that.
 
 Recovery is the first step of every start. It compares digests and guesses nothing. A setup whose
 files are all in place and whose handlers the engine serves counts as done; any other is undone. A
@@ -49,8 +49,8 @@ log = logs.get(__name__)
 def go_back(node: Node, aim: Aim) -> GoBackReport:
     """Restore the files, then make the engine serve what they say; signals wait.
 
-    Raises NotRestoredError where the files are restored and the engine does not serve them, another
-    ToolkitError where a file can't be written.
+    Raises NotRestoredError if the files are restored and the engine does not serve them, another
+    ToolkitError if a file cannot be written.
     """
     clock = UninterruptedClock()
     began = clock.now()
@@ -96,9 +96,9 @@ def roll_back(
 ) -> GoBackReport:
     """Undo an intent's change, from any point at which it stopped.
 
-    ``record`` is the journal before the change, and after this unless ``leaves`` names another.
-    ``control`` is None where no engine is asked; ``process`` is the engine as it was before, where
-    that is known. Raises what ``go_back`` raises.
+    ``record`` is the journal before the change, and afterwards unless ``leaves`` is given.
+    ``control`` is None if no engine is asked; ``process`` is the engine from before, if known.
+    Raises what ``go_back`` raises.
     """
     kept = () if record is None else record.directories
     payload = None if intent.payload is None else PayloadRecord.from_json(intent.payload)
@@ -152,12 +152,12 @@ def before_us(
 
 
 def _is_served(record: Record) -> bool:
-    """Tell whether an engine has something of a record in force: handlers, or CDI alone."""
+    """Return whether an engine has something of a record in force: handlers, or CDI alone."""
     return bool(record.handlers) or any(each.role is not Role.HOOK for each in record.files)
 
 
 def mode_of(node: Node, record: Record) -> RestartMode:
-    """Return how the engine of a record is reloaded now; not at all where there is none."""
+    """Return how the engine of a record is reloaded now; not at all if there is none."""
     if record.engine is None:
         return RestartMode.NONE
     return node.settings.engines[record.engine].restart_mode
