@@ -70,14 +70,14 @@ class ProgramCommands:
         """Show what a setup would change."""
         from toolkit.report import output as printed
 
-        _let_signals_end_us()
+        _default_signals()
         return printed.plan(settings, output, detailed_exitcode=detailed_exitcode)
 
     def status(self, settings: Settings, output: Output) -> ExitCode:
         """Show what is installed."""
         from toolkit.report import output as printed
 
-        _let_signals_end_us()
+        _default_signals()
         return printed.status(settings, output)
 
     def verify(self, settings: Settings, output: Output) -> ExitCode:
@@ -85,18 +85,18 @@ class ProgramCommands:
         from toolkit.report import output as printed
 
         if settings.lifecycle.verify is not Verify.RUN:
-            _let_signals_end_us()
+            _default_signals()
         return printed.verify(settings, output)
 
     def doctor(self, settings: Settings, output: Output) -> ExitCode:
         """Check the host before anything is done."""
         from toolkit.report import output as printed
 
-        _let_signals_end_us()
+        _default_signals()
         return printed.doctor(settings, output)
 
 
-def _let_signals_end_us() -> None:
+def _default_signals() -> None:
     """Handle signals as any program does: there is nothing to undo, and Ctrl-C is quiet."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
@@ -128,7 +128,7 @@ def run(
 def _run(
     arguments: Sequence[str], environ: Mapping[str, str], commands: Commands, program: str
 ) -> int:
-    _configure_logs(_at_a_glance(arguments, environ))
+    _configure_logs(_output_flags(arguments, environ))
     try:
         request = parse(arguments, environ, program)
         if request is None:
@@ -200,7 +200,7 @@ def _verified_by(settings: Settings, *, run: bool) -> Settings:
     return replace(settings, lifecycle=replace(settings.lifecycle, verify=verify))
 
 
-def _at_a_glance(arguments: Sequence[str], environ: Mapping[str, str]) -> Sources:
+def _output_flags(arguments: Sequence[str], environ: Mapping[str, str]) -> Sources:
     """Return the flags for log and output, even of a command line that cannot be parsed."""
     flags: dict[str, tuple[GivenFlag, ...]] = {}
     for position, argument in enumerate(arguments):
@@ -232,7 +232,7 @@ def _print_failure(arguments: Sequence[str], error: ToolkitError) -> None:
     """Print the error as a JSON document, for a command whose result would be one."""
     asked = any(word in general.OUTPUT.commands for word in arguments)
     with contextlib.suppress(UsageError, OSError, ValueError):
-        if asked and _at_a_glance(arguments, {}).read(general.OUTPUT).value is Output.JSON:
+        if asked and _output_flags(arguments, {}).read(general.OUTPUT).value is Output.JSON:
             from toolkit.report.terminal import print_json
 
             print_json(

@@ -165,7 +165,7 @@ class DryRuns:
         if reason is None:
             return None if hidden is None else Refusal(reason="", fault=hidden)
         if _is_of_the_sandbox(reason):
-            log.debug("config.untried", "a start on the files does not tell", reason=reason)
+            log.debug("config.untried", "a trial start gives no answer", reason=reason)
             return None if fault is None else Refusal(reason="", fault=fault)
         reason = without_secret_shapes(reason.replace(DIRECTORY, ""), "(hidden)")
         return Refusal(reason=reason, fault=fault)
@@ -236,7 +236,9 @@ def dry_runs(
         try:
             sandbox = node.sandbox()
         except SandboxUnavailableError as error:
-            log.debug("config.untried", "the engine can't be started aside", reason=str(error))
+            log.debug(
+                "config.untried", "the engine can't be started in a sandbox", reason=str(error)
+            )
     try:
         yield DryRuns(node, facts, request, sandbox, stages=stages)
     finally:

@@ -41,8 +41,8 @@ def legacy_default(merged: Merged) -> Mapping[str, object]:
 def default_of(merged: Merged, request: ConfigRequest, era: Era) -> str:
     """Return the default handler's name from the files, else from the engine's report.
 
-    A report from before our setup comes first: ours is not derived from a handler that somebody
-    adds while ours is the default.
+    A report from before our setup comes first: ours is not derived from a handler that others add
+    while ours is the default.
     """
     if era is Era.REPLACES and legacy_default(merged):
         return LEGACY_DEFAULT

@@ -99,7 +99,7 @@ def shim_of(handler: Mapping[str, object], request: ConfigRequest, era: Era) -> 
 def refuse_sandbox(
     handlers: Mapping[str, Mapping[str, object]], request: ConfigRequest, path: str
 ) -> None:
-    """Reject a handler with our name that is somebody's sandbox. Raises ConfigError.
+    """Reject a handler with our name that is another's sandbox. Raises ConfigError.
 
     To replace it would take the sandbox from the pods that use this name.
     """

@@ -14,7 +14,7 @@ from runtime_configs.formats.values import table
 from runtime_configs.model import Format
 
 NEEDED = frozenset({"runtime_type"})
-"""Without it containerd refuses the handler's pods (``pkg/cri/config``, ValidatePluginConfig)."""
+"""Without it containerd rejects the handler's pods (``pkg/cri/config``, ValidatePluginConfig)."""
 
 
 def strip_our_changes(
@@ -22,10 +22,10 @@ def strip_our_changes(
 ) -> bytes | None:
     """Return a file without our handlers or parts of them, and with the ``runc`` that it needs.
 
-    1.x has its built-in ``runc`` only while no file names a handler. If somebody added one beside
-    ours, the ``runc`` that we wrote stays, or the engine would serve no pod. If somebody replaced
-    the whole file, its ``runc`` is theirs. A table of a template that is conditional on the
-    distribution's is removed as a whole: its rest would be unconditional.
+    1.x has its built-in ``runc`` only while no file names a handler. If others added a handler
+    beside ours, the ``runc`` that we wrote stays, or the engine would serve no pod. If others
+    replaced the whole file, its ``runc`` is not ours. A table of a template that is conditional on
+    the distribution's is removed as a whole: its rest would be unconditional.
     """
     if kind is Format.TEXT and now not in (before, ours, None) and ours is not None:
         return _template_without_ours(before, ours, now or b"", path)

@@ -53,7 +53,7 @@ def names(text: bytes) -> frozenset[bytes]:
 def without_sections(text: bytes, chosen: Collection[bytes] | None = None) -> bytes:
     """Return a template without such tables, or without those of some handlers.
 
-    A condition to which somebody added something stays, with that content.
+    A condition with added content stays, with that content.
     """
     return _edited(text, chosen, unwrapped=False)
 

@@ -1,4 +1,4 @@
-"""Remove what a three-way merge leaves of our handlers that somebody edited."""
+"""Remove the rest of an edited handler of ours that a three-way merge leaves."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def changes_of_remains(
     place: KeyPath,
     needed: frozenset[str],
 ) -> list[Change]:
-    """Return the removal of each handler of ours of which only somebody's value is left.
+    """Return the removal of each handler of ours with only others' values left.
 
     Without any of the ``needed`` keys the engine rejects or misreads a handler, so a value that
-    somebody added to our table is removed with the table.
+    others added to our table is removed with the table.
     """
     known, made = table(before, *place), table(ours, *place)
     return [

@@ -162,7 +162,7 @@ def _slid(new: Sequence[bytes], spans: _Range) -> _Range:
 
 def _ranges(old: Sequence[bytes], new: Sequence[bytes]) -> list[_Range]:
     """Return the ranges ``old[a:b]``, ``new[c:d]`` that differ."""
-    from difflib import SequenceMatcher  # only for a file that somebody edited
+    from difflib import SequenceMatcher  # only for an edited file
 
     head = 0
     while head < min(len(old), len(new)) and old[head] == new[head]:

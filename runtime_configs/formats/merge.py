@@ -1,9 +1,9 @@
-"""Three-way merge: before us, what we wrote, what is there now.
+"""Three-way merge: the file before us, what we wrote, and the present file.
 
-The result is the present file without our changes. Our lines that nobody changed are replaced as
-lines, which restores every byte; the rest is edited key by key. The decoded documents determine
-what the result has to mean, and it is returned only if it does. A file that nobody changed needs no
-merge, so the merge of lines is imported only for others.
+The result is the present file without our changes. Unchanged lines of ours are replaced as lines,
+which restores every byte; the rest is edited key by key. The decoded documents determine the
+meaning of the result, and it is returned only if it has that meaning. An unedited file needs no
+merge, so the merge of lines is imported only for edited ones.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _document(
 def _text(before: bytes | None, ours: bytes, now: bytes, path: str, keys: Keys) -> bytes | None:
     """Merge a template: key by key if it is TOML except for its directives, else by lines.
 
-    The directives of a template that we created stay as long as anything else does.
+    The directives of a template that we created stay if anything else stays.
     """
     from runtime_configs.formats.template_mask import directives, masked, unmasked
     from runtime_configs.formats.text_merge import without_lines
@@ -199,8 +199,8 @@ def _without_new_empties(
 ) -> Table:
     """Leave out empty tables that the text does not have, except those that we removed.
 
-    Others emptied such a table. Writing it would be another change: with an empty table of runtimes
-    containerd 1.x has no built-in one.
+    Such a table was emptied by others. To write it would be another change: with an empty table of
+    runtimes containerd 1.x has no built-in runtime.
     """
     result: Table = {}
     for key, value in expected.items():

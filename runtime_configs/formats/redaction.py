@@ -1,8 +1,8 @@
-"""Config files without their secrets, for whoever reads a log: TOML, JSON, YAML, templates.
+"""Config files without their secrets, for readers of a log: TOML, JSON, YAML, templates.
 
-TOML is judged by its keys. All else, and what is broken, is judged line by line, by where a value's
-strings and brackets are closed; what can't be judged counts as secret. What has a secret's shape is
-one under any key. All of it takes time in proportion to the text.
+In TOML the keys decide. Any other text, and a broken one, is judged line by line, up to where the
+strings and brackets of a value are closed. What cannot be judged counts as secret. Text in the form
+of a secret is one under any key. The time is proportional to the text's length.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _REST_OF_NAME = re.compile(r"[\w.-]*+[\"'`]?")
 _NO_VALUE = re.compile(r"[\s,;\[\]{}()]*+")
 
 _Spans = Iterator[tuple[int, int]]
-"""Where secret values stand, in their order: from behind ``=`` or ``:`` to the end of a line."""
+"""The secret values in order: each from behind ``=`` or ``:`` to the end of a line."""
 
 
 def redacted(text: str, mark: str) -> str:
-    """Return a text with the mark in place of its secrets; it keeps its number of lines."""
+    """Return a text with the mark in place of its secrets; the number of lines stays."""
     # JSON and TOML may spell any letter of a key or an address as an escape.
     plain = _ESCAPE.sub(_unescaped, text)
     shown = _redacted(plain, mark)
@@ -60,7 +60,7 @@ def _redacted(text: str, mark: str) -> str:
 
 
 def _unescaped(escape: re.Match[str]) -> str:
-    """Return the character of an escape, where it changes neither strings nor lines."""
+    """Return the character of an escape, unless it would change strings or lines."""
     digits = escape[1] or escape[2] or escape[3]
     letter = escape[4] or ("" if digits is None else chr(min(int(digits, 16), 0x10FFFF)))
     harmless = letter.isprintable() and not letter.isspace() and letter not in "\"'`\\"
@@ -77,7 +77,7 @@ def _replaced(text: str, spans: Iterable[tuple[int, int]], mark: str) -> str:
 
 
 def _as_toml(text: str) -> str | None:
-    """Return a text as the TOML that it is, directives masked; None where it is none."""
+    """Return a text as TOML, with its directives masked; None if it is no TOML."""
     content = text.encode("utf-8", "surrogateescape")
     if b"{{" in content:
         content = masked(content)
@@ -91,7 +91,7 @@ def _as_toml(text: str) -> str | None:
 def _by_keys(text: str) -> _Spans:
     position, in_secret_table = 0, False
     for statement in scan(text):
-        # What lies between are comments.
+        # The text between two statements is comments.
         yield from _by_lines(text, position, statement.start, in_secret_table=in_secret_table)
         position = statement.end
         start = _secret_of(text, statement)
@@ -138,7 +138,7 @@ def _by_lines(text: str, position: int, limit: int, *, in_secret_table: bool = F
         elif (start := _after_word(text, position, end)) is not None:
             yield start, end
         elif WORD.search(text, position, end) is not None and not _is_comment(text, position):
-            # An argument such as "--password", or the name of one: its value stands on the next.
+            # An argument such as "--password", or its name: the value is on the next line.
             end, position = _line_end(text, end + 1), end + 1
             if position < end:
                 yield _after_blanks(text, position), end
@@ -146,9 +146,9 @@ def _by_lines(text: str, position: int, limit: int, *, in_secret_table: bool = F
 
 
 def _line_value(text: str, line: int, end: int, *, anything: bool) -> int | None:
-    """Return where a line's first secret value begins; with ``anything`` each value is one.
+    """Return where a line's first secret value begins; with ``anything`` every value is secret.
 
-    One that may go on over lines that look like others can't be judged by them.
+    A value that may continue over lines that look like keys cannot be judged by those lines.
     """
     if anything or _LONG.search(text, line, end) is not None:
         separator = _SEPARATOR.search(text, line, end)
@@ -157,7 +157,7 @@ def _line_value(text: str, line: int, end: int, *, anything: bool) -> int | None
 
 
 def _value_start(text: str, start: int, end: int) -> int | None:
-    """Return where the value begins that belongs to the first secret's name in a range."""
+    """Return where the value of the first secret name in a range begins."""
     if (word := WORD.search(text, start, end)) is None:
         return None
     separator = _SEPARATOR.search(text, word.end(), end)
@@ -167,7 +167,7 @@ def _value_start(text: str, start: int, end: int) -> int | None:
 def _after_word(text: str, start: int, end: int) -> int | None:
     """Return where a value begins that follows a secret's name without ``=`` or ``:``.
 
-    So do arguments (``--password``), ``Bearer`` and prose. None where nothing follows in the range.
+    Arguments (``--password``), ``Bearer`` and prose are like this. None if nothing follows.
     """
     if (word := WORD.search(text, start, end)) is None:
         return None
@@ -181,10 +181,10 @@ def _end_of(pattern: re.Pattern[str], text: str, start: int, limit: int) -> int:
 
 
 def _value_end(text: str, line: int, start: int, limit: int) -> int:
-    """Return the end of the last line of the value that begins at ``start``, on this line.
+    """Return the end of the last line of a value that begins at ``start``, on this line.
 
-    That is where all its strings and brackets are closed; in YAML, the lines that are indented
-    below the key are its value too. A comment's value stays within the comment.
+    It is where all its strings and brackets are closed; in YAML, lines that are indented below the
+    key belong to the value too. A comment's value ends with the comment.
     """
     comment = _is_comment(text, line)
     position, depth, began = start, 0, False
@@ -207,7 +207,7 @@ def _value_end(text: str, line: int, start: int, limit: int) -> int:
 
 
 def _end_of_block(text: str, line: int, start: int, end: int) -> int:
-    """Return the end of the lines that follow and are indented below a key, or its list's items."""
+    """Return the end of the following lines that are indented below a key or are its items."""
     indent = _after_blanks(text, line) - line
     listed = _after_blanks(text, start) == _line_end(text, start)
     position = end + 1
@@ -243,5 +243,5 @@ def _line_end(text: str, position: int) -> int:
 
 
 def _end_of_line(text: str, position: int) -> int:
-    """Return a position, or the end of the line before it where it is behind one."""
+    """Return a position, or the end of the line before it if it is past that."""
     return position - (text[position - 1 : position] == "\n")

@@ -1,4 +1,4 @@
-"""What is a secret: by the name of its key, and by its own shape.
+"""Which values are secret: by the name of the key, and by the form of the value.
 
 One list for logs, diffs, comparisons and messages.
 """
@@ -10,17 +10,17 @@ from functools import lru_cache
 from typing import Final
 
 REDACTED: Final = "[redacted]"
-"""What stands in the place of a secret."""
+"""The mark in place of a secret."""
 WORDS: Final = (
     "pass", "pwd", "auth", "token", "secret", "credential", "creds", "header", "username", "bearer",
     "cookie", "signature", "jwt", "api_key", "access_key", "private_key", "client_key",
     "account_key", "shared_key", "encryption_key", "signing_key", "ssh_key", "master_key",
 )  # fmt: skip
-"""Parts of names whose value is a secret, in any case and joined in any way (``apiKey``)."""
+"""Parts of names of secrets, in any case and joined in any way (``apiKey``)."""
 _WHOLE: Final = (
     r"(?:(?<![a-z])(?:key|pin|otp|psk|pw|hmac)|(?-i:(?<=[a-z0-9])Key))(?=[\"'`]?[ \t]*+(?:[=:]|\Z))"
 )
-"""Words that end a secret's name, or are one; elsewhere, in prose, they say nothing."""
+"""Words that are a secret's name or end one; elsewhere, as in prose, they mean nothing."""
 _NOT_A_SECRET: Final = {"pass": "(?<!by)pass(?!thro?ugh|ive)"}
 WORD: Final = re.compile(
     "|".join(
@@ -44,21 +44,22 @@ _SHAPE: Final = re.compile(
     r"|\bLS0tLS1CRUdJTi[\w+/=]*+",
     re.IGNORECASE,
 )
-"""``Bearer …``, a signature in a query, the login of an argument, a web hook, the forms of
-well-known tokens, a PEM block in Base64."""
+"""``Bearer …``, a signature in a query, a login as an argument, a web hook, the forms of well-known
+tokens, a PEM block in Base64.
+"""
 
 
-@lru_cache(maxsize=1024)  # the same few tables have thousands of keys below them
+@lru_cache(maxsize=1024)  # a few names of tables recur above thousands of keys
 def names_secret(name: str) -> bool:
-    """Tell whether a key's or field's name says that its value is a secret."""
+    """Return whether the value of a key or field with this name is secret."""
     return WORD.search(name) is not None
 
 
 def without_secret_shapes(text: str, mark: str) -> str:
-    """Return a text with the mark in place of what has a secret's shape, whatever its key.
+    """Return a text with the mark in place of all that has the form of a secret, under any key.
 
-    That is who logs in by an address (``http://user:password@proxy``), a PEM block, ``Bearer …``,
-    a signature in a query, and tokens of well-known services. The text keeps its number of lines.
+    These are logins in an address (``http://user:password@proxy``), PEM blocks, ``Bearer …``,
+    signatures in a query, and tokens of well-known services. The number of lines stays.
     """
     if "-----BEGIN " in text:
         text = _PEM.sub(lambda found: mark + f"\n{mark}" * found.group().count("\n"), text)
@@ -68,9 +69,9 @@ def without_secret_shapes(text: str, mark: str) -> str:
 
 
 def _without_login(run: str, mark: str) -> str:
-    """Mask from the first address of a run of characters to its last ``@``.
+    """Mask from the first address in a run of characters to its last ``@``.
 
-    A password may hold ``/`` and ``@`` itself; what is masked beside it is no loss.
+    A password may contain ``/`` and ``@``; it does no harm to mask more than that.
     """
     start, end = run.find("://"), run.rfind("@")
     return f"{run[: start + 3]}{mark}{run[end:]}" if 0 <= start < end else run

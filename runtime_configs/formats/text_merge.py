@@ -14,7 +14,7 @@ _SECTION_END = re.compile(rb"^[ \t]*(?:\[|\{\{)", re.MULTILINE)
 def without_lines(base: bytes, ours: bytes, now: bytes) -> bytes:
     """Return ``now`` without the lines that lead from ``base`` to ``ours``.
 
-    A line of ours that somebody changed stays, as a third value. A table of ours stays if somebody
+    A line of ours that others changed stays, as a third value. A table of ours stays if others
     added lines to it.
     """
     pieces: list[bytes] = []
@@ -37,7 +37,7 @@ def _splices(changes: Sequence[Hunk], now: bytes) -> Iterator[tuple[int, int, by
 
 
 def _goes_on(block: bytes, rest: bytes) -> bool:
-    """Return whether somebody's key follows our last table, and so belongs to it."""
+    """Return whether another's key follows our last table, and so belongs to it."""
     line = rest.split(b"\n", 1)[0].strip()
     return _HEADER.search(block) is not None and bool(line) and line[:1] not in b"[#{"
 

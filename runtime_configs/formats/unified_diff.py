@@ -126,7 +126,8 @@ def _secret_lines(text: str) -> set[int]:
 def _shared(text: str, secret: Collection[int], theirs: Collection[str]) -> set[int]:
     """Return the secret lines that are the site's own, or secret by themselves.
 
-    A line of ours is not secret only because somebody left a string or a bracket open above it.
+    A line of ours is not secret only because of an open string or bracket above it that is not
+    ours.
     """
     lines = enumerate(_lines(text))
     return {at for at, line in lines if at in secret and (line in theirs or _secret_lines(line))}

@@ -48,7 +48,7 @@ def test_a_default_handler_that_is_not_there_is_another_checks_subject() -> None
     assert not list(same_cgroup_driver("systemd", containerd({}, default="other")))
 
 
-def sight_of(host: FaultHost, *processes: ProcessFacts) -> Context:
+def context_of(host: FaultHost, *processes: ProcessFacts) -> Context:
     return replace(look(node_of(host)), processes=FakeTable(*processes))
 
 
@@ -78,16 +78,16 @@ def test_doctor_names_the_cgroup_driver_of_the_kubelet_or_why_it_is_unknown(
     host = FaultHost(tmp_path)
     if config is not None:
         host.place(CONFIG, config)
-    sight = sight_of(host, process(9, "/usr/bin/kubelet", "kubelet", *arguments))
-    (finding,) = cgroup_driver(sight)
+    context = context_of(host, process(9, "/usr/bin/kubelet", "kubelet", *arguments))
+    (finding,) = cgroup_driver(context)
     assert (finding.verdict, finding.message[: len(message)]) == (verdict, message)
 
 
 def test_no_kubelet_is_no_finding_unless_none_could_be_seen(tmp_path: Path) -> None:
     host = FaultHost(tmp_path)
-    assert list(cgroup_driver(sight_of(host))) == []
+    assert list(cgroup_driver(context_of(host))) == []
     first = tmp_path / "proc/1/root"
     first.unlink()
     first.symlink_to(tmp_path)
-    (finding,) = cgroup_driver(sight_of(host))
+    (finding,) = cgroup_driver(context_of(host))
     assert finding.message == "not looked at: a kubelet can't be seen from here"

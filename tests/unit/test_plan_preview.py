@@ -73,7 +73,7 @@ def test_a_cdi_spec_that_would_be_written_is_a_change(
     with pytest.raises(PayloadError, match="CDI spec needs the NVIDIA driver"):
         planned(host.node(None, *flags, "--no-daemon"), Output.TEXT, detailed_exitcode=True)
     text = capfdbinary.readouterr().out.decode()
-    assert "# CDI spec: a setup would fail for want of the driver: there is nothing" in text
+    assert "# CDI spec: a setup would fail without the driver: there is nothing" in text
 
 
 @pytest.mark.parametrize(("version", "path"), [(V2, DROP_IN), (Version(major=1, minor=7), CONFIG)])
@@ -177,7 +177,7 @@ def test_an_interrupted_set_up_that_had_come_to_its_end_is_told_too(
     shown = Shown(host, capfdbinary)
     assert shown.code is ExitCode.CHANGES
     assert shown.actions == {INTENT: "remove"}
-    assert "it came to its end, which is noted first" in shown.text
+    assert "it was complete; the journal is updated first" in shown.text
 
 
 def test_an_interrupted_revert_is_told(

@@ -21,7 +21,7 @@ log = logs.get(__name__)
 
 _PATH = re.compile(r"/[^\s:'\"]+")
 _UNTOUCHED = "nothing was written"
-_PENDING = "somebody's edit was never loaded and comes with the reload"
+_PENDING = "an edit by others was never loaded and takes effect with the reload"
 
 
 def require_possible(node: Node, plan: Plan, control: EngineControl | None) -> None:
@@ -52,7 +52,7 @@ def check_plan(node: Node, plan: Plan) -> None:
     Raises EngineRejectedError, EngineConfigError.
     """
     if plan.differing or plan.reload.needed:
-        for line in _judged(node, plan, stages=True):
+        for line in _checked(node, plan, stages=True):
             log.warning("config.pending", f"{_PENDING}: {line}")
 
 
@@ -64,14 +64,14 @@ def pending_edits(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
     raises EngineRejectedError or EngineConfigError.
     """
     try:
-        return _judged(node, plan, stages=stages)
+        return _checked(node, plan, stages=stages)
     except (EngineConfigError, EngineRejectedError) as error:
         if plan.differing or plan.reload.needed:
             raise
         return (f"{error.message}; the engine runs on with what it loaded before",)
 
 
-def _judged(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
+def _checked(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
     """Let the engine load the result and start on it; return the pending edits.
 
     The result is compared with what the files mean without us: only the settings that the plan
@@ -94,7 +94,7 @@ def _judged(node: Node, plan: Plan, *, stages: bool) -> tuple[str, ...]:
         before = _require_loadable(runs, facts, plan, request, node.adapter(facts.engine))
         refused = runs.refused(edits)
         if refused is not None:
-            raise EngineRejectedError(f"{_refuses(runs, facts, base)}: {refused}", _UNTOUCHED)
+            raise EngineRejectedError(f"{_rejection(runs, facts, base)}: {refused}", _UNTOUCHED)
     log.debug("config.tried", "the engine starts on the result", seconds=took())
     return _pending(node, plan, facts, request, before)
 
@@ -117,7 +117,7 @@ def _pending(
     return adapter.pending(live, before, request)
 
 
-def _refuses(runs: DryRuns, facts: HostFacts, base: Sequence[FileEdit]) -> str:
+def _rejection(runs: DryRuns, facts: HostFacts, base: Sequence[FileEdit]) -> str:
     """Return whose files the engine rejects: its own, or those with our change."""
     program = facts.executable or facts.engine.value
     before = runs.loaded(base)
@@ -141,8 +141,12 @@ def _require_loadable(
     before = runs.loaded(base) if after.prints or after.refused else None
     if after.result.status != 0:
         if after.refused and not _is_excused(after, before):
-            raise EngineRejectedError(f"{_refuses(runs, facts, base)}: {after.reason}", _UNTOUCHED)
-        log.warning("config.unchecked", "the engine's binary can't judge", reason=after.reason)
+            raise EngineRejectedError(
+                f"{_rejection(runs, facts, base)}: {after.reason}", _UNTOUCHED
+            )
+        log.warning(
+            "config.unchecked", "the engine's binary can't check the files", reason=after.reason
+        )
         return None
     checked = "the engine's own binary loads the result"
     if runs.stages:
@@ -155,7 +159,7 @@ def _require_loadable(
     lacking = shortcomings(plan.expected, Served(config=result))
     if lacking:
         raise EngineRejectedError(
-            f"{facts.executable} does not make of the files what is meant: {'; '.join(lacking)}",
+            f"{facts.executable} does not read the planned settings: {'; '.join(lacking)}",
             f"compare with the output of its dump command; {_UNTOUCHED}",
         )
     if before is None or before.result.status != 0:

@@ -55,7 +55,9 @@ class Transaction:
         try:
             intent = self._node.store.begin(intent, contents)
             begun = True
-            log.debug("journal.begun", "the way back is on disk", path=self._node.store.directory)
+            log.debug(
+                "journal.begun", "the journal's intent is on disk", path=self._node.store.directory
+            )
             intent, report = self._carry_out(plan, intent)
             record_in_force = committed(intent)
             self._node.store.commit(record_in_force)
@@ -117,7 +119,7 @@ class Transaction:
         store.advance(intent)
         limit = self._node.settings.lifecycle.verify_timeout
         deadline = Deadline.after(self._clock.now(), limit, VERIFY_TIMEOUT)
-        report = self._tell(plan, plan.facts.process, deadline)
+        report = self._reload(plan, plan.facts.process, deadline)
         took = logs.stopwatch()
         verify_served(
             self._node, self._control, plan, report.process, clock=self._clock, deadline=deadline
@@ -156,9 +158,9 @@ class Transaction:
             run_stages(self._node, self._control, process, stages, self._clock)
         return intent, tuple(content for _, content in stages)
 
-    def _tell(self, plan: Plan, process: EngineProcess | None, deadline: float) -> ReloadReport:
+    def _reload(self, plan: Plan, process: EngineProcess | None, deadline: float) -> ReloadReport:
         if self._control is None:
-            raise TypeError("nothing to tell")
+            raise TypeError("no engine to reload")
         log.step(
             "engine.reloading",
             f"{self._control.name} reloads its config",
@@ -191,7 +193,7 @@ class Transaction:
         except ToolkitError as failure:
             raise NotRestoredError(
                 f"{_text(cause)}; and undoing it failed: {failure.message}",
-                failure.hint or f"what was there before lies in {self._node.store.directory}",
+                failure.hint or f"the previous files are in {self._node.store.directory}",
             ) from cause
         if isinstance(cause, ToolkitError):
             cause.undone = True

@@ -282,7 +282,7 @@ def become(given: KeeperArguments, reason: str) -> None:
     with exit code 3, as the setup stays.
     """
     environment = dict(posix.environ)
-    told = False
+    logged = False
     end = time.monotonic() + RETURN_SECONDS
     while True:
         environment[b"NVIDIA_TOOLKIT_WOKEN"] = reason.encode(errors="surrogateescape")
@@ -294,8 +294,8 @@ def become(given: KeeperArguments, reason: str) -> None:
             if reason == SIGNAL and time.monotonic() >= end:
                 tell(given.stuck, why)
                 posix._exit(3)  # noqa: SLF001 - the module's name for it
-            if not told:
-                told = True
+            if not logged:
+                logged = True
                 tell(given.away, why)
         if reason == SIGNAL:
             time.sleep(0.1)

@@ -106,7 +106,7 @@ class ManagementSpec:
         content, lack, failure = described
         changed = self._file.write(path, content)
         if content is not None:
-            lack = self._named_in_vain(content)
+            lack = self._missing_path(content)
         self.state = SpecState(changed=changed, lack=lack, failure=failure)
         return path
 
@@ -152,7 +152,7 @@ class ManagementSpec:
     def _described(self, clock: Clock) -> bytes:
         """Call ``nvidia-ctk`` until there is a driver to describe; log each reason to wait once."""
         failures = 0
-        told: set[str] = set()
+        logged: set[str] = set()
         reminder = Reminder("the NVIDIA driver", clock.now())
         while True:
             clock.check()
@@ -169,8 +169,8 @@ class ManagementSpec:
             if not self._stays and not failures:
                 raise _no_driver(missing)
             reminder.look(clock.now())
-            if missing not in told:
-                told.add(missing)
+            if missing not in logged:
+                logged.add(missing)
                 log.warning("cdi.waiting", "waiting for the NVIDIA driver", reason=missing)
             clock.sleep(POLL_SECONDS)
 
@@ -184,7 +184,7 @@ class ManagementSpec:
             return self._generate(), "", ""
         except PayloadError as error:
             there = self._file.current(path)
-            usable = there is not None and not self._named_in_vain(there)
+            usable = there is not None and not self._missing_path(there)
             return there if usable else None, error.message, error.message
 
     def _look(self) -> None:
@@ -203,7 +203,7 @@ class ManagementSpec:
             return ()
         return tuple((each, self._place(each)) for each in paths)
 
-    def _named_in_vain(self, content: bytes) -> str:
+    def _missing_path(self, content: bytes) -> str:
         """Return a message for a missing path that a spec names; empty where none is missing."""
         for path, place in self._named(content):
             if followed.state_of(followed.NAMED + place) == followed.MISSING:

@@ -203,7 +203,7 @@ class SpecFile:
         if record.going:
             self.remove()
         elif record.pending:
-            left = [] if record.earlier is None else self._take_back(record.earlier)
+            left = [] if record.earlier is None else self._restore_chain(record.earlier)
             directories = (*left, *record.directories)
             self._save(replace(record, pending=False, earlier=None, directories=directories))
 
@@ -211,10 +211,10 @@ class SpecFile:
         """Remove the spec if it is still what we wrote; restore the content from before us."""
         record = self._load()
         if record is not None:
-            self._take_back(record)
+            self._restore_chain(record)
             self._writer.remove(self._record)
 
-    def _take_back(self, record: SpecRecord) -> list[str]:
+    def _restore_chain(self, record: SpecRecord) -> list[str]:
         """Restore the content before each; return the directories that cannot be removed yet."""
         left = []
         for each in record.chain:

@@ -198,7 +198,7 @@ def _remarks(node: Node, found: Preview) -> list[str]:
     lines += [f"first: {each.path}: {each.reason}" for each in found.steps]
     lines += [f"CDI spec: {each.action} {each.path}" for each in found.specs]
     if found.driver_lacks is not None:
-        end = "fail for want of" if node.settings.lifecycle.no_daemon else "wait for"
+        end = "fail without" if node.settings.lifecycle.no_daemon else "wait for"
         lines.append(f"CDI spec: a setup would {end} the driver: {found.driver_lacks}")
     lines += [f"path: {each}" for each in paths_read(node, planned.facts)]
     if planned.facts is not None:

@@ -232,7 +232,9 @@ def _require_loadable(node: Node, aim: Aim, facts: HostFacts) -> None:
             node, facts, request, [(each.record, each.content) for each in aim.targets]
         )
     except HostPathError as error:
-        log.warning("config.unchecked", "the engine's binary can't judge", reason=str(error))
+        log.warning(
+            "config.unchecked", "the engine's binary can't check the files", reason=str(error)
+        )
         return
     if reason is not None:
         raise EngineRejectedError(

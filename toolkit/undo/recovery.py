@@ -94,7 +94,7 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
         if record == done or _is_complete(node, intent, engine_of(node, intent)):
             return Step(
                 path=path,
-                reason=f"{begun}; it came to its end, which is noted first",
+                reason=f"{begun}; it was complete; the journal is updated first",
                 node=node,
                 act=partial(_finish, node, done),
                 leaves=done,
@@ -202,7 +202,7 @@ def _finish(node: Node, done: Record) -> None:
     _begin()
     node.store.commit(done)
     settle_payload(node, done)
-    log.step("recovery.finished", "it had come to its end; the engine serves the handlers")
+    log.step("recovery.finished", "it was complete; the engine serves the handlers")
 
 
 def _undo(node: Node, intent: Record, record: Record | None, *, reverts: bool) -> None:
@@ -231,7 +231,7 @@ def _undo(node: Node, intent: Record, record: Record | None, *, reverts: bool) -
 def _unfinished(node: Node, what: str, failure: ToolkitError) -> NotRestoredError:
     return NotRestoredError(
         f"{what}: {failure.message}",
-        failure.hint or f"what was there before lies in {node.store.directory}",
+        failure.hint or f"the previous files are in {node.store.directory}",
     )
 
 

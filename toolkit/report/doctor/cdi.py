@@ -16,9 +16,9 @@ _DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 """Where engines look, lowest priority first (pkg/cdi/spec-dirs.go of the CDI library)."""
 
 
-def specs(sight: Context) -> Iterator[Finding]:
+def specs(context: Context) -> Iterator[Finding]:
     """Report specs that name missing files, and devices that have two specs."""
-    node = sight.node
+    node = context.node
     known: dict[str, str] = {}
     for path in _paths(node):
         content = node.view.read(path)
@@ -32,7 +32,7 @@ def specs(sight: Context) -> Iterator[Finding]:
         yield _compared(node, path, spec)
         for device in spec.devices:
             if device in known:
-                yield _twice(device, known[device], path)
+                yield _duplicate(device, known[device], path)
             known[device] = path
 
 
@@ -66,7 +66,7 @@ def _is_there(node: Node, path: str) -> bool:
         return False
 
 
-def _twice(device: str, first: str, second: str) -> Finding:
+def _duplicate(device: str, first: str, second: str) -> Finding:
     """Report devices with two specs: engines use the later directory's, and refuse two in one."""
     same = posixpath.dirname(first) == posixpath.dirname(second)
     result = "engines give out neither" if same else f"engines take that of {second}"

@@ -52,12 +52,12 @@ CHECKS: tuple[tuple[str, Check], ...] = (
 
 def examine(node: Node) -> tuple[Finding, ...]:
     """Return the findings of each check. A check that fails gives an unknown finding."""
-    sight = look(node)
-    found = [finding for name, check in CHECKS for finding in _guarded(name, check, sight)]
-    return tuple(identified(_each_once(found, sight.plan_error or sight.journal_error)))
+    context = look(node)
+    found = [finding for name, check in CHECKS for finding in _guarded(name, check, context)]
+    return tuple(identified(_deduplicated(found, context.plan_error or context.journal_error)))
 
 
-def _each_once(found: list[Finding], error: ToolkitError | None) -> Iterator[Finding]:
+def _deduplicated(found: list[Finding], error: ToolkitError | None) -> Iterator[Finding]:
     """Drop a plan's problem that another check reports; a start's error is always a problem."""
     problems = [each for each in found if each.verdict is Verdict.PROBLEM]
     for each in found:
@@ -70,9 +70,9 @@ def _each_once(found: list[Finding], error: ToolkitError | None) -> Iterator[Fin
         yield refused("plan", error)
 
 
-def _guarded(name: str, check: Check, sight: Context) -> Iterator[Finding]:
+def _guarded(name: str, check: Check, context: Context) -> Iterator[Finding]:
     try:
-        yield from check(sight)
+        yield from check(context)
     except ToolkitError as error:
         yield not_looked_at(name, str(error))
     except OSError as error:

@@ -70,33 +70,33 @@ class Context(Struct, frozen=True, kw_only=True):
 
 def look(node: Node) -> Context:
     """Look at the host; the result names what could not be read."""
-    sight = Context(node=node, processes=ProcFs(node.root.proc, node.root.root))
+    context = Context(node=node, processes=ProcFs(node.root.proc, node.root.root))
     try:
         require_free(node)
     except ToolkitError as error:
-        sight = replace(sight, place_error=error)
+        context = replace(context, place_error=error)
     try:
-        sight = replace(sight, record=node.store.load(), intent=node.store.load_intent())
+        context = replace(context, record=node.store.load(), intent=node.store.load_intent())
     except ToolkitError as error:
-        return _with_facts(replace(sight, journal_error=error))
+        return _with_facts(replace(context, journal_error=error))
     try:
         found = preview(node)
     except ToolkitError as error:
-        return _with_facts(replace(sight, plan_error=error))
+        return _with_facts(replace(context, plan_error=error))
     except OSError as error:
         failure = HostPathError(f"{error.filename}: {error.strerror}")
-        return _with_facts(replace(sight, plan_error=failure))
-    return replace(sight, preview=found, plan_error=found.refusal, facts=found.plan.facts)
+        return _with_facts(replace(context, plan_error=failure))
+    return replace(context, preview=found, plan_error=found.refusal, facts=found.plan.facts)
 
 
-def _with_facts(sight: Context) -> Context:
+def _with_facts(context: Context) -> Context:
     """Add the engine's facts where the plan has none."""
-    node = sight.node
+    node = context.node
     if touches_no_engine(node.settings):
-        return sight
+        return context
     try:
-        control = node.control(choose_engine(node, sight.record))
+        control = node.control(choose_engine(node, context.record))
         facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
     except ToolkitError as error:
-        return replace(sight, engine_error=error)
-    return replace(sight, facts=facts)
+        return replace(context, engine_error=error)
+    return replace(context, facts=facts)

@@ -24,17 +24,17 @@ from toolkit.report.doctor.rights import sees_host_processes
 from toolkit.settings import RestartMode
 
 
-def reached(sight: Context) -> Iterator[Finding]:
+def reached(context: Context) -> Iterator[Finding]:
     """Check whether the engine answers."""
-    facts = sight.facts
-    if touches_no_engine(sight.node.settings):
+    facts = context.facts
+    if touches_no_engine(context.node.settings):
         yield ok("engine", "no config of it is touched")
-    elif sight.engine_error is not None:
-        yield refused("engine", sight.engine_error)
+    elif context.engine_error is not None:
+        yield refused("engine", context.engine_error)
     elif facts is not None and facts.unreachable is not None:
         message = f"{facts.engine} can't be reached: {facts.unreachable}"
         fix = f"start {facts.engine}, or name its socket with --socket"
-        yield _lack(sight, facts, warning("engine", message, fix))
+        yield _no_answer(context, facts, warning("engine", message, fix))
     elif facts is not None:
         version = "of unknown version" if facts.version is None else facts.version.text
         yield ok(
@@ -44,9 +44,9 @@ def reached(sight: Context) -> Iterator[Finding]:
         )
 
 
-def distribution(sight: Context) -> Iterator[Finding]:
+def distribution(context: Context) -> Iterator[Finding]:
     """Report which distribution owns the engine's config."""
-    facts = sight.facts
+    facts = context.facts
     if facts is None:
         return
     row = row_of(facts.distribution, facts.engine)
@@ -57,9 +57,9 @@ def distribution(sight: Context) -> Iterator[Finding]:
         yield ok("distribution", f"{row.name}: {facts.top_level} is kept by {row.owner}{note}")
 
 
-def cri(sight: Context) -> Iterator[Finding]:
+def cri(context: Context) -> Iterator[Finding]:
     """Check whether the engine serves pods, and with which handlers."""
-    facts = sight.facts
+    facts = context.facts
     if facts is None:
         return
     effective = facts.effective
@@ -75,33 +75,37 @@ def cri(sight: Context) -> Iterator[Finding]:
     elif facts.served.lack is not None:
         lack = facts.served.lack
         found = warning("CRI", lack.reason, lack.fix or "see the engine's log")
-        yield _lack(sight, facts, found)
+        yield _no_answer(context, facts, found)
 
 
-def _lack(sight: Context, facts: HostFacts, found: Finding) -> Finding:
+def _no_answer(context: Context, facts: HostFacts, found: Finding) -> Finding:
     """Return why the engine does not answer; with restart mode none, no start waits for it."""
-    error = silence(sight.node, facts)
+    error = silence(context.node, facts)
     if error is not None:
-        told = explained(sight.node, facts, error)
-        return problem(found.check, told.message, found.fix if told is error else told.hint)
-    mode = sight.node.settings.engines[facts.engine].restart_mode
+        explanation = explained(context.node, facts, error)
+        return problem(
+            found.check,
+            explanation.message,
+            found.fix if explanation is error else explanation.hint,
+        )
+    mode = context.node.settings.engines[facts.engine].restart_mode
     return found if mode is RestartMode.NONE else problem(found.check, found.message, found.fix)
 
 
-def contradictions(sight: Context) -> Iterator[Finding]:
+def contradictions(context: Context) -> Iterator[Finding]:
     """Report settings that the running engine contradicts."""
-    for each in () if sight.facts is None else sight.facts.warnings:
+    for each in () if context.facts is None else context.facts.warnings:
         yield warning("settings", each)
 
 
-def cgroup_driver(sight: Context) -> Iterator[Finding]:
+def cgroup_driver(context: Context) -> Iterator[Finding]:
     """Compare the kubelet's cgroup driver with the engine's."""
-    facts = sight.facts
+    facts = context.facts
     if facts is None or facts.engine is not EngineName.CONTAINERD:
         return
-    driver = kubelet.cgroup_driver(sight.processes, sight.node.view)
+    driver = kubelet.cgroup_driver(context.processes, context.node.view)
     if driver is None:
-        if not sees_host_processes(sight.node):
+        if not sees_host_processes(context.node):
             yield not_looked_at("cgroup driver", "a kubelet can't be seen from here")
     elif driver.unread:
         yield not_looked_at("cgroup driver", driver.unread)

@@ -16,18 +16,18 @@ from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, ok, problem, warning
 
 
-def binaries(sight: Context) -> Iterator[Finding]:
+def binaries(context: Context) -> Iterator[Finding]:
     """Check the binaries that are served, or else the directory that will hold them."""
-    facts, record = sight.facts, sight.record
-    if facts is None or facts.process is None or sight.node.settings.lifecycle.no_runtime_config:
+    facts, record = context.facts, context.record
+    if facts is None or facts.process is None or context.node.settings.lifecycle.no_runtime_config:
         return
     served = _served(facts, record)
     if not served.served:
-        yield from _directory(sight.node, facts)
+        yield from _directory(context.node, facts)
         return
-    view = view_of(sight.node, facts.engine, facts.process)
+    view = view_of(context.node, facts.engine, facts.process)
     faults = faults_of(view, served, facts.served.config)
-    staged = sight.plan is not None and sight.plan.payload.changes
+    staged = context.plan is not None and context.plan.payload.changes
     for each in faults:
         if staged:
             yield warning("binaries", each, "none is needed: a start installs the files again")

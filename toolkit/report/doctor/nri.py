@@ -27,9 +27,9 @@ _OFF: tuple[tuple[tuple[str, ...], str, bool], ...] = (
 """Keys, each with the value that disables plugins (containerd 1.7 to 2.3, CRI-O 1.26)."""
 
 
-def plugin_socket(sight: Context) -> Iterator[Finding]:
+def plugin_socket(context: Context) -> Iterator[Finding]:
     """Connect to the plugins' socket; a close before the registration has no effect."""
-    root, settings = sight.node.root, sight.node.settings.nri
+    root, settings = context.node.root, context.node.settings.nri
     if not settings.enabled:
         return
     path = root.host_path(settings.socket)
@@ -38,7 +38,7 @@ def plugin_socket(sight: Context) -> Iterator[Finding]:
         try:
             connection.connect(root.access(path))
         except FileNotFoundError:
-            off = _switched_off(sight.node.view)
+            off = _switched_off(context.node.view)
             yield problem("NRI", f"no NRI socket at {path}{off and f': {off}'}", _fix(off))
         except BlockingIOError:
             yield warning("NRI", f"{path} has connections that the engine has not accepted yet")

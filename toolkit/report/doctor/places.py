@@ -24,16 +24,16 @@ _CONFIG_INODES = 8
 """A file and its directory, and both again during a replacement."""
 
 
-def as_read(sight: Context) -> Iterator[Finding]:
+def as_read(context: Context) -> Iterator[Finding]:
     """Report how each path was read."""
-    for each in paths_read(sight.node, sight.facts):
+    for each in paths_read(context.node, context.facts):
         what = each.partition(" /")[0].replace("engine's ", "").replace(" ", "-").lower()
         yield ok("path", each, f"path.{what}")
 
 
-def of_the_toolkit(sight: Context) -> Iterator[Finding]:
+def of_the_toolkit(context: Context) -> Iterator[Finding]:
     """Check the install directory and the pid file's directory."""
-    node, facts = sight.node, sight.facts
+    node, facts = context.node, context.facts
     elsewhere = "choose another directory with --toolkit-install-dir"
     row = None if facts is None else row_of(facts.distribution, facts.engine)
     if row is not None and row.install_dir is not None:
@@ -64,25 +64,25 @@ def _existing(node: Node, path: str) -> str:
     return posixpath.dirname(missing[0]) if missing else path
 
 
-def of_the_engine(sight: Context) -> Iterator[Finding]:
+def of_the_engine(context: Context) -> Iterator[Finding]:
     """Check whether the engine's config files can be written."""
-    if touches_no_engine(sight.node.settings):
+    if touches_no_engine(context.node.settings):
         return
-    if sight.facts is None:
-        yield not_looked_at("config file", "no engine was found whose it is")
+    if context.facts is None:
+        yield not_looked_at("config file", "no engine was found")
         return
-    for check, directory in dict.fromkeys(_written(sight, sight.facts)):
-        yield _writable(sight.node, check, directory)
+    for check, directory in dict.fromkeys(_written(context, context.facts)):
+        yield _writable(context.node, check, directory)
 
 
-def _written(sight: Context, facts: HostFacts) -> Iterator[tuple[str, str]]:
+def _written(context: Context, facts: HostFacts) -> Iterator[tuple[str, str]]:
     """Return the directories of the files in the plan, else of those a plan would have."""
-    if sight.plan is not None and sight.plan.changes:
-        for change in sight.plan.changes:
+    if context.plan is not None and context.plan.changes:
+        for change in context.plan.changes:
             check = "hooks directory" if change.role is Role.HOOK else "config file"
             yield check, posixpath.dirname(change.path)
-    elif sight.hooks_alone:
-        node = sight.node
+    elif context.hooks_alone:
+        node = context.node
         yield "hooks directory", node.root.host_path(node.settings.crio.hooks_dir)
     else:
         paths = (facts.top_level, facts.drop_in)

@@ -13,10 +13,10 @@ from toolkit.report.doctor.findings import Finding, not_looked_at, ok, refused
 from toolkit.settings import RestartMode
 
 
-def restart(sight: Context) -> Iterator[Finding]:
+def restart(context: Context) -> Iterator[Finding]:
     """Check whether the engine would return after a restart, without restarting it."""
-    node, facts = sight.node, sight.facts
-    if touches_no_engine(node.settings) or not sight.signals:
+    node, facts = context.node, context.facts
+    if touches_no_engine(node.settings) or not context.signals:
         return
     if facts is None or facts.process is None:
         yield not_looked_at("restart", "the engine's process was not found")

@@ -31,7 +31,7 @@ class Capability(Struct, frozen=True, kw_only=True):
     use: str
 
 
-_CHOWN = Capability(number=0, name="CAP_CHOWN", use="a config of another owner can't be kept so")
+_CHOWN = Capability(number=0, name="CAP_CHOWN", use="the owner of a replaced config can't be kept")
 _DAC_OVERRIDE = Capability(
     number=1, name="CAP_DAC_OVERRIDE", use="a config that only another owner may read can't be read"
 )
@@ -53,9 +53,9 @@ _SYS_ADMIN = Capability(
 )
 
 
-def host_root(sight: Context) -> Iterator[Finding]:
+def host_root(context: Context) -> Iterator[Finding]:
     """Check whether the given host root is one."""
-    root = sight.node.root
+    root = context.node.root
     if root.root == "/" and own_root_is_container_image(root.proc):
         yield problem("host root", *NO_HOST_ROOT)
     elif not any(os.path.isdir(os.path.join(root.root, each)) for each in ("etc", "usr")):
@@ -68,30 +68,30 @@ def host_root(sight: Context) -> Iterator[Finding]:
         yield ok("host root", root.root)
 
 
-def privileges(sight: Context) -> Iterator[Finding]:
+def privileges(context: Context) -> Iterator[Finding]:
     """Check the user, its namespace and the capabilities."""
-    users = (own_proc(sight.node, "self/uid_map") or b"").decode().split()
-    effective = _effective(sight.node)
+    users = (own_proc(context.node, "self/uid_map") or b"").decode().split()
+    effective = _effective(context.node)
     if os.geteuid() != 0:
         yield problem("privileges", "not root", f"{_PRIVILEGED}, as user 0")
-    elif users and users[:3] != _ALL_USERS and not _among_the_nodes_users(sight.node):
+    elif users and users[:3] != _ALL_USERS and not _is_in_nodes_user_namespace(context.node):
         yield problem(
             "privileges",
             "root of a user namespace alone, with no rights on the host",
             "run the container without one (hostUsers: true, docker run --userns=host)",
         )
     elif effective is None:
-        yield not_looked_at("privileges", f"{sight.node.root.proc}/self/status has no CapEff")
-    elif lacking := _lacking(_needed(sight), effective):
+        yield not_looked_at("privileges", f"{context.node.root.proc}/self/status has no CapEff")
+    elif lacking := _lacking(_needed(context), effective):
         yield problem("privileges", lacking, f"{_PRIVILEGED}, or add it")
-    elif lacking := _lacking(_helpful(sight), effective):
+    elif lacking := _lacking(_helpful(context), effective):
         yield warning("privileges", lacking, f"{_PRIVILEGED}, or add it")
     else:
-        names = ", ".join(each.name for each in (*_needed(sight), *_helpful(sight)))
+        names = ", ".join(each.name for each in (*_needed(context), *_helpful(context)))
         yield ok("privileges", f"root with {names}")
 
 
-def _among_the_nodes_users(node: Node) -> bool:
+def _is_in_nodes_user_namespace(node: Node) -> bool:
     """Return whether the whole node is in this user namespace, as on a rootless node (kind)."""
     own, of_init = (os.path.join(node.root.proc, each, "ns/user") for each in ("self", "1"))
     try:
@@ -108,19 +108,19 @@ def _lacking(capabilities: tuple[Capability, ...], effective: int) -> str:
     )
 
 
-def _needed(sight: Context) -> tuple[Capability, ...]:
+def _needed(context: Context) -> tuple[Capability, ...]:
     """Return the capabilities that this setup cannot do without."""
-    chroots = (_SYS_CHROOT,) if sight.engines and sight.node.root.root != "/" else ()
-    traces = (_SYS_PTRACE,) if sight.signals else ()
-    cdi = sight.node.settings.cdi
+    chroots = (_SYS_CHROOT,) if context.engines and context.node.root.root != "/" else ()
+    traces = (_SYS_PTRACE,) if context.signals else ()
+    cdi = context.node.settings.cdi
     nodes = (_MKNOD,) if cdi.enabled and cdi.create_device_nodes else ()
     return (*traces, *chroots, *nodes)
 
 
-def _helpful(sight: Context) -> tuple[Capability, ...]:
+def _helpful(context: Context) -> tuple[Capability, ...]:
     """Return the capabilities that it needs only on some nodes."""
-    owners = (_CHOWN, _DAC_OVERRIDE, _FOWNER) if sight.engines else ()
-    return (*owners, _SYS_ADMIN, *((_KILL,) if sight.signals else ()))
+    owners = (_CHOWN, _DAC_OVERRIDE, _FOWNER) if context.engines else ()
+    return (*owners, _SYS_ADMIN, *((_KILL,) if context.signals else ()))
 
 
 def _effective(node: Node) -> int | None:
@@ -131,14 +131,14 @@ def _effective(node: Node) -> int | None:
     return None
 
 
-def host_processes(sight: Context) -> Iterator[Finding]:
+def host_processes(context: Context) -> Iterator[Finding]:
     """Check whether this PID namespace is the host's."""
     fix = "set hostPID: true, or docker run --pid=host"
-    if isinstance(sight.engine_error, EngineInvisibleError):
-        yield problem("hostPID", sight.engine_error.message, fix)
-    elif seen := sees_host_processes(sight.node):
+    if isinstance(context.engine_error, EngineInvisibleError):
+        yield problem("hostPID", context.engine_error.message, fix)
+    elif seen := sees_host_processes(context.node):
         yield ok("hostPID", "the host's processes can be seen")
-    elif not sight.signals:
+    elif not context.signals:
         yield ok("hostPID", "the host's processes can't be seen, and no engine is signalled")
     elif seen is None:
         yield not_looked_at("hostPID", "PID 1 may not be looked at without CAP_SYS_PTRACE")
@@ -175,10 +175,10 @@ def _in_first_pid_namespace(node: Node) -> bool:
         return False
 
 
-def app_armor(sight: Context) -> Iterator[Finding]:
+def app_armor(context: Context) -> Iterator[Finding]:
     """Check whether a profile such as ``docker-default`` blocks access to the engine's process."""
-    name = _label(sight.node)
-    if sight.signals and name.endswith(" (enforce)"):
+    name = _label(context.node)
+    if context.signals and name.endswith(" (enforce)"):
         yield problem(
             "AppArmor",
             f"this container runs confined as {name}: the engine may not be looked at or signalled",
@@ -192,11 +192,11 @@ def _label(node: Node) -> str:
     return label.decode(errors="replace") or "unknown"
 
 
-def selinux(sight: Context) -> Iterator[Finding]:
+def selinux(context: Context) -> Iterator[Finding]:
     """Check whether this container is confined."""
-    enforcing = sight.node.view.read("/sys/fs/selinux/enforce")
-    kinds = own_proc(sight.node, "filesystems")
-    name = _label(sight.node)
+    enforcing = context.node.view.read("/sys/fs/selinux/enforce")
+    kinds = own_proc(context.node, "filesystems")
+    name = _label(context.node)
     if enforcing is None and kinds is not None and b"selinuxfs" not in kinds:
         yield ok("SELinux", "not in use")
     elif enforcing is None:

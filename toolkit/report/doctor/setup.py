@@ -17,12 +17,12 @@ from toolkit.report.doctor.findings import Finding, not_looked_at, ok, refused, 
 from toolkit.report.doctor.system import own_proc
 
 
-def journal(sight: Context) -> Iterator[Finding]:
+def journal(context: Context) -> Iterator[Finding]:
     """Check the journal of earlier setups."""
-    record = sight.record
-    if sight.journal_error is not None:
-        yield refused("journal", sight.journal_error)
-    elif sight.intent is not None:
+    record = context.record
+    if context.journal_error is not None:
+        yield refused("journal", context.journal_error)
+    elif context.intent is not None:
         yield warning(
             "journal",
             "a setup is under way or was interrupted",
@@ -41,12 +41,12 @@ def journal(sight: Context) -> Iterator[Finding]:
         yield ok("journal", f"{record.state.value} by version {record.version}, {engine}")
 
 
-def lock(sight: Context) -> Iterator[Finding]:
+def lock(context: Context) -> Iterator[Finding]:
     """Check whether another installer, NVIDIA's own included, works on this node."""
-    node = sight.node
+    node = context.node
     path = node.pid_file
-    if sight.place_error is not None:
-        yield refused("lock", sight.place_error)
+    if context.place_error is not None:
+        yield refused("lock", context.place_error)
         return
     noted, locks = node.view.read(path), own_proc(node, "locks")
     if noted is None:
@@ -77,27 +77,27 @@ def _is_in_this_container(node: Node, pid: int) -> bool:
         return False
 
 
-def payload(sight: Context) -> Iterator[Finding]:
+def payload(context: Context) -> Iterator[Finding]:
     """Check whether the toolkit's files are complete and fit this host."""
     try:
-        planned = sight.plan.payload if sight.plan is not None else _payload(sight)
+        planned = context.plan.payload if context.plan is not None else _payload(context)
     except ToolkitError as error:
         yield refused("payload", error)
     else:
         yield ok("payload", f"{planned.source}: {planned.size >> 20} MiB, {planned.action.value}")
 
 
-def _payload(sight: Context) -> PayloadPlan:
-    node, facts = sight.node, sight.facts
+def _payload(context: Context) -> PayloadPlan:
+    node, facts = context.node, context.facts
     effective = None if facts is None else facts.effective
     process = None if facts is None else facts.process
     search_path = () if process is None else process.search_path
     return node.installer.plan(low_level_runtimes(effective, node.root, node.settings, search_path))
 
 
-def plan(sight: Context) -> Iterator[Finding]:
+def plan(context: Context) -> Iterator[Finding]:
     """Make the plan of a setup, and report where a setup refuses."""
-    found, error = sight.preview, sight.plan_error
+    found, error = context.preview, context.plan_error
     if found is not None and error is not None:
         yield refused("plan", error)
     elif found is not None:
@@ -114,11 +114,11 @@ def plan(sight: Context) -> Iterator[Finding]:
                 "it was saved and never loaded, and the engine's next reload brings it: undo it "
                 "or load it yourself first",
             )
-    elif sight.journal_error is not None:
+    elif context.journal_error is not None:
         yield not_looked_at("plan", "the journal can't be used")
-    elif sight.engine_error is not None:
-        yield not_looked_at("plan", "no engine was found that it could be for")
+    elif context.engine_error is not None:
+        yield not_looked_at("plan", "no engine was found")
     elif isinstance(error, PayloadError):
         yield not_looked_at("plan", "the payload can't be installed as it is")
-    elif error is not None and (sight.facts is None or sight.facts.refused is None):
+    elif error is not None and (context.facts is None or context.facts.refused is None):
         yield refused("plan", error)

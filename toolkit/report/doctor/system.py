@@ -19,19 +19,19 @@ def versions(_: Context) -> Iterator[Finding]:
     yield ok("versions", f"installer {VERSION}, kernel {system.release} {system.machine}")
 
 
-def said(sight: Context) -> Iterator[Finding]:
+def said(context: Context) -> Iterator[Finding]:
     """Report flags and variables that are not used as given."""
-    for each in sight.node.settings.warnings:
+    for each in context.node.settings.warnings:
         yield warning("settings", each)
 
 
-def driver(sight: Context) -> Iterator[Finding]:
+def driver(context: Context) -> Iterator[Finding]:
     """Check for the kernel module, and for the driver's files that a CDI spec needs."""
-    version = sight.node.view.read("/proc/driver/nvidia/version")
+    version = context.node.view.read("/proc/driver/nvidia/version")
     if version is None:
-        version = own_proc(sight.node, "driver/nvidia/version")
+        version = own_proc(context.node, "driver/nvidia/version")
     try:
-        sight.node.installer.require_driver()
+        context.node.installer.require_driver()
     except PayloadError as error:
         yield refused("driver", error)
     else:
