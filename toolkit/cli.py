@@ -134,7 +134,7 @@ def _run(
         if request is None:
             return _flushed(ExitCode.DONE)
         _configure_logs(request.sources)
-        from toolkit.options.build import build_settings  # help and version need none of it
+        from toolkit.options.build import build_settings  # not needed for help and version
 
         settings = build_settings(request.sources)
         logs.configure(settings.log_format, debug=settings.debug, color=settings.color)
@@ -167,7 +167,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str], program: str) ->
     """
     if not arguments:
         return Request(command=None, sources=Sources(environ=environ))
-    from toolkit.options.command_line import read  # click: variables alone need none of it
+    from toolkit.options.command_line import read  # loads click, which variables alone do not need
 
     said = read(arguments, program)
     if said is None:

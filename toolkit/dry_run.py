@@ -55,7 +55,7 @@ class Loaded(Struct, frozen=True, kw_only=True):
 
 
 class Refusal(Struct, frozen=True, kw_only=True):
-    """Why the engine would not serve pods with files."""
+    """Why the engine would not serve pods with these files."""
 
     reason: str
     fault: Fault | None

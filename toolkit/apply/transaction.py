@@ -37,7 +37,7 @@ class Transaction:
     def __init__(
         self, *, node: Node, control: EngineControl | None, clock: Clock, waits: bool = True
     ) -> None:
-        """Name the parts; without ``waits`` a missing driver is not waited for."""
+        """Set the parts; without ``waits`` a missing driver is not waited for."""
         self._node = node
         self._waits = waits
         self._control = control

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 _LARGEST = 8 * 1024 * 1024
-"""Bytes of one answer; etcd holds no object above 1.5 MiB unless told to."""
+"""Bytes of one answer; etcd holds no object above 1.5 MiB by default."""
 _REASONS: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: ": the pod's token is not valid, as after an uninstall",
     HTTPStatus.FORBIDDEN: ": the pod's service account has no right to ask, as after an uninstall",
@@ -61,7 +61,7 @@ class ApiServer:
         """Read the token and the CA in ``account``; no connection yet. Raises NoAnswerError."""
         self._deadline = deadline
         try:
-            # Not create_default_context: from Python 3.13 on that refuses the CAs of many clusters,
+            # Not create_default_context: from Python 3.13 on it rejects the CAs of many clusters,
             # which have no authority key identifier.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_verify_locations(cafile=f"{account}/ca.crt")

@@ -20,7 +20,7 @@ if __name__ == "__main__":
 from toolkit.host import signals  # noqa: E402 - found only now, without site packages
 
 TYPE_CHECKING = False
-"""What ``typing`` has under this name, without loading it."""
+"""The constant of ``typing``, without loading that module."""
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -258,7 +258,7 @@ def label(given: KeeperArguments, ready: bool) -> None:  # noqa: FBT001 - the sa
         finally:
             posix.close(file)
         posix.rename(beside, given.feature_file)
-    except OSError:  # without the label the node gets no pods of the classes, as is right
+    except OSError:  # without the label the node gets no pods of the classes, as intended
         remove(beside)
 
 

@@ -195,7 +195,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     rest: float
     """Seconds in which a difference only removes the ready file and is not repaired yet."""
     ready: bool
-    """Whether the engine is marked ready; without it the ready file means nothing."""
+    """Whether the engine is marked ready; otherwise the ready file means nothing."""
     ready_file: str
     socket: str
     """Empty: no engine is watched."""

@@ -83,7 +83,7 @@ class ReadyMark:
             with open(os.open(beside, flags, 0o644), "w", encoding="ascii") as file:
                 file.write(content())
             os.replace(beside, self._path)
-        if not self.stands(status):  # held meanwhile, by the other thread
+        if not self.stands(status):  # the other thread has set ``held`` meanwhile
             self.remove()
 
     def remove(self) -> None:

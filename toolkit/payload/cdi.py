@@ -72,7 +72,7 @@ class ManagementSpec:
         commands: CommandRunner,
         file: SpecFile,
     ) -> None:
-        """Name the places. ``commands`` runs programs in this process's own root."""
+        """Set the parts. ``commands`` runs programs in this process's own root."""
         self._cdi: CdiSettings = settings.cdi
         self._stays = not settings.lifecycle.no_daemon
         """Whether this process can wait for a driver."""

@@ -28,7 +28,7 @@ def config_path(mode: str = "") -> str:
 
 CONFIG_PATH = config_path()
 CONFIG_PATHS = (CONFIG_PATH, *map(config_path, MODES.values()))
-"""The files that hold what an administrator wrote into the first of them."""
+"""The configs of all modes; each includes an administrator's edits of the first one."""
 MARK = "# Written by nvidia-toolkit"
 """The first words of the second line of every wrapper: they identify a tree of ours."""
 

@@ -41,7 +41,7 @@ def settle_payload(node: Node, record: Record) -> None:
 
 
 class Step(Struct, frozen=True, kw_only=True):
-    """One step that a start takes before its setup: decided by reading, carried out by ``do``."""
+    """A step of a start before its setup: decided read-only, carried out by ``do``."""
 
     path: str
     """The path that it is about, on the host."""
@@ -73,7 +73,7 @@ class Step(Struct, frozen=True, kw_only=True):
             raise _unfinished(self.node, self.unfinished, failure) from failure
 
     def do(self) -> None:
-        """Carry it out."""
+        """Carry out the step."""
         self.require_possible()
         self.act()
 

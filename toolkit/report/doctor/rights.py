@@ -1,4 +1,4 @@
-"""Whether this container may do what a setup does."""
+"""Whether this container has the rights that a setup needs."""
 
 from __future__ import annotations
 
