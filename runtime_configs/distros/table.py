@@ -151,7 +151,7 @@ DISTRIBUTIONS: Final = (
     *(PLAIN, KUBEADM, K3S, RKE2, K0S, MICROK8S, EKS, GKE, KIND, MINIKUBE, OPENSHIFT),
     *(BOTTLEROCKET, TALOS, CRIO, DOCKER),
 )
-"""Every row; a new distribution needs one more, and a test in ``recognition.py``."""
+"""Every row; a new distribution needs one more, at times a line in ``recognition.py`` too."""
 
 PLAIN_ROWS: Final = {row.engine: row for row in DISTRIBUTIONS if row.name == "plain"}
 """An engine's files unless a distribution or the user names others."""

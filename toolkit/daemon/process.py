@@ -205,6 +205,7 @@ class Daemon:
             loading.begin(engine)
 
     def _repair(self, responder: Responder | None) -> None:
+        """Run the same setup as at a start: it changes what differs. Try later if it fails."""
         from toolkit.apply.setup import set_up
         from toolkit.daemon.drift import signatures
         from toolkit.journal import memory_copy

@@ -51,7 +51,7 @@ def _lines() -> Iterator[str]:
     ):
         yield from _item(flags, meaning)
     yield ".SH EXIT STATUS"
-    for code, meaning in (*EXIT_CODES[None], EXIT_CODES["plan"][-1]):
+    for code, meaning in EXIT_CODES[None]:
         yield from _item(code, meaning)
     yield ".SH FILES"
     for path, meaning in _FILES:

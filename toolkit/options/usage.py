@@ -76,6 +76,7 @@ EXIT_CODES: Mapping[str | None, tuple[tuple[str, str], ...]] = {
         ("2", "a flag, a variable or the command line can't be used"),
         ("3", "failed, and the node could not be restored; the message says what is left"),
         ("4", "another instance holds the lock"),
+        ("5", "plan --detailed-exitcode: there is something to do"),
     ),
     "plan": (
         ("0", "done"),

@@ -226,4 +226,4 @@ def _holder(node: Node) -> dict[str, str] | None:
 
 def _driver(node: Node) -> str | None:
     loaded = Path(posixpath.join(node.root.proc, "driver/nvidia")).is_dir()
-    return "loaded" if loaded else "not loaded: wrappers run the engine's own"
+    return "loaded" if loaded else "not loaded: the wrappers run the low-level runtime alone"
