@@ -144,7 +144,7 @@ def measure(payload: Path, subjects: tuple[Subject, ...]) -> list[Figure]:
                 alone.note("away", _away(containerd, lambda: _restart_twice(containerd)))
                 for run in runs:
                     kept = found[run.subject.name]
-                    _guarded(containerd, run, kept if number else Found(ended=kept.ended), kept)
+                    _guarded(containerd, run, kept if number else Found(), kept)
         finally:
             containerd.stop()
     return [*_figures(found, alone), *_on_docker(payload, subjects[0])]
