@@ -81,6 +81,7 @@ EXIT_CODES: Mapping[str | None, tuple[tuple[str, str], ...]] = {
     "plan": (
         ("0", "done"),
         ("1", "a start would refuse; the message is the one that it would end with"),
+        ("4", "a start would refuse, because another installer is running"),
         ("5", "with --detailed-exitcode: there is something to do"),
     ),
     "revert": (
