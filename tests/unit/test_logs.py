@@ -17,7 +17,7 @@ from toolkit.logs import Level, json_line, one_line, text_line
 
 ROOT = Path(__file__).parents[2]
 METHODS = {"step", "warning", "error", "debug", "template"}
-EVENT = r"[a-z]+\.[a-z_]+"
+EVENT = r"[a-z_-]+\.[a-z_-]+"
 
 
 @pytest.fixture
@@ -114,3 +114,4 @@ def test_every_event_is_in_the_documentation_and_no_other() -> None:
     table = (ROOT / "docs" / "logs.md").read_text().partition("## Events")[2]
     documented = set(re.findall(rf"^\| `({EVENT})` \|", table, re.MULTILINE))
     assert documented == events_in_code()
+    assert [each for each in documented if "-" in each] == []

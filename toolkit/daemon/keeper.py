@@ -324,7 +324,7 @@ def go_on(given: KeeperArguments, reason: str) -> None:
             del sys.modules[name]
     try:  # by its name, as ``become`` starts it by its path
         program = importlib.import_module("toolkit.__main__").program
-    except (ImportError, SyntaxError, AttributeError):
+    except Exception:  # noqa: BLE001 - whatever a half-written program raises, ``become`` waits for it
         return
     if given.probes is not None:
         given.probes.close()  # clients that have not asked yet ask the daemon

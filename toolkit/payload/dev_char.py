@@ -65,7 +65,7 @@ class DevCharLinks:
         try:
             self._apply(self._load(), _wanted(directories))
         except HostPathError as error:
-            log.warning("dev-char.failed", "links in /dev/char are missing", reason=str(error))
+            log.warning("devices.link_failed", "links in /dev/char are missing", reason=str(error))
 
     def _apply(self, record: LinkRecord, wanted: Mapping[str, str]) -> None:
         stale = {path: to for path, to in record.links.items() if wanted.get(path) != to}
@@ -84,7 +84,7 @@ class DevCharLinks:
         for path, target in new.items():
             self._writer.link(path, target)
         if new or stale:
-            log.step("dev-char.linked", "links in /dev/char", made=len(new), removed=len(stale))
+            log.step("devices.linked", "links in /dev/char", made=len(new), removed=len(stale))
 
     def undo(self) -> None:
         """Restore the links from before the setup; can be repeated."""
