@@ -261,7 +261,9 @@ def files_only(payload: PayloadPlan) -> Plan:
         request=None,
         changes=(),
         payload=payload,
-        reload=ReloadDecision(needed=False, mode=RestartMode.NONE, reason="no runtime config"),
+        reload=ReloadDecision(
+            needed=False, mode=RestartMode.NONE, reason="the engine's config is not touched"
+        ),
         expected=Expectation(),
         previous_handlers=(),
         previous_default=None,
