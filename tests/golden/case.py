@@ -101,6 +101,14 @@ def cases() -> list[Path]:
 
 def load_case(folder: Path) -> GoldenCase:
     """Read ``case.toml``; an unknown key is an error, so that a typo can't pass for a test."""
+    try:
+        return _read(folder)
+    except (KeyError, TypeError, ValueError) as error:
+        page = "tests/golden/README.md lists its keys"
+        raise ValueError(f"{folder}/case.toml: {type(error).__name__}: {error}; {page}") from error
+
+
+def _read(folder: Path) -> GoldenCase:
     data = tomllib.loads((folder / "case.toml").read_text())
     adapter = adapter_for(EngineName(data.pop("engine")))
     expected = Expected(
