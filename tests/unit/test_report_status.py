@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from runtime_configs.model import Version
 from tests.faults.node_host import CONFIG, DROP_IN, FaultHost
 from toolkit.errors import EngineNotFoundError
-from toolkit.report.status import status_of
+from toolkit.report.status import ask, status_of
 
 V2 = Version(major=2, minor=1)
 
@@ -87,3 +87,15 @@ def test_an_engine_that_is_down_is_told_of_in_its_place(tmp_path: Path) -> None:
     document = status_of(host.node())
     assert "not running" in str(document["served"])
     assert "unknown" not in document
+
+
+def test_verify_without_an_engines_config_looks_for_the_files_alone(tmp_path: Path) -> None:
+    host = FaultHost(tmp_path)
+    node = host.node(None, "--no-runtime-config")
+    (missing,) = ask(node).missing
+    assert missing.startswith("the toolkit's files are not in ")
+    host.set_up(None, "--no-runtime-config")
+    assert ask(node).missing == ()
+    binary = next(Path(node.root.access(f"{node.store.install_dir}/toolkit")).glob("*.real"))
+    binary.write_bytes(b"")
+    assert ask(node).missing == (missing,)

@@ -38,7 +38,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     """What the engine reports and can execute, compared with the settings."""
 
     engine: EngineName | None
-    """None in NRI mode: no handler is wanted, so no engine is asked."""
+    """None in NRI mode and with ``--no-runtime-config``: no handler is wanted of any engine."""
     plugin: int | None = None
     """In NRI mode, the process whose plugin is registered with the engine."""
     answer: EffectiveConfig | None
@@ -51,6 +51,8 @@ def ask(node: Node) -> Answer:
     """Ask the engine which handlers it serves. Raises ToolkitError if none can be chosen."""
     if node.settings.nri.enabled:
         return _plugin(node)
+    if node.settings.lifecycle.no_runtime_config:
+        return _files(node)
     engine = choose_engine(node, node.store.load())
     control = node.control(engine)
     facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
@@ -87,6 +89,14 @@ def _plugin(node: Node) -> Answer:
     lack = "" if os.path.exists(node.root.access(socket)) else ", which is not there"
     missing = f"no NRI plugin of this installer is connected to {socket}{lack}"
     return Answer(engine=None, answer=None, missing=(missing,))
+
+
+def _files(node: Node) -> Answer:
+    """Return whether the toolkit's files are installed, which is all that is wanted."""
+    directory = posixpath.join(node.store.install_dir, "toolkit")
+    missing = f"the toolkit's files are not in {directory}, or not as they were installed"
+    there = node.installer.installed() is not None
+    return Answer(engine=None, answer=None, missing=() if there else (missing,))
 
 
 def binaries(answer: EffectiveConfig | None) -> dict[str, str | None]:
