@@ -265,7 +265,7 @@ def _log_repair(plan: Plan) -> None:
 
     for change in plan.differing:
         diff = redacted_diff(change.path, change.now, change.after, known=change.base)
-        log.step("drift.diff", f"{change.path} is repaired", diff=diff)
+        log.step("drift.diff", f"restoring our change in {change.path}", diff=diff)
 
 
 def _unchanged(node: Node, plan: Plan, record: Record, clock: Clock, *, repair: bool) -> Outcome:
