@@ -110,7 +110,7 @@ class FakeEngine:
         self._unread.clear()
         self._next_stream = 1
 
-    def take_up(self, *, request_timeout: float = 2.0) -> None:
+    def register(self, *, request_timeout: float = 2.0) -> None:
         """Take a plugin that connects through registration, configuration and synchronization."""
         self.accept()
         _, stream, _, request = self.read()

@@ -73,7 +73,7 @@ def test_a_live_reload_serves_the_handler_in_the_same_process(docker: RealDocker
 
 
 @pytest.mark.parametrize("text", ["{", '{"default-runtime": "nowhere"}'])
-def test_a_file_that_dockerd_does_not_take_up_is_told(docker: RealDockerd, text: str) -> None:
+def test_a_file_that_dockerd_rejects_is_named(docker: RealDockerd, text: str) -> None:
     engine = of(docker)
     process = engine.facts(soon()).process
     assert process is not None

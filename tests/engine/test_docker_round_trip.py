@@ -266,7 +266,7 @@ def test_a_file_that_can_not_be_edited_is_one_line_and_changes_nothing(
     assert not installer.install_dir.exists()
 
 
-def test_a_file_that_dockerd_does_not_take_up_is_put_back_with_exit_code_1(
+def test_a_file_that_dockerd_rejects_is_restored_with_exit_code_1(
     dockerd: RealDockerd, installer: Installer
 ) -> None:
     dockerd.start()

@@ -20,7 +20,7 @@ MOST_AT_ONCE = MOST_RESIDENT + 4 * (4 << 10)
 def taken_up(tmp_path: Path) -> Iterator[tuple[FakeEngine, PluginProcess]]:
     engine = FakeEngine(tmp_path / "nri.sock")
     with plugin_process(tmp_path, tmp_path / "nri.sock") as plugin:
-        engine.take_up()
+        engine.register()
         yield engine, plugin
     engine.close()
 

@@ -120,7 +120,7 @@ def test_the_ready_file_is_there_while_the_plugin_is_registered(resident: Reside
     assert not resident.ready.exists()
     resident.engine.drop()
     for _ in range(2):
-        resident.engine.take_up()
+        resident.engine.register()
         wait_for(resident.ready.exists, "the ready file")
         assert f"pid={resident.process.pid}\n" in resident.ready.read_text()
         resident.engine.drop()
@@ -130,7 +130,7 @@ def test_the_ready_file_is_there_while_the_plugin_is_registered(resident: Reside
 def test_probes_tell_whether_the_plugin_is_registered(resident: Resident) -> None:
     assert resident.probe("/healthz") == (200, "alive")
     assert resident.probe("/readyz") == (503, "no")
-    resident.engine.take_up()
+    resident.engine.register()
     wait_for(lambda: resident.probe("/readyz") == (200, "yes"), "readiness")
     assert resident.probe("/metrics") == (200, "metrics 1")
     assert resident.resident() <= MOST_RESIDENT
@@ -139,7 +139,7 @@ def test_probes_tell_whether_the_plugin_is_registered(resident: Resident) -> Non
 def test_a_signal_leaves_the_engine_and_becomes_the_daemon_with_the_signal_pending(
     resident: Resident,
 ) -> None:
-    resident.engine.take_up()
+    resident.engine.register()
     wait_for(resident.ready.exists, "the ready file")
     resident.process.send_signal(signal.SIGTERM)
     with pytest.raises(EOFError):
@@ -150,7 +150,7 @@ def test_a_signal_leaves_the_engine_and_becomes_the_daemon_with_the_signal_pendi
 
 
 def test_a_watched_file_that_differs_becomes_the_daemon(resident: Resident) -> None:
-    resident.engine.take_up()
+    resident.engine.register()
     wait_for(resident.ready.exists, "the ready file")
     os.truncate(resident.watched, 0)
     with pytest.raises(EOFError):
@@ -162,7 +162,7 @@ def test_a_watched_file_that_differs_becomes_the_daemon(resident: Resident) -> N
 def test_a_ready_file_that_somebody_removed_comes_back_while_the_plugin_is_registered(
     resident: Resident,
 ) -> None:
-    resident.engine.take_up()
+    resident.engine.register()
     wait_for(resident.ready.exists, "the ready file")
     resident.ready.unlink()
     wait_for(resident.ready.exists, "the ready file again")

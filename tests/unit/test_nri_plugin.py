@@ -123,7 +123,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
 def test_a_registered_plugin_is_ready_and_gives_devices(node: Node) -> None:
     plugin = node.start()
     assert not plugin.status.ready
-    node.engine.take_up()
+    node.engine.register()
     until(lambda: plugin.status.ready)
     assert node.engine.registration.plugin_idx == "07"
     assert plugin.status.engine == "containerd v2.1.9"
@@ -133,7 +133,7 @@ def test_a_registered_plugin_is_ready_and_gives_devices(node: Node) -> None:
 
 def test_a_management_device_is_refused_with_the_pods_name(node: Node) -> None:
     node.start()
-    node.engine.take_up()
+    node.engine.register()
     wanted = {"nvidia.cdi.k8s.io": "management.nvidia.com/gpu=all,0,nvidia.com/gpu=0"}
     answer = node.engine.ask("CreateContainer", creation(wanted, "default"))
     assert devices(answer) == ["nvidia.com/gpu=0"]
@@ -155,7 +155,7 @@ def test_a_failing_decision_is_an_empty_answer_and_an_error_in_the_log(node: Nod
         return decide(pod, container, policy)
 
     node.start(failing)
-    node.engine.take_up()
+    node.engine.register()
     answer = node.engine.ask("CreateContainer", creation(ASKED, container="bad"))
     assert devices(answer) == []
     assert not answer.HasField("status")
@@ -166,7 +166,7 @@ def test_a_failing_decision_is_an_empty_answer_and_an_error_in_the_log(node: Nod
 
 def test_a_log_that_nobody_reads_holds_nothing_up(node: Node) -> None:
     node.start()
-    node.engine.take_up()
+    node.engine.register()
     node.log.open.clear()
     for _ in range(1200):
         answer = node.engine.ask("CreateContainer", creation(ASKED))
@@ -179,11 +179,11 @@ def test_a_log_that_nobody_reads_holds_nothing_up(node: Node) -> None:
 def test_the_plugin_comes_back_whenever_the_engine_does(node: Node) -> None:
     plugin = node.start()
     for times in (1, 2, 3):
-        node.engine.take_up()
+        node.engine.register()
         until(partial(taken_up, plugin, times))
         node.engine.drop()
         until(lambda: not plugin.status.ready)
-    node.engine.take_up()
+    node.engine.register()
     until(lambda: plugin.status.ready)
     expected = [NriState.CONNECTING, NriState.REGISTERED] * 4
     until(lambda: expected == [status.state for status in node.states])
@@ -195,7 +195,7 @@ def test_an_engine_that_speaks_something_else_is_left_and_tried_again(node: Node
     node.engine.accept()
     node.engine.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
     until(lambda: "NRI allows" in plugin.status.reason)
-    node.engine.take_up()
+    node.engine.register()
     until(lambda: plugin.status.ready)
 
 
@@ -207,7 +207,7 @@ def test_a_socket_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     until(lambda: "No such file" in plugin.status.reason)
     path.parent.mkdir()
     engine = FakeEngine(path)
-    engine.take_up()
+    engine.register()
     until(lambda: plugin.status.ready)
     until(lambda: log.named("nri.registered"))
     assert len(log.named("nri.disconnected")) == 1
@@ -220,7 +220,7 @@ def test_a_registration_that_the_engine_refuses_is_tried_again(node: Node) -> No
     node.engine.accept()
     node.engine.drop()
     until(lambda: plugin.status.reason != "")
-    node.engine.take_up()
+    node.engine.register()
     until(lambda: plugin.status.ready)
 
 
@@ -232,7 +232,7 @@ def test_stopping_answers_what_is_open_and_then_ends_our_side_first(node: Node) 
         return decide(pod, container, policy)
 
     plugin = node.start(waiting)
-    node.engine.take_up()
+    node.engine.register()
     stream = node.engine.begin("CreateContainer", creation(ASKED))
     time.sleep(0.05)
     stopping = threading.Thread(target=plugin.stop)
@@ -261,7 +261,7 @@ def test_stopping_without_an_engine_ends_the_wait_for_the_next_attempt(tmp_path:
 
 def test_a_mute_engine_does_not_hold_up_the_stop(node: Node) -> None:
     plugin = node.start()
-    node.engine.take_up()
+    node.engine.register()
     until(lambda: plugin.status.ready)
     # The engine neither answers nor closes the connection.
     plugin.stop()
@@ -271,7 +271,7 @@ def test_a_mute_engine_does_not_hold_up_the_stop(node: Node) -> None:
 
 def test_an_engine_without_cdi_adjustments_is_warned_about(node: Node) -> None:
     plugin = node.start()
-    node.engine.take_up(request_timeout=0)
+    node.engine.register(request_timeout=0)
     until(lambda: plugin.status.ready)
     until(lambda: node.log.named("nri.engine_too_old"))
 
@@ -285,7 +285,7 @@ def test_a_listener_that_fails_does_not_stop_the_plugin(tmp_path: Path) -> None:
     engine = FakeEngine(path)
     plugin = Plugin(**SETTINGS, cdi_kind="a/b", socket_path=str(path), on_state=failing, log=log)
     plugin.start()
-    engine.take_up()
+    engine.register()
     until(lambda: plugin.status.ready)
     assert devices(engine.ask("CreateContainer", creation(ASKED))) == ["nvidia.com/gpu=0"]
     engine.close()
