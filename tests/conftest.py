@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import own_namespaces
+from toolkit import logs
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 
@@ -49,6 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[INJECTED] = Counter()
+
+
+@pytest.fixture(autouse=True)
+def _plain_log() -> None:
+    """Undo what a command that an earlier test called here chose for the log."""
+    logs.configure("text", debug=False)
 
 
 @pytest.hookimpl(tryfirst=True)
