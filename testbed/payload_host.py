@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from testbed.sample_payload import VERSION, make_sample_payload
-from toolkit.cli import parse
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.commands import CommandRunner
 from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.options.build import build_settings
+from toolkit.options.command_line import read
+from toolkit.options.lookup import Sources
 from toolkit.payload.installer import PayloadInstaller, PayloadPlan, PayloadRecord
 from toolkit.payload.low_level import LowLevelRuntimes
 from toolkit.settings import Settings
@@ -30,9 +31,9 @@ Snapshot = dict[str, tuple[str, int, bytes | str]]
 
 def settings_of(*flags: str) -> Settings:
     """Return the settings of a command line, with no variables set."""
-    request = parse([*flags], {}, "nvidia-toolkit")
-    assert request is not None
-    return build_settings(request.sources)
+    line = read(flags)
+    assert line.error is None
+    return build_settings(Sources(flags=line.flags, environ={}))
 
 
 @dataclass(slots=True)

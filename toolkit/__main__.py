@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         gc.set_threshold(_SELDOM)
         _load_records()
         # Imported by name: half of an upgraded module may load and lack these.
-        from toolkit.cli import PROGRAM, ProgramCommands, run
+        from toolkit.cli import PROGRAM, Commands, run
 
         if _RESIDENT in os.environ:
             from toolkit.daemon import process
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(
         sys.argv[1:] if arguments is None else arguments,
         environ=os.environ,
-        commands=ProgramCommands(),
+        commands=Commands(),
         program=PROGRAM if name.startswith("__main__") else name,
     )
 

@@ -8,17 +8,17 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.errors import ExitCode, ToolkitError, UsageError
 from toolkit.host.clock import BLOCKED
 from toolkit.options import general
-from toolkit.options.lookup import GivenFlag, Sources
+from toolkit.options.command_line import CommandLine, Shown, read
+from toolkit.options.lookup import Sources
 from toolkit.settings import Output, Settings, Verify
+from toolkit.version import VERSION
 
 log = logs.get(__name__)
 
@@ -27,30 +27,11 @@ _INTERRUPTED = 130
 """The exit status that a shell reports for a command that Ctrl-C ended."""
 
 
-class Commands(Protocol):
-    """The commands, each with the settings and its own options."""
+class Commands:
+    """The commands, each with the settings and its own options.
 
-    def run(self, settings: Settings) -> ExitCode:
-        """Set up, wait, revert."""
-
-    def revert(self, settings: Settings, output: Output, *, purge: bool) -> ExitCode:
-        """Restore what an earlier setup changed."""
-
-    def plan(self, settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-        """Show what a setup would change."""
-
-    def status(self, settings: Settings, output: Output) -> ExitCode:
-        """Show what is installed."""
-
-    def verify(self, settings: Settings, output: Output) -> ExitCode:
-        """Ask the engine which handlers it serves."""
-
-    def doctor(self, settings: Settings, output: Output) -> ExitCode:
-        """Check the host before anything is done."""
-
-
-class ProgramCommands:
-    """The real commands. Signals come in blocked; commands that change nothing unblock them."""
+    Signals come in blocked; commands that change nothing unblock them.
+    """
 
     def run(self, settings: Settings) -> ExitCode:
         """Set up, wait, revert."""
@@ -102,14 +83,6 @@ def _default_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
 
 
-class Request(Struct, frozen=True, kw_only=True):
-    """The command to call, with its flags and variables."""
-
-    command: str | None
-    """None: set up, wait, revert."""
-    sources: Sources
-
-
 def run(
     arguments: Sequence[str],
     *,
@@ -122,31 +95,17 @@ def run(
         from toolkit.options.completion import complete
 
         return complete(program, environ[general.COMPLETE])
-    return _run(arguments, environ, commands, program)
-
-
-def _run(
-    arguments: Sequence[str], environ: Mapping[str, str], commands: Commands, program: str
-) -> int:
-    _configure_logs(_output_flags(arguments, environ))
+    line = read(arguments)
+    sources = Sources(flags=line.flags, environ=environ)
+    _configure_logs(sources)
     try:
-        request = parse(arguments, environ, program)
-        if request is None:
-            return _flushed(ExitCode.DONE)
-        _configure_logs(request.sources)
-        from toolkit.options.build import build_settings  # not needed for help and version
-
-        settings = build_settings(request.sources)
-        logs.configure(settings.log_format, debug=settings.debug, color=settings.color)
-        for warning in settings.warnings:
-            log.warning("settings.adjusted", warning)
-        return _flushed(_call(commands, request, settings))
+        return _flushed(_carry_out(line, sources, commands, program))
     except ToolkitError as error:
         log.error(
             "usage.refused" if isinstance(error, UsageError) else "program.failed", str(error)
         )
         logs.traceback_of(error)
-        _print_failure(arguments, error)
+        _print_failure(line, sources, error)
         return error.exit_code
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -156,33 +115,42 @@ def _run(
         hint = "" if logs.debugging() else "; --debug shows where"
         log.error("program.broken", f"unexpected {type(error).__name__}: {error}{hint}")
         logs.traceback_of(error)
-        _print_failure(arguments, ToolkitError(f"unexpected {type(error).__name__}: {error}"))
+        _print_failure(line, sources, ToolkitError(f"unexpected {type(error).__name__}: {error}"))
         return ExitCode.FAILED
 
 
-def parse(arguments: Sequence[str], environ: Mapping[str, str], program: str) -> Request | None:
-    """Split a command line; None if it only asked for help or the version, which is printed.
+def _carry_out(line: CommandLine, sources: Sources, commands: Commands, program: str) -> ExitCode:
+    if line.error is not None:
+        raise line.error
+    if line.shown is not None:
+        sys.stdout.write(_text(line.shown, program, line.command))
+        return ExitCode.DONE
+    from toolkit.options.build import build_settings  # not needed for help and version
 
-    Raises UsageError.
-    """
-    if not arguments:
-        return Request(command=None, sources=Sources(environ=environ))
-    from toolkit.options.command_line import read  # loads click, which variables alone do not need
-
-    said = read(arguments, program)
-    if said is None:
-        return None
-    return Request(command=said.command, sources=Sources(flags=said.flags, environ=environ))
+    settings = build_settings(sources)
+    logs.configure(settings.log_format, debug=settings.debug, color=settings.color)
+    for warning in settings.warnings:
+        log.warning("settings.adjusted", warning)
+    return _call(commands, line.command, sources, settings)
 
 
-def _call(commands: Commands, request: Request, settings: Settings) -> ExitCode:
+def _text(shown: Shown, program: str, command: str | None) -> str:
+    if shown is Shown.VERSION:
+        return f"{program} {VERSION}\n"
+    from toolkit.options.help import help_text  # loads click
+
+    return help_text(program, command, whole=shown is Shown.HELP_ALL)
+
+
+def _call(
+    commands: Commands, command: str | None, sources: Sources, settings: Settings
+) -> ExitCode:
     """Read the options of the command itself and call it."""
-    read = request.sources.read
-    output = read(general.OUTPUT).value
-    detailed_exitcode = read(general.DETAILED_EXITCODE).value
-    purge = read(general.PURGE).value
-    run = read(general.RUN).value
-    if request.command is None:
+    output = sources.read(general.OUTPUT).value
+    detailed_exitcode = sources.read(general.DETAILED_EXITCODE).value
+    purge = sources.read(general.PURGE).value
+    run = sources.read(general.RUN).value
+    if command is None:
         return commands.run(settings)
     calls: Mapping[str, Callable[[], ExitCode]] = {
         "plan": lambda: commands.plan(settings, output, detailed_exitcode=detailed_exitcode),
@@ -191,29 +159,13 @@ def _call(commands: Commands, request: Request, settings: Settings) -> ExitCode:
         "verify": lambda: commands.verify(_verified_by(settings, run=run), output),
         "doctor": lambda: commands.doctor(settings, output),
     }
-    return calls[request.command]()
+    return calls[command]()
 
 
 def _verified_by(settings: Settings, *, run: bool) -> Settings:
     """Return the settings of the command `verify`, which ignores what a setup has to verify."""
     verify = Verify.RUN if run else Verify.SERVED
     return replace(settings, lifecycle=replace(settings.lifecycle, verify=verify))
-
-
-def _output_flags(arguments: Sequence[str], environ: Mapping[str, str]) -> Sources:
-    """Return the flags for log and output, even of a command line that cannot be parsed."""
-    flags: dict[str, tuple[GivenFlag, ...]] = {}
-    for position, argument in enumerate(arguments):
-        if argument == "--":
-            break
-        spelling, equals, value = argument.partition("=")
-        for option in (general.LOG_FORMAT, general.DEBUG, general.OUTPUT):
-            if spelling.startswith("-") and spelling.lstrip("-") == option.name:
-                if not equals:
-                    following = arguments[position + 1 : position + 2]
-                    value = "true" if option.boolean else "".join(following)
-                flags[option.identifier] = (GivenFlag(spelling=spelling, value=value),)
-    return Sources(flags=flags, environ=environ)
 
 
 def _configure_logs(sources: Sources) -> None:
@@ -228,11 +180,11 @@ def _configure_logs(sources: Sources) -> None:
     logs.configure(log_format, debug=debug)
 
 
-def _print_failure(arguments: Sequence[str], error: ToolkitError) -> None:
+def _print_failure(line: CommandLine, sources: Sources, error: ToolkitError) -> None:
     """Print the error as a JSON document, for a command whose result would be one."""
-    asked = any(word in general.OUTPUT.commands for word in arguments)
     with contextlib.suppress(UsageError, OSError, ValueError):
-        if asked and _output_flags(arguments, {}).read(general.OUTPUT).value is Output.JSON:
+        asked = line.command in general.OUTPUT.commands
+        if asked and sources.read(general.OUTPUT).value is Output.JSON:
             from toolkit.report.terminal import print_json
 
             print_json(

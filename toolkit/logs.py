@@ -25,7 +25,7 @@ class Level(IntEnum):
 
 
 _COLOURS = {Level.WARNING: 33, Level.ERROR: 31}
-"""Yellow and red, as terminals number them."""
+"""Yellow and red, as ``styled`` takes them."""
 _DECIMALS = 6
 """Decimals of seconds in a JSON line."""
 
@@ -132,7 +132,7 @@ class _Output:
             return
         line = self.form(time.time(), level, event, message, fields) + "\n"
         if level in _COLOURS and self.form is text_line and wants_colour(self.color, stream):
-            line = _coloured(line, level)
+            line = line.replace(level.name, styled(level.name, _COLOURS[level]), 1)
         try:
             stream.write(line)
             stream.flush()
@@ -147,9 +147,9 @@ def wants_colour(color: str, stream: TextIO | None) -> bool:
     return color == "always" or (color == "auto" and terminal)
 
 
-def _coloured(line: str, level: Level) -> str:
-    """Colour the level's name; without click, which the resident process does not load."""
-    return line.replace(level.name, f"\033[{_COLOURS[level]}m{level.name}\033[0m", 1)
+def styled(text: str, code: int) -> str:
+    """Return a text with which a terminal does what the number says (ECMA-48, SGR)."""
+    return f"\033[{code}m{text}\033[0m"
 
 
 _output = _Output()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from toolkit.cli import Commands
 from toolkit.errors import ExitCode
 from toolkit.settings import Output, Settings
 
 
 @dataclass
-class RecordingCommands:
+class RecordingCommands(Commands):
     """Remembers each call; answers with ``answer`` or raises ``failure``."""
 
     answer: ExitCode = ExitCode.DONE

@@ -8,16 +8,19 @@ from tests.fakes.commands import RecordingCommands
 from toolkit import cli
 from toolkit.errors import UsageError
 from toolkit.options.build import build_settings
+from toolkit.options.command_line import read
 from toolkit.options.lookup import Sources
 from toolkit.settings import Settings
 
 
 def settings_of(*arguments: str, **environ: str) -> Settings:
     """Return what the program would run with; raises UsageError."""
-    request = cli.parse(arguments, environ, cli.PROGRAM)
-    if request is None:
-        raise UsageError("asked for help")
-    return build_settings(request.sources)
+    line = read(arguments)
+    if line.error is not None:
+        raise line.error
+    if line.shown is not None:
+        raise UsageError(f"asked for {line.shown}")
+    return build_settings(Sources(flags=line.flags, environ=environ))
 
 
 def refusal(*arguments: str, **environ: str) -> str | None:

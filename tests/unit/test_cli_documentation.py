@@ -128,10 +128,9 @@ def test_every_name_of_the_contract_is_there_and_no_other() -> None:
     assert {option.flags: option.all_variables for option in OPTIONS} == expected
 
 
-def test_no_flag_and_no_identifier_is_taken_twice() -> None:
+def test_no_flag_is_taken_twice() -> None:
     flags = [flag for option in OPTIONS for flag in option.flags]
     assert sorted(set(flags)) == sorted(flags)
-    assert len({option.identifier for option in OPTIONS}) == len(OPTIONS)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.unit.cli_session import refusal, settings_of
 from toolkit.errors import UsageError
 from toolkit.options.catalog import OPTIONS
+from toolkit.options.command_line import read
 from toolkit.options.lookup import Sources
 from toolkit.options.option import Option
 
@@ -33,11 +34,9 @@ def spellings(options: list[Option[object]]) -> st.SearchStrategy[tuple[Option[o
 
 
 def parsed(*arguments: str) -> Sources:
-    from toolkit import cli
-
-    request = cli.parse(arguments, {}, cli.PROGRAM)
-    assert request is not None
-    return request.sources
+    line = read(arguments)
+    assert line.error is None
+    return Sources(flags=line.flags, environ={})
 
 
 def command_of(option: Option[object]) -> tuple[str, ...]:
@@ -77,7 +76,7 @@ def test_a_value_follows_an_equals_sign_or_is_the_next_argument_whatever_it_is(
 ) -> None:
     option, flag = case
     arguments = [f"{flag}={value}"] if joint == "=" else [flag, value]
-    (given_flag,) = parsed(*arguments).flags[option.identifier]
+    (given_flag,) = parsed(*arguments).flags[option.name]
     assert (given_flag.spelling, given_flag.value) == (flag, value)
 
 

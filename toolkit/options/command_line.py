@@ -1,164 +1,143 @@
-"""Parse the command line with click: flags, words, help, version.
+"""Read the command line: flags in every form of NVIDIA's installer, a command, a directory.
 
-Loading click takes a tenth of a short run, so it is loaded only for a command line with arguments.
+urfave/cli, which parses the command line of that installer, accepts ``-flag`` for ``--flag`` and
+``=`` after a letter (``-r=docker``), takes any next argument as a value (even ``-x``) except for
+Booleans, and does not combine letters (``command_parse.go``, version 3).
+
+click has other rules and takes two bare starts of the interpreter to load. Only help and completion
+use it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
 
-import click
 from msgspec import Struct
 
 from toolkit.errors import UsageError
+from toolkit.logs import one_line
 from toolkit.options import general
 from toolkit.options.catalog import OPTIONS
-from toolkit.options.grammar import HELP, HELP_ALL, VERSION, Rewritten, rewrite
-from toolkit.options.help import write_help
 from toolkit.options.lookup import GivenFlag
 from toolkit.options.misspelt import unknown_word
+from toolkit.options.option import Option
 from toolkit.options.usage import SUMMARIES
-from toolkit.version import VERSION as PROGRAM_VERSION
+
+_BY_NAME: Mapping[str, Option[object]] = {
+    flag.lstrip("-"): option for option in OPTIONS for flag in option.flags
+}
+
+
+class Shown(StrEnum):
+    """What a command line can ask for in place of a command."""
+
+    HELP = "--help"
+    HELP_ALL = "--help-all"
+    VERSION = "--version"
+
+
+_SHOWN = {**{each.lstrip("-"): each for each in Shown}, "h": Shown.HELP, "v": Shown.VERSION}
 
 
 class CommandLine(Struct, frozen=True, kw_only=True):
-    """A parsed command line."""
+    """What a command line asks for; with an error, the flags that could be read even so."""
 
     command: str | None
     """None: set up, wait, revert."""
-    flags: Mapping[str, tuple[GivenFlag, ...]]
-    """By the option's identifier."""
+    flags: Mapping[str, Sequence[GivenFlag]]
+    """By the option's name."""
+    shown: Shown | None
+    error: UsageError | None
 
 
-class InstallerCommand(click.Command):
-    """A click command with the table's help and the flag forms of the Go program."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Rewrite the flags first, so that the words are known before click shows help."""
-        if ctx.resilient_parsing:  # shell completion of a line
-            return super().parse_args(ctx, [])
-        rewritten = rewrite(args, OPTIONS)
-        ctx.meta["rewritten"] = rewritten
-        return super().parse_args(ctx, list(rewritten.tokens))
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help of the program, or of the named command."""
-        words: Rewritten = ctx.meta["rewritten"]
-        named = [word for word in words.words if word in SUMMARIES]
-        whole = bool(ctx.meta.get(HELP_ALL))
-        write_help(formatter, ctx.info_name or "", named[0] if named else None, whole=whole)
-
-
-def read(arguments: Sequence[str], program: str) -> CommandLine | None:
-    """Parse a command line; None if it only asked for help or the version, which is printed.
-
-    Raises UsageError.
-    """
-    try:
-        context = click_command(program).make_context(program, list(arguments))
-    except click.exceptions.Exit:
-        return None
-    except click.ClickException as error:
-        raise UsageError(error.format_message(), "see --help") from None
-    rewritten: Rewritten = context.meta["rewritten"]
-    flags = {
-        name: tuple(
-            GivenFlag(spelling=spelling, value=value)
-            for spelling, value in zip(spellings, context.params[name], strict=True)
-        )
-        for name, spellings in rewritten.spellings.items()
-    }
-    command, directory = _command_and_directory(rewritten.words, arguments)
+def read(arguments: Sequence[str]) -> CommandLine:
+    """Read a command line to its end: its flags decide the form in which its error is reported."""
+    flags: dict[str, list[GivenFlag]] = {}
+    words: list[str] = []
+    shown: list[Shown] = []
+    errors: list[UsageError] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            words.extend(remaining)
+        elif not argument.startswith("-") or argument == "-":
+            words.append(argument)
+        elif argument.lstrip("-") in _SHOWN:
+            shown.append(_SHOWN[argument.lstrip("-")])
+        else:
+            try:
+                option, flag = _flag(argument, remaining)
+            except UsageError as error:
+                errors.append(error)
+            else:
+                flags.setdefault(option.name, []).append(flag)
+    command = next((word for word in words if word in SUMMARIES), None)
+    if not shown:
+        errors += _errors_of_words(words, arguments)
+        errors += _errors_of_flags(flags, command)
+    directory = next((word for word in words if word.startswith("/")), None)
     if directory is not None:
         given = GivenFlag(spelling="the install directory", value=directory)
-        flags.setdefault(general.INSTALL_DIR.identifier, (given,))
-    _check_commands(command, flags)
-    return CommandLine(command=command, flags=flags)
-
-
-def click_command(program: str) -> click.Command:
-    """Return the click command."""
-
-    def show_version(_context: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
-        if wanted:
-            click.echo(f"{program} {PROGRAM_VERSION}")
-            raise click.exceptions.Exit
-
-    def show_all(context: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
-        if wanted:
-            context.meta[HELP_ALL] = True
-            click.echo(context.get_help())
-            raise click.exceptions.Exit
-
-    parameters: list[click.Parameter] = [
-        click.Option(
-            [option.identifier, *option.flags],
-            multiple=True,
-            hidden=option.hidden,
-            shell_complete=_completer(option.metavar.split("|") if "|" in option.metavar else ()),
-        )
-        for option in OPTIONS
-    ]
-    parameters.append(
-        click.Option(
-            ["help_all", HELP_ALL],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=show_all,
-        )
-    )
-    parameters.append(
-        click.Option(
-            ["show_version", *VERSION],
-            is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=show_version,
-        )
-    )
-    parameters.append(
-        click.Argument(
-            ["words"], nargs=-1, type=click.UNPROCESSED, shell_complete=_completer(tuple(SUMMARIES))
-        )
-    )
-    return InstallerCommand(
-        program, params=parameters, context_settings={"help_option_names": list(HELP)}
+        flags.setdefault(general.INSTALL_DIR.name, [given])
+    return CommandLine(
+        command=command,
+        flags=flags,
+        shown=shown[0] if shown else None,
+        error=errors[0] if errors else None,
     )
 
 
-def _completer(
-    choices: Sequence[str],
-) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Return a function that lists click's completions for a word."""
-    return lambda _context, _parameter, begun: [each for each in choices if each.startswith(begun)]
+def _flag(argument: str, remaining: Iterator[str]) -> tuple[Option[object], GivenFlag]:
+    """Return a flag's option and value, which may be the next argument; raises UsageError."""
+    spelling, equals, value = argument.partition("=")
+    option = _BY_NAME.get(spelling.removeprefix("-").removeprefix("-"))
+    if option is None:
+        raise _unknown(spelling)
+    if option.boolean and not equals:
+        value = "true"
+    elif not equals:
+        following = next(remaining, None)
+        if following is None:
+            raise UsageError(f"{spelling}: its value is missing", f"write {spelling}=VALUE")
+        value = following
+    return option, GivenFlag(spelling=spelling, value=value)
 
 
-def _command_and_directory(
-    words: Sequence[str], arguments: Sequence[str]
-) -> tuple[str | None, str | None]:
-    """Return the subcommand and the install directory; raises UsageError for any other word."""
-    command: str | None = None
-    directory: str | None = None
+def _unknown(spelling: str) -> UsageError:
+    from difflib import get_close_matches  # only after a typing error
+
+    letters = spelling.lstrip("-")
+    if len(letters) > 1 and not spelling.startswith("--") and set(letters) <= set(_BY_NAME):
+        hint = f"write them apart: {' '.join(f'-{each}' for each in letters)}"
+    else:
+        known = [name for name, option in _BY_NAME.items() if not option.hidden]
+        close = get_close_matches(letters, known, n=1)
+        hint = f"did you mean --{close[0]}?" if close else "see --help"
+    return UsageError(f"{one_line(spelling)}: unknown option", hint)
+
+
+def _errors_of_words(words: Sequence[str], arguments: Sequence[str]) -> Iterator[UsageError]:
+    """Report all but one command and one install directory."""
+    seen = set[bool]()
     for word in words:
-        if word in SUMMARIES and command is None:
-            command = word
-        elif word.startswith("/") and directory is None:
-            directory = word
-        elif word.startswith("/") or word in SUMMARIES:
-            raise UsageError(
+        is_command = word in SUMMARIES
+        if not is_command and not word.startswith("/"):
+            yield unknown_word(word, arguments, tuple(SUMMARIES))
+        elif is_command in seen:
+            yield UsageError(
                 f"{word!r} is one argument too many",
                 "give one command and one install directory at most",
             )
-        else:
-            raise unknown_word(word, arguments, tuple(SUMMARIES))
-    return command, directory
+        seen.add(is_command)
 
 
-def _check_commands(command: str | None, flags: Mapping[str, Sequence[GivenFlag]]) -> None:
-    """Reject a flag that the command does not take; raises UsageError."""
+def _errors_of_flags(
+    flags: Mapping[str, Sequence[GivenFlag]], command: str | None
+) -> Iterator[UsageError]:
+    """Report flags that the command does not take."""
     for option in OPTIONS:
-        if option.commands and command not in option.commands and flags.get(option.identifier):
+        if option.commands and command not in option.commands and option.name in flags:
             takers = ", ".join(f"'{each}'" for each in option.commands)
-            spelling = flags[option.identifier][-1].spelling
-            raise UsageError(f"{spelling} is only valid with {takers}")
+            spelling = flags[option.name][-1].spelling
+            yield UsageError(f"{spelling} is only valid with {takers}")

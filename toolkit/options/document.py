@@ -12,7 +12,6 @@ from pathlib import Path
 from runtime_configs.distros import plain_row
 from runtime_configs.model import EngineName
 from toolkit.options.catalog import GROUPS
-from toolkit.options.help import variables_text
 from toolkit.options.man_page import man_page
 from toolkit.options.option import Option
 
@@ -76,7 +75,7 @@ def _row(option: Option[object]) -> str:
     flags = ", ".join(f"`{flag}`" for flag in option.flags)
     if option.metavar:
         flags += f" {option.metavar}".replace("|", "\\|").replace("<", "&lt;")
-    variables = variables_text(option) or "none"
+    variables = option.shown_variables or "none"
     meaning = option.help
     if option.commands:
         meaning += f" (only with {', '.join(option.commands)})"

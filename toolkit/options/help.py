@@ -27,10 +27,9 @@ _WIDEST = 76
 """Maximum width of a flag's spellings on one line: 80 minus the indent."""
 
 
-def write_help(
-    formatter: click.HelpFormatter, program: str, command: str | None, *, whole: bool = False
-) -> None:
-    """Write the help of the program or a command; ``whole`` includes every option."""
+def help_text(program: str, command: str | None, *, whole: bool) -> str:
+    """Return the help of the program or a command; ``whole`` includes every option."""
+    formatter = click.HelpFormatter()
     if command is None:
         formatter.write_usage(program, "[COMMAND] [OPTIONS] [INSTALL-DIRECTORY]")
         formatter.write_paragraph()
@@ -56,6 +55,7 @@ def write_help(
         formatter.write_dl(list(EXIT_CODES[command]))
     formatter.write_paragraph()
     formatter.write_text(DOCUMENTATION)
+    return formatter.getvalue()
 
 
 def _write_table(formatter: click.HelpFormatter, command: str | None) -> None:
@@ -92,15 +92,9 @@ def _rows(option: Option[object]) -> list[tuple[str, str]]:
     left = f"{spellings} {option.metavar}".rstrip()
     notes = []
     if option.all_variables:
-        notes.append(f"variables: {variables_text(option)}")
+        notes.append(f"variables: {option.shown_variables}")
     if option.shown_default:
         notes.append(f"default: {option.shown_default}")
     text = f"{option.help}  [{'; '.join(notes)}]" if notes else option.help
     *before, last = textwrap.wrap(left, _WIDEST, break_on_hyphens=False)
     return [*((line, "") for line in before), (last, text)]
-
-
-def variables_text(option: Option[object]) -> str:
-    """Return the variables in order of precedence; slashes separate those of different engines."""
-    chains = [", ".join(option.variables), " / ".join(name for _, name in option.engine_variables)]
-    return ", then ".join(chain for chain in chains if chain)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
 from msgspec import Struct, field
@@ -33,9 +33,9 @@ class Reading(Struct, Generic[T_co], frozen=True, kw_only=True):
 
 
 class Sources(Struct, frozen=True, kw_only=True):
-    """The input: flags by the option's identifier, and the environment."""
+    """The input: flags by the option's name, and the environment."""
 
-    flags: Mapping[str, tuple[GivenFlag, ...]] = field(default_factory=dict)
+    flags: Mapping[str, Sequence[GivenFlag]] = field(default_factory=dict)
     environ: Mapping[str, str]
 
     def read(self, option: Option[T], engine: EngineName | None = None) -> Reading[T]:
@@ -43,7 +43,7 @@ class Sources(Struct, frozen=True, kw_only=True):
         given = self._given(option, engine)
         if given is None:
             return Reading(value=option.default, source=DEFAULT)
-        if option.variable_means is not None and option.identifier not in self.flags:
+        if option.variable_means is not None and option.name not in self.flags:
             return Reading(value=option.variable_means, source=given.spelling)
         try:
             return Reading(value=option.parse(given.value), source=given.spelling)
@@ -51,7 +51,7 @@ class Sources(Struct, frozen=True, kw_only=True):
             raise UsageError(f"{given.spelling}: {error.message}", error.hint) from None
 
     def _given(self, option: Option[T], engine: EngineName | None) -> GivenFlag | None:
-        given = self.flags.get(option.identifier, ())
+        given = self.flags.get(option.name, ())
         if given:
             last = given[-1]
             if not option.repeatable:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from toolkit.options.catalog import GROUPS
-from toolkit.options.help import variables_text
 from toolkit.options.option import Option
 from toolkit.options.usage import EXAMPLES, EXIT_CODES, RULES, SUMMARIES, WHOLE
 from toolkit.version import VERSION
@@ -73,7 +72,7 @@ def _option(option: Option[object]) -> Iterator[str]:
     )
     if option.all_variables:
         yield ".br"
-        yield f"Variables: {_text(variables_text(option))}"
+        yield f"Variables: {_text(option.shown_variables)}"
     if option.shown_default:
         yield ".br"
         yield f"Default: {_text(option.shown_default)}"

@@ -45,11 +45,6 @@ class Option(Struct, Generic[T_co], frozen=True, kw_only=True):
         """The long name without dashes."""
         return self.flags[0].lstrip("-")
 
-    @property
-    def identifier(self) -> str:
-        """The name as an identifier."""
-        return "".join(char if char.isalnum() else "_" for char in self.name)
-
     def variables_for(self, engine: EngineName | None) -> tuple[str, ...]:
         """Return the variables of one engine in order of precedence.
 
@@ -65,6 +60,12 @@ class Option(Struct, Generic[T_co], frozen=True, kw_only=True):
     def all_variables(self) -> tuple[str, ...]:
         """Every variable of the row."""
         return self.variables + tuple(name for _, name in self.engine_variables)
+
+    @property
+    def shown_variables(self) -> str:
+        """The variables in order of precedence; slashes separate those of different engines."""
+        of_engines = " / ".join(name for _, name in self.engine_variables)
+        return ", then ".join(filter(None, (", ".join(self.variables), of_engines)))
 
     @property
     def shown_default(self) -> str:

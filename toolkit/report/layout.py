@@ -26,7 +26,7 @@ class Line(Struct, frozen=True, kw_only=True):
 
     text: str
     colour: str = ""
-    """A colour of click's, or ``dim``; empty: none."""
+    """A name that ``toolkit.report.terminal`` knows; empty: none."""
     letters: int | None = None
     """The number of coloured letters, from the first; None: all."""
 
