@@ -12,9 +12,9 @@ from runtime_configs.containerd.merged import disabled_entry
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import binary_of, flaw_of
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import KeyPath, load
-from runtime_configs.formats.secrets import names_secret, without_secret_shapes
-from runtime_configs.formats.values import MISSING, NEUTRAL, differences, table, tables_of
+from runtime_configs.formats.comparison import changed_settings
+from runtime_configs.formats.documents import load
+from runtime_configs.formats.values import KeyPath, table, tables_of
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
 
 SOURCE = "containerd"
@@ -148,11 +148,8 @@ def unintended(
     """Describe each setting that changed unintentionally, one line each."""
     if _form(before.raw) != _form(after.raw):
         return tuple(_handler_lines(before, after, request))
-    return tuple(
-        f"{'.'.join(path)}: {_shown(path, old)} became {_shown(path, new)}"
-        for path, old, new in _leaves(before.raw, after.raw)
-        if not _meant(path, request) and not (old in NEUTRAL and new in NEUTRAL)
-    )
+    changed = changed_settings(before.raw, after.raw)
+    return tuple(line for path, line in changed if not _meant(path, request))
 
 
 def _form(raw: Mapping[str, object]) -> object:
@@ -175,24 +172,6 @@ def _handler_lines(
         yield f"default handler: {before.default} became {after.default}"
 
 
-def _leaves(
-    before: Mapping[str, object], after: Mapping[str, object]
-) -> Iterator[tuple[KeyPath, object, object]]:
-    for step in differences(before, after):
-        yield from _flat(step.path, step.old, step.new)
-
-
-def _flat(path: KeyPath, old: object, new: object) -> Iterator[tuple[KeyPath, object, object]]:
-    """Yield differences leaf by leaf, so that a new table counts by its values."""
-    if not isinstance(old, Mapping) and not isinstance(new, Mapping):
-        yield path, old, new
-        return
-    left = old if isinstance(old, Mapping) else {}
-    right = new if isinstance(new, Mapping) else {}
-    for key in dict.fromkeys([*left, *right]):
-        yield from _flat((*path, key), left.get(key, MISSING), right.get(key, MISSING))
-
-
 def _meant(path: KeyPath, request: ConfigRequest) -> bool:
     """Return whether a setup is supposed to change a key."""
     if path[0] in ("imports", "version"):
@@ -206,11 +185,3 @@ def _meant(path: KeyPath, request: ConfigRequest) -> bool:
     if inner[:1] == ("containerd",) and len(inner) > 1 and inner[1] in keys:
         return desired.default is not None
     return bool(desired.enable_cdi) and inner[-1:] in (("enable_cdi",), ("enableCDI",))
-
-
-def _shown(path: KeyPath, value: object) -> str:
-    if value is MISSING:
-        return "absent"
-    if any(map(names_secret, path)):
-        return "(hidden)"
-    return without_secret_shapes(json.dumps(value, default=str), "(hidden)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from runtime_configs.adapter import ConfigRequest
@@ -10,9 +9,8 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.faults import IMAGES
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.shim import is_nvidia
-from runtime_configs.formats.documents import KeyPath
-from runtime_configs.formats.secrets import names_secret, without_secret_shapes
-from runtime_configs.formats.values import NEUTRAL, deep_merge, table
+from runtime_configs.formats.comparison import shown
+from runtime_configs.formats.values import NEUTRAL, KeyPath, deep_merge, table
 from runtime_configs.model import EffectiveConfig
 
 NAMED = (
@@ -121,8 +119,4 @@ def _plain(key: str) -> str:
 
 
 def _shown(path: KeyPath, value: object) -> str:
-    if any(map(names_secret, path)):
-        return "(hidden)"
-    if value in NEUTRAL:
-        return "nothing"
-    return without_secret_shapes(json.dumps(value, default=str), "(hidden)")
+    return "nothing" if value in NEUTRAL else shown(path, value)

@@ -194,7 +194,7 @@ def test_keys_that_the_dump_prints_below_the_last_handler_are_no_handlers() -> N
     assert adapter.unintended(before, after, REQUEST) == ()
     changed = adapter.effective(LIVE + ours + below.replace(b"UTC", b"local"))
     assert adapter.unintended(before, changed, REQUEST) == (
-        "crio.runtime.timezone: 'UTC' -> 'local'",
+        'crio.runtime.timezone: "UTC" -> "local"',
     )
 
 

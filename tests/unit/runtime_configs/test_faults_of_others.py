@@ -56,8 +56,8 @@ def test_a_reload_of_dockerd_brings_what_info_has_not() -> None:
     )
     files = adapter.effective(b'{"runtimes": {"kata": {"path": "/b"}}, "debug": true}')
     assert adapter.pending(live, files, test_docker.REQUEST) == (
-        "runtimes.kata.path: '/a' -> '/b'",
-        "debug: False -> True",
+        'runtimes.kata.path: "/a" -> "/b"',
+        "debug: false -> true",
     )
     assert adapter.pending(live, adapter.effective(b"{}"), test_docker.REQUEST) == ()
 
@@ -88,7 +88,7 @@ def test_a_restart_of_crio_brings_what_its_config_has_not() -> None:
     )
     assert adapter.pending(live, live, test_crio.REQUEST) == ()
     assert adapter.pending(live, files, test_crio.REQUEST) == (
-        "crio.runtime.runtimes.kata.runtime_path: '/usr/bin/kata' -> '/usr/bin/other'",
+        'crio.runtime.runtimes.kata.runtime_path: "/usr/bin/kata" -> "/usr/bin/other"',
     )
 
 
@@ -126,12 +126,12 @@ privileged_without_host_devices = false
         (
             b'/runc"',
             b'/other"',
-            ("crio.runtime.runtimes.runc.runtime_path: '/usr/bin/runc' -> '/usr/bin/other'",),
+            ('crio.runtime.runtimes.runc.runtime_path: "/usr/bin/runc" -> "/usr/bin/other"',),
         ),
         (
             b"_devices = false\n",
             b'_devices = false\n[crio.runtime.runtimes.crun]\nruntime_path = "/crun"\n',
-            ("crio.runtime.runtimes.crun.runtime_path: (unset) -> '/crun'",),
+            ('crio.runtime.runtimes.crun.runtime_path: (unset) -> "/crun"',),
         ),
     ],
 )
@@ -148,5 +148,5 @@ def test_a_handler_that_somebody_took_from_crios_files_is_a_pending_edit() -> No
     more = b'[crio.runtime.runtimes.kata]\nruntime_path = "/kata"\n'
     live, files = adapter.effective(REPORTED + more), adapter.effective(PRINTED)
     assert adapter.pending(live, files, test_crio.REQUEST) == (
-        "crio.runtime.runtimes.kata.runtime_path: '/kata' -> (unset)",
+        'crio.runtime.runtimes.kata.runtime_path: "/kata" -> (unset)',
     )
