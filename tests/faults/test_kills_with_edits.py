@@ -105,7 +105,10 @@ class Site:
         """Compare all that is theirs, and look for anything that is ours."""
         content = self.config.read_bytes()
         said = f"{done}\n{self.installer.log()[-3000:]}"
-        assert content == BASE + b"".join(self.appended), said
+        lines = content.removeprefix(BASE).splitlines(keepends=True)
+        assert content.startswith(BASE), said
+        assert sorted(lines) == sorted(self.appended), said
+        assert lines == self.appended, said
         assert self.metadata() == self.before, said
         names = {each.name for each in self.config.parent.iterdir()}
         assert names == {self.config.name}, said

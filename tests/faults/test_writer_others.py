@@ -160,6 +160,43 @@ def test_an_append_to_each_of_the_two_files_is_kept(config: Path) -> None:
     assert [path.name for path in config.parent.iterdir()] == [config.name]
 
 
+class AppendsAroundRestoring(FaultySyscalls):
+    """Somebody appends to the old file, to the new one, and once more when the old is restored."""
+
+    def __init__(self, config: Path) -> None:
+        super().__init__()
+        self.config = config
+        self.opened = config.open("ab", buffering=0)
+        self.last = threading.Thread(target=self.append, args=(b"last = 5\n",))
+
+    def append(self, line: bytes) -> None:
+        with self.config.open("ab", buffering=0) as stream:
+            stream.write(line)
+
+    def exchange(self, first: str, second: str) -> None:
+        restores = "exchange" in self.done
+        if restores:
+            self.append(b"first = 4\n")
+        super().exchange(first, second)
+        if restores:
+            self.last.start()
+            # Without a lease it is done at once; with one it waits for what restores the file.
+            self.last.join(0.2)
+        else:
+            with self.opened:
+                self.opened.write(LINE)
+
+
+def test_lines_that_are_appended_while_the_old_file_is_restored_keep_their_order(
+    config: Path,
+) -> None:
+    calls = AppendsAroundRestoring(config)
+    with pytest.raises(ConcurrentEditError):
+        replaced(files_of(config, calls))
+    calls.last.join()
+    assert config.read_bytes() == OLD + LINE + b"first = 4\nlast = 5\n"
+
+
 def test_who_saves_the_new_file_last_wins(config: Path) -> None:
     def append_and_save() -> None:
         with old.open("ab") as stream:

@@ -150,21 +150,43 @@ def _settle(calls: Syscalls, place: str, path: str, ours: _Ours) -> None:
     """
     if not ours.inode and not os.path.lexists(path):
         calls.rename(place, path)
-        return
-    if _is_ours(path, ours) and _same_owner(place, path):
-        calls.exchange(place, path)
-        if not _is_ours(place, ours):
+    elif _is_ours(path, ours) and _same_owner(place, path):
+        with _nobody_opens(calls, place) as old:
             calls.exchange(place, path)
-    if not _is_ours(place, ours):
+            if _is_ours(place, ours):
+                _add_appended(calls, place, path, ours, old)
+                return
+            calls.exchange(place, path)
         calls.unlink(place)
-        return
+    elif _is_ours(place, ours):
+        _add_appended(calls, place, path, ours, None)
+    else:
+        calls.unlink(place)
+
+
+@contextlib.contextmanager
+def _nobody_opens(calls: Syscalls, path: str) -> Iterator[int]:
+    """Open a file to append to it; other processes wait until the body is done.
+
+    So what they append next comes after what the body appends.
+    """
+    descriptor = calls.open_to_append(path)
+    try:
+        calls.await_writers(descriptor)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _add_appended(calls: Syscalls, place: str, path: str, ours: _Ours, old: int | None) -> None:
+    """Add what was appended to the new file, now at ``place``, to the old one, and remove it."""
     with _writers_gone(calls, place):
         state = read_state(place)
         appended = None if state is None else ours.appended(state.content)
         if appended is None:
             calls.exchange(place, path)
         elif appended:
-            descriptor = calls.open_to_append(path)
+            descriptor = calls.open_to_append(path) if old is None else os.dup(old)
             try:
                 write_all(calls, descriptor, appended)
                 # Before the sync: after a kill in between it would be appended twice.
