@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import struct
+import sys
 import threading
 import time
 from pathlib import Path
@@ -131,4 +132,5 @@ def test_no_byte_of_others_is_lost_whenever_it_is_killed(tmp_path: Path, rounds:
             site.round()
         except AssertionError as error:
             raise AssertionError(f"round {number} of seed {seed}") from error
+    sys.stderr.write(f"{rounds} rounds, {len(site.appended)} lines\n")
     assert site.appended
