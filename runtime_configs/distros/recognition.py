@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from runtime_configs.adapter import Placement
+from runtime_configs.containerd import schema
 from runtime_configs.containerd.imports import absolute, import_patterns, load_order, matches
 from runtime_configs.distros.table import (
     BOTTLEROCKET,
@@ -37,8 +38,6 @@ from runtime_configs.model import ConfigError, EngineName, Format, HostView, Ver
 
 RANCHER_DROP_INS: Final = ("config-v3.toml", "config.toml")
 """k3s and RKE2 import the directory with such a name plus ``.d``."""
-MERGING_SINCE: Final = (2, 0, 0)
-"""The first containerd version that merges a drop-in's tables."""
 
 
 class Sighting(Struct, frozen=True, kw_only=True):
@@ -79,15 +78,13 @@ class Place(Struct, frozen=True, kw_only=True):
 def identify(seen: Sighting, view: HostView) -> Place:
     """Return the node's distribution and where the change goes; reads only."""
     row = _recognised(seen, view)
-    if seen.engine is not EngineName.CONTAINERD:
-        return _plain(row, seen, seen.config or row.top_level, view)
     if row in (K3S, RKE2):
         return _rendered(row, seen, view)
     if row is K0S:
         return _k0s(seen, view)
     if row is MICROK8S:
         return _microk8s(seen)
-    return _plain(row, seen, seen.config or row.top_level, view)
+    return _plain(row, seen, view)
 
 
 def _recognised(seen: Sighting, view: HostView) -> Distribution:
@@ -141,18 +138,19 @@ def _os_release(view: HostView) -> Mapping[str, str]:
     return found
 
 
-def _plain(row: Distribution, seen: Sighting, config: str, view: HostView) -> Place:
+def _plain(row: Distribution, seen: Sighting, view: HostView) -> Place:
     place = Place(
         distribution=row,
-        top_level=seen.declared_config or config,
+        top_level=seen.declared_config or seen.config or row.top_level,
         drop_in=seen.declared_drop_in or row.drop_in,
         placement=row.placement,
         refused=row.refuse,
     )
     declared, reads = seen.declared_config, seen.reads or seen.config
-    if declared is None or reads in (None, declared) or seen.engine is not EngineName.CONTAINERD:
+    if seen.engine is not EngineName.CONTAINERD or declared is None or reads is None:
         return place
-    reads = str(reads)
+    if reads == declared:
+        return place
     conflict = f"{seen.declared_by} names {declared}, but the running engine reads {reads}"
     if _imports(view, reads, declared, seen.version):
         return replace(place, top_level=reads, warnings=(f"{conflict}, which imports it",))
@@ -223,9 +221,9 @@ def _not_read(seen: Sighting, used: str, top_level: str) -> tuple[str, ...]:
 def _merges(version: Version | None, document: Mapping[str, object]) -> bool:
     """Return whether the engine merges drop-ins, by its version, else by its config's version."""
     if version is not None:
-        return version.numbers >= MERGING_SINCE
+        return schema.era(version) is not schema.Era.REPLACES
     number = document.get("version")
-    return isinstance(number, int) and number > 2  # noqa: PLR2004 - 1.x reads up to version 2
+    return isinstance(number, int) and number > schema.VERSION_2
 
 
 def _template(row: Distribution, directory: str, view: HostView, *, merges: bool) -> str:

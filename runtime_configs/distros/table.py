@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.adapter import Placement
 from runtime_configs.model import EngineName, of_engine
 
-CONTAINERD_CONFIG: Final = "/etc/containerd/config.toml"
-CONTAINERD_DROP_IN: Final = "/etc/containerd/conf.d/99-nvidia.toml"
 DROP_IN_NAME: Final = "99-nvidia.toml"
 
 
@@ -42,21 +41,22 @@ class Distribution(Struct, frozen=True, kw_only=True):
     """What an operator of such a node should know, in words."""
 
 
-def _containerd(name: str, owner: str, **more: object) -> Distribution:
-    row: dict[str, object] = {
-        "engine": EngineName.CONTAINERD,
-        "top_level": CONTAINERD_CONFIG,
-        "drop_in": CONTAINERD_DROP_IN,
-        "sockets": ("/run/containerd/containerd.sock",),
-    }
-    return Distribution(name=name, owner=owner, **(row | more))  # type: ignore[arg-type]
+PLAIN: Final = Distribution(
+    name="plain",
+    owner="the administrator",
+    engine=EngineName.CONTAINERD,
+    top_level="/etc/containerd/config.toml",
+    drop_in=f"/etc/containerd/conf.d/{DROP_IN_NAME}",
+    sockets=("/run/containerd/containerd.sock",),
+)
 
 
 def _rancher(name: str) -> Distribution:
     directory = f"/var/lib/rancher/{name}/agent/etc/containerd"
-    return _containerd(
-        name,
-        f"{name}, which renders it at each start",
+    return replace(
+        PLAIN,
+        name=name,
+        owner=f"{name}, which renders it at each start",
         top_level=f"{directory}/config.toml",
         drop_in=f"{directory}/config-v3.toml.d/{DROP_IN_NAME}",
         sockets=("/run/k3s/containerd/containerd.sock",),
@@ -68,13 +68,13 @@ def _rancher(name: str) -> Distribution:
     )
 
 
-PLAIN: Final = _containerd("plain", "the administrator")
-KUBEADM: Final = _containerd("kubeadm", "the administrator")
+KUBEADM: Final = replace(PLAIN, name="kubeadm")
 K3S: Final = _rancher("k3s")
 RKE2: Final = _rancher("rke2")
-K0S: Final = _containerd(
-    "k0s",
-    "k0s, while its first line is # k0s_managed=true",
+K0S: Final = replace(
+    PLAIN,
+    name="k0s",
+    owner="k0s, while its first line is # k0s_managed=true",
     top_level="/etc/k0s/containerd.toml",
     drop_in=f"/etc/k0s/containerd.d/{DROP_IN_NAME}",
     sockets=("/run/k0s/containerd.sock",),
@@ -83,9 +83,10 @@ K0S: Final = _containerd(
     restarts_itself=True,
     note="watches its drop-in directory and restarts containerd by itself",
 )
-MICROK8S: Final = _containerd(
-    "microk8s",
-    "MicroK8s, which renders it from containerd-template.toml at each start",
+MICROK8S: Final = replace(
+    PLAIN,
+    name="microk8s",
+    owner="MicroK8s, which renders it from containerd-template.toml at each start",
     top_level="/var/snap/microk8s/current/args/containerd.toml",
     drop_in=None,
     sockets=("/var/snap/microk8s/common/run/containerd.sock",),
@@ -93,42 +94,42 @@ MICROK8S: Final = _containerd(
     placement=Placement.TEMPLATE,
     templates=("containerd-template.toml",),
 )
-EKS: Final = _containerd(
-    "eks", "nodeadm, at boot", note="the GPU image has a handler nvidia of its own"
+EKS: Final = replace(
+    PLAIN,
+    name="eks",
+    owner="nodeadm, at boot",
+    note="the GPU image has a handler nvidia of its own",
 )
-GKE: Final = _containerd(
-    "gke",
-    "the node image, at boot",
+GKE: Final = replace(
+    PLAIN,
+    name="gke",
+    owner="the node image, at boot",
     install_dir="/home/kubernetes/bin/nvidia",
     note="most of Container-Optimized OS is mounted noexec or read-only",
 )
-KIND: Final = _containerd("kind", "the node image")
-MINIKUBE: Final = _containerd(
-    "minikube", "minikube, which edits it at each start", note="set up again after a start"
+KIND: Final = replace(PLAIN, name="kind", owner="the node image")
+MINIKUBE: Final = replace(
+    PLAIN,
+    name="minikube",
+    owner="minikube, which edits it at each start",
+    note="set up again after a start",
 )
-TALOS: Final = _containerd(
-    "talos",
-    "Talos, read-only",
+TALOS: Final = replace(
+    PLAIN,
+    name="talos",
+    owner="Talos, read-only",
     top_level="/etc/cri/containerd.toml",
     drop_in=None,
     refuse="Talos reads engine config only from its machine config: add the extensions "
     "nonfree-kmod-nvidia and nvidia-container-toolkit there, or use --enable-nri-plugin",
 )
-BOTTLEROCKET: Final = _containerd(
-    "bottlerocket",
-    "Bottlerocket, rendered on a noexec tmpfs",
+BOTTLEROCKET: Final = replace(
+    PLAIN,
+    name="bottlerocket",
+    owner="Bottlerocket, rendered on a noexec tmpfs",
     drop_in=None,
     refuse="the toolkit can't be installed on Bottlerocket's file system: use its nvidia variant, "
     "which has the handler",
-)
-OPENSHIFT: Final = Distribution(
-    name="openshift",
-    owner="the machine config operator",
-    engine=EngineName.CRIO,
-    top_level="/etc/crio/crio.conf",
-    drop_in="/etc/crio/crio.conf.d/99-nvidia.conf",
-    sockets=("/var/run/crio/crio.sock",),
-    note="the default low-level runtime is crun; SELinux labels are kept",
 )
 CRIO: Final = Distribution(
     name="plain",
@@ -137,6 +138,13 @@ CRIO: Final = Distribution(
     top_level="/etc/crio/crio.conf",
     drop_in="/etc/crio/crio.conf.d/99-nvidia.toml",
     sockets=("/var/run/crio/crio.sock",),
+)
+OPENSHIFT: Final = replace(
+    CRIO,
+    name="openshift",
+    owner="the machine config operator",
+    drop_in="/etc/crio/crio.conf.d/99-nvidia.conf",
+    note="the default low-level runtime is crun; SELinux labels are kept",
 )
 DOCKER: Final = Distribution(
     name="plain",
@@ -154,22 +162,21 @@ DISTRIBUTIONS: Final = (
 """Every row; a new distribution needs one more, at times a line in ``recognition.py`` too."""
 
 PLAIN_ROWS: Final = {row.engine: row for row in DISTRIBUTIONS if row.name == "plain"}
-"""An engine's files unless a distribution or the user names others."""
-_HERE: Final = "runtime_configs/distros/table.py"
-
-
-def row_of(name: str, engine: EngineName) -> Distribution:
-    """Return a row by name; an engine without such a row gets its plain one.
-
-    Raises LookupError for an engine without a row ``plain``.
-    """
-    rows = {row.name: row for row in DISTRIBUTIONS if row.engine is engine}
-    return rows.get(name) or of_engine(PLAIN_ROWS, engine, f"DISTRIBUTIONS in {_HERE}, row plain")
 
 
 def plain_row(engine: EngineName) -> Distribution:
-    """Return an engine's files unless a distribution or the user names others."""
-    return row_of("plain", engine)
+    """Return an engine's files unless a distribution or the user names others.
+
+    Raises LookupError for an engine without a row ``plain``.
+    """
+    where = "DISTRIBUTIONS in runtime_configs/distros/table.py, a row named plain"
+    return of_engine(PLAIN_ROWS, engine, where)
+
+
+def row_of(name: str, engine: EngineName) -> Distribution:
+    """Return a row by name; an engine without such a row gets its plain one."""
+    rows = (row for row in DISTRIBUTIONS if row.name == name and row.engine is engine)
+    return next(rows, plain_row(engine))
 
 
 def owner_of(unit: str) -> Distribution | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from runtime_configs.adapter import Placement
-from runtime_configs.distros import (
+from runtime_configs.distros.recognition import Sighting, identify
+from runtime_configs.distros.table import (
     BOTTLEROCKET,
     DISTRIBUTIONS,
     K0S,
@@ -16,8 +17,6 @@ from runtime_configs.distros import (
     MICROK8S,
     RKE2,
     TALOS,
-    Sighting,
-    identify,
     row_of,
 )
 from runtime_configs.model import EngineName

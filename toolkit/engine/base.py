@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from runtime_configs.distros import DISTRIBUTIONS, Place, Sighting, identify
+from runtime_configs.distros.recognition import Place, Sighting, identify
+from runtime_configs.distros.table import DISTRIBUTIONS
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
 from toolkit.engine import sources, wait
 from toolkit.engine.answers import Lack, LackKind, LiveAnswer, Served, Trial

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from runtime_configs.distros import plain_row
+from runtime_configs.distros.table import plain_row
 from runtime_configs.model import EngineName
 from toolkit.errors import UsageError
 from toolkit.host.given_mounts import default_host_root

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from runtime_configs.distros import plain_row
+from runtime_configs.distros.table import plain_row
 from runtime_configs.model import EngineName
 from toolkit.options.catalog import GROUPS
 from toolkit.options.man_page import man_page

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from runtime_configs.distros import Place
+from runtime_configs.distros.recognition import Place
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.cri.control import CriControl

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from runtime_configs.distros import Place
+from runtime_configs.distros.recognition import Place
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, Version
 from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.cri.control import CriControl

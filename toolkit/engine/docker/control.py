@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from runtime_configs.distros import Place, plain_row
+from runtime_configs.distros.recognition import Place
+from runtime_configs.distros.table import plain_row
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.engine.answers import LiveAnswer, Trial
 from toolkit.engine.base import BaseControl, Host

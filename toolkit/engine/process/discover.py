@@ -8,7 +8,7 @@ import time
 
 from msgspec import Struct
 
-from runtime_configs.distros import plain_row
+from runtime_configs.distros.table import plain_row
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine.facts import EngineProcess
 from toolkit.engine.process import kubelet, peer

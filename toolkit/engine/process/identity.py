@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from runtime_configs.distros import owner_of
+from runtime_configs.distros.table import owner_of
 from runtime_configs.model import EngineName, of_engine
 from toolkit.engine.facts import EngineProcess, Supervisor
 from toolkit.host.processes import ProcessFacts, ProcessTable

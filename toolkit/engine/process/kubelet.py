@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from runtime_configs.distros import K3S, MICROK8S
+from runtime_configs.distros.table import K3S, MICROK8S
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine.process.daemon_arguments import option
 from toolkit.errors import ToolkitError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from runtime_configs.distros import row_of
+from runtime_configs.distros.table import row_of
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.look import explained, refused_node, silence
 from toolkit.apply.setup import touches_no_engine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 
-from runtime_configs.distros import DISTRIBUTIONS
+from runtime_configs.distros.table import DISTRIBUTIONS
 from runtime_configs.formats.documents import load
 from runtime_configs.model import ConfigError, EngineName, Format, HostView
 from toolkit.errors import ToolkitError

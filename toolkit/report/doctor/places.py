@@ -6,7 +6,7 @@ import os
 import posixpath
 from collections.abc import Iterator
 
-from runtime_configs.distros import row_of
+from runtime_configs.distros.table import row_of
 from runtime_configs.model import Role
 from toolkit.apply.setup import touches_no_engine
 from toolkit.engine.facts import HostFacts
