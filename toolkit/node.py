@@ -55,14 +55,15 @@ class Node(Struct, frozen=True, kw_only=True):
 def open_node(settings: Settings) -> Node:
     """Return the real host. Raises HostPathError if the host root is unusable."""
     from runtime_configs.registry import adapter_for
-    from toolkit.engine import open_engine
     from toolkit.host.commands import HostCommands
     from toolkit.host.host_files import HostFiles, HostFilesView
 
     root = host_root(settings)
 
     def control(name: EngineName, socket: str | None = None) -> EngineControl:
-        return open_engine(name, _found_earlier(settings, name, socket), root)
+        from toolkit.engine.open import control_of
+
+        return control_of(name, _found_earlier(settings, name, socket), root)
 
     def sandbox() -> Sandbox:
         from toolkit.host.sandbox import NamespaceSandbox

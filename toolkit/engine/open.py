@@ -43,7 +43,7 @@ CONTROLS: Mapping[EngineName, Callable[[], type[BaseControl]]] = {
 
 
 def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineControl:
-    """Return the control of one engine on the node below ``root``."""
+    """Return the control of one engine on the node below ``root``; makes no call to it."""
     table = ProcFs(root.proc, root.root)
     commands = HostCommands(root.root)
     host = Host(

@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 # grpc's own log lines on stderr would mix with ours; every error is raised as an exception.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -20,9 +20,9 @@ from google.protobuf.message import Message
 from toolkit.engine import wait
 from toolkit.errors import ToolkitError
 
-Answer = TypeVar("Answer", bound=Message)
+Response = TypeVar("Response", bound=Message)
 _LARGEST: Final = 256 * 1024 * 1024
-"""Bytes of one answer: containerd limits its answers to 16 MiB unless its config says more."""
+"""Bytes of one response: containerd limits its own to 16 MiB unless its config says more."""
 
 
 _SLICE: Final = 0.1
@@ -39,19 +39,6 @@ class RpcError(ToolkitError):
         self.unimplemented = code is grpc.StatusCode.UNIMPLEMENTED
         self.timed_out = code is grpc.StatusCode.DEADLINE_EXCEEDED
         self.not_found = code is grpc.StatusCode.NOT_FOUND
-
-
-class Caller(Protocol):
-    """Makes one call after another over one connection."""
-
-    def call(
-        self,
-        method: str,
-        request: Message,
-        answer: type[Answer],
-        metadata: tuple[tuple[str, str], ...] = (),
-    ) -> Answer:
-        """Call ``/package.Service/Method``. Raises RpcError."""
 
 
 class Connection:
@@ -86,9 +73,9 @@ class Connection:
         self,
         method: str,
         request: Message,
-        answer: type[Answer],
+        response: type[Response],
         metadata: tuple[tuple[str, str], ...] = (),
-    ) -> Answer:
+    ) -> Response:
         """Call ``/package.Service/Method``. Raises RpcError."""
         left = self._deadline - time.monotonic()
         if left <= 0:  # grpc makes a call even with no time left, and may be answered
@@ -96,11 +83,11 @@ class Connection:
         invoke = self._channel.unary_unary(
             method,
             request_serializer=type(request).SerializeToString,
-            response_deserializer=answer.FromString,
+            response_deserializer=response.FromString,
         )
         try:
             if self._check is None:
-                result: Answer = invoke(request, timeout=left, metadata=metadata)
+                result: Response = invoke(request, timeout=left, metadata=metadata)
                 return result
             pending = invoke.future(request, timeout=left, metadata=metadata)
             try:

@@ -10,25 +10,15 @@ from google.protobuf.message import DecodeError
 from msgspec import Struct
 
 from toolkit.engine.protos import (
-    containerd_containers_pb2 as containers_pb2,
-)
-from toolkit.engine.protos import (
-    containerd_introspection_pb2 as introspection_pb2,
-)
-from toolkit.engine.protos import (
-    containerd_namespaces_pb2 as namespaces_pb2,
-)
-from toolkit.engine.protos import (
-    containerd_tasks_pb2 as tasks_pb2,
-)
-from toolkit.engine.protos import (
-    containerd_version_pb2 as version_pb2,
-)
-from toolkit.engine.protos import (
+    containerd_containers_pb2,
+    containerd_introspection_pb2,
+    containerd_namespaces_pb2,
+    containerd_tasks_pb2,
+    containerd_version_pb2,
     linux_runc_options_pb2,
     runc_options_pb2,
 )
-from toolkit.engine.rpc import Caller
+from toolkit.engine.rpc import Connection
 
 if TYPE_CHECKING:
     from google.protobuf.any_pb2 import Any
@@ -38,6 +28,7 @@ _KIND = "io.cri-containerd.kind"
 """The label that the CRI plugin sets on a pod's containers and sandbox."""
 _CRI_PLUGINS = ("cri", "runtime", "images")
 """Plugins without which no pod runs: ``cri``, and in 2.x the two parts it was split into."""
+_CRI_TYPES = ("io.containerd.grpc.v1", "io.containerd.cri.v1")
 
 
 class RunningContainer(Struct, frozen=True, kw_only=True):
@@ -60,23 +51,25 @@ class RunningContainer(Struct, frozen=True, kw_only=True):
 class ContainerdClient:
     """containerd's API over one connection."""
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def version(self) -> str:
         """Return the version as containerd prints it. Raises RpcError."""
         method = f"{_API}.version.v1.Version/Version"
-        return self._caller.call(method, Empty(), version_pb2.VersionResponse).version
+        response = containerd_version_pb2.VersionResponse
+        return self._connection.call(method, Empty(), response).version
 
     def cri_error(self) -> str | None:
         """Return why the CRI plugin could not be loaded; None if it was. Raises RpcError."""
-        answer = self._caller.call(
+        answer = self._connection.call(
             f"{_API}.introspection.v1.Introspection/Plugins",
-            introspection_pb2.PluginsRequest(),
-            introspection_pb2.PluginsResponse,
+            containerd_introspection_pb2.PluginsRequest(),
+            containerd_introspection_pb2.PluginsResponse,
         )
         for plugin in answer.plugins:
-            if plugin.id in _CRI_PLUGINS and _is_cri(plugin.type) and plugin.init_err.message:
+            is_cri = plugin.id in _CRI_PLUGINS and plugin.type in _CRI_TYPES
+            if is_cri and plugin.init_err.message:
                 return f"{plugin.type}.{plugin.id}: {plugin.init_err.message}"
         return None
 
@@ -85,10 +78,10 @@ class ContainerdClient:
 
         ``sandboxes`` maps each container to its pod's sandbox, as listed by the CRI.
         """
-        namespaces = self._caller.call(
+        namespaces = self._connection.call(
             f"{_API}.namespaces.v1.Namespaces/List",
-            namespaces_pb2.ListNamespacesRequest(),
-            namespaces_pb2.ListNamespacesResponse,
+            containerd_namespaces_pb2.ListNamespacesRequest(),
+            containerd_namespaces_pb2.ListNamespacesResponse,
         )
         return tuple(
             container
@@ -113,10 +106,10 @@ class ContainerdClient:
     ) -> tuple[RunningContainer, ...]:
         listed = self._listed(namespace)
         # Tasks last: a container whose task starts in between is listed with it.
-        tasks = self._caller.call(
+        tasks = self._connection.call(
             f"{_API}.tasks.v1.Tasks/List",
-            tasks_pb2.ListTasksRequest(),
-            tasks_pb2.ListTasksResponse,
+            containerd_tasks_pb2.ListTasksRequest(),
+            containerd_tasks_pb2.ListTasksResponse,
             metadata=(("containerd-namespace", namespace),),
         )
         pids = {each.id: each.pid for each in tasks.tasks}
@@ -124,24 +117,21 @@ class ContainerdClient:
             _container(namespace, each, pids.get(each.id, 0), sandboxes) for each in listed
         )
 
-    def _listed(self, namespace: str, *filters: str) -> tuple[containers_pb2.Container, ...]:
-        answer = self._caller.call(
+    def _listed(
+        self, namespace: str, *filters: str
+    ) -> tuple[containerd_containers_pb2.Container, ...]:
+        answer = self._connection.call(
             f"{_API}.containers.v1.Containers/List",
-            containers_pb2.ListContainersRequest(filters=filters),
-            containers_pb2.ListContainersResponse,
+            containerd_containers_pb2.ListContainersRequest(filters=filters),
+            containerd_containers_pb2.ListContainersResponse,
             metadata=(("containerd-namespace", namespace),),
         )
         return tuple(answer.containers)
 
 
-def _is_cri(kind: str) -> bool:
-    """Return whether a plugin of this type can be the CRI plugin or one of its parts."""
-    return kind in ("io.containerd.grpc.v1", "io.containerd.cri.v1")
-
-
 def _container(
     namespace: str,
-    container: containers_pb2.Container,
+    container: containerd_containers_pb2.Container,
     pid: int,
     sandboxes: Mapping[str, str],
 ) -> RunningContainer:

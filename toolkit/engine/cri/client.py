@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from msgspec import Struct
 
 from toolkit.engine.protos import cri_pb2
-from toolkit.engine.rpc import Answer, Caller, RpcError
+from toolkit.engine.rpc import Connection, Response, RpcError
 
 _SERVICE = "/runtime.v1.RuntimeService"
 
@@ -60,8 +60,8 @@ class CriContainer(Struct, frozen=True, kw_only=True):
 class CriClient:
     """The CRI over one connection."""
 
-    def __init__(self, caller: Caller) -> None:
-        self._caller = caller
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
 
     def version(self) -> tuple[str, str]:
         """Return the runtime's name and version. Raises RpcError."""
@@ -165,5 +165,5 @@ class CriClient:
             return None
         return pid if isinstance(pid, int) and pid > 0 else None
 
-    def _call(self, method: str, request: Message, answer: type[Answer]) -> Answer:
-        return self._caller.call(f"{_SERVICE}/{method}", request, answer)
+    def _call(self, method: str, request: Message, response: type[Response]) -> Response:
+        return self._connection.call(f"{_SERVICE}/{method}", request, response)
