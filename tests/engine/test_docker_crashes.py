@@ -15,7 +15,6 @@ from testbed.sample_payload import make_sample_payload
 from tests.fakes.faulty_writer import CrashPoint, FaultyWriter
 from tests.unit.cli_session import settings_of
 from toolkit.apply.setup import set_up
-from toolkit.engine.answers import Trial
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import (
     EngineProcess,
@@ -23,6 +22,7 @@ from toolkit.engine.facts import (
     HoldReport,
     HostFacts,
     ReloadReport,
+    Trial,
 )
 from toolkit.errors import EngineTimeoutError, NotRestoredError
 from toolkit.host.clock import Clock, UninterruptedClock

@@ -16,8 +16,7 @@ from testbed.payload_host import settings_of
 from testbed.supervised import private_directory
 from tests.engine.mutated_configs import PARTS, Mutated, mutated_configs
 from toolkit.dry_run import dry_runs
-from toolkit.engine.answers import Served
-from toolkit.engine.facts import HostFacts
+from toolkit.engine.facts import HostFacts, Served
 from toolkit.errors import ToolkitError
 from toolkit.node import Node, open_node
 

@@ -21,16 +21,18 @@ from runtime_configs.model import (
     HostView,
     Version,
 )
-from toolkit.engine.answers import LackKind, Served, Trial
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
     Holding,
     HoldReport,
     HostFacts,
+    LackKind,
     ReloadReport,
+    Served,
     Source,
     Supervisor,
+    Trial,
 )
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineRejectedError, EngineTimeoutError

@@ -32,11 +32,11 @@ from tests.fakes.node import SYSTEMD, FakeServices, FakeSignaller, FakeTable, pr
 from tests.faults.steps import SteppedFiles, Steps
 from tests.unit.cli_session import settings_of
 from tests.unit.doctor_host import give_proc
-from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.containerd.control import ContainerdControl
 from toolkit.engine.crio.control import CrioControl
 from toolkit.engine.docker.control import DockerControl
+from toolkit.engine.facts import LiveAnswer
 from toolkit.host.commands import CommandResult
 from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot

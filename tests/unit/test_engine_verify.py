@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
-from toolkit.engine.answers import LackKind, Served, Trial
-from toolkit.engine.facts import Expectation
+from toolkit.engine.facts import Expectation, LackKind, Served, Trial
 from toolkit.engine.verify import executed, handlers_to_try, part_met, shortcomings, trial_faults
 
 BINARY = "/usr/local/nvidia/toolkit/nvidia-container-runtime"

@@ -8,8 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from toolkit.apply.plan import FileChange, Plan, served
-from toolkit.engine.answers import LackKind
-from toolkit.engine.facts import EngineProcess, ReloadReport
+from toolkit.engine.facts import EngineProcess, LackKind, ReloadReport
 from toolkit.host.writer import FileMetadata
 from toolkit.journal.record import FileRecord, Record, State, digest_of
 from toolkit.node import Node

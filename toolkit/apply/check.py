@@ -10,9 +10,8 @@ from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, File
 from toolkit import logs
 from toolkit.apply.plan import Plan
 from toolkit.dry_run import DryRuns, Loaded, dry_runs
-from toolkit.engine.answers import Served
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import HostFacts
+from toolkit.engine.facts import HostFacts, Served
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineConfigError, EngineRejectedError
 from toolkit.node import Node

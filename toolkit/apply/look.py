@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from toolkit import logs
-from toolkit.engine.answers import LackKind
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import HostFacts
+from toolkit.engine.facts import HostFacts, LackKind
 from toolkit.engine.wait import LOOK_SECONDS, VERIFY_TIMEOUT, Reminder
 from toolkit.errors import EngineConfigError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock

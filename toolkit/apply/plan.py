@@ -23,8 +23,7 @@ from runtime_configs.model import (
 )
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import starts_runc
-from toolkit.engine.answers import LackKind
-from toolkit.engine.facts import Expectation, HostFacts
+from toolkit.engine.facts import Expectation, HostFacts, LackKind
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineConfigError
 from toolkit.journal.baseline import engine_config_error

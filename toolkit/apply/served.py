@@ -5,9 +5,8 @@ from __future__ import annotations
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit import logs
 from toolkit.apply.plan import Plan
-from toolkit.engine.answers import Trial
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import EngineProcess, Expectation
+from toolkit.engine.facts import EngineProcess, Expectation, Trial
 from toolkit.engine.verify import executed, handlers_to_try, trial_faults
 from toolkit.engine.wait import VERIFY_TIMEOUT, Deadline
 from toolkit.errors import EngineRejectedError

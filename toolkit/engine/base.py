@@ -15,14 +15,18 @@ from runtime_configs.distros.recognition import Place, Sighting, identify
 from runtime_configs.distros.table import DISTRIBUTIONS
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
 from toolkit.engine import sources, wait
-from toolkit.engine.answers import Lack, LackKind, LiveAnswer, Served, Trial
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
     HoldReport,
     HostFacts,
+    Lack,
+    LackKind,
+    LiveAnswer,
     ReloadReport,
+    Served,
     Source,
+    Trial,
 )
 from toolkit.engine.process import peer
 from toolkit.engine.process.locate import (

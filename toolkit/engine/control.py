@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from runtime_configs.model import EngineName
-from toolkit.engine.answers import Trial
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
     HoldReport,
     HostFacts,
     ReloadReport,
+    Trial,
 )
 from toolkit.host.clock import Clock
 from toolkit.settings import RestartMode

@@ -6,8 +6,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
-from toolkit.engine.answers import Lack, LackKind, Served, Trial
-from toolkit.engine.facts import Expectation
+from toolkit.engine.facts import Expectation, Lack, LackKind, Served, Trial
 
 
 def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:

@@ -17,8 +17,7 @@ from toolkit.apply.plan import expectation
 from toolkit.apply.served import faults_of, trials_of, view_of
 from toolkit.daemon import ready_file
 from toolkit.daemon.drift import drift_of
-from toolkit.engine.answers import Trial
-from toolkit.engine.facts import Expectation
+from toolkit.engine.facts import Expectation, Trial
 from toolkit.engine.verify import part_met, shortcomings, trial_faults
 from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import ToolkitError

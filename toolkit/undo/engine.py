@@ -8,9 +8,15 @@ from msgspec import Struct
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
 from toolkit import logs
-from toolkit.engine.answers import LackKind, Served
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import EngineProcess, Expectation, HostFacts, ReloadReport
+from toolkit.engine.facts import (
+    EngineProcess,
+    Expectation,
+    HostFacts,
+    LackKind,
+    ReloadReport,
+    Served,
+)
 from toolkit.engine.verify import shortcomings
 from toolkit.engine.wait import too_slow
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, HostPathError, ToolkitError

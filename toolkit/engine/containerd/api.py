@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from toolkit.engine.answers import Lack, LackKind, LiveAnswer
 from toolkit.engine.containerd.client import ContainerdClient, RunningContainer
 from toolkit.engine.cri.client import CriClient
+from toolkit.engine.facts import Lack, LackKind, LiveAnswer
 from toolkit.engine.rpc import Connection, RpcError
 from toolkit.errors import EngineNotFoundError
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from runtime_configs.distros.recognition import Place
 from runtime_configs.model import EffectiveConfig, EngineName
-from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.cri.control import CriControl
-from toolkit.engine.facts import Holding, HoldReport, OwnContainer
+from toolkit.engine.facts import Holding, HoldReport, LiveAnswer, OwnContainer
 from toolkit.engine.process.daemon_arguments import path_option
 from toolkit.errors import ToolkitError
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from runtime_configs.model import EffectiveConfig
 from toolkit.engine import loading
-from toolkit.engine.answers import Trial
 from toolkit.engine.base import BaseControl
+from toolkit.engine.facts import Trial
 from toolkit.host.clock import Clock
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from msgspec.structs import replace
 
-from toolkit.engine.answers import Trial
 from toolkit.engine.cri.client import CriClient, SandboxSpec
+from toolkit.engine.facts import Trial
 from toolkit.engine.rpc import Connection, RpcError
 from toolkit.host.clock import Clock
 

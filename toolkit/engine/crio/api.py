@@ -9,8 +9,8 @@ import json
 
 from msgspec.structs import replace
 
-from toolkit.engine.answers import Lack, LiveAnswer
 from toolkit.engine.cri.client import CriClient, Sandbox
+from toolkit.engine.facts import Lack, LiveAnswer
 from toolkit.engine.http_unix import UnixConnection, get
 from toolkit.engine.rpc import Connection, RpcError
 from toolkit.errors import EngineNotFoundError, EngineRejectedError

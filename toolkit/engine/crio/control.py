@@ -13,9 +13,8 @@ from msgspec.structs import replace
 
 from runtime_configs.distros.recognition import Place
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, Version
-from toolkit.engine.answers import LiveAnswer
 from toolkit.engine.cri.control import CriControl
-from toolkit.engine.facts import EngineProcess, Holding, HoldReport
+from toolkit.engine.facts import EngineProcess, Holding, HoldReport, LiveAnswer
 from toolkit.engine.process.daemon_arguments import option, path_option
 from toolkit.engine.process.same_place import same_place
 from toolkit.errors import EngineNotFoundError, ToolkitError

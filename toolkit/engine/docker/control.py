@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from runtime_configs.distros.recognition import Place
 from runtime_configs.distros.table import plain_row
 from runtime_configs.model import EffectiveConfig, EngineName
-from toolkit.engine.answers import LiveAnswer, Trial
 from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.docker import trial
 from toolkit.engine.docker.client import DockerClient, DockerInfo, ReloadEvents
@@ -20,8 +19,10 @@ from toolkit.engine.facts import (
     Holding,
     HoldReport,
     HostFacts,
+    LiveAnswer,
     OwnContainer,
     ReloadReport,
+    Trial,
 )
 from toolkit.engine.process.daemon_arguments import added_runtimes, path_option
 from toolkit.engine.process.same_place import same_place

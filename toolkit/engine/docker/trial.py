@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from msgspec.structs import replace
 
-from toolkit.engine.answers import Trial
 from toolkit.engine.docker.client import DockerClient
+from toolkit.engine.facts import Trial
 from toolkit.errors import EngineNotFoundError, ToolkitError
 
 LABEL = "nvidia-toolkit.installer"
