@@ -19,10 +19,10 @@ from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
+    HandlerRun,
     HoldReport,
     HostFacts,
     ReloadReport,
-    Trial,
 )
 from toolkit.errors import EngineTimeoutError, NotRestoredError
 from toolkit.host.clock import Clock, UninterruptedClock
@@ -65,8 +65,10 @@ class Ends:
     def verify(self, expected: Expectation, clock: Clock, deadline: float) -> None:
         self.real.verify(expected, clock, deadline)
 
-    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
-        return self.real.trials(handlers, clock, deadline)
+    def run_handlers(
+        self, handlers: Sequence[str], clock: Clock, deadline: float
+    ) -> tuple[HandlerRun, ...]:
+        return self.real.run_handlers(handlers, clock, deadline)
 
     def held(self, toolkit_dir: str) -> HoldReport:
         return self.real.held(toolkit_dir)

@@ -42,6 +42,8 @@ class FakeDocker:
         if target == "/info":
             runtimes = {name: {"path": path} for name, path in self.runtimes.items()}
             return {"ServerVersion": "28.5.2", "DefaultRuntime": "runc", "Runtimes": runtimes}
+        if target.startswith("/containers/json?all=1&filters="):
+            return []
         if target == "/containers/json?all=1":
             return [{"Id": name} for name in self.containers]
         name = target.removeprefix("/containers/").removesuffix("/json")
@@ -56,7 +58,8 @@ class FakeDocker:
 
             def do_GET(self) -> None:
                 document = fake.answer(self.path)
-                body = json.dumps(document or {"message": "No such container"}).encode()
+                found = {"message": "No such container"} if document is None else document
+                body = json.dumps(found).encode()
                 self.send_response(200 if document is not None else 404)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -24,6 +24,7 @@ from runtime_configs.model import (
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
+    HandlerRun,
     Holding,
     HoldReport,
     HostFacts,
@@ -32,7 +33,6 @@ from toolkit.engine.facts import (
     Served,
     Source,
     Supervisor,
-    Trial,
 )
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineRejectedError, EngineTimeoutError
@@ -165,14 +165,16 @@ class FakeEngine:
                 f"containerd does not report the expected handlers: {'; '.join(missing)}"
             )
 
-    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+    def run_handlers(
+        self, handlers: Sequence[str], clock: Clock, deadline: float
+    ) -> tuple[HandlerRun, ...]:
         del clock, deadline
         self.step("trials")
         if self.effective is None:
-            return tuple(Trial(handler=each, failure="it is not running") for each in handlers)
+            return tuple(HandlerRun(handler=each, failure="it is not running") for each in handlers)
         served, default = self.effective.handlers, self.effective.default or ""
         return tuple(
-            Trial(
+            HandlerRun(
                 handler=each,
                 binary=self.starts.get(each or default, served[each or default].binary_path),
             )

@@ -146,7 +146,7 @@ def test_our_own_container_is_asked_for_only_inside_one(path: Path) -> None:
         assert inside.own_container_running(soon()) is None
 
 
-def test_a_trial_tells_the_runtime_of_the_monitor_and_leaves_nothing(path: Path) -> None:
+def test_a_handler_s_run_tells_the_runtime_of_the_monitor_and_leaves_nothing(path: Path) -> None:
     monitors = (
         process(7, "/usr/bin/conmon", "conmon", "-c", "other", "-r", "/usr/bin/crun"),
         process(8, "/usr/bin/conmon", "conmon", "-b", "/run/trial1", "-c", "trial1", "-r", BINARY),
@@ -157,7 +157,7 @@ def test_a_trial_tells_the_runtime_of_the_monitor_and_leaves_nothing(path: Path)
         engine = control(path)
         for each in monitors:
             engine._host.table.processes[each.pid] = each  # type: ignore[attr-defined]
-        found = engine.trials(("nvidia", "", "absent"), CLOCK, soon())
+        found = engine.run_handlers(("nvidia", "", "absent"), CLOCK, soon())
     assert [(each.handler, each.binary) for each in found] == [
         ("nvidia", BINARY),
         ("", BINARY),
@@ -172,8 +172,8 @@ def test_a_trial_tells_the_runtime_of_the_monitor_and_leaves_nothing(path: Path)
     assert len({each.config.metadata.uid for each in crio.asked}) == 3
 
 
-def test_a_trial_whose_monitor_is_not_seen_tells_no_binary(path: Path) -> None:
+def test_a_handler_s_run_whose_monitor_is_not_seen_tells_no_binary(path: Path) -> None:
     crio = FakeCrio(config=AFTER, handlers=("", "nvidia"))
     with crio.serving(path):
-        (found,) = control(path).trials(("nvidia",), CLOCK, soon())
+        (found,) = control(path).run_handlers(("nvidia",), CLOCK, soon())
     assert (found.binary, found.failure) == (None, "")

@@ -14,7 +14,8 @@ from tests.fakes.docker_api import FakeDocker
 from toolkit.engine.docker.client import DockerClient
 from toolkit.engine.docker.control import DockerControl
 from toolkit.engine.facts import Holding
-from toolkit.errors import EngineTimeoutError
+from toolkit.errors import EngineTimeoutError, InterruptedBySignalError
+from toolkit.host.clock import UninterruptedClock
 
 TOOLKIT = "/usr/local/nvidia/toolkit"
 RUNTIMES = {"runc": "runc", "nvidia": f"{TOOLKIT}/nvidia-container-runtime"}
@@ -42,6 +43,28 @@ def test_a_container_that_ends_while_it_is_asked_about_holds_nothing(
     control = DockerControl(settings, host(), adapter_for(EngineName.DOCKER).effective)
     with FakeDocker(runtimes=RUNTIMES, containers=containers).serving(path):
         assert control.held(TOOLKIT).holding is holding
+
+
+class Interrupted(UninterruptedClock):
+    """A clock whose second safe point finds a signal."""
+
+    def __init__(self) -> None:
+        self._points = 0
+
+    def check(self) -> None:
+        self._points += 1
+        if self._points > 1:
+            raise InterruptedBySignalError("SIGTERM")
+
+
+def test_a_signal_that_arrives_while_a_handler_is_run_ends_the_run(path: Path) -> None:
+    settings = engine_settings("/etc/docker/daemon.json", path)
+    control = DockerControl(settings, host(), adapter_for(EngineName.DOCKER).effective)
+    with (
+        FakeDocker(runtimes=RUNTIMES).serving(path),
+        pytest.raises(InterruptedBySignalError, match="SIGTERM"),
+    ):
+        control.run_handlers(("nvidia",), Interrupted(), time.monotonic() + 10.0)
 
 
 def test_the_deadline_is_for_all_that_is_asked_over_one_connection(path: Path) -> None:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
-from toolkit.engine.facts import Expectation, LackKind, Served, Trial
-from toolkit.engine.verify import executed, handlers_to_try, part_met, shortcomings, trial_faults
+from toolkit.engine.facts import Expectation, HandlerRun, LackKind, Served
+from toolkit.engine.verify import executed, handlers_to_run, part_met, run_faults, shortcomings
 
 BINARY = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
 
@@ -72,33 +72,33 @@ def test_an_engine_that_is_told_to_serve_no_pods_serves_nothing_of_ours_either(
 
 
 def test_each_handler_and_the_default_are_tried() -> None:
-    assert handlers_to_try(WANTED) == ("nvidia", "")
-    assert handlers_to_try(Expectation(served=(("nvidia", BINARY),))) == ("nvidia",)
-    assert handlers_to_try(Expectation()) == ()
+    assert handlers_to_run(WANTED) == ("nvidia", "")
+    assert handlers_to_run(Expectation(served=(("nvidia", BINARY),))) == ("nvidia",)
+    assert handlers_to_run(Expectation()) == ()
 
 
 @pytest.mark.parametrize(
-    ("trial", "faults"),
+    ("run", "faults"),
     [
-        (Trial(handler="nvidia", binary=BINARY), ()),
-        (Trial(handler="nvidia", binary=f"/usr/local//nvidia{BINARY[17:]}"), ()),
-        (Trial(handler="nvidia", untried="no image"), ()),
-        (Trial(handler="nvidia"), ()),
-        (Trial(handler="", binary=BINARY), ()),
+        (HandlerRun(handler="nvidia", binary=BINARY), ()),
+        (HandlerRun(handler="nvidia", binary=f"/usr/local//nvidia{BINARY[17:]}"), ()),
+        (HandlerRun(handler="nvidia", untried="no image"), ()),
+        (HandlerRun(handler="nvidia"), ()),
+        (HandlerRun(handler="", binary=BINARY), ()),
         (
-            Trial(handler="", binary="runc"),
+            HandlerRun(handler="", binary="runc"),
             (f"the default handler started runc, not {BINARY}",),
         ),
         (
-            Trial(handler="nvidia", failure="it broke"),
+            HandlerRun(handler="nvidia", failure="it broke"),
             ("handler nvidia started nothing: it broke",),
         ),
     ],
 )
-def test_a_trial_is_compared_with_what_the_handler_should_execute(
-    trial: Trial, faults: tuple[str, ...]
+def test_a_run_is_compared_with_what_the_handler_should_execute(
+    run: HandlerRun, faults: tuple[str, ...]
 ) -> None:
-    assert trial_faults(WANTED, [trial]) == faults
+    assert run_faults(WANTED, [run]) == faults
 
 
 def test_only_what_is_served_is_executed_or_tried() -> None:

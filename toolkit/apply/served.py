@@ -6,8 +6,8 @@ from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit import logs
 from toolkit.apply.plan import Plan
 from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import EngineProcess, Expectation, Trial
-from toolkit.engine.verify import executed, handlers_to_try, trial_faults
+from toolkit.engine.facts import EngineProcess, Expectation, HandlerRun
+from toolkit.engine.verify import executed, handlers_to_run, run_faults
 from toolkit.engine.wait import VERIFY_TIMEOUT, Deadline
 from toolkit.errors import EngineRejectedError
 from toolkit.host.clock import Clock
@@ -56,24 +56,24 @@ def _require_started(
 ) -> None:
     """Raise EngineRejectedError unless each handler starts what it should."""
     took = logs.stopwatch()
-    trials = trials_of(node, control, expected, clock)
-    faults = trial_faults(expected, trials)
+    runs = handler_runs(node, control, expected, clock)
+    faults = run_faults(expected, runs)
     if faults:
         raise EngineRejectedError("; ".join(faults), "see the engine's log")
-    for each in trials:
+    for each in runs:
         if each.untried:
             log.warning("handler.untried", "a handler was not tried", reason=each.untried)
-    started = [each.handler or "the default" for each in trials if not each.untried]
+    started = [each.handler or "the default" for each in runs if not each.untried]
     if started:
         log.step("handler.started", "each handler started something", names=started, seconds=took())
 
 
-def trials_of(
+def handler_runs(
     node: Node, control: EngineControl, expected: Expectation, clock: Clock
-) -> tuple[Trial, ...]:
+) -> tuple[HandlerRun, ...]:
     """Start a container through each expected handler, within ``--verify-timeout``."""
     deadline = clock.now() + node.settings.lifecycle.verify_timeout
-    return control.trials(handlers_to_try(expected), clock, deadline)
+    return control.run_handlers(handlers_to_run(expected), clock, deadline)
 
 
 def view_of(node: Node, engine: EngineName, process: EngineProcess | None) -> EngineView:

@@ -18,6 +18,7 @@ from toolkit.engine import sources, wait
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
+    HandlerRun,
     HoldReport,
     HostFacts,
     Lack,
@@ -26,7 +27,6 @@ from toolkit.engine.facts import (
     ReloadReport,
     Served,
     Source,
-    Trial,
 )
 from toolkit.engine.process import peer
 from toolkit.engine.process.locate import (
@@ -124,7 +124,9 @@ class BaseControl(ABC):
         """Return the command that prints the effective config."""
 
     @abstractmethod
-    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+    def run_handlers(
+        self, handlers: Sequence[str], clock: Clock, deadline: float
+    ) -> tuple[HandlerRun, ...]:
         """Start a sandbox (with Docker, a container) briefly with each handler."""
 
     @abstractmethod

@@ -9,10 +9,10 @@ from runtime_configs.model import EngineName
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
+    HandlerRun,
     HoldReport,
     HostFacts,
     ReloadReport,
-    Trial,
 )
 from toolkit.host.clock import Clock
 from toolkit.settings import RestartMode
@@ -55,7 +55,9 @@ class EngineControl(Protocol):
         (its CRI plugin's init error), EngineTimeoutError at the deadline, naming what is missing.
         """
 
-    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+    def run_handlers(
+        self, handlers: Sequence[str], clock: Clock, deadline: float
+    ) -> tuple[HandlerRun, ...]:
         """Start a sandbox (with Docker, a container) briefly with each handler.
 
         An empty name is the default handler. Everything created is removed, whatever happens.

@@ -82,7 +82,7 @@ class LiveAnswer(Struct, frozen=True, kw_only=True):
     """Why it serves nothing although it answered; its config may be known all the same."""
 
 
-class Trial(Struct, frozen=True, kw_only=True):
+class HandlerRun(Struct, frozen=True, kw_only=True):
     """The result of starting a sandbox (with Docker, a container) with one handler."""
 
     handler: str
@@ -105,9 +105,9 @@ class Served(Struct, frozen=True, kw_only=True):
     """Set if and only if ``config`` is None."""
 
     @classmethod
-    def nothing(cls, reason: str, kind: LackKind = LackKind.PENDING, fix: str = "") -> Served:
+    def nothing(cls, reason: str, kind: LackKind = LackKind.PENDING) -> Served:
         """Return the answer of an engine that serves no handler."""
-        return cls(lack=Lack(reason=reason, kind=kind, fix=fix))
+        return cls(lack=Lack(reason=reason, kind=kind))
 
 
 class HostFacts(Struct, frozen=True, kw_only=True):

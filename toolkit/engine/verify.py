@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable, Iterator
 
 from runtime_configs.model import EffectiveConfig, ServedHandler
-from toolkit.engine.facts import Expectation, Lack, LackKind, Served, Trial
+from toolkit.engine.facts import Expectation, HandlerRun, Lack, LackKind, Served
 
 
 def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:
@@ -21,29 +21,29 @@ def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:
     )
 
 
-def handlers_to_try(expected: Expectation) -> tuple[str, ...]:
+def handlers_to_run(expected: Expectation) -> tuple[str, ...]:
     """Return the handlers to try, empty for the default one."""
     default = () if expected.default is None else ("",)
     return (*(name for name, _ in expected.served), *default)
 
 
-def trial_faults(expected: Expectation, trials: Iterable[Trial]) -> tuple[str, ...]:
+def run_faults(expected: Expectation, runs: Iterable[HandlerRun]) -> tuple[str, ...]:
     """Describe each handler that failed to start, or started something unexpected, in one line."""
     wanted = dict(expected.served)
     return tuple(
         fault
-        for each in trials
-        if (fault := _trial_fault(each, wanted.get(each.handler or expected.default or "")))
+        for each in runs
+        if (fault := _run_fault(each, wanted.get(each.handler or expected.default or "")))
     )
 
 
-def _trial_fault(trial: Trial, wanted: str | None) -> str | None:
-    who = f"handler {trial.handler}" if trial.handler else "the default handler"
-    if trial.failure:
-        return f"{who} started nothing: {trial.failure}"
-    if trial.binary is None or wanted is None or _same(trial.binary, wanted):
+def _run_fault(run: HandlerRun, wanted: str | None) -> str | None:
+    who = f"handler {run.handler}" if run.handler else "the default handler"
+    if run.failure:
+        return f"{who} started nothing: {run.failure}"
+    if run.binary is None or wanted is None or _same(run.binary, wanted):
         return None
-    return f"{who} started {trial.binary}, not {wanted}"
+    return f"{who} started {run.binary}, not {wanted}"
 
 
 def part_met(expected: Expectation, config: EffectiveConfig | None) -> Expectation:

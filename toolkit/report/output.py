@@ -75,7 +75,7 @@ def verify(settings: Settings, output: Output) -> ExitCode:
                 "default": None if answer is None else answer.default,
                 "plugin": found.plugin,
                 "missing": list(found.missing),
-                "tried": [to_builtins(each) for each in found.trials],
+                "tried": [to_builtins(each) for each in found.runs],
                 "ok": not found.missing,
             }
         )
@@ -227,12 +227,12 @@ def _verified(found: Answer) -> Iterator[Line]:
 
     if found.answer is not None:
         yield from handler_lines(binaries(found.answer), found.answer.default)
-    for trial in found.trials:
-        who = trial.handler or "the default handler"
-        if trial.untried:
-            yield Line(text=f"not tried: {who}: {trial.untried}", colour="yellow")
-        elif not trial.failure:
-            yield Line(text=f"started: {who} {trial.binary or '(its binary is not known)'}")
+    for run in found.runs:
+        who = run.handler or "the default handler"
+        if run.untried:
+            yield Line(text=f"not tried: {who}: {run.untried}", colour="yellow")
+        elif not run.failure:
+            yield Line(text=f"started: {who} {run.binary or '(its binary is not known)'}")
     if found.plugin is not None:
         yield Line(text=f"NRI plugin connected, PID {found.plugin}")
     for each in found.missing:

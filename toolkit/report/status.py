@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.plan import expectation
-from toolkit.apply.served import faults_of, trials_of, view_of
+from toolkit.apply.served import faults_of, handler_runs, view_of
 from toolkit.daemon import ready_file
 from toolkit.daemon.drift import drift_of
-from toolkit.engine.facts import Expectation, Trial
-from toolkit.engine.verify import part_met, shortcomings, trial_faults
+from toolkit.engine.facts import Expectation, HandlerRun
+from toolkit.engine.verify import part_met, run_faults, shortcomings
 from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import SystemClock, UninterruptedClock
@@ -42,7 +42,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     """In NRI mode, the process whose plugin is registered with the engine."""
     answer: EffectiveConfig | None
     missing: tuple[str, ...]
-    trials: tuple[Trial, ...] = ()
+    runs: tuple[HandlerRun, ...] = ()
     """With ``verify --run``: what each handler started."""
 
 
@@ -64,18 +64,18 @@ def ask(node: Node) -> Answer:
         expected = replace(expected, cdi=posixpath.dirname(spec))
     view, hook = view_of(node, facts.engine, facts.process), request.hook_binary
     served = part_met(expected, config)
-    trials: tuple[Trial, ...] = ()
+    runs: tuple[HandlerRun, ...] = ()
     if node.settings.lifecycle.verify is Verify.RUN:
-        trials = trials_of(node, control, served, SystemClock())
+        runs = handler_runs(node, control, served, SystemClock())
     return Answer(
         engine=facts.engine,
         answer=config,
         missing=(
             *shortcomings(expected, facts.served),
             *faults_of(view, served, config, hook),
-            *trial_faults(served, trials),
+            *run_faults(served, runs),
         ),
-        trials=trials,
+        runs=runs,
     )
 
 

@@ -26,7 +26,7 @@ class CriStatus(Struct, frozen=True, kw_only=True):
     """The handlers listed by name (containerd 2.0, CRI-O 1.30 and later); None if none are."""
 
 
-class Sandbox(Struct, frozen=True, kw_only=True):
+class PodSandbox(Struct, frozen=True, kw_only=True):
     """One pod's sandbox."""
 
     id: str
@@ -34,17 +34,6 @@ class Sandbox(Struct, frozen=True, kw_only=True):
     handler: str
     """Empty for the default handler, or if the engine does not list it (CRI-O 1.36.3 never
     does)."""
-
-
-class SandboxSpec(Struct, frozen=True, kw_only=True):
-    """A sandbox to start, in the host's network."""
-
-    name: str
-    namespace: str
-    uid: str
-    label: tuple[str, str]
-    cgroup_parent: str
-    """A slice, or a directory of cgroupfs; empty leaves the choice to the engine."""
 
 
 class CriContainer(Struct, frozen=True, kw_only=True):
@@ -82,12 +71,13 @@ class CriClient:
             handlers=names - {""} if names else None,
         )
 
-    def sandboxes(self) -> tuple[Sandbox, ...]:
-        """Return every pod sandbox, running or not. Raises RpcError."""
-        request = cri_pb2.ListPodSandboxRequest()
+    def sandboxes(self, label: tuple[str, str] | None = None) -> tuple[PodSandbox, ...]:
+        """Return every pod sandbox (with a label), running or not. Raises RpcError."""
+        chosen = cri_pb2.PodSandboxFilter(label_selector=dict([label] if label else []))
+        request = cri_pb2.ListPodSandboxRequest(filter=chosen)
         answer = self._call("ListPodSandbox", request, cri_pb2.ListPodSandboxResponse)
         return tuple(
-            Sandbox(
+            PodSandbox(
                 id=item.id,
                 name=f"{item.metadata.namespace}/{item.metadata.name} ({item.id[:12]})",
                 handler=item.runtime_handler,
@@ -95,32 +85,34 @@ class CriClient:
             for item in answer.items
         )
 
-    def run_sandbox(self, spec: SandboxSpec, handler: str) -> str:
+    def run_sandbox(
+        self,
+        handler: str,
+        *,
+        name: str,
+        namespace: str,
+        uid: str,
+        label: tuple[str, str],
+        cgroup_parent: str,
+    ) -> str:
         """Start a sandbox with a handler, empty for the default one; return its ID.
 
-        It has its own PID namespace: CRI-O starts no process for a sandbox that shares the node's
-        or a container's (internal/lib/sandbox: NeedsInfra). Raises RpcError.
+        It is in the host's network, and has its own PID namespace: CRI-O starts no process for a
+        sandbox that shares the node's or a container's (internal/lib/sandbox: NeedsInfra).
+        ``cgroup_parent`` is a slice, or a directory of cgroupfs; empty leaves the choice to the
+        engine. Raises RpcError.
         """
         namespaces = cri_pb2.NamespaceOption(network=cri_pb2.NODE, pid=cri_pb2.POD)
         config = cri_pb2.PodSandboxConfig(
-            metadata=cri_pb2.PodSandboxMetadata(
-                name=spec.name, uid=spec.uid, namespace=spec.namespace
-            ),
-            labels=dict([spec.label]),
+            metadata=cri_pb2.PodSandboxMetadata(name=name, uid=uid, namespace=namespace),
+            labels=dict([label]),
             linux=cri_pb2.LinuxPodSandboxConfig(
-                cgroup_parent=spec.cgroup_parent,
+                cgroup_parent=cgroup_parent,
                 security_context=cri_pb2.LinuxSandboxSecurityContext(namespace_options=namespaces),
             ),
         )
         request = cri_pb2.RunPodSandboxRequest(config=config, runtime_handler=handler)
         return self._call("RunPodSandbox", request, cri_pb2.RunPodSandboxResponse).pod_sandbox_id
-
-    def labelled_sandboxes(self, label: tuple[str, str]) -> tuple[str, ...]:
-        """Return the IDs of the sandboxes with a label, running or not. Raises RpcError."""
-        chosen = cri_pb2.PodSandboxFilter(label_selector=dict([label]))
-        request = cri_pb2.ListPodSandboxRequest(filter=chosen)
-        answer = self._call("ListPodSandbox", request, cri_pb2.ListPodSandboxResponse)
-        return tuple(item.id for item in answer.items)
 
     def remove_sandbox(self, sandbox: str) -> None:
         """Stop and remove a sandbox; a missing one is not an error. Raises RpcError."""

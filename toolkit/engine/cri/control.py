@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from runtime_configs.model import EffectiveConfig
 from toolkit.engine import loading
 from toolkit.engine.base import BaseControl
-from toolkit.engine.facts import Trial
+from toolkit.engine.facts import HandlerRun
 from toolkit.host.clock import Clock
 
 if TYPE_CHECKING:
@@ -28,17 +29,27 @@ class CriControl(BaseControl):
 
         return own_container.is_running(self._access, self._host.table, deadline)
 
-    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+    def run_handlers(
+        self, handlers: Sequence[str], clock: Clock, deadline: float
+    ) -> tuple[HandlerRun, ...]:
         """Start a pod sandbox briefly with each handler."""
         loading.finish()
-        from toolkit.engine.cri import trial
+        from toolkit.engine.cri import sandbox_run
+        from toolkit.engine.handler_runs import run_each
 
         config = self._served(deadline).config
-        requests = ((name, self._cgroup_parent(name, config)) for name in handlers)
-        found = trial.run(
-            self._access, requests, binary_of=self._executed, clock=clock, deadline=deadline
-        )
-        return tuple(found)
+
+        def start(handler: str) -> HandlerRun:
+            return sandbox_run.start(
+                self._access,
+                handler,
+                self._cgroup_parent(handler, config),
+                binary_of=self._executed,
+                clock=clock,
+                deadline=deadline,
+            )
+
+        return run_each(handlers, start, partial(sandbox_run.sweep, self._access), clock)
 
     @abstractmethod
     def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:

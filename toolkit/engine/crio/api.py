@@ -9,7 +9,7 @@ import json
 
 from msgspec.structs import replace
 
-from toolkit.engine.cri.client import CriClient, Sandbox
+from toolkit.engine.cri.client import CriClient, PodSandbox
 from toolkit.engine.facts import Lack, LiveAnswer
 from toolkit.engine.http_unix import UnixConnection, get
 from toolkit.engine.rpc import Connection, RpcError
@@ -62,7 +62,7 @@ def answers(access: str, deadline: float) -> bool:
             return False
 
 
-def sandboxes(access: str, deadline: float) -> tuple[Sandbox, ...]:
+def sandboxes(access: str, deadline: float) -> tuple[PodSandbox, ...]:
     """Return every pod sandbox with its handler. Raises RpcError, EngineRejectedError."""
     with Connection(access, deadline) as connection:
         client = CriClient(connection)
@@ -73,7 +73,7 @@ def sandboxes(access: str, deadline: float) -> tuple[Sandbox, ...]:
         )
 
 
-def _handler(client: CriClient, sandbox: Sandbox) -> str | None:
+def _handler(client: CriClient, sandbox: PodSandbox) -> str | None:
     """Return a sandbox's handler; empty for the default one, None if the sandbox is gone.
 
     CRI-O lists sandboxes without the handler; it is an annotation in the sandbox's spec.

@@ -12,18 +12,19 @@ from runtime_configs.distros.recognition import Place
 from runtime_configs.distros.table import plain_row
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.engine.base import BaseControl, Host
-from toolkit.engine.docker import trial
+from toolkit.engine.docker import container_run
 from toolkit.engine.docker.client import DockerClient, DockerInfo, ReloadEvents
 from toolkit.engine.facts import (
     EngineProcess,
+    HandlerRun,
     Holding,
     HoldReport,
     HostFacts,
     LiveAnswer,
     OwnContainer,
     ReloadReport,
-    Trial,
 )
+from toolkit.engine.handler_runs import run_each
 from toolkit.engine.process.daemon_arguments import added_runtimes, path_option
 from toolkit.engine.process.same_place import same_place
 from toolkit.engine.reload import Method, method
@@ -99,13 +100,15 @@ class DockerControl(BaseControl):
             answering_after=clock.now() - began,
         )
 
-    def trials(self, handlers: Sequence[str], clock: Clock, deadline: float) -> tuple[Trial, ...]:
+    def run_handlers(
+        self, handlers: Sequence[str], clock: Clock, deadline: float
+    ) -> tuple[HandlerRun, ...]:
         """Start a container of a local image briefly with each handler."""
 
-        def connect(until: float, check: Callable[[], None] | None) -> DockerClient:
-            return DockerClient(self._access, self._socket, until, check)
+        def start(handler: str) -> HandlerRun:
+            return container_run.start(self._client, handler, clock, deadline)
 
-        return tuple(trial.run(connect, handlers, clock.check, deadline))
+        return run_each(handlers, start, lambda _: container_run.sweep(self._client), clock)
 
     def held(self, toolkit_dir: str) -> HoldReport:
         """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``.
@@ -166,8 +169,8 @@ class DockerControl(BaseControl):
     def _dump_command(self, executable: str, place: Place) -> None:
         """Return nothing: dockerd has no such command."""
 
-    def _client(self, deadline: float) -> DockerClient:
-        return DockerClient(self._access, self._socket, deadline)
+    def _client(self, deadline: float, check: Callable[[], None] | None = None) -> DockerClient:
+        return DockerClient(self._access, self._socket, deadline, check)
 
     def _remember(self, info: DockerInfo) -> DockerInfo:
         self._seen.update(info.paths)
