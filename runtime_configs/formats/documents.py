@@ -64,7 +64,7 @@ def load(
     path: str,
     exact: bool = False,
 ) -> Mapping[str, object]:
-    """Decode a document to plain values. An empty or blank TOML document has no keys.
+    """Decode a document to plain values. An empty or blank one has no keys.
 
     ``exact`` keeps the spelling of JSON numbers. The result is cached and must not be modified.
     Raises ConfigError with line and column if the document does not parse or is not UTF-8.
@@ -143,7 +143,7 @@ def _hollow(table: Mapping[str, object]) -> bool:
 def _json_edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
     from runtime_configs.formats import json_edit  # of TOML's two engines none needs it
 
-    return json_edit.edited(text, old, new)
+    return json_edit.edited(text if text.strip() else "{}\n", old, new)
 
 
 def _normal(value: object, format: Format, path: str, key: KeyPath) -> object:  # noqa: A002
@@ -208,6 +208,8 @@ def _parsed(text: str, format: Format, exact: bool) -> Mapping[str, object]:  # 
 
 def _json(text: str, *, exact: bool) -> Table:
     """Decode an object. ``NaN`` and the like, which only Python accepts, are errors."""
+    if not text.strip():
+        return {}  # as for dockerd (getConflictFreeConfiguration in moby's daemon/config/config.go)
     number = Verbatim if exact else None
     decoder = json.JSONDecoder(parse_int=number, parse_float=number, parse_constant=_refused)
     value = decoder.decode(text)

@@ -50,14 +50,10 @@ def strip_our_changes(
     content = merge3(before, ours, now, kind, path=path, keys=keys)
     if content is None or ours is None or content == before or kind is Format.OPAQUE:
         return content
-    spelled = [load(each or _empty(kind), kind, path=path) for each in (before, ours, content)]
+    spelled = [load(each or b"", kind, path=path) for each in (before, ours, content)]
     first, written, left = (key_case.read(each, keys, key_case.any_case) for each in spelled)
     changes = changes_of_remains(first, written, left, place, needed)
     if not changes:
         return content
     respelled = key_case.as_spelled(changes, spelled[-1], keys, key_case.any_case)
     return apply_changes(content, tuple(respelled), kind, path=path)
-
-
-def _empty(kind: Format) -> bytes:
-    return b"{}" if kind is Format.JSON else b""

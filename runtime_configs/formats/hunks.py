@@ -6,7 +6,10 @@ It depends on no format, so it also works on a text that no longer parses.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO
+from posixpath import commonprefix
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -16,44 +19,40 @@ _CONTEXT = 3
 """The number of lines around a hunk that help to find its place."""
 _PARAGRAPH = re.compile(rb"(?:\A|(?<=\n))(?=[ \t]*\r?\n)")
 
+Splice: TypeAlias = tuple[int, int, bytes]
+"""The start and end of a span of a text, and what replaces it."""
+_Range: TypeAlias = tuple[int, int, int, int]
+
 
 class Hunk(Struct, frozen=True):
     """Whole lines that replace others, with the lines around them in the new text."""
 
     old: bytes
     new: bytes
-    above: tuple[bytes, ...]
+    above: Sequence[bytes]
     """The nearest one last."""
-    below: tuple[bytes, ...]
+    below: Sequence[bytes]
 
 
-class Undone(Struct, frozen=True):
-    """A text with hunks undone; ``complete`` if each of them had exactly one place."""
-
-    text: bytes
-    complete: bool
-
-
-def hunks(old: bytes, new: bytes) -> tuple[Hunk, ...]:
-    """Return the hunks that lead from one text to the other, in order."""
-    old_lines, new_lines = _lines(old), _lines(new)
-    found = []
+def hunks(old: bytes, new: bytes) -> Iterator[Hunk]:
+    """Yield the hunks that lead from one text to the other, in order."""
+    old_lines, new_lines = BytesIO(old).readlines(), BytesIO(new).readlines()
     for spans in _ranges(old_lines, new_lines):
         a, b, c, d = _slid(new_lines, spans)
-        found.append(
-            Hunk(
-                b"".join(old_lines[a:b]),
-                b"".join(new_lines[c:d]),
-                tuple(new_lines[max(0, c - _CONTEXT) : c]),
-                tuple(new_lines[d : d + _CONTEXT]),
-            )
+        yield Hunk(
+            b"".join(old_lines[a:b]),
+            b"".join(new_lines[c:d]),
+            new_lines[max(0, c - _CONTEXT) : c],
+            new_lines[d : d + _CONTEXT],
         )
-    return tuple(found)
 
 
-def undone(text: bytes, changes: Sequence[Hunk]) -> Undone:
-    """Restore the old lines of each hunk whose new lines occur in the text exactly once."""
-    splices: list[tuple[int, int, bytes]] = []
+def undone(text: bytes, changes: Iterable[Hunk]) -> tuple[bytes, bool]:
+    """Restore the old lines of each hunk whose new lines occur in the text exactly once.
+
+    Also return whether each of them does.
+    """
+    splices: list[Splice] = []
     complete = True
     for hunk in changes:
         found = place(text, hunk)
@@ -63,38 +62,43 @@ def undone(text: bytes, changes: Sequence[Hunk]) -> Undone:
         complete = False
         if not hunk.old:
             splices += _paragraphs(text, hunk.new)
+    result, fits = spliced(text, splices)
+    return result, complete and fits
+
+
+def spliced(text: bytes, splices: Iterable[Splice]) -> tuple[bytes, bool]:
+    """Replace spans of a text, of two that overlap the first; return whether none do."""
     pieces: list[bytes] = []
     position = 0
-    for start, end, old in sorted(splices, key=lambda splice: splice[:2]):
+    fits = True
+    for start, end, new in sorted(splices, key=lambda splice: splice[:2]):
         if start < position:
-            complete = False
+            fits = False
             continue
-        pieces += [text[position:start], old]
+        pieces += [text[position:start], new]
         position = end
-    return Undone(b"".join([*pieces, text[position:]]), complete)
+    return b"".join([*pieces, text[position:]]), fits
 
 
-def place(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
+def place(text: bytes, hunk: Hunk) -> Splice | None:
     """Return the place of the hunk's new lines and what was there before."""
-    if hunk.new and (start := only(text, hunk.new)) is not None:
+    if (start := only(text, hunk.new)) is not None:
         return start, start + len(hunk.new), hunk.old
     for count in range(1, _CONTEXT + 1):
         above, below = b"".join(hunk.above[-count:]), b"".join(hunk.below[:count])
         for head, tail in ((above, below), (above, b""), (b"", below)):
-            if (start := only(text, head + hunk.new + tail)) is not None and (
-                hunk.new or head or tail
-            ):
+            if (start := only(text, head + hunk.new + tail)) is not None:
                 start += len(head)
                 return start, start + len(hunk.new), hunk.old
     return _inside_lines(text, hunk)
 
 
-def _inside_lines(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
+def _inside_lines(text: bytes, hunk: Hunk) -> Splice | None:
     """Look for only the new part of changed lines, as at the end of a file."""
     if not hunk.old:
         return None
-    head = _common(hunk.old, hunk.new)
-    tail = _common(hunk.old[head:][::-1], hunk.new[head:][::-1])
+    head = len(commonprefix([hunk.old, hunk.new]))
+    tail = len(commonprefix([hunk.old[head:][::-1], hunk.new[head:][::-1]]))
     new = hunk.new[head : len(hunk.new) - tail]
     old = hunk.old[head : len(hunk.old) - tail]
     if new.count(b"\n") == 0 or not new.strip() or text.count(new) != 1:
@@ -103,7 +107,7 @@ def _inside_lines(text: bytes, hunk: Hunk) -> tuple[int, int, bytes] | None:
     return start, start + len(new), old
 
 
-def _paragraphs(text: bytes, block: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _paragraphs(text: bytes, block: bytes) -> Iterator[Splice]:
     """Yield the places of the unchanged paragraphs of an inserted block."""
     for paragraph in _PARAGRAPH.split(block):
         start = only(text, paragraph) if paragraph.strip() else None
@@ -112,7 +116,7 @@ def _paragraphs(text: bytes, block: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def only(text: bytes, lines: bytes) -> int | None:
-    """Return the place of whole lines in a text, if they occur exactly once."""
+    """Return the place of whole lines in a text, if they are some and occur exactly once."""
     found = None
     start = text.find(lines) if lines else -1
     while start >= 0:
@@ -125,22 +129,6 @@ def only(text: bytes, lines: bytes) -> int | None:
             found = start
         start = text.find(lines, start + 1)
     return found
-
-
-def _common(left: bytes, right: bytes) -> int:
-    for index, (one, other) in enumerate(zip(left, right, strict=False)):
-        if one != other:
-            return index
-    return min(len(left), len(right))
-
-
-def _lines(text: bytes) -> list[bytes]:
-    lines = [line + b"\n" for line in text.split(b"\n")]
-    last = lines.pop()[:-1]
-    return [*lines, last] if last else lines
-
-
-_Range = tuple[int, int, int, int]
 
 
 def _slid(new: Sequence[bytes], spans: _Range) -> _Range:
@@ -160,17 +148,14 @@ def _slid(new: Sequence[bytes], spans: _Range) -> _Range:
     return spans
 
 
-def _ranges(old: Sequence[bytes], new: Sequence[bytes]) -> list[_Range]:
+def _ranges(old: list[bytes], new: list[bytes]) -> list[_Range]:
     """Return the ranges ``old[a:b]``, ``new[c:d]`` that differ."""
     from difflib import SequenceMatcher  # only for an edited file
 
-    head = 0
-    while head < min(len(old), len(new)) and old[head] == new[head]:
-        head += 1
-    tail = 0
-    while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
-        tail += 1
-    left, right = old[head : len(old) - tail], new[head : len(new) - tail]
+    head = len(commonprefix([old, new]))
+    left, right = old[head:], new[head:]
+    tail = len(commonprefix([left[::-1], right[::-1]]))
+    left, right = left[: len(left) - tail], right[: len(right) - tail]
     matcher = SequenceMatcher(None, left, right, autojunk=len(right) > _LONG)
     return [
         (head + a, head + b, head + c, head + d)

@@ -71,18 +71,22 @@ def _document(
 
     before, ours, now = contents
     base = before or b""
-    by_lines = undone(now, hunks(base, ours))
+    by_lines, complete = undone(now, hunks(base, ours))
     try:
-        found = _decoded(now, format, path)
-        old, new = (like(_decoded(each, format, path), found, keys) for each in (base, ours))
-        expected = merged(old, new, found)
+        found = load(now, format, path=path, exact=True)
+        old, new = (
+            like(load(each, format, path=path, exact=True), found, keys) for each in (base, ours)
+        )
     except ConfigError:
-        if not by_lines.complete:
+        if not complete:
             raise
-        return _unless_empty(by_lines.text, before)
-    taken = _taken(old, new)
-    result = _written((by_lines.text, now), expected, taken, format, path)
-    if before is None and not expected and not _others_comments(result, ours, format):
+        return by_lines if before is not None or by_lines.strip() else None
+    wanted = merged(old, new, found)
+    try:
+        result = _written(by_lines, wanted, (old, new), format, path)
+    except ConfigError:
+        result = _written(now, wanted, (old, new), format, path)
+    if before is None and not wanted and not _comments(result) - _comments(ours):
         return None
     return result
 
@@ -166,36 +170,22 @@ def _index(elements: Sequence[object], wanted: object) -> int:
 
 
 def _written(
-    texts: Sequence[bytes],
-    expected: Mapping[str, object],
-    taken: Mapping[str, object],
-    format: Format,  # noqa: A002
-    path: str,
-) -> bytes:
-    """Return bytes that decode to ``expected``, edited from the first text that allows it."""
-    *first, last = texts
-    for text in first:
-        try:
-            return _meaning(text, expected, taken, format, path)
-        except ConfigError:
-            continue
-    return _meaning(last, expected, taken, format, path)
-
-
-def _meaning(
     text: bytes,
     expected: Mapping[str, object],
-    taken: Mapping[str, object],
+    tables: tuple[Mapping[str, object], Mapping[str, object]],
     format: Format,  # noqa: A002
     path: str,
 ) -> bytes:
-    decoded = _decoded(text, format, path)
-    wanted = _without_new_empties(expected, decoded, taken)
-    return text if same(decoded, wanted) else edited_to(text, wanted, format, path=path)
+    """Return a text edited to decode to ``expected``; ``tables`` are those before us and ours."""
+    decoded = load(text, format, path=path, exact=True)
+    return edited_to(text, _without_new_empties(expected, decoded, *tables), format, path=path)
 
 
 def _without_new_empties(
-    expected: Mapping[str, object], text: Mapping[str, object], taken: Mapping[str, object]
+    expected: Mapping[str, object],
+    text: Mapping[str, object],
+    before: Mapping[str, object],
+    ours: Mapping[str, object],
 ) -> Table:
     """Leave out empty tables that the text does not have, except those that we removed.
 
@@ -204,37 +194,13 @@ def _without_new_empties(
     """
     result: Table = {}
     for key, value in expected.items():
-        if isinstance(value, Mapping):
-            inner = _without_new_empties(value, table(text, key), table(taken, key))
-            if inner or key in text or key in taken:
-                result[key] = inner
-        else:
+        if not isinstance(value, Mapping):
             result[key] = value
+            continue
+        inner = _without_new_empties(value, *(table(each, key) for each in (text, before, ours)))
+        if inner or key in text or (key in before and key not in ours):
+            result[key] = inner
     return result
-
-
-def _taken(base: Mapping[str, object], ours: Mapping[str, object]) -> Table:
-    """Return the tables of ``base`` that ``ours`` lacks, with their parents."""
-    result: Table = {}
-    for key, value in base.items():
-        if isinstance(value, Mapping):
-            inner = _taken(value, table(ours, key))
-            if inner or key not in ours:
-                result[key] = inner
-    return result
-
-
-def _decoded(content: bytes, format: Format, path: str) -> Mapping[str, object]:  # noqa: A002
-    return load(content, format, path=path, exact=True) if content.strip() else {}
-
-
-def _unless_empty(text: bytes, before: bytes | None) -> bytes | None:
-    return None if before is None and not text.strip() else text
-
-
-def _others_comments(result: bytes, ours: bytes, format: Format) -> bool:  # noqa: A002
-    """Return whether comment lines are left that we did not write."""
-    return format is Format.TOML and bool(_comments(result) - _comments(ours))
 
 
 def _comments(text: bytes) -> Counter[bytes]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-from runtime_configs.formats.hunks import Hunk, hunks, only, place
+from runtime_configs.formats.hunks import Hunk, Splice, hunks, only, place, spliced
 
 _HEADER = re.compile(rb"^(?=[ \t]*\[)", re.MULTILINE)
 _SECTION_END = re.compile(rb"^[ \t]*(?:\[|\{\{)", re.MULTILINE)
@@ -17,16 +17,11 @@ def without_lines(base: bytes, ours: bytes, now: bytes) -> bytes:
     A line of ours that others changed stays, as a third value. A table of ours stays if others
     added lines to it.
     """
-    pieces: list[bytes] = []
-    position = 0
-    for start, end, old in sorted(_splices(hunks(base, ours), now)):
-        if start >= position:
-            pieces += [now[position:start], old]
-            position = end
-    return b"".join([*pieces, now[position:]])
+    result, _ = spliced(now, _splices(hunks(base, ours), now))
+    return result
 
 
-def _splices(changes: Sequence[Hunk], now: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _splices(changes: Iterable[Hunk], now: bytes) -> Iterator[Splice]:
     for hunk in changes:
         found = place(now, hunk)
         if found is not None and (hunk.old or not _goes_on(hunk.new, now[found[1] :])):
@@ -42,7 +37,7 @@ def _goes_on(block: bytes, rest: bytes) -> bool:
     return _HEADER.search(block) is not None and bool(line) and line[:1] not in b"[#{"
 
 
-def _section(section: bytes, now: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _section(section: bytes, now: bytes) -> Iterator[Splice]:
     """Yield the places of a table's unchanged lines, and of its header if nothing else is left.
 
     Lines above the first header are looked for one by one.

@@ -126,7 +126,7 @@ def test_a_number_of_more_digits_than_python_converts_stays() -> None:
         (b"a = '\xff'\n", Format.TOML, "line 1, column 6"),
         (b'{"a": 1,}\n', Format.JSON, "line 1, column 9"),
         (b'{"a": NaN}', Format.JSON, "NaN"),
-        (b"", Format.JSON, "line 1, column 1"),
+        (b"{", Format.JSON, "line 1, column 2"),
         (b"[1]", Format.JSON, "not an object"),
         (b'{"a": ' + b"[" * 200_000, Format.JSON, "too deep"),
         (b"a = " + b"[" * 200_000, Format.TOML, "too deep"),
@@ -139,6 +139,15 @@ def test_a_document_that_does_not_parse_is_refused_with_its_place(
     message = refusal(content, kind)
     assert message.startswith(f"{PATH}: ")
     assert where in message
+
+
+@pytest.mark.parametrize("kind", [Format.TOML, Format.JSON])
+@pytest.mark.parametrize("blank", ["", "\n", " \n\t\r\n", "\ufeff"])
+def test_a_blank_document_has_no_keys(blank: str, kind: Format) -> None:
+    assert load(blank.encode(), kind, path=PATH) == {}
+    after = apply_changes(blank.encode(), [Change(path=("a",), value=1)], kind, path=PATH)
+    assert load(after, kind, path=PATH) == {"a": 1}
+    assert after.decode().startswith("\ufeff") == (blank == "\ufeff")
 
 
 def test_a_key_with_two_thousand_parts_is_refused_and_does_not_crash() -> None:
