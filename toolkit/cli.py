@@ -173,7 +173,7 @@ def _configure_logs(sources: Sources) -> None:
     try:
         log_format = sources.read(general.LOG_FORMAT).value
     except UsageError:
-        log_format = general.LOG_FORMAT.default
+        log_format = general.LOG_FORMAT.value.default
     debug = False
     with contextlib.suppress(UsageError):
         debug = sources.read(general.DEBUG).value

@@ -137,7 +137,7 @@ def test_no_flag_is_taken_twice() -> None:
 def test_a_default_is_a_value_that_could_have_been_given(option: object) -> None:
     row = next(row for row in OPTIONS if row is option)
     if not row.default_text and row.shown_default:
-        assert row.parse(row.shown_default) == row.default
+        assert row.value.parse(row.shown_default) == row.value.default
 
 
 def test_the_page_of_the_options_is_fresh() -> None:

@@ -84,7 +84,9 @@ def _engine(sources: Sources, name: EngineName) -> EngineSettings:
         restart_mode=sources.read(rows.RESTART_MODE, name).value,
         config_sources=sources.read(rows.CONFIG_SOURCES).value,
         enable_cdi=_cdi_wanted(sources) if enable_cdi is None else enable_cdi,
-        handler_name=rows.HANDLER_NAME.default if handler_name in HANDLERS_BESIDE else handler_name,
+        handler_name=rows.HANDLER_NAME.value.default
+        if handler_name in HANDLERS_BESIDE
+        else handler_name,
         set_as_default=sources.read(rows.SET_AS_DEFAULT, name).value and not cdi_only,
         use_legacy_config=sources.read(rows.USE_LEGACY_CONFIG).value,
         runtime_type=sources.read(rows.RUNTIME_TYPE).value,
@@ -186,7 +188,7 @@ def _warnings(sources: Sources, runtime: EngineName | None) -> tuple[str, ...]:
     if handler.value in HANDLERS_BESIDE:
         found.append(
             f"{handler.source}: {handler.value} is added anyway and can't be chosen;"
-            f" the handler is named {rows.HANDLER_NAME.default}"
+            f" the handler is named {rows.HANDLER_NAME.value.default}"
         )
     output_dir = sources.read(payload.CDI_OUTPUT_DIR)
     if _cdi_wanted(sources) and not output_dir.value:

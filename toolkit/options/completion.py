@@ -33,7 +33,9 @@ def _command(program: str) -> click.Command:
             [re.sub(r"\W", "_", option.name), *option.flags],
             multiple=True,
             hidden=option.hidden,
-            shell_complete=_completer(option.metavar.split("|") if "|" in option.metavar else ()),
+            shell_complete=_completer(
+                option.value.metavar.split("|") if "|" in option.value.metavar else ()
+            ),
         )
         for option in OPTIONS
     ]

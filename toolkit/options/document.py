@@ -73,8 +73,8 @@ def document() -> str:
 
 def _row(option: Option[object]) -> str:
     flags = ", ".join(f"`{flag}`" for flag in option.flags)
-    if option.metavar:
-        flags += f" {option.metavar}".replace("|", "\\|").replace("<", "&lt;")
+    if option.value.metavar:
+        flags += f" {option.value.metavar}".replace("|", "\\|").replace("<", "&lt;")
     variables = option.shown_variables or "none"
     meaning = option.help
     if option.commands:

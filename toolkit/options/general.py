@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from runtime_configs.model import EngineName
 from toolkit.options import parsers
-from toolkit.options.option import Option
-from toolkit.options.rows import choice, optional_path, path, switch
+from toolkit.options.option import OFF, OPTIONAL_PATH, Group, Value, choice, path
 from toolkit.settings import (
     Color,
     LogFormat,
@@ -23,185 +22,165 @@ READERS = ("plan", "status", "verify", "doctor")
 
 
 def _engine(text: str) -> EngineName | None:
-    return None if text == "auto" else EngineName(text)
+    word = parsers.one_word_of("auto", *EngineName)(text)
+    return None if word == "auto" else EngineName(word)
 
 
-RUNTIME = Option(
-    flags=("--runtime", "-r"),
-    variables=("RUNTIME",),
-    parse=lambda text: _engine(
-        parsers.one_word_of("auto", *(name.value for name in EngineName))(text)
-    ),
-    default=None,
-    default_text="auto",
-    metavar="|".join(("auto", *EngineName)),
-    help="the engine to set up; auto asks the node",
+def _package_type(text: str) -> PackageType:
+    return parsers.one_of(PackageType)(text or "auto")
+
+
+COMMAND = Group("This command")
+OUTPUT = COMMAND.add(
+    "--output",
+    "",
+    choice(Output.TEXT),
+    "how the result looks on stdout",
+    commands=(*READERS, "revert"),
 )
-NO_DAEMON = switch(
-    ("--no-daemon", "-n"),
-    ("NO_DAEMON",),
+DETAILED_EXITCODE = COMMAND.add(
+    "--detailed-exitcode",
+    "",
+    OFF,
+    "exit with 5 if something would change, else with 0",
+    commands=("plan",),
+)
+RUN = COMMAND.add(
+    "--run",
+    "",
+    OFF,
+    "start a sandbox (Docker: a container) briefly with each handler",
+    commands=("verify",),
+)
+PURGE = COMMAND.add(
+    "--purge",
+    "",
+    OFF,
+    "remove the files even if the engine can't be asked whether a container needs them",
+    commands=("revert",),
+)
+
+GENERAL = Group("General")
+RUNTIME = GENERAL.add(
+    "--runtime -r",
+    "RUNTIME",
+    Value(_engine, "|".join(("auto", *EngineName)), None),
+    "the engine to set up; auto asks the node",
+    default_text="auto",
+)
+NO_DAEMON = GENERAL.add(
+    "--no-daemon -n",
+    "NO_DAEMON",
+    OFF,
     "exit after the setup and leave everything in place; NRI mode is then ignored",
 )
-NO_RUNTIME_CONFIG = switch(
-    ("--no-runtime-config",), ("NO_RUNTIME_CONFIG",), "install the files only, touch no engine"
+NO_RUNTIME_CONFIG = GENERAL.add(
+    "--no-runtime-config", "NO_RUNTIME_CONFIG", OFF, "install the files only, touch no engine"
 )
-INSTALL_DIR = path(
-    ("--toolkit-install-dir", "--root"),
-    ("TOOLKIT_INSTALL_DIR", "ROOT"),
-    "/usr/local/nvidia",
+INSTALL_DIR = GENERAL.add(
+    "--toolkit-install-dir --root",
+    "TOOLKIT_INSTALL_DIR ROOT",
+    path("/usr/local/nvidia", parsers.search_path_directory),
     "files go to its directory toolkit",
-    parsers.search_path_directory,
 )
-SOURCE_ROOT = optional_path(
-    ("--toolkit-source-root",),
-    ("TOOLKIT_SOURCE_ROOT",),
+SOURCE_ROOT = GENERAL.add(
+    "--toolkit-source-root",
+    "TOOLKIT_SOURCE_ROOT",
+    OPTIONAL_PATH,
     "the payload: a directory with the packages unpacked in it",
-    "/artifacts/<package type>",
+    default_text="/artifacts/<package type>",
 )
-PACKAGE_TYPE = Option(
-    flags=("--toolkit-package-type",),
-    variables=("TOOLKIT_PACKAGE_TYPE",),
-    parse=lambda text: parsers.one_of(PackageType)(text or "auto"),
-    default=PackageType.AUTO,
-    metavar="auto|deb|rpm",
-    help="which packages the payload comes from; auto looks for rpm, then dpkg, on the host",
-    empty_variable_counts=True,
+PACKAGE_TYPE = GENERAL.add(
+    "--toolkit-package-type",
+    "TOOLKIT_PACKAGE_TYPE",
+    Value(_package_type, "|".join(PackageType), PackageType.AUTO),
+    "which packages the payload comes from; auto looks for rpm, then dpkg, on the host",
 )
-PID_FILE = Option(
-    flags=("--pid-file",),
-    variables=("TOOLKIT_PID_FILE", "PID_FILE"),
-    parse=parsers.named("toolkit.pid"),
-    default="/run/nvidia/toolkit/toolkit.pid",
-    metavar="PATH",
-    help="the lock of the one instance on a node; must be named toolkit.pid",
-)
-HOST_ROOT = optional_path(
-    ("--host-root",),
-    ("HOST_ROOT_MOUNT",),
+HOST_ROOT = GENERAL.add(
+    "--host-root",
+    "HOST_ROOT_MOUNT",
+    OPTIONAL_PATH,
     "the path of the host's root file system",
-    "/host if that is a mount, else /",
+    default_text="/host if that is a mount, else /",
 )
-DEBUG = switch(("--debug",), ("TOOLKIT_DEBUG",), "debug log, with tracebacks of failures")
-IGNORE_ERRORS = Option(
-    flags=("--ignore-errors",),
-    parse=parsers.boolean,
-    default=False,
-    boolean=True,
-    metavar="",
-    hidden=True,
-    help="for tests: continue without missing payload files",
+PID_FILE = GENERAL.add(
+    "--pid-file",
+    "TOOLKIT_PID_FILE PID_FILE",
+    path("/run/nvidia/toolkit/toolkit.pid", parsers.named("toolkit.pid")),
+    "the lock of the one instance on a node; must be named toolkit.pid",
+)
+IGNORE_ERRORS = GENERAL.add(
+    "--ignore-errors", "", OFF, "for tests: continue without missing payload files", hidden=True
 )
 
-ON_EXIT = choice(
-    ("--on-exit",),
-    ("TOOLKIT_ON_EXIT",),
-    OnExit.AUTO,
+LIFE_CYCLE = Group("Life cycle and logs")
+ON_EXIT = LIFE_CYCLE.add(
+    "--on-exit",
+    "TOOLKIT_ON_EXIT",
+    choice(OnExit.AUTO),
     "at SIGTERM: revert the setup or keep it; auto: revert, unless the host is going down or our"
     " own DaemonSet goes on and selects this node",
 )
-ON_EXIT_UNKNOWN = choice(
-    ("--on-exit-unknown",),
-    ("TOOLKIT_ON_EXIT_UNKNOWN",),
-    OnExitUnknown.REVERT,
+ON_EXIT_UNKNOWN = LIFE_CYCLE.add(
+    "--on-exit-unknown",
+    "TOOLKIT_ON_EXIT_UNKNOWN",
+    choice(OnExitUnknown.REVERT),
     "with --on-exit=auto, if the cluster can't say whether our DaemonSet goes on",
 )
-STOP_TIMEOUT = Option(
-    flags=("--stop-timeout",),
-    variables=("TOOLKIT_STOP_TIMEOUT",),
-    parse=parsers.seconds(zero=True),
-    default=8.0,
-    metavar="SECONDS",
-    help="how long reload and verification may take at SIGTERM",
+STOP_TIMEOUT = LIFE_CYCLE.add(
+    "--stop-timeout",
+    "TOOLKIT_STOP_TIMEOUT",
+    Value(parsers.seconds(zero=True), "SECONDS", 8.0),
+    "how long reload and verification may take at SIGTERM",
 )
-VERIFY = choice(
-    ("--verify",),
-    ("TOOLKIT_VERIFY",),
-    Verify.SERVED,
+VERIFY = LIFE_CYCLE.add(
+    "--verify",
+    "TOOLKIT_VERIFY",
+    choice(Verify.SERVED),
     "served: the handlers must be reported and executable; run: a sandbox (Docker: a container)"
     " must also start with each of them",
 )
-VERIFY_TIMEOUT = Option(
-    flags=("--verify-timeout",),
-    variables=("TOOLKIT_VERIFY_TIMEOUT",),
-    parse=parsers.seconds(zero=False),
-    default=60.0,
-    metavar="SECONDS",
-    help="how long the engine may take to serve the handlers before all is rolled back",
+VERIFY_TIMEOUT = LIFE_CYCLE.add(
+    "--verify-timeout",
+    "TOOLKIT_VERIFY_TIMEOUT",
+    Value(parsers.seconds(zero=False), "SECONDS", 60.0),
+    "how long the engine may take to serve the handlers before all is rolled back",
 )
-RECONCILE_INTERVAL = Option(
-    flags=("--reconcile-interval",),
-    variables=("TOOLKIT_RECONCILE_INTERVAL",),
-    parse=parsers.seconds(zero=True),
-    default=30.0,
-    metavar="SECONDS",
-    help="time between checks for drift while idle; 0: never",
+RECONCILE_INTERVAL = LIFE_CYCLE.add(
+    "--reconcile-interval",
+    "TOOLKIT_RECONCILE_INTERVAL",
+    Value(parsers.seconds(zero=True), "SECONDS", 30.0),
+    "time between checks for drift while idle; 0: never",
 )
-LOG_FORMAT = choice(
-    ("--log-format",), ("TOOLKIT_LOG_FORMAT",), LogFormat.TEXT, "how log lines look on stderr"
-)
-COLOR = Option(
-    flags=("--color",),
-    variables=("NO_COLOR",),
-    parse=parsers.one_of(Color),
-    default=Color.AUTO,
-    variable_means=Color.NEVER,
-    metavar="auto|always|never",
-    help="colours; auto: on a terminal; NO_COLOR with any value: never",
-)
-HEALTH_ADDRESS = Option(
-    flags=("--health-address",),
-    variables=("TOOLKIT_HEALTH_ADDRESS",),
-    parse=parsers.health_address,
-    default=None,
-    default_text="off",
-    metavar="[HOST]:PORT",
-    help="serve /healthz, /readyz and /metrics there; without a host on every address",
-)
-READY_FILE = optional_path(
-    ("--ready-file",),
-    ("TOOLKIT_READY_FILE",),
+READY_FILE = LIFE_CYCLE.add(
+    "--ready-file",
+    "TOOLKIT_READY_FILE",
+    OPTIONAL_PATH,
     "exists while GPU containers can start",
-    "toolkit-ready beside the pid file",
+    default_text="toolkit-ready beside the pid file",
 )
-FEATURE_FILE = optional_path(
-    ("--feature-file",),
-    ("TOOLKIT_FEATURE_FILE",),
+FEATURE_FILE = LIFE_CYCLE.add(
+    "--feature-file",
+    "TOOLKIT_FEATURE_FILE",
+    OPTIONAL_PATH,
     "a file in Node Feature Discovery's features.d that labels the node while GPU containers can"
     " start: feature.node.kubernetes.io/nvidia-toolkit.ready=true",
 )
-
-OUTPUT = Option(
-    flags=("--output",),
-    parse=parsers.one_of(Output),
-    default=Output.TEXT,
-    metavar="text|json",
-    help="how the result looks on stdout",
-    commands=(*READERS, "revert"),
+HEALTH_ADDRESS = LIFE_CYCLE.add(
+    "--health-address",
+    "TOOLKIT_HEALTH_ADDRESS",
+    Value(parsers.health_address, "[HOST]:PORT", None),
+    "serve /healthz, /readyz and /metrics there; without a host on every address",
+    default_text="off",
 )
-DETAILED_EXITCODE = Option(
-    flags=("--detailed-exitcode",),
-    parse=parsers.boolean,
-    default=False,
-    boolean=True,
-    metavar="",
-    help="exit with 5 if something would change, else with 0",
-    commands=("plan",),
+LOG_FORMAT = LIFE_CYCLE.add(
+    "--log-format", "TOOLKIT_LOG_FORMAT", choice(LogFormat.TEXT), "how log lines look on stderr"
 )
-RUN = Option(
-    flags=("--run",),
-    parse=parsers.boolean,
-    default=False,
-    boolean=True,
-    metavar="",
-    help="start a sandbox (Docker: a container) briefly with each handler",
-    commands=("verify",),
+COLOR = LIFE_CYCLE.add(
+    "--color",
+    "NO_COLOR",
+    choice(Color.AUTO),
+    "colours; auto: on a terminal; NO_COLOR with any value: never",
+    variable_means=Color.NEVER,
 )
-PURGE = Option(
-    flags=("--purge",),
-    parse=parsers.boolean,
-    default=False,
-    boolean=True,
-    metavar="",
-    help="remove the files even if the engine can't be asked whether a container needs them",
-    commands=("revert",),
-)
+DEBUG = LIFE_CYCLE.add("--debug", "TOOLKIT_DEBUG", OFF, "debug log, with tracebacks of failures")

@@ -83,13 +83,13 @@ def _is_shown(option: Option[object], command: str | None) -> bool:
 def _spelled(option: Option[object]) -> str:
     """Return the letter, the first long name and the metavar."""
     letters = [flag for flag in option.flags if len(flag) == len("-x")]
-    return f"{', '.join((*letters, option.flags[0]))} {option.metavar}".rstrip()
+    return f"{', '.join((*letters, option.flags[0]))} {option.value.metavar}".rstrip()
 
 
 def _rows(option: Option[object]) -> list[tuple[str, str]]:
     # Letters first, as everywhere; the metavar appears once, after the last spelling.
     spellings = ", ".join(sorted(option.flags, key=lambda flag: len(flag) > len("-x")))
-    left = f"{spellings} {option.metavar}".rstrip()
+    left = f"{spellings} {option.value.metavar}".rstrip()
     notes = []
     if option.all_variables:
         notes.append(f"variables: {option.shown_variables}")

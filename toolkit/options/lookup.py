@@ -42,11 +42,11 @@ class Sources(Struct, frozen=True, kw_only=True):
         """Return an option's value; raises UsageError naming the flag or variable."""
         given = self._given(option, engine)
         if given is None:
-            return Reading(value=option.default, source=DEFAULT)
+            return Reading(value=option.value.default, source=DEFAULT)
         if option.variable_means is not None and option.name not in self.flags:
             return Reading(value=option.variable_means, source=given.spelling)
         try:
-            return Reading(value=option.parse(given.value), source=given.spelling)
+            return Reading(value=option.value.parse(given.value), source=given.spelling)
         except BadValueError as error:
             raise UsageError(f"{given.spelling}: {error.message}", error.hint) from None
 
@@ -54,7 +54,7 @@ class Sources(Struct, frozen=True, kw_only=True):
         given = self.flags.get(option.name, ())
         if given:
             last = given[-1]
-            if not option.repeatable:
+            if not option.value.repeatable:
                 return last
             joined = ",".join(flag.value for flag in given)
             return GivenFlag(spelling=last.spelling, value=joined)

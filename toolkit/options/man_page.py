@@ -68,7 +68,7 @@ def _lines() -> Iterator[str]:
 def _option(option: Option[object]) -> Iterator[str]:
     notes = f" (only with {', '.join(option.commands)})" if option.commands else ""
     yield from _item(
-        f"{', '.join(option.flags)} {option.metavar}".rstrip(), f"{option.help}{notes}"
+        f"{', '.join(option.flags)} {option.value.metavar}".rstrip(), f"{option.help}{notes}"
     )
     if option.all_variables:
         yield ".br"
