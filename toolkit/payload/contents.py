@@ -23,18 +23,16 @@ class Contents(Struct, frozen=True, kw_only=True):
     """A generation's entries and the contents of its files."""
 
     manifest: Manifest
-    files: Mapping[str, bytes | Path] = field()
+    files: Mapping[str, bytes | Path]
 
 
 def source_sums(source: PayloadSource, before: GenerationState | None) -> dict[str, Sum]:
     """Return each file's checksum; an unchanged file is not read again."""
     known = before.sources if before is not None else {}
     stamps = {each.path: stamp(each.path) for each in source.files}
-    fresh = sums_of(
-        path for path, each in stamps.items() if known.get(str(path), (None, ""))[0] != each
-    )
+    fresh = sums_of(path for path, each in stamps.items() if known.get(str(path), ())[:-1] != each)
     return {
-        str(path): (each, fresh[path] if path in fresh else known[str(path)][1])
+        str(path): (*each, fresh[path]) if path in fresh else known[str(path)]
         for path, each in stamps.items()
     }
 
@@ -90,7 +88,7 @@ class _Tree(Struct):
     def copy(self, name: str, source: Path, mode: int) -> None:
         """Add a file of the payload; drop set-ID bits and write permission for group and others."""
         self.files[name] = source
-        (size, *_), sha256 = self.sums[str(source)]
+        size, *_, sha256 = self.sums[str(source)]
         self._file(name, mode & 0o755, sha256, size)
 
     def write(self, name: str, content: bytes, mode: int) -> None:

@@ -13,7 +13,6 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -22,8 +21,8 @@ from toolkit.errors import HostPathError
 from toolkit.host import followed
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
-from toolkit.journal.store import PRIVATE_DIRECTORY, PRIVATE_FILE
 from toolkit.payload.cdi_sources import device_directory, device_entries
+from toolkit.payload.state_file import StateFile
 from toolkit.settings import Settings
 
 log = logs.get(__name__)
@@ -49,8 +48,9 @@ class DevCharLinks:
     ) -> None:
         """Set the paths; ``directory``, on the host, contains the record."""
         self._settings = settings
-        self._directory = directory
-        self._record = posixpath.join(directory, "dev-char.json")
+        self._record = StateFile(
+            LinkRecord, writer=writer, directory=directory, name="dev-char.json"
+        )
         self._root = root
         self._writer = writer
         self._seen: dict[str, str] = {}
@@ -63,7 +63,7 @@ class DevCharLinks:
         directories = self._places()
         self._seen = {each: followed.state_of(each) for each in _entries(directories)}
         try:
-            self._apply(self._load(), _wanted(directories))
+            self._apply((self._record.load() or LinkRecord()), _wanted(directories))
         except HostPathError as error:
             log.warning("devices.link_failed", "links in /dev/char are missing", reason=str(error))
 
@@ -78,7 +78,7 @@ class DevCharLinks:
             record, links={**left, **new}, kept=kept, directories=(*record.directories, *made)
         )
         if changed.links != record.links:
-            self._save(changed)
+            self._record.save(changed)
         if new:
             self._writer.make_directories(DIRECTORY)
         for path, target in new.items():
@@ -88,7 +88,7 @@ class DevCharLinks:
 
     def undo(self) -> None:
         """Restore the links from before the setup; can be repeated."""
-        record = self._load()
+        record = self._record.load() or LinkRecord()
         if record.kept is not None:
             kept = record.kept
             self._remove({path: to for path, to in record.links.items() if path not in kept})
@@ -96,13 +96,13 @@ class DevCharLinks:
 
     def commit(self) -> None:
         """Make the links final; can be repeated."""
-        record = self._load()
+        record = self._record.load() or LinkRecord()
         if record.kept is not None:
             self._settle(record)
 
     def remove(self) -> None:
         """Remove every link that is still ours."""
-        record = self._load()
+        record = self._record.load() or LinkRecord()
         self._remove(record.links)
         self._settle(replace(record, links={}))
 
@@ -131,27 +131,13 @@ class DevCharLinks:
             if os.path.islink(entry) and os.readlink(entry) == target:
                 self._writer.remove_link(path)
 
-    def _load(self) -> LinkRecord:
-        state = self._writer.read(self._record)
-        if state is None:
-            return LinkRecord()
-        try:
-            return msgspec.json.decode(state.content, type=LinkRecord)
-        except msgspec.MsgspecError:
-            return LinkRecord()  # damaged: its links count as foreign
-
-    def _save(self, record: LinkRecord) -> None:
-        self._writer.make_directories(self._directory, PRIVATE_DIRECTORY)
-        self._writer.write(self._record, msgspec.json.encode(record), PRIVATE_FILE)
-
     def _settle(self, record: LinkRecord) -> None:
         if record.links:
-            self._save(replace(record, kept=None))
+            self._record.save(replace(record, kept=None))
             return
         for path in reversed(record.directories):
             self._writer.remove_directory(path)
-        if self._writer.read(self._record) is not None:
-            self._writer.remove(self._record)
+        self._record.remove()
 
 
 def _entries(directories: Mapping[str, Path]) -> tuple[str, ...]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import posixpath
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.errors import ExchangeUnsupportedError, HostPathError, PayloadError
@@ -17,11 +20,12 @@ from toolkit.host.clock import Clock
 from toolkit.host.paths import HostRoot
 from toolkit.host.regular import open_regular
 from toolkit.host.writer import FileWriter
-from toolkit.journal.store import JOURNAL_DIRECTORY, PRIVATE_DIRECTORY, PRIVATE_FILE
+from toolkit.journal.store import JOURNAL_DIRECTORY
 from toolkit.payload.file_by_file import InPlace, backup_path
-from toolkit.payload.manifest import EntryKind, Manifest, stamp
+from toolkit.payload.manifest import EntryKind, Manifest, Stamp, stamp
 from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
 from toolkit.payload.source import MODES, RUNTIME, WRAPPED
+from toolkit.payload.state_file import StateFile
 from toolkit.payload.tree import Trees
 from toolkit.payload.wrappers import CONFIG_PATHS, MARK
 
@@ -47,15 +51,20 @@ class Generations:
         self.directory = posixpath.join(install_dir, "toolkit")
         self._in_place = InPlace(trees=self._trees, directory=self.directory)
         self._kept = posixpath.join(install_dir, _KEPT)
-        self._state_directory = posixpath.join(install_dir, JOURNAL_DIRECTORY)
-        self._installed = posixpath.join(self._state_directory, "payload.json")
-        self._staged = posixpath.join(self._state_directory, "payload-staged.json")
+        state_file = partial(
+            StateFile,
+            GenerationState,
+            writer=writer,
+            directory=posixpath.join(install_dir, JOURNAL_DIRECTORY),
+        )
+        self._installed = state_file(name="payload.json")
+        self._staged = state_file(name="payload-staged.json")
 
     # Queries
 
     def state(self) -> GenerationState | None:
         """Return the recorded state of the installed generation."""
-        return self._load(self._installed)
+        return self._installed.load()
 
     def present(self) -> bool:
         """Return whether anything is at the toolkit directory's path."""
@@ -72,7 +81,7 @@ class Generations:
 
     def swapped_in(self) -> GenerationState | None:
         """Return the state of a generation that is in place but not committed."""
-        state = self._load(self._staged)
+        state = self._staged.load()
         if state is not None and self._is_swapped_in(state):
             return state
         return None
@@ -128,16 +137,15 @@ class Generations:
         """
         self._finish_interrupted()
         self._writer.make_directories(self._install_dir)
-        self._writer.make_directories(self._state_directory, PRIVATE_DIRECTORY)
         staged = self.staged_path(state.digest)
         wrong = self._trees.make_checked(staged, written.manifest, written.files, clock)
-        if wrong or any(stamp(Path(path)) != was for path, (was, _) in state.sources.items()):
+        if wrong or any(stamp(Path(path)) != was[:-1] for path, was in state.sources.items()):
             raise PayloadError(
                 f"{staged}: {', '.join(wrong) or 'a file'} differs from the payload",
                 "check the disk, and whether something else changes the payload",
             )
         clock.check()
-        self._save(self._staged, state.staged_as(self._trees.inode(staged) or 0))
+        self._staged.save(replace(state, inode=self._trees.inode(staged) or 0))
 
     def swap(self, record: PayloadRecord) -> None:
         """Put the staged generation in place."""
@@ -160,22 +168,22 @@ class Generations:
             path=self.directory,
             reason=reason,
         )
-        state = self._load(self._staged)
+        state = self._staged.load()
         if state is None:
-            raise PayloadError(f"{self._staged} is gone: another program removed it")
+            raise PayloadError(f"{self._staged.path} is gone: another program removed it")
         self._in_place.back_up(staged)
-        self._save(self._staged, state.replacing_in_place())
+        self._staged.save(replace(state, in_place=True))
         self._in_place.replace(staged, record.digest)
 
     def replaced(self, record: PayloadRecord) -> str:
         """Return where the tree lies that a swap has replaced, until the commit."""
-        state = self._load(self._staged)
+        state = self._staged.load()
         in_place = state is not None and state.in_place
         return backup_path(record.staged) if in_place else record.staged
 
     def commit(self, record: PayloadRecord) -> None:
         """Make the swap final: keep another installer's tree, remove what is left over."""
-        state = self._load(self._staged)
+        state = self._staged.load()
         if state is not None and state.digest == record.digest:
             self._commit(state)
         self._clean()
@@ -184,7 +192,7 @@ class Generations:
 
     def undo(self, record: PayloadRecord) -> None:
         """Restore the replaced generation, however far the change got; can be repeated."""
-        state = self._load(self._staged)
+        state = self._staged.load()
         if state is not None and state.digest == record.digest:
             if state.in_place:
                 self._in_place.restore(record.staged, record.digest)
@@ -192,7 +200,7 @@ class Generations:
                 self._exchange_back(record)
             # Last: without this state a repeated undo would take the rest for an interrupted stage.
             self._writer.remove_tree(record.staged)
-            self._writer.remove(self._staged)
+            self._staged.remove()
         self._clean()
 
     def remove(self) -> None:
@@ -203,9 +211,8 @@ class Generations:
             self._remove_in_place(state)
         elif self.present() and self._is_ours(self.directory):
             self._remove_ours(state)
-        for path in (self._staged, self._installed):
-            if self._trees.exists(path):
-                self._writer.remove(path)
+        self._staged.remove()
+        self._installed.remove()
         if self.restores_foreign() and not self.present():
             self._writer.rename(self._kept, self.directory)
         # Whatever remains there was restored, was exchanged with ours, or is obsolete.
@@ -233,17 +240,17 @@ class Generations:
         ):
             self._writer.rename(replaced, self._kept)
         stamps = self._stamps(self._trees.at(self.directory), state.manifest)
-        self._save(self._installed, state.with_stamps(stamps))
-        self._writer.remove(self._staged)
+        self._installed.save(replace(state, stamps=stamps, in_place=False))
+        self._staged.remove()
 
     def _finish_interrupted(self) -> None:
         """Complete or discard an interrupted change: commit a swap, drop a stage."""
-        state = self._load(self._staged)
+        state = self._staged.load()
         if state is not None:
             if self._is_swapped_in(state):
                 self._commit(state)
             else:
-                self._writer.remove(self._staged)
+                self._staged.remove()
         self._clean()
 
     def _remove_ours(self, state: GenerationState | None) -> None:
@@ -264,7 +271,7 @@ class Generations:
     def _remove_in_place(self, state: GenerationState | None) -> None:
         """Remove the tree file by file; saved first, because halfway the tree loses its mark."""
         if state is not None and not state.in_place:
-            self._save(self._installed, state.replacing_in_place())
+            self._installed.save(replace(state, in_place=True))
         if self.restores_foreign():
             self._in_place.replace(self._kept, "before")
         elif self.present():
@@ -287,7 +294,7 @@ class Generations:
         for name in filter(_LEFTOVER.fullmatch, names):
             self._writer.remove_tree(posixpath.join(self._install_dir, name))
 
-    def _stamps(self, directory: Path, manifest: Manifest) -> dict[str, tuple[int, ...]]:
+    def _stamps(self, directory: Path, manifest: Manifest) -> dict[str, Stamp]:
         """Return the stamps of files whose content is ours alone."""
         found = {}
         for each in manifest.entries:
@@ -297,13 +304,6 @@ class Generations:
                 except OSError:
                     continue
         return found
-
-    def _load(self, path: str) -> GenerationState | None:
-        state = self._writer.read(path)
-        return GenerationState.decode(state.content) if state is not None else None
-
-    def _save(self, path: str, state: GenerationState) -> None:
-        self._writer.write(path, state.encode(), PRIVATE_FILE)
 
 
 def _has_mark(path: Path) -> bool:

@@ -126,7 +126,7 @@ class PayloadInstaller:
         clean, written = lay_out(config=ours), lay_out(config=config)
         state = GenerationState(
             digest=clean.manifest.digest,
-            manifest=clean.manifest,
+            entries=clean.manifest.entries,
             config=ours.decode(),
             previous=self._generations.previous(),
             inode=0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,6 +15,10 @@ from toolkit.host.regular import open_regular
 
 _PARALLEL = max(2, os.cpu_count() or 1)
 """Threads; computing a checksum releases the interpreter's lock."""
+
+
+Stamp = tuple[int, int, int, int, int]
+"""See ``stamp``."""
 
 
 class EntryKind(StrEnum):
@@ -78,38 +82,6 @@ class Manifest(Struct, frozen=True, kw_only=True):
             wrong = [each.path for each, fits in zip(self.entries, same, strict=True) if not fits]
         return (*wrong, *sorted(listing(directory) - self.names))
 
-    def to_json(self) -> list[dict[str, object]]:
-        """Return the manifest's JSON form."""
-        return [
-            {
-                "path": each.path,
-                "kind": each.kind.value,
-                "mode": each.mode,
-                "sha256": each.sha256,
-                "size": each.size,
-                "target": each.target,
-            }
-            for each in self.entries
-        ]
-
-    @classmethod
-    def from_json(cls, document: object) -> Manifest:
-        """Parse the JSON form. Raises ValueError, TypeError or KeyError for anything else."""
-        if not isinstance(document, list):
-            raise TypeError("a manifest is a list")
-        return cls(entries=tuple(_entry_from_json(each) for each in document))
-
-
-def _entry_from_json(document: Mapping[str, object]) -> Entry:
-    return Entry(
-        path=str(document["path"]),
-        kind=EntryKind(str(document["kind"])),
-        mode=int(str(document["mode"])),
-        sha256=str(document["sha256"]),
-        size=int(str(document["size"])),
-        target=str(document["target"]),
-    )
-
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal. Raises OSError."""
@@ -137,7 +109,7 @@ def listing(directory: Path) -> frozenset[str]:
     return frozenset(found)
 
 
-def stamp(path: Path) -> tuple[int, ...]:
+def stamp(path: Path) -> Stamp:
     """Return what changes whenever a file is modified: size, mode, inode, times in ns.
 
     The inode's change time cannot be set back. Raises OSError.

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from toolkit.errors import JournalError
 from toolkit.journal.codec import flat, parse
-from toolkit.payload.manifest import Manifest
+from toolkit.payload.manifest import Entry, Manifest, Stamp
 
 FOREIGN = "foreign"
 """Stands for the digest of another installer's tree."""
-Stamp = tuple[int, ...]
-Sum = tuple[Stamp, str]
+Sum = tuple[int, int, int, int, int, str]
 """A file's stamp, and its SHA-256 at that time."""
 
 
@@ -62,7 +59,7 @@ class GenerationState(Struct, frozen=True, kw_only=True):
     """One generation, staged or installed; stored next to the journal on the host."""
 
     digest: str
-    manifest: Manifest
+    entries: tuple[Entry, ...] = field(name="manifest")
     config: str
     """The ``config.toml`` that we would have written on a clean host."""
     previous: str | None
@@ -75,49 +72,7 @@ class GenerationState(Struct, frozen=True, kw_only=True):
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """Path of each installed file to its stamp."""
 
-    def encode(self) -> bytes:
-        """Return the JSON form."""
-        document = {
-            "digest": self.digest,
-            "manifest": self.manifest.to_json(),
-            "config": self.config,
-            "previous": self.previous,
-            "inode": self.inode,
-            "in_place": self.in_place,
-            "sources": {name: [*stamp, sha] for name, (stamp, sha) in self.sources.items()},
-            "stamps": {name: list(stamp) for name, stamp in self.stamps.items()},
-        }
-        return json.dumps(document).encode() + b"\n"
-
-    @classmethod
-    def decode(cls, content: bytes) -> GenerationState | None:
-        """Parse the JSON form; return None for a damaged one, which counts as absent."""
-        try:
-            document = json.loads(content)
-            return cls(
-                digest=document["digest"],
-                manifest=Manifest.from_json(document["manifest"]),
-                config=document["config"],
-                previous=document["previous"],
-                inode=document["inode"],
-                in_place=document["in_place"],
-                sources={
-                    name: (tuple(values[:-1]), values[-1])
-                    for name, values in document["sources"].items()
-                },
-                stamps={name: tuple(values) for name, values in document["stamps"].items()},
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return None
-
-    def staged_as(self, inode: int) -> GenerationState:
-        """Return the same state once its directory exists."""
-        return replace(self, inode=inode)
-
-    def replacing_in_place(self) -> GenerationState:
-        """Return the same state while files are replaced or removed one by one."""
-        return replace(self, in_place=True)
-
-    def with_stamps(self, stamps: Mapping[str, Stamp]) -> GenerationState:
-        """Return the same state once it is installed, with its files' stamps."""
-        return replace(self, stamps=dict(stamps), in_place=False)
+    @property
+    def manifest(self) -> Manifest:
+        """The entries, compared and summed up."""
+        return Manifest(entries=self.entries)

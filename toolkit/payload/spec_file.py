@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 import posixpath
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.host.writer import FileMetadata, FileWriter
-from toolkit.journal.store import PRIVATE_DIRECTORY, PRIVATE_FILE
+from toolkit.payload.state_file import StateFile
 
 log = logs.get(__name__)
 
@@ -46,46 +42,6 @@ class SpecRecord(Struct, frozen=True, kw_only=True):
             yield each
             each = each.earlier
 
-    def encode(self) -> bytes:
-        """Return the text form."""
-        return json.dumps(self.to_json()).encode() + b"\n"
-
-    @classmethod
-    def decode(cls, content: bytes) -> SpecRecord | None:
-        """Decode the text form; None if it is damaged: the spec is then not ours."""
-        try:
-            return cls.from_json(json.loads(content))
-        except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-            return None
-
-    def to_json(self) -> dict[str, object]:
-        """Return the text form's document."""
-        return {
-            "path": self.path,
-            "sha256": self.sha256,
-            "before": _encoded(self.before),
-            "start": _encoded(self.start),
-            "directories": list(self.directories),
-            "pending": self.pending,
-            "going": self.going,
-            "earlier": None if self.earlier is None else self.earlier.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> SpecRecord:
-        """Decode a document. Raises ValueError, KeyError, TypeError or AttributeError."""
-        earlier = document.get("earlier")
-        return cls(
-            path=document["path"],
-            sha256=document["sha256"],
-            before=_decoded(document["before"]),
-            start=_decoded(document["start"]),
-            directories=tuple(document["directories"]),
-            pending=bool(document["pending"]),
-            going=bool(document.get("going")),
-            earlier=None if earlier is None else cls.from_json(earlier),
-        )
-
 
 class SpecChange(Struct, frozen=True, kw_only=True):
     """What a setup does to one spec; its content is known only after ``nvidia-ctk`` has run."""
@@ -101,7 +57,7 @@ class SpecFile:
     def __init__(self, *, directory: str, writer: FileWriter) -> None:
         """Set the directory of the record, on the host; nothing is read yet."""
         self.directory = directory
-        self._record = posixpath.join(directory, "cdi.json")
+        self._record = StateFile(SpecRecord, writer=writer, directory=directory, name="cdi.json")
         self._writer = writer
 
     def planned(self, path: str | None) -> tuple[SpecChange, ...]:
@@ -109,7 +65,7 @@ class SpecFile:
 
         An existing spec of ours is made again, and is not counted here.
         """
-        record = self._load()
+        record = self._record.load()
         chain = () if record is None else tuple(record.chain)
         found = []
         if path is not None and not any(
@@ -125,14 +81,14 @@ class SpecFile:
 
     def current(self, path: str) -> bytes | None:
         """Return the present spec, if it is what we wrote."""
-        record = self._load()
+        record = self._record.load()
         ours = record is not None and record.path == path and self._holds_ours(record)
         now = self._writer.read(path) if ours else None
         return None if now is None else now.content
 
     def write(self, path: str, content: bytes | None) -> bool:
         """Put the spec in place, or remove it; return whether that was needed."""
-        record = self._load()
+        record = self._record.load()
         now = self._writer.read(path)
         found = now.content if now is not None else None
         same = record if record is not None and record.path == path else None
@@ -151,8 +107,7 @@ class SpecFile:
             earlier=record if same is None else same.earlier,
         )
         took = logs.stopwatch()
-        self._writer.make_directories(self.directory, PRIVATE_DIRECTORY)
-        self._save(wanted)
+        self._record.save(wanted)
         if content is None:
             self._writer.remove(path)
             message = "the CDI spec is removed until the driver can be described"
@@ -170,34 +125,34 @@ class SpecFile:
 
     def leave(self) -> None:
         """Record that no spec is wanted any more: the commit removes the present one."""
-        record = self._load()
+        record = self._record.load()
         if record is not None:
-            self._save(replace(record, going=True))
+            self._record.save(replace(record, going=True))
 
     def undo(self) -> None:
         """Restore the spec from before this setup; can be repeated."""
-        record = self._load()
+        record = self._record.load()
         if record is None:
             return
         if record.going:
-            self._save(replace(record, going=False))
+            self._record.save(replace(record, going=False))
         if not record.pending:
             return
         if self._holds_ours(record):
             self._put(record, record.start)
         if record.start != record.before:
             # An earlier start wrote one, or it was removed with the driver.
-            self._save(replace(record, sha256=_sum(record.start), pending=False))
+            self._record.save(replace(record, sha256=_sum(record.start), pending=False))
             return
         self._remove_directories(record)
         if record.earlier is None:
-            self._writer.remove(self._record)
+            self._record.remove()
         else:
-            self._save(record.earlier)
+            self._record.save(record.earlier)
 
     def commit(self) -> None:
         """Make the spec final, and remove one that is not wanted any more; can be repeated."""
-        record = self._load()
+        record = self._record.load()
         if record is None:
             return
         if record.going:
@@ -205,14 +160,14 @@ class SpecFile:
         elif record.pending:
             left = [] if record.earlier is None else self._restore_chain(record.earlier)
             directories = (*left, *record.directories)
-            self._save(replace(record, pending=False, earlier=None, directories=directories))
+            self._record.save(replace(record, pending=False, earlier=None, directories=directories))
 
     def remove(self) -> None:
         """Remove the spec if it is still what we wrote; restore the content from before us."""
-        record = self._load()
+        record = self._record.load()
         if record is not None:
             self._restore_chain(record)
-            self._writer.remove(self._record)
+            self._record.remove()
 
     def _restore_chain(self, record: SpecRecord) -> list[str]:
         """Restore the content before each; return the directories that cannot be removed yet."""
@@ -243,21 +198,6 @@ class SpecFile:
         gone = {each: self._writer.remove_directory(each) for each in reversed(record.directories)}
         return [each for each in record.directories if not gone[each]]
 
-    def _load(self) -> SpecRecord | None:
-        state = self._writer.read(self._record)
-        return SpecRecord.decode(state.content) if state is not None else None
-
-    def _save(self, record: SpecRecord) -> None:
-        self._writer.write(self._record, record.encode(), PRIVATE_FILE)
-
 
 def _sum(content: bytes | None) -> str:
     return "" if content is None else hashlib.sha256(content).hexdigest()
-
-
-def _encoded(content: bytes | None) -> str | None:
-    return None if content is None else base64.b64encode(content).decode()
-
-
-def _decoded(text: str | None) -> bytes | None:
-    return None if text is None else base64.b64decode(text, validate=True)
