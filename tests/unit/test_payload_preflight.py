@@ -95,14 +95,16 @@ def test_real_files_are_read() -> None:
     assert shell is not None
     assert libc_facts.machine == shell.machine == platform.machine()
     name, version = os.confstr("CS_GNU_LIBC_VERSION").split()  # type: ignore[union-attr]
-    assert (name, libc_facts.defines_glibc) == ("glibc", tuple(map(int, version.split("."))))
-    assert shell.needs_glibc is not None
-    assert libc_facts.defines_glibc is not None
-    assert shell.needs_glibc <= libc_facts.defines_glibc
+    assert (name, libc_facts.glibc) == ("glibc", tuple(map(int, version.split("."))))
+    assert shell.glibc is not None
+    assert libc_facts.glibc is not None
+    assert shell.glibc <= libc_facts.glibc
 
 
 def test_scripts_and_broken_files_are_no_elf(tmp_path: Path) -> None:
-    for number, content in enumerate((b"#!/bin/sh\n", b"", b"\x7fELF", b"\x7fELF\x02\x01" * 20)):
+    beyond = elf("x86_64", ["GLIBC_2.34"]).replace(struct.pack("<Q", 64), b"\xff" * 8)
+    short = b"\x7fELF\x02\x01" * 20
+    for number, content in enumerate((b"#!/bin/sh\n", b"", b"\x7fELF", short, beyond)):
         path = tmp_path / str(number)
         path.write_bytes(content)
         assert read_elf(path) is None or read_elf(path).machine.startswith("machine")  # type: ignore[union-attr]

@@ -49,16 +49,16 @@ def _binaries(source: PayloadSource, root: HostRoot) -> Iterator[str]:
             "use the payload of that architecture"
         )
         return
-    needing = [(each, found.needs_glibc) for each, found in facts if found.needs_glibc is not None]
-    if not needing:
+    needs = [(found.glibc, each.path) for each, found in facts if found.glibc is not None]
+    if not needs:
         return
-    file, needed = max(needing, key=lambda each: each[1] or ())
+    needed, path = max(needs)
     present = _host_glibc(root, host)
     if present is None:
-        yield f"{file.path} needs glibc {_dotted(needed)}, the host has no glibc"
-    elif (needed or ()) > present:
+        yield f"{path} needs glibc {_dotted(needed)}, the host has no glibc"
+    elif needed > present:
         yield (
-            f"{file.path} needs glibc {_dotted(needed)}, the host has {_dotted(present)}: "
+            f"{path} needs glibc {_dotted(needed)}, the host has {_dotted(present)}: "
             "use a payload that was built for an older distribution"
         )
 
@@ -112,8 +112,8 @@ def _host_machine(root: HostRoot) -> str:
 def _host_glibc(root: HostRoot, machine: str) -> tuple[int, ...] | None:
     for pattern in _LIBC:
         facts = _elf(Path(root.access(pattern.format(machine=machine))))
-        if facts is not None and facts.defines_glibc:
-            return facts.defines_glibc
+        if facts is not None and facts.glibc is not None:
+            return facts.glibc
     return None
 
 
@@ -124,5 +124,5 @@ def _elf(path: Path) -> ElfFacts | None:
         return None
 
 
-def _dotted(version: tuple[int, ...] | None) -> str:
-    return ".".join(map(str, version or ()))
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
