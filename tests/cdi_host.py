@@ -64,7 +64,7 @@ def begun(host: PayloadHost, *flags: str, release: str = FIRST) -> PayloadRecord
     record = installer.intent(plan)
     installer.stage(plan, UninterruptedClock())
     installer.swap(record)
-    installer.write_cdi(WaitingClock())
+    installer.cdi.apply(WaitingClock())
     return record
 
 

@@ -88,7 +88,9 @@ def test_a_driver_that_is_not_there_yet_is_waited_for(
     installer = host.installer(ON)
     host.install()
     clock = WaitingClock(at_wait=lambda: load_driver(host) if len(clock.waits) == 3 else None)
-    assert installer.write_cdi(clock) == f"/var/run/cdi/{SPEC}"
+    installer.cdi.apply(clock)
+    assert spec_of(host).exists()
+    assert installer.cdi.path() == f"/var/run/cdi/{SPEC}"
     assert len(clock.waits) == 3
     assert capsys.readouterr().err.count("waiting for the NVIDIA driver") == 1
 
@@ -96,7 +98,7 @@ def test_a_driver_that_is_not_there_yet_is_waited_for(
 def test_waiting_for_a_driver_ends_with_a_signal(host: PayloadHost) -> None:
     host.install()
     with pytest.raises(InterruptedBySignalError):
-        host.installer(ON).write_cdi(WaitingClock())
+        host.installer(ON).cdi.apply(WaitingClock())
 
 
 def test_a_reason_to_wait_for_the_driver_is_said_once_however_often_it_comes_back(
@@ -107,7 +109,7 @@ def test_a_reason_to_wait_for_the_driver_is_said_once_however_often_it_comes_bac
     driver.parent.mkdir(parents=True)
     clock = WaitingClock(at_wait=lambda: driver.rmdir() if driver.exists() else driver.mkdir())
     with pytest.raises(InterruptedBySignalError):
-        host.installer(ON).write_cdi(clock)
+        host.installer(ON).cdi.apply(clock)
     said = capsys.readouterr().err
     assert said.count("there is nothing at the driver root") == 1
     assert said.count("no driver is loaded") == 1
@@ -117,7 +119,7 @@ def test_without_a_daemon_nobody_waits_for_a_driver(host: PayloadHost) -> None:
     host.install()
     clock = WaitingClock()
     with pytest.raises(PayloadError, match=r"needs the NVIDIA driver: .*without --no-daemon"):
-        host.installer(ON, "--no-daemon").write_cdi(clock)
+        host.installer(ON, "--no-daemon").cdi.apply(clock)
     assert clock.waits == []
 
 

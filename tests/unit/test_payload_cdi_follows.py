@@ -32,7 +32,9 @@ def unload(host: PayloadHost) -> None:
 
 
 def follow(host: PayloadHost, *flags: str) -> SpecState:
-    return host.installer(ON, *flags).follow_cdi(WaitingClock())
+    cdi = host.installer(ON, *flags).cdi
+    cdi.follow(WaitingClock())
+    return cdi.state
 
 
 def test_without_a_driver_the_spec_goes_and_with_one_it_is_back(host: PayloadHost) -> None:
@@ -90,7 +92,7 @@ def test_a_spec_that_a_kill_stops_anywhere_is_made_right_by_the_next_look(
         done = False
         with contextlib.suppress(CrashPoint):
             writer = FaultyWriter(real=host.writer(), at=at, fault=CrashPoint)
-            host.installer(ON, writer=writer).follow_cdi(WaitingClock())
+            host.installer(ON, writer=writer).cdi.follow(WaitingClock())
             done = True
         host.installer(ON).undo(record)
         follow(host)
@@ -139,9 +141,9 @@ def test_nodes_that_a_driver_left_behind_are_no_driver(host: PayloadHost) -> Non
 def test_what_the_spec_depends_on_is_as_it_was_before_the_spec_was_made(host: PayloadHost) -> None:
     install(host, ON)
     installer = host.installer(ON)
-    assert {state for entry, state in installer.cdi_followed() if entry[0] != "="} == {"?"}
-    installer.follow_cdi(WaitingClock())
-    pairs = dict(installer.cdi_followed())
+    assert {state for entry, state in installer.cdi.followed() if entry[0] != "="} == {"?"}
+    installer.cdi.follow(WaitingClock())
+    pairs = dict(installer.cdi.followed())
     assert pairs == {entry: followed.state_of(entry) for entry in pairs}
     named = {entry for entry in pairs if entry[0] == followed.NAMED}
     assert f"={host.tree}/{DRIVER}/usr/lib64/libcuda.so.1" in named
@@ -153,4 +155,4 @@ def test_what_the_spec_depends_on_is_as_it_was_before_the_spec_was_made(host: Pa
 
 def test_without_a_spec_nothing_is_followed(host: PayloadHost) -> None:
     install(host)
-    assert host.installer().cdi_followed() == ()
+    assert host.installer().cdi.followed() == ()

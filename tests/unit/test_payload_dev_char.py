@@ -40,7 +40,7 @@ def links(host: PayloadHost) -> dict[str, str]:
 
 
 def follow(host: PayloadHost, *flags: str) -> None:
-    host.installer(*(flags or LINKS)).follow_cdi(WaitingClock())
+    host.installer(*(flags or LINKS)).cdi.follow(WaitingClock())
 
 
 ALL = {
@@ -60,7 +60,7 @@ def test_each_node_of_the_driver_has_a_link_and_the_removal_takes_all(host: Payl
 def test_without_the_option_nothing_is_made(host: PayloadHost) -> None:
     install(host)
     assert not (host.tree / "dev/char").exists()
-    assert host.installer().cdi_followed() == ()
+    assert host.installer().cdi.followed() == ()
 
 
 def test_links_follow_the_nodes(host: PayloadHost) -> None:
@@ -69,7 +69,7 @@ def test_links_follow_the_nodes(host: PayloadHost) -> None:
     node(host, "nvidia1", 511, 1)
     (host.tree / "dev/nvidia-caps/nvidia-cap1").unlink()
     installer = host.installer(*LINKS)
-    assert f"n{host.tree}/dev" in dict(installer.cdi_followed())
+    assert f"n{host.tree}/dev" in dict(installer.cdi.followed())
     follow(host)
     assert links(host) == {
         "195:255": "/dev/nvidiactl",
@@ -127,7 +127,7 @@ def test_a_kill_anywhere_leaves_no_link_that_is_not_known_as_ours(host: PayloadH
         done = False
         with contextlib.suppress(CrashPoint):
             writer = FaultyWriter(real=host.writer(), at=at, fault=CrashPoint)
-            host.installer(*LINKS, writer=writer).follow_cdi(WaitingClock())
+            host.installer(*LINKS, writer=writer).cdi.follow(WaitingClock())
             done = True
         host.installer(*LINKS).undo(record)
         host.installer(*LINKS).remove(record)

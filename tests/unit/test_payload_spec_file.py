@@ -130,7 +130,7 @@ def test_a_spec_that_a_kill_stops_anywhere_is_undone_to_the_earlier_one(
         writer = FaultyWriter(real=host.writer(), at=at, fault=CrashPoint)
         done = False
         with contextlib.suppress(CrashPoint):
-            host.installer(*flags, writer=writer).write_cdi(WaitingClock())
+            host.installer(*flags, writer=writer).cdi.apply(WaitingClock())
             done = True
         host.installer(*flags).undo(record)
         assert {SPEC: spec} == {

@@ -38,7 +38,7 @@ def require_possible(node: Node, plan: Plan, control: EngineControl | None) -> N
 def _written(node: Node, plan: Plan) -> Iterator[str]:
     """Return every path that is written, removed or replaced."""
     yield from (each.path for each in plan.differing)
-    yield from (each.path for each in node.installer.planned_specs())
+    yield from (each.path for each in node.installer.cdi.planned())
     if plan.payload.changes:
         yield plan.payload.toolkit_dir
     if not plan.nothing_to_do:

@@ -227,7 +227,7 @@ def set_up(
     A repair logs what it changes. If another process writes a file meanwhile, the setup is undone
     and starts again from the new state, at most ``attempts`` times in all.
     """
-    node.installer.require_driver()
+    node.installer.cdi.require_driver()
     done: list[str] = []
     while isinstance(step := next_step(node, clock, patience=patience, done=done), Step):
         step.do()
@@ -274,7 +274,7 @@ def _unchanged(node: Node, plan: Plan, record: Record, clock: Clock, *, repair: 
     process = None if plan.facts is None else plan.facts.process
     outcome = Outcome(record=_refreshed(node, plan, record), reload=None, process=process)
     # A reboot removes the spec, and a newer driver makes it stale.
-    node.installer.write_cdi(clock, waits=not repair)
+    node.installer.cdi.apply(clock, waits=not repair)
     settle_payload(node, record)
     if repair:
         from toolkit.apply.check import pending_edits

@@ -94,7 +94,7 @@ class Transaction:
                 digest=plan.payload.digest[:12],
                 seconds=took(),
             )
-        installer.write_cdi(self._clock, waits=self._waits)
+        installer.cdi.apply(self._clock, waits=self._waits)
         intent, staged = self._run_stages(plan, intent)
         for change in plan.differing:
             self._clock.check()

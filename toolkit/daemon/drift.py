@@ -56,7 +56,7 @@ def watched(
         if earlier is not None and not _is_intact(node, record):
             inside[0] = (toolkit, UNKNOWN)
         found += inside
-    for path in (node.installer.cdi_path(), node.store.path):
+    for path in (node.installer.cdi.path(), node.store.path):
         place = None if path is None else _place(node, path)
         if place is not None:
             found.append((place, keeper.signature(place)))

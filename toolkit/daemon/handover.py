@@ -36,7 +36,7 @@ def watch(
     now, retry_at = time.monotonic(), resident.retry_at
     root = engine_root(node, resident.peer)
     pid_file = resident.lock_path
-    lack = node.installer.cdi_state.lack
+    lack = node.installer.cdi.state.lack
     return Watch(
         interval=node.settings.lifecycle.reconcile_interval,
         rest=max(0.0, resident.not_before - now),
@@ -57,7 +57,7 @@ def watch(
 
 def _followed(node: Node, resident: Resident) -> tuple[tuple[str, str], ...]:
     """Return what the CDI spec depends on, and when to retry a spec that could not be made."""
-    found = dict(node.installer.cdi_followed())
+    found = dict(node.installer.cdi.followed())
     wait = resident.cdi_retry(node.settings.lifecycle.reconcile_interval)
     if found and wait:
         # Not at once, and over and over: what was not looked at counts from now on.

@@ -171,7 +171,7 @@ class Daemon:
             log.step("daemon.done", "set up; not staying", seconds=seconds)
             self._presence.unlock()
             return ExitCode.DONE
-        if not self._node.installer.cdi_state.lack:
+        if not self._node.installer.cdi.state.lack:
             log.step("daemon.ready", "ready", seconds=seconds)
         self._become_idle_after(outcome, responder, earlier)
         return ExitCode.DONE
@@ -248,7 +248,7 @@ class Daemon:
         self._presence.hide()
         try:
             record = self._node.store.load()
-            self._node.installer.follow_cdi(self._clock)
+            self._node.installer.cdi.follow(self._clock)
         except ToolkitError as error:
             if signal_behind(error) is error:
                 raise
@@ -274,7 +274,7 @@ class Daemon:
 
     def _cdi_settled(self) -> None:
         """Remember the result for the CDI spec; log a new fault once."""
-        state = self._node.installer.cdi_state
+        state = self._node.installer.cdi.state
         known = self._resident.cdi_fault
         self._resident = self._resident.after_following(state)
         fault = self._resident.cdi_fault
@@ -284,7 +284,7 @@ class Daemon:
 
     def _mark_ready(self, record: Record) -> Record:
         """Create the ready file, unless the CDI spec names files that do not exist."""
-        lack = self._node.installer.cdi_state.lack
+        lack = self._node.installer.cdi.state.lack
         return record if lack else self._presence.mark_ready(record)
 
     def _give_up_for_now(self, error: Exception, responder: Responder | None) -> None:
@@ -406,7 +406,7 @@ class Daemon:
             from toolkit.daemon.health import answers
 
             responder.stop()
-            lack = self._node.installer.cdi_state.lack
+            lack = self._node.installer.cdi.state.lack
             texts = answers(self._resident.counters, "ready", why_not_ready or lack)
         unverified = "" if earlier is not None else why_not_ready or "the setup failed"
         resident = replace(self._resident, peer=peer, unverified=unverified)

@@ -8,7 +8,6 @@ driver-nvml.go of nvidia-container-toolkit 1.17 to 1.19).
 from __future__ import annotations
 
 import os
-import posixpath
 from pathlib import Path
 
 from toolkit.host.followed import DRIVER_ENTRIES, ENTRIES, TEXT
@@ -41,11 +40,6 @@ def entries(driver: Path, dev: Path, *, proc: str) -> tuple[str, ...]:
         *(f"{DRIVER_ENTRIES}{driver}/{each}" for each in _PROGRAMS),
         *(f"{ENTRIES}{driver}/{each}" for each in (*_SOCKETS, _FIRMWARE)),
     )
-
-
-def device_directory(root: str) -> str:
-    """Return the directory of the nodes below a root; the root may be ``/dev`` itself."""
-    return posixpath.join(root.rstrip("/").removesuffix("/dev") or "/", "dev")
 
 
 def device_entries(directory: Path) -> tuple[str, ...]:

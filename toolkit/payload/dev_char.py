@@ -19,11 +19,10 @@ from msgspec.structs import replace
 from toolkit import logs
 from toolkit.errors import HostPathError
 from toolkit.host import followed
-from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
-from toolkit.payload.cdi_sources import device_directory, device_entries
+from toolkit.payload.cdi_sources import device_entries
+from toolkit.payload.driver import Driver, device_directory
 from toolkit.payload.state_file import StateFile
-from toolkit.settings import Settings
 
 log = logs.get(__name__)
 
@@ -43,15 +42,14 @@ class LinkRecord(Struct, frozen=True, kw_only=True):
 class DevCharLinks:
     """The links of one install directory. Only our links are ever changed or removed."""
 
-    def __init__(
-        self, *, settings: Settings, root: HostRoot, writer: FileWriter, directory: str
-    ) -> None:
+    def __init__(self, *, driver: Driver, wanted: bool, writer: FileWriter, directory: str) -> None:
         """Set the paths; ``directory``, on the host, contains the record."""
-        self._settings = settings
+        self._driver = driver
+        self._wanted = wanted
         self._record = StateFile(
             LinkRecord, writer=writer, directory=directory, name="dev-char.json"
         )
-        self._root = root
+        self._root = driver.host
         self._writer = writer
         self._seen: dict[str, str] = {}
 
@@ -113,13 +111,12 @@ class DevCharLinks:
 
     def _places(self) -> dict[str, Path]:
         """Return the directories with device nodes, by host path; none if links are not wanted."""
-        if not self._settings.cdi.dev_char_links:
+        if not self._wanted:
             return {}
-        root, driver = self._root, self._settings.driver
-        other = root.access(root.host_path(driver.dev_root_in_container))
+        here = device_directory(str(self._driver.dev_root))
         return {
-            device_directory(driver.dev_root): Path(device_directory(other)),
-            "/dev": Path(root.access("/dev")),
+            device_directory(self._driver.settings.dev_root): Path(here),
+            "/dev": Path(self._root.access("/dev")),
         }
 
     def _is_taken(self, path: str) -> bool:

@@ -16,13 +16,10 @@ from toolkit.host.clock import Clock
 from toolkit.host.commands import CommandRunner, HostCommands
 from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
-from toolkit.journal.store import JOURNAL_DIRECTORY
-from toolkit.payload.cdi import ManagementSpec, SpecState
-from toolkit.payload.dev_char import DevCharLinks
+from toolkit.payload.cdi import Cdi
 from toolkit.payload.generation import Generations
 from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
 from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
-from toolkit.payload.spec_file import SpecChange, SpecFile
 from toolkit.payload.wrappers import CONFIG_PATH, CONFIG_PATHS
 from toolkit.settings import Settings
 
@@ -81,16 +78,9 @@ class PayloadInstaller:
         self._settings = settings
         self._root = root
         self._install_dir = root.host_path(settings.install_dir)
-        journal = posixpath.join(self._install_dir, JOURNAL_DIRECTORY)
-        self._spec = SpecFile(directory=journal, writer=writer)
-        self._cdi = ManagementSpec(
-            settings=settings,
-            root=root,
-            writer=writer,
-            commands=commands or HostCommands("/"),
-            file=self._spec,
+        self.cdi = Cdi(
+            settings=settings, root=root, writer=writer, commands=commands or HostCommands("/")
         )
-        self._links = DevCharLinks(settings=settings, root=root, writer=writer, directory=journal)
         self._generations = Generations(install_dir=self._install_dir, root=root, writer=writer)
         self._writer = writer
 
@@ -153,18 +143,6 @@ class PayloadInstaller:
             edited=edited,
         )
 
-    def planned_specs(self) -> tuple[SpecChange, ...]:
-        """Return the CDI specs that a setup would write and remove; reads only."""
-        return self._cdi.planned()
-
-    def lacking_driver(self) -> str | None:
-        """Return what of the driver a setup would wait for; None if it would not wait."""
-        return self._cdi.lacking()
-
-    def require_driver(self) -> None:
-        """Raise PayloadError if the CDI spec needs a driver and this run does not wait for it."""
-        self._cdi.require_driver()
-
     def intent(self, plan: PayloadPlan) -> PayloadRecord:
         """Return what will be done; it must be on disk before ``stage`` is called."""
         return PayloadRecord(
@@ -197,62 +175,22 @@ class PayloadInstaller:
                 f"{path} was modified by another process while being written", "run again"
             )
 
-    def cdi_path(self) -> str | None:
-        """Return the CDI spec's path on the host; None if no spec is wanted."""
-        return self._cdi.path()
-
-    def write_cdi(self, clock: Clock, *, waits: bool = True) -> str | None:
-        """Create the control device nodes and the CDI spec, if wanted; call it after ``swap``.
-
-        Waits for a missing driver, or raises as ``require_driver`` does. Returns the spec's path on
-        the host. Raises PayloadError if ``nvidia-ctk`` fails although the driver is present.
-        Without ``waits`` neither happens; see ``cdi_state``.
-        """
-        # Last: the program creates control device nodes.
-        path = self._cdi.apply(clock, waits=waits)
-        self._links.apply()
-        return path
-
-    def follow_cdi(self, clock: Clock) -> SpecState:
-        """Generate the CDI spec again for the present driver, and commit it."""
-        self.write_cdi(clock, waits=False)
-        self._spec.commit()
-        self._links.commit()
-        return self._cdi.state
-
-    @property
-    def cdi_state(self) -> SpecState:
-        """The state of the CDI spec in this process."""
-        return self._cdi.state
-
-    def cdi_followed(self) -> tuple[tuple[str, str], ...]:
-        """Return the entries that the CDI spec depends on, for ``toolkit.host.followed``."""
-        # If both follow an entry, the earlier state counts.
-        return tuple(dict((*self._links.entries(), *self._cdi.followed())).items())
-
     def undo(self, record: PayloadRecord) -> None:
         """Restore the earlier state, however far a crash let the change get; can be repeated."""
-        self._spec.undo()
-        self._links.undo()
+        self.cdi.undo()
         if record.changes:
             self._generations.undo(record)
             self.remove_directories(record)
 
     def commit(self, record: PayloadRecord) -> None:
         """Make the installation final; can be repeated. The journal is committed before this."""
-        self._spec.commit()
-        self._links.commit()
+        self.cdi.commit()
         if record.changes:
             self._generations.commit(record)
 
-    def remove_cdi(self) -> None:
-        """Remove the CDI spec if it is still ours: nothing that runs needs it any more."""
-        self._spec.remove()
-
     def remove(self, record: PayloadRecord) -> None:
         """Remove the payload if it is still ours, and restore another installer's."""
-        self.remove_cdi()
-        self._links.remove()
+        self.cdi.remove()
         self._generations.remove()
         self.remove_directories(record)
 

@@ -56,7 +56,6 @@ class SpecFile:
 
     def __init__(self, *, directory: str, writer: FileWriter) -> None:
         """Set the directory of the record, on the host; nothing is read yet."""
-        self.directory = directory
         self._record = StateFile(SpecRecord, writer=writer, directory=directory, name="cdi.json")
         self._writer = writer
 

@@ -50,7 +50,7 @@ def preview(node: Node) -> Preview:
     Raises the ToolkitError that the start would end with if there is no plan to show.
     """
     recovery(node)  # as in every start: a failed recovery comes first
-    driver = _error_of(node.installer.require_driver)
+    driver = _error_of(node.installer.cdi.require_driver)
     try:
         there, steps, planned = _steps(node)
     except ToolkitError as error:
@@ -64,8 +64,8 @@ def preview(node: Node) -> Preview:
         refusal = refusal or error
     return Preview(
         plan=_from_here(node, planned.plan, steps),
-        specs=node.installer.planned_specs(),
-        driver_lacks=node.installer.lacking_driver(),
+        specs=node.installer.cdi.planned(),
+        driver_lacks=node.installer.cdi.lacking(),
         steps=steps,
         pending=pending,
         refusal=refusal,

@@ -59,7 +59,7 @@ def ask(node: Node) -> Answer:
         node.settings, facts, posixpath.join(node.store.install_dir, "toolkit")
     )
     expected, config = expectation(request, None), facts.served.config
-    spec = node.installer.cdi_path()
+    spec = node.installer.cdi.path()
     if expected.cdi is not None and spec is not None:
         expected = replace(expected, cdi=posixpath.dirname(spec))
     view, hook = view_of(node, facts.engine, facts.process), request.hook_binary

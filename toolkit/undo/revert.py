@@ -119,7 +119,7 @@ class _Payload:
     def settle(self, back: GoBackReport) -> RevertReport:
         """Remove the files, or keep them and log why; the journal goes with them."""
         report = RevertReport(**asdict(back))
-        self._node.installer.remove_cdi()
+        self._node.installer.cdi.remove_spec()
         if self._record.payload is None:
             self._node.store.drop(self._record)
             return report

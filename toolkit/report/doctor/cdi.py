@@ -37,7 +37,7 @@ def specs(context: Context) -> Iterator[Finding]:
 
 
 def _paths(node: Node) -> Iterator[str]:
-    own = node.installer.cdi_path()
+    own = node.installer.cdi.path()
     directories = {node.root.resolve(each): each for each in _DIRECTORIES}
     if own is not None:
         directories.setdefault(node.root.resolve(posixpath.dirname(own)), posixpath.dirname(own))
@@ -52,7 +52,7 @@ def _compared(node: Node, path: str, spec: CdiSpec) -> Finding:
         return ok("CDI", f"{path}: all {len(spec.paths)} files and devices that it names are there")
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     fix = f"make it again for the driver that is there (nvidia-ctk cdi generate), or remove {path}"
-    if path == node.installer.cdi_path():
+    if path == node.installer.cdi.path():
         fix = "start the installer, which makes it again and follows the driver"
     return warning(
         "CDI", f"{path} names {missing[0]}{more}, not on this node: its containers fail", fix

@@ -42,7 +42,7 @@ def of_the_toolkit(context: Context) -> Iterator[Finding]:
     yield from _lasting(node, node.store.install_dir, elsewhere)
     pid_file = node.pid_file
     yield _writable(node, "pid file", posixpath.dirname(pid_file))
-    spec = node.installer.cdi_path()
+    spec = node.installer.cdi.path()
     if spec is not None:
         yield _writable(node, "CDI spec", posixpath.dirname(spec))
 

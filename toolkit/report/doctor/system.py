@@ -31,7 +31,7 @@ def driver(context: Context) -> Iterator[Finding]:
     if version is None:
         version = own_proc(context.node, "driver/nvidia/version")
     try:
-        context.node.installer.require_driver()
+        context.node.installer.cdi.require_driver()
     except PayloadError as error:
         yield refused("driver", error)
     else:
