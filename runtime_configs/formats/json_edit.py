@@ -7,13 +7,11 @@ All other numbers, escapes and repeated names stay as written.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
+from itertools import groupby
 
 from runtime_configs.formats.json_spans import JsonNode, Member, scan
 from runtime_configs.formats.values import Verbatim, same
-
-_LINE_INDENT = re.compile(r"\n([ \t]*)\Z")
 
 
 def edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
@@ -31,26 +29,19 @@ class _Writer:
         self.text = text
         self.newline = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
         self.splices: list[tuple[int, int, str]] = []
-        first = root.members[0] if root.members else None
-        indent = _LINE_INDENT.search(text, 0, first.start) if first else None
-        self.step = self._inner_step(root) or "  "
-        self.one_line = first is not None and indent is None
-        self.colon = ": "
-        self.comma = ", "
-        if first is not None and self.one_line:
-            head = self.text[first.start : first.value.start]
+        members = root.members or []
+        indents = [self._indent(each.start) for each in members]
+        self.one_line = bool(indents) and indents[0] is None
+        own = next((each for each in indents if each is not None), "")
+        self.step = own.removeprefix(self._indent_of_line(root.start)) or "  "
+        self.colon, self.comma = ": ", ", "
+        if self.one_line:
+            head = text[members[0].start : members[0].value.start]
             self.colon = head[head.rindex(":") :]
-            between = root.members[1].start if root.members and len(root.members) > 1 else -1
-            gap = self.text[first.value.end : between].lstrip() if between >= 0 else ", "
-            self.comma = gap if between >= 0 or self.colon != ":" else ","
-
-    def _inner_step(self, root: JsonNode) -> str:
-        """Return the indentation of a member relative to the line that opens its object."""
-        for member in root.members or ():
-            if (match := _LINE_INDENT.search(self.text, 0, member.start)) is not None:
-                line = self.text[self.text.rfind("\n", 0, root.start) + 1 : root.start]
-                return match.group(1).removeprefix(line[: len(line) - len(line.lstrip())])
-        return ""
+            if len(members) > 1:
+                self.comma = text[members[0].value.end : members[1].start].lstrip()
+            elif self.colon == ":":
+                self.comma = ","
 
     def change(self, node: JsonNode, old: Mapping[str, object], new: Mapping[str, object]) -> None:
         """Collect the splices inside an object."""
@@ -89,21 +80,15 @@ class _Writer:
 
     def _cut(self, members: list[Member], gone: set[str]) -> None:
         """Remove members, each with the comma before it (the first ones: after it)."""
-        kept_before: Member | None = None
-        index = 0
-        while index < len(members):
-            if members[index].name not in gone:
-                kept_before = members[index]
-                index += 1
-                continue
-            stop = index
-            while stop < len(members) and members[stop].name in gone:
-                stop += 1
-            if kept_before is not None:
-                self.splices.append((kept_before.value.end, members[stop - 1].value.end, ""))
+        before: Member | None = None
+        for is_gone, group in groupby(members, lambda each: each.name in gone):
+            run = list(group)
+            if not is_gone:
+                before = run[-1]
+            elif before is not None:
+                self.splices.append((before.value.end, run[-1].value.end, ""))
             else:
-                self.splices.append((members[index].start, members[stop].start, ""))
-            index = stop
+                self.splices.append((members[0].start, members[len(run)].start, ""))
 
     def _append(self, node: JsonNode, kept: list[Member], added: list[tuple[str, object]]) -> None:
         if kept:
@@ -152,8 +137,9 @@ class _Writer:
 
     def _indent(self, start: int) -> str | None:
         """Return the indentation of a member; None if it shares a line with others."""
-        match = _LINE_INDENT.search(self.text, max(0, self.text.rfind("\n", 0, start)), start)
-        return match.group(1) if match is not None else None
+        newline = self.text.rfind("\n", 0, start)
+        before = self.text[newline + 1 : start]
+        return before if newline >= 0 and not before.strip(" \t") else None
 
     def _indent_of_line(self, position: int) -> str:
         line = self.text[self.text.rfind("\n", 0, position) + 1 : position]

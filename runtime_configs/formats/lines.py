@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime_configs.formats import json_spans, toml_outline
+from runtime_configs.formats import json_spans, toml_spans
 from runtime_configs.formats.values import KeyPath
 from runtime_configs.model import Format
 
@@ -20,17 +20,15 @@ def line_of(content: bytes, path: KeyPath, format: Format, text: str = "") -> in
 
 
 def _in_toml(document: str, path: KeyPath, text: str) -> int | None:
-    outline = toml_outline.Outline(document)
+    statements = toml_spans.scan(document)
     for length in range(len(path), 0, -1):
-        below = outline.under(path[:length])
-        exact = [index for index in below if outline.statements[index].path == path[:length]]
+        below = [each for each in statements if each.path[:length] == path[:length]]
         if not below:
             continue
-        statement = outline.statements[(exact or below)[0]]
+        statement = next((each for each in below if len(each.path) == length), below[0])
         start = statement.value_start if text else -1
         found = document.find(text, start, statement.end) if start >= 0 else -1
-        at = found if found >= 0 else statement.start
-        return at + len(document[at:]) - len(document[at:].lstrip())
+        return found if found >= 0 else statement.start + len(statement.indent)
     return None
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from runtime_configs.formats.toml_outline import Outline, line_end
+from runtime_configs.formats.toml_outline import Outline
+from runtime_configs.formats.toml_spans import line_end
 from runtime_configs.formats.toml_text import rewritten, value_text
 from runtime_configs.formats.values import MISSING, KeyPath, Table, differences, lookup
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from functools import cached_property
 
-from runtime_configs.formats.toml_spans import Statement, StatementKind, scan
+from runtime_configs.formats.toml_spans import Statement, StatementKind, line_end, scan
 from runtime_configs.formats.toml_text import key_text
 from runtime_configs.formats.values import KeyPath
-
-_SAMPLE = 100
-"""The number of tables that show the document's style."""
 
 
 class Outline:
@@ -23,10 +20,8 @@ class Outline:
         self.headers: dict[KeyPath, int] = {}
         self.keys: dict[KeyPath, int] = {}
         self.in_section: defaultdict[int, list[int]] = defaultdict(list)
-        self._roots: defaultdict[str, list[int]] = defaultdict(list)
         self._under: dict[KeyPath, list[int]] = {}
         for index, statement in enumerate(self.statements):
-            self._roots[statement.path[0]].append(index)
             if statement.kind is StatementKind.KEY:
                 self.in_section[statement.section].append(index)
                 if not statement.in_array:
@@ -40,7 +35,7 @@ class Outline:
         if found is None:
             length = len(path)
             # From the parent's list, so that each level searches less.
-            above = self.under(path[:-1]) if length > 1 else self._roots.get(path[0], [])
+            above = self.under(path[:-1]) if length > 1 else range(len(self.statements))
             found = [index for index in above if self.statements[index].path[:length] == path]
             self._under[path] = found
         return found
@@ -151,7 +146,7 @@ class Outline:
         """Whether most tables follow a blank line."""
         headers = [
             header
-            for header in self._tables[: _SAMPLE + 1]
+            for header in self._tables
             if header is not self.statements[0] or self.text[: header.start].strip()
         ]
         spaced = sum(self.is_after_blank(header.start) for header in headers)
@@ -173,9 +168,3 @@ class Outline:
             if parent is not None:
                 return header.indent.removeprefix(self.statements[parent].indent)
         return ""
-
-
-def line_end(text: str, position: int) -> int:
-    """Return the offset after the line's newline."""
-    newline = text.find("\n", position)
-    return len(text) if newline < 0 else newline + 1

@@ -99,13 +99,13 @@ def _statements(text: str) -> Iterator[Statement]:
         if position == len(text):
             return
         if text[position] in "#\n\r":
-            position = _next_line(text, position)
+            position = line_end(text, position)
             continue
         index += 1
         if text[position] == "[":
             is_array = text.startswith("[[", position)
             path, spelling, position = _key(text, position + (2 if is_array else 1))
-            end = _next_line(text, position)
+            end = line_end(text, position)
             if is_array:
                 arrays.add(path)
             prefix, section = path, index
@@ -115,8 +115,8 @@ def _statements(text: str) -> Iterator[Statement]:
         else:
             path, spelling, position = _key(text, position)
             value_start = _after_blanks(text, position + 1)
-            value_end = value_end_of(text, value_start)
-            end = _next_line(text, value_end)
+            value_end = _value_end(text, value_start)
+            end = line_end(text, value_end)
             yield Statement(
                 StatementKind.KEY, prefix + path, spelling, section, in_array,
                 line_start, end, indent, value_start, value_end,
@@ -124,7 +124,7 @@ def _statements(text: str) -> Iterator[Statement]:
         position = end
 
 
-def value_end_of(text: str, start: int) -> int:
+def _value_end(text: str, start: int) -> int:
     """Return the end of the value that begins at ``start``."""
     depth, end, position = 0, start, start
     while (token := _TOKEN.match(text, position)) is not None:
@@ -189,6 +189,7 @@ def _after_blanks(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _next_line(text: str, position: int) -> int:
+def line_end(text: str, position: int) -> int:
+    """Return the offset after a line's newline."""
     newline = text.find("\n", position)
     return len(text) if newline < 0 else newline + 1

@@ -65,8 +65,8 @@ def _rewritten_array(text: str, old: Sequence[object], new: Sequence[object], ne
     from difflib import SequenceMatcher  # only for an array that changes
 
     matcher = SequenceMatcher(None, [repr(v) for v in old], [repr(v) for v in new], autojunk=False)
-    for _, old_start, old_end, new_start, new_end in reversed(matcher.get_opcodes()):
-        if [repr(v) for v in old[old_start:old_end]] == [repr(v) for v in new[new_start:new_end]]:
+    for kind, old_start, old_end, new_start, new_end in reversed(matcher.get_opcodes()):
+        if kind == "equal":
             continue
         for index in range(old_end - 1, old_start - 1, -1):
             text = _without_item(text, index)
