@@ -146,10 +146,10 @@ def _call(
     commands: Commands, command: str | None, sources: Sources, settings: Settings
 ) -> ExitCode:
     """Read the options of the command itself and call it."""
-    output = sources.read(general.OUTPUT).value
-    detailed_exitcode = sources.read(general.DETAILED_EXITCODE).value
-    purge = sources.read(general.PURGE).value
-    run = sources.read(general.RUN).value
+    output = sources.value(general.OUTPUT)
+    detailed_exitcode = sources.value(general.DETAILED_EXITCODE)
+    purge = sources.value(general.PURGE)
+    run = sources.value(general.RUN)
     if command is None:
         return commands.run(settings)
     calls: Mapping[str, Callable[[], ExitCode]] = {
@@ -171,12 +171,12 @@ def _verified_by(settings: Settings, *, run: bool) -> Settings:
 def _configure_logs(sources: Sources) -> None:
     """Choose the log's form before everything else is checked, so that it applies to errors too."""
     try:
-        log_format = sources.read(general.LOG_FORMAT).value
+        log_format = sources.value(general.LOG_FORMAT)
     except UsageError:
         log_format = general.LOG_FORMAT.value.default
     debug = False
     with contextlib.suppress(UsageError):
-        debug = sources.read(general.DEBUG).value
+        debug = sources.value(general.DEBUG)
     logs.configure(log_format, debug=debug)
 
 
@@ -184,7 +184,7 @@ def _print_failure(line: CommandLine, sources: Sources, error: ToolkitError) -> 
     """Print the error as a JSON document, for a command whose result would be one."""
     with contextlib.suppress(UsageError, OSError, ValueError):
         asked = line.command in general.OUTPUT.commands
-        if asked and sources.read(general.OUTPUT).value is Output.JSON:
+        if asked and sources.value(general.OUTPUT) is Output.JSON:
             from toolkit.report.terminal import print_json
 
             print_json(

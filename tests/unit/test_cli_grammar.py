@@ -46,7 +46,7 @@ def command_of(option: Option[object]) -> tuple[str, ...]:
 @given(spellings(BOOLEANS))
 def test_a_boolean_flag_alone_is_true(case: tuple[Option[object], str]) -> None:
     option, flag = case
-    assert parsed(*command_of(option), flag).read(option).value is True
+    assert parsed(*command_of(option), flag).value(option) is True
 
 
 @given(spellings(BOOLEANS), st.sampled_from(sorted(WORDS)).flatmap(any_case))
@@ -54,9 +54,9 @@ def test_a_boolean_flag_takes_each_word_in_any_case(
     case: tuple[Option[object], str], word: str
 ) -> None:
     option, flag = case
-    reading = parsed(*command_of(option), f"{flag}={word}").read(option)
-    assert reading.value is WORDS[word.lower()]
-    assert reading.source == flag
+    sources = parsed(*command_of(option), f"{flag}={word}")
+    assert sources.value(option) is WORDS[word.lower()]
+    assert sources.source(option) == flag
 
 
 @given(spellings(BOOLEANS), st.text().filter(lambda text: text.lower() not in WORDS))
@@ -65,7 +65,7 @@ def test_any_other_word_is_refused_and_the_flag_is_named(
 ) -> None:
     option, flag = case
     with pytest.raises(UsageError) as caught:
-        parsed(*command_of(option), f"{flag}={word}").read(option)
+        parsed(*command_of(option), f"{flag}={word}").value(option)
     assert str(caught.value).startswith(f"{flag}: ")
     assert str(caught.value).isprintable()
 
@@ -77,7 +77,7 @@ def test_a_value_follows_an_equals_sign_or_is_the_next_argument_whatever_it_is(
     option, flag = case
     arguments = [f"{flag}={value}"] if joint == "=" else [flag, value]
     (given_flag,) = parsed(*arguments).flags[option.name]
-    assert (given_flag.spelling, given_flag.value) == (flag, value)
+    assert (given_flag.spelling, given_flag.text) == (flag, value)
 
 
 def test_a_boolean_never_takes_the_next_argument() -> None:
@@ -88,7 +88,7 @@ def test_a_boolean_never_takes_the_next_argument() -> None:
 
 def test_a_value_may_look_like_a_flag() -> None:
     (flag,) = parsed("--config", "--debug").flags["config"]
-    assert flag.value == "--debug"
+    assert flag.text == "--debug"
 
 
 def test_letters_are_never_joined() -> None:

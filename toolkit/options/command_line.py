@@ -19,7 +19,7 @@ from toolkit.errors import UsageError
 from toolkit.logs import one_line
 from toolkit.options import general
 from toolkit.options.catalog import OPTIONS
-from toolkit.options.lookup import GivenFlag
+from toolkit.options.lookup import Given
 from toolkit.options.misspelt import unknown_word
 from toolkit.options.option import Option
 from toolkit.options.usage import SUMMARIES
@@ -45,7 +45,7 @@ class CommandLine(Struct, frozen=True, kw_only=True):
 
     command: str | None
     """None: set up, wait, revert."""
-    flags: Mapping[str, Sequence[GivenFlag]]
+    flags: Mapping[str, Sequence[Given]]
     """By the option's name."""
     shown: Shown | None
     error: UsageError | None
@@ -53,7 +53,7 @@ class CommandLine(Struct, frozen=True, kw_only=True):
 
 def read(arguments: Sequence[str]) -> CommandLine:
     """Read a command line to its end: its flags decide the form in which its error is reported."""
-    flags: dict[str, list[GivenFlag]] = {}
+    flags: dict[str, list[Given]] = {}
     words: list[str] = []
     shown: list[Shown] = []
     errors: list[UsageError] = []
@@ -78,7 +78,7 @@ def read(arguments: Sequence[str]) -> CommandLine:
         errors += _errors_of_flags(flags, command)
     directory = next((word for word in words if word.startswith("/")), None)
     if directory is not None:
-        given = GivenFlag(spelling="the install directory", value=directory)
+        given = Given(spelling="the install directory", text=directory)
         flags.setdefault(general.INSTALL_DIR.name, [given])
     return CommandLine(
         command=command,
@@ -88,20 +88,20 @@ def read(arguments: Sequence[str]) -> CommandLine:
     )
 
 
-def _flag(argument: str, remaining: Iterator[str]) -> tuple[Option[object], GivenFlag]:
+def _flag(argument: str, remaining: Iterator[str]) -> tuple[Option[object], Given]:
     """Return a flag's option and value, which may be the next argument; raises UsageError."""
-    spelling, equals, value = argument.partition("=")
+    spelling, equals, text = argument.partition("=")
     option = _BY_NAME.get(spelling.removeprefix("-").removeprefix("-"))
     if option is None:
         raise _unknown(spelling)
     if option.boolean and not equals:
-        value = "true"
+        text = "true"
     elif not equals:
         following = next(remaining, None)
         if following is None:
             raise UsageError(f"{spelling}: its value is missing", f"write {spelling}=VALUE")
-        value = following
-    return option, GivenFlag(spelling=spelling, value=value)
+        text = following
+    return option, Given(spelling=spelling, text=text)
 
 
 def _unknown(spelling: str) -> UsageError:
@@ -133,7 +133,7 @@ def _errors_of_words(words: Sequence[str], arguments: Sequence[str]) -> Iterator
 
 
 def _errors_of_flags(
-    flags: Mapping[str, Sequence[GivenFlag]], command: str | None
+    flags: Mapping[str, Sequence[Given]], command: str | None
 ) -> Iterator[UsageError]:
     """Report flags that the command does not take."""
     for option in OPTIONS:

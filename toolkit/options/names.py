@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 
-from toolkit.options.parsers import BadValueError, absolute_path, items, matching, shown
+from toolkit.errors import UsageError
+from toolkit.options.parsers import absolute_path, items, matching, shown
 
 _ENGINES_OWN = ("runc", "crun")
 
@@ -61,7 +62,7 @@ def handler_name(text: str) -> str:
     name = _handler(text)
     if name in _ENGINES_OWN:
         # Docker rejects runtimes.runc; any other engine would run every pod through our runtime.
-        raise BadValueError(f"{shown(text)} is the engine's own handler", "write another name")
+        raise UsageError(f"{shown(text)} is the engine's own handler", "write another name")
     return name
 
 
@@ -69,10 +70,10 @@ def low_level_runtime(text: str) -> str:
     """Parse a low-level runtime: a name to look up, or an absolute path."""
     path = absolute_path(text) if "/" in text else text
     if not path.isprintable() or " " in path:
-        raise BadValueError(f"{shown(text)} is not a runtime", "write a name or an absolute path")
+        raise UsageError(f"{shown(text)} is not a runtime", "write a name or an absolute path")
     if posixpath.basename(path).startswith("nvidia-container-runtime"):
         # It would execute itself forever.
-        raise BadValueError(
+        raise UsageError(
             f"{shown(text)} is an NVIDIA runtime", "write a low-level one, such as runc or crun"
         )
     return path
@@ -88,11 +89,11 @@ def config_sources(text: str) -> tuple[str, ...]:
         elif not equals and kind in {"live", "command", "file"}:
             found.append(kind)
         else:
-            raise BadValueError(
+            raise UsageError(
                 f"{shown(item)} is not a config source", "write live, command, file or file=/PATH"
             )
     if not found:
-        raise BadValueError("no config source is named", "write live, command, file or file=/PATH")
+        raise UsageError("no config source is named", "write live, command, file or file=/PATH")
     return tuple(dict.fromkeys(found))
 
 
@@ -101,7 +102,5 @@ def device_nodes(text: str) -> bool:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in {"", "none", "control"}:
-            raise BadValueError(
-                f"{shown(word)} is not a kind of device node", "write control or none"
-            )
+            raise UsageError(f"{shown(word)} is not a kind of device node", "write control or none")
     return all(word == "control" for word in words)

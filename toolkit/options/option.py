@@ -20,7 +20,7 @@ class Value(Struct, Generic[T_co], frozen=True):
     """The value of an option."""
 
     parse: Callable[[str], T_co]
-    """Parses the text; raises BadValueError."""
+    """Parses the text; raises UsageError."""
     metavar: str
     """Its placeholder in help; empty: a Boolean, which is true without a text."""
     default: T_co

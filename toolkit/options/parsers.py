@@ -1,4 +1,7 @@
-"""Parsers of values: text in, value out, or BadValueError with what to write instead."""
+"""Parsers of values: text in, value out, or UsageError with what to write instead.
+
+``Sources.read`` adds the flag or variable to the error.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TypeVar
+
+from toolkit.errors import UsageError
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
@@ -29,15 +34,6 @@ _NAMES_OF_BINARY = frozenset({"binaryname", "runtime"})
 """Options of a containerd handler that name its binary; ``runtime`` before config version 2."""
 
 
-class BadValueError(ValueError):
-    """An unusable value: what is wrong with it, and what to write instead."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-
 def shown(text: str) -> str:
     """Return a value for a message: quoted, on one line, truncated if very long."""
     return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
@@ -50,9 +46,7 @@ def boolean(text: str) -> bool:
         return True
     if word in _FALSE:
         return False
-    raise BadValueError(
-        f"{shown(text)} is not a Boolean", "write true or false (t, f, 1, 0, yes, no)"
-    )
+    raise UsageError(f"{shown(text)} is not a Boolean", "write true or false (t, f, 1, 0, yes, no)")
 
 
 def one_of(enum: type[E]) -> Callable[[str], E]:
@@ -63,7 +57,7 @@ def one_of(enum: type[E]) -> Callable[[str], E]:
             return enum(text)
         except ValueError:
             words = ", ".join(member.value for member in enum)
-            raise BadValueError(f"{shown(text)} is not known", f"write one of {words}") from None
+            raise UsageError(f"{shown(text)} is not known", f"write one of {words}") from None
 
     return parse
 
@@ -74,7 +68,7 @@ def one_word_of(*words: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text.lower() in words:
             return text.lower()
-        raise BadValueError(f"{shown(text)} is not known", f"write one of {', '.join(words)}")
+        raise UsageError(f"{shown(text)} is not known", f"write one of {', '.join(words)}")
 
     return parse
 
@@ -101,7 +95,7 @@ def matching(pattern: str, what: str, hint: str) -> Callable[[str], str]:
         # Compiled only for a given value: every millisecond of a start counts.
         if re.fullmatch(pattern, text, re.ASCII):
             return text
-        raise BadValueError(f"{shown(text)} is not a {what}", hint)
+        raise UsageError(f"{shown(text)} is not a {what}", hint)
 
     return parse
 
@@ -109,11 +103,11 @@ def matching(pattern: str, what: str, hint: str) -> Callable[[str], str]:
 def absolute_path(text: str) -> str:
     """Parse an absolute path; doubled and trailing slashes are removed."""
     if not text.startswith("/"):
-        raise BadValueError(
+        raise UsageError(
             f"{shown(text)} is not an absolute path", "write a path that begins with /"
         )
     if re.search(_NO_TEXT, text):
-        raise BadValueError(
+        raise UsageError(
             f"{shown(text)} has control characters, or bytes that are not UTF-8",
             "write a plain path",
         )
@@ -121,7 +115,7 @@ def absolute_path(text: str) -> str:
     if len(path.encode()) > _LONGEST_PATH or any(
         len(name.encode()) > _LONGEST_NAME for name in path.split("/")
     ):
-        raise BadValueError(
+        raise UsageError(
             f"{shown(text)} is too long",
             f"write at most {_LONGEST_PATH} bytes, and {_LONGEST_NAME} between two slashes",
         )
@@ -131,7 +125,7 @@ def absolute_path(text: str) -> str:
 def search_path_directory(text: str) -> str:
     """Parse an absolute path that can be part of ``PATH``, where ``:`` ends a directory."""
     if ":" in text:
-        raise BadValueError(
+        raise UsageError(
             f"{shown(text)} has a ':', which ends a directory in the wrappers' PATH",
             "choose a directory without one",
         )
@@ -149,7 +143,7 @@ def named(name: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         path = absolute_path(text)
         if posixpath.basename(path) != name:
-            raise BadValueError(
+            raise UsageError(
                 f"{shown(text)} is not named {name}", f"write a path that ends in /{name}"
             )
         return path
@@ -164,7 +158,7 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
         number = _decimal(text)
         if number is not None and lowest <= number <= highest:
             return number
-        raise BadValueError(
+        raise UsageError(
             f"{shown(text)} is not a number from {lowest} to {highest}",
             f"write one, such as {lowest}",
         )
@@ -183,7 +177,7 @@ def seconds(*, zero: bool) -> Callable[[str], float]:
             value = math.nan
         if (value >= 0 if zero else value > 0) and value <= _LONGEST_WAIT:
             return value
-        raise BadValueError(
+        raise UsageError(
             f"{shown(text)} is not a {wanted}", "write a number without a unit (example: 5)"
         )
 
@@ -200,9 +194,9 @@ def json_object(text: str) -> Mapping[str, object]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadValueError(f"{shown(text)} is not JSON: {error}", hint) from None
+        raise UsageError(f"{shown(text)} is not JSON: {error}", hint) from None
     if not isinstance(value, dict):
-        raise BadValueError(f"{shown(text)} is not a JSON object", hint)
+        raise UsageError(f"{shown(text)} is not a JSON object", hint)
     _check_for_toml(value, "", 0)
     return value
 
@@ -216,7 +210,7 @@ def handler_override(text: str) -> Mapping[str, object]:
     options = override.get("options")
     for key in options if isinstance(options, dict) else ():
         if key.lower() in _NAMES_OF_BINARY:
-            raise BadValueError(
+            raise UsageError(
                 f"options.{key} would replace the toolkit's binary, "
                 "and no container would get a GPU",
                 "leave that key out: set the low-level runtime with "
@@ -226,11 +220,9 @@ def handler_override(text: str) -> Mapping[str, object]:
 
 
 def _check_for_toml(value: object, where: str, depth: int) -> None:
-    """Reject values that JSON has and TOML lacks; raises BadValueError naming the key."""
+    """Reject values that JSON has and TOML lacks; raises UsageError naming the key."""
     if depth > _DEEPEST:
-        raise BadValueError(
-            f"{shown(where)} is nested too deeply", f"write at most {_DEEPEST} levels"
-        )
+        raise UsageError(f"{shown(where)} is nested too deeply", f"write at most {_DEEPEST} levels")
     if isinstance(value, dict):
         for key, inner in value.items():
             path = f"{where}.{key}".lstrip(".")
@@ -245,7 +237,7 @@ def _check_for_toml(value: object, where: str, depth: int) -> None:
         or (isinstance(value, float) and not math.isfinite(value))
         or (isinstance(value, int) and not -(2**63) <= value < 2**63)
     ):
-        raise BadValueError(
+        raise UsageError(
             f"the value of {shown(where)} can't be written as TOML", "leave that key out"
         )
 
@@ -258,7 +250,7 @@ def health_address(text: str) -> str | None:
     number = _decimal(port)
     if colon and _is_host(host) and number is not None and 1 <= number <= _HIGHEST_PORT:
         return f"{host}:{number}"
-    raise BadValueError(
+    raise UsageError(
         f"{shown(text)} is not an address",
         f"write HOST:PORT, [IPV6]:PORT or :PORT with a port up to {_HIGHEST_PORT}, such as :8080",
     )
