@@ -18,6 +18,7 @@ from runtime_configs.model import (
     OwnFile,
     Version,
 )
+from runtime_configs.overlay import Overlay
 
 
 class Placement(StrEnum):
@@ -153,39 +154,32 @@ class EngineAdapter(Protocol):
         change are left out.
         """
 
-    def dry_run(
-        self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
-    ) -> DryRun | None:
-        """Return how the engine's binary loads the edited files; None if it cannot.
+    def dry_run(self, request: ConfigRequest, view: HostView, directory: str) -> DryRun | None:
+        """Return how the engine's binary loads the edited files of ``view``; None if it cannot.
 
         The live files are not touched: includes of a staged file lead to the staged copies of
         edited files, and to the live ones of all others. ``directory`` is an empty host directory
-        that no engine reads. With edits that remove our change it shows what the files mean without
-        us.
+        that no engine reads.
         """
 
-    def missing_files(
-        self, edits: EditSet, request: ConfigRequest, view: HostView
-    ) -> tuple[Fault, ...]:
+    def missing_files(self, request: ConfigRequest, edited: Overlay) -> tuple[Fault, ...]:
         """Return each file that the edited files name and that does not exist.
 
         The engine does not start if one is missing. Nothing where no file names another. Raises
         ConfigError for a file that does not parse.
         """
-        del edits, request, view
+        del request, edited
         return ()
 
-    def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
+    def faults(self, request: ConfigRequest, edited: Overlay) -> tuple[Fault, ...]:
         """Return what the engine would reject in the edited files but its dry run does not check.
 
         Raises ConfigError for a file that does not parse.
         """
 
-    def trial(
-        self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
-    ) -> Trial | None:
+    def trial(self, request: ConfigRequest, view: HostView, directory: str) -> Trial | None:
         """Return how to start the engine on the edited files; None if that adds nothing."""
-        del edits, request, view, directory
+        del request, view, directory
         return None
 
     def strip_our_changes(

@@ -12,17 +12,18 @@ class Overlay:
     """Implements ``HostView``. A None in ``files`` stands for an absent file."""
 
     def __init__(self, view: HostView, files: Mapping[str, bytes | None]) -> None:
-        self._view = view
+        self.present = view
+        """The files as they are."""
         self._files = files
 
     def read(self, path: str) -> bytes | None:
         """Return the file's bytes as they would be."""
-        return self._files[path] if path in self._files else self._view.read(path)
+        return self._files[path] if path in self._files else self.present.read(path)
 
     def glob(self, pattern: str) -> tuple[str, ...]:
         """Return the paths that would match."""
         found = {
-            path for path in self._view.glob(pattern) if self._files.get(path, b"") is not None
+            path for path in self.present.glob(pattern) if self._files.get(path, b"") is not None
         }
         found |= {
             path
@@ -33,7 +34,7 @@ class Overlay:
 
     def is_directory(self, path: str) -> bool:
         """Return whether the path would be a directory itself."""
-        return path not in self._files and self._view.is_directory(path)
+        return path not in self._files and self.present.is_directory(path)
 
 
 class Snapshot:

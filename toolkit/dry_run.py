@@ -17,7 +17,8 @@ from msgspec import Struct
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Fault, Trial
 from runtime_configs.formats.secrets import without_secret_shapes
-from runtime_configs.model import ConfigError, EditSet, FileEdit
+from runtime_configs.model import ConfigError, FileEdit
+from runtime_configs.overlay import Overlay
 from toolkit import logs
 from toolkit.engine.facts import HostFacts
 from toolkit.errors import EngineConfigError
@@ -102,10 +103,10 @@ class DryRuns:
         requests: list[tuple[Request, float]] = []
         with contextlib.suppress(ConfigError, EngineConfigError):  # the question reports it
             for each in (edits, base):
-                loads = None if each is None else self._load_request(_set(each))
+                loads = None if each is None else self._load_request(tuple(each))
                 if loads is not None and (each is edits or loads[0].prints):
                     requests.append((loads[1], LOAD_SECONDS))
-            trial = self._trial(_set(edits))
+            trial = self._trial(tuple(edits))
             starts = None if trial is None else self._start_request(trial)
             if starts is not None:
                 requests.append((starts, START_SECONDS))
@@ -125,18 +126,18 @@ class DryRuns:
     def missing(self, edits: Iterable[FileEdit]) -> Fault | None:
         """Return the first missing file that the edited files need."""
         try:
-            found = self._adapter.missing_files(_set(edits), self._request, self._node.view)
+            found = self._adapter.missing_files(self._request, self._edited(edits))
         except ConfigError as error:
             raise engine_config_error(error) from error
         return found[0] if found else None
 
     def loaded(self, edits: Iterable[FileEdit]) -> Loaded | None:
         """Let the engine's binary load copies of its files; None where it cannot be run."""
-        executable, edit_set = self._facts.executable, _set(edits)
+        executable, edits = self._facts.executable, tuple(edits)
         if executable is None:
             return None
         if self._sandbox is not None:
-            loads = self._load_request(edit_set)
+            loads = self._load_request(edits)
             if loads is None:
                 return None
             check, request = loads
@@ -144,14 +145,14 @@ class DryRuns:
                 result = self._run(self._sandbox, request, LOAD_SECONDS)
                 if result.status not in CANNOT_BE_RUN and not _is_of_the_sandbox(result.reason):
                     return _loaded(check, result, DIRECTORY)
-        return self._staged(executable, edit_set) if self.stages else None
+        return self._staged(executable, edits) if self.stages else None
 
     def refused(self, edits: Iterable[FileEdit]) -> Refusal | None:
         """Return why the engine, started on its files with edits, would serve no pods."""
-        edit_set = _set(edits)
+        edits = tuple(edits)
         try:
-            trial = self._trial(edit_set)
-            faults = self._adapter.faults(edit_set, self._request, self._node.view)
+            trial = self._trial(edits)
+            faults = self._adapter.faults(self._request, self._edited(edits))
         except ConfigError as error:
             return Refusal(reason=str(error), fault=None)
         fault = faults[0] if faults else None
@@ -181,9 +182,9 @@ class DryRuns:
             return None
         return None if result.timed_out or result.status in CANNOT_BE_RUN else result
 
-    def _load_request(self, edit_set: EditSet) -> tuple[DryRun, Request] | None:
+    def _load_request(self, edits: tuple[FileEdit, ...]) -> tuple[DryRun, Request] | None:
         """Return how the engine's binary loads files; None where it cannot be run."""
-        executable, check = self._facts.executable, self._check(edit_set, DIRECTORY)
+        executable, check = self._facts.executable, self._check(edits, DIRECTORY)
         if executable is None or check is None:
             return None
         request = Request(arguments=(executable, *check.arguments), files=dict(check.files))
@@ -201,22 +202,25 @@ class DryRuns:
             search=False,
         )
 
-    def _trial_of(self, edit_set: EditSet) -> Trial | None:
+    def _edited(self, edits: Iterable[FileEdit]) -> Overlay:
+        return Overlay(self._node.view, {each.path: each.after for each in edits})
+
+    def _trial_of(self, edits: tuple[FileEdit, ...]) -> Trial | None:
         if self._sandbox is None or self._facts.executable is None:
             return None
-        return self._adapter.trial(edit_set, self._request, self._node.view, DIRECTORY)
+        return self._adapter.trial(self._request, self._edited(edits), DIRECTORY)
 
-    def _check_of(self, edit_set: EditSet, directory: str) -> DryRun | None:
+    def _check_of(self, edits: tuple[FileEdit, ...], directory: str) -> DryRun | None:
         try:
-            return self._adapter.dry_run(edit_set, self._request, self._node.view, directory)
+            return self._adapter.dry_run(self._request, self._edited(edits), directory)
         except ConfigError as error:
             raise engine_config_error(error) from error
 
-    def _staged(self, executable: str, edit_set: EditSet) -> Loaded | None:
+    def _staged(self, executable: str, edits: tuple[FileEdit, ...]) -> Loaded | None:
         """Let the engine's binary load copies that are on the host during the call."""
         node = self._node
         with node.store.staging() as directory:
-            check = self._check(edit_set, directory)
+            check = self._check(edits, directory)
             if check is None:
                 return None
             for path, content in check.files:
@@ -274,10 +278,6 @@ def refusal(
                 return found.reason
         refused = runs.refused(edits)
     return None if refused is None else str(refused)
-
-
-def _set(edits: Iterable[FileEdit]) -> EditSet:
-    return EditSet(edits=tuple(edits))
 
 
 def _is_of_the_sandbox(reason: str) -> bool:

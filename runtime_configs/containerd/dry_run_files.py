@@ -13,13 +13,10 @@ from runtime_configs.containerd.imports import (
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import REMOVE, Change, apply_changes, load
-from runtime_configs.model import EditSet, Format, HostView
-from runtime_configs.overlay import Overlay
+from runtime_configs.model import Format, HostView
 
 
-def dry_run(
-    edits: EditSet, request: ConfigRequest, view: HostView, directory: str
-) -> DryRun | None:
+def dry_run(request: ConfigRequest, view: HostView, directory: str) -> DryRun | None:
     """Return copies of every file that would be loaded, in one flat directory.
 
     The top-level copy imports all others explicitly in their load order, so that relative and
@@ -28,15 +25,14 @@ def dry_run(
     """
     if request.placement is Placement.TEMPLATE:
         return None
-    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
     era = schema.era_of(request)
-    loaded = load_order(overlay, request.top_level, era=era)
+    loaded = load_order(view, request.top_level, era=era)
     if not loaded:
         return DryRun(files=(), arguments=("config", "default"))
     names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
     files = []
     for name, each in zip(names, loaded, strict=True):
-        content = overlay.read(each.path) or b""
+        content = view.read(each.path) or b""
         imports = names[1:] if name == names[0] else []
         if imports:
             content = _with_imports(content, each.path, imports, era)

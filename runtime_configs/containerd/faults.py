@@ -26,7 +26,7 @@ from runtime_configs.containerd.schema import Era
 from runtime_configs.formats.documents import KeyPath, lookup
 from runtime_configs.formats.lines import line_of
 from runtime_configs.formats.values import MISSING, deep_merge, table
-from runtime_configs.model import EditSet, Format, HostView
+from runtime_configs.model import Format
 from runtime_configs.overlay import Overlay
 
 V1_SHIM = "io.containerd.runtime.v1.linux"
@@ -40,21 +40,20 @@ SINCE_ALL_DEVICES = (1, 7, 0)
 SINCE_BIN_DIRS = (2, 1, 0)
 
 
-def missing_imports(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
+def missing_imports(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
     """Yield each import of a missing file: no version starts with one.
 
     (``resolveImports`` and ``LoadConfig`` of 1.6 to 2.3: only a pattern may match nothing.) Raises
     ConfigError for a file that does not parse.
     """
-    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
     era = schema.era_of(request)
-    for each in load_order(overlay, request.top_level, request.version, era):
+    for each in load_order(edited, request.top_level, request.version, era):
         for pattern in import_patterns(each.document, each.path):
             if "*" in pattern:
                 continue
-            for path in resolve(pattern, each.path, overlay, request.version):
-                if overlay.read(path) is None:
-                    yield _fault(view, each.path, ("imports",), _absent(pattern, path), pattern)
+            for path in resolve(pattern, each.path, edited, request.version):
+                if edited.read(path) is None:
+                    yield _fault(edited, each.path, ("imports",), _absent(pattern, path), pattern)
 
 
 def _absent(pattern: str, path: str) -> str:
@@ -62,29 +61,28 @@ def _absent(pattern: str, path: str) -> str:
     return f"it imports {named}, which is not there"
 
 
-def cri_faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
+def cri_faults(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
     """Yield what the CRI plugin rejects. Raises ConfigError for a file that does not parse.
 
     (``ValidatePluginConfig`` in ``pkg/cri/config/config.go`` of 1.6 and 1.7;
     ``ValidateRuntimeConfig``, ``ValidateImageConfig`` and ``ValidateServerConfig`` in
     ``internal/cri/config/config.go`` of 2.x.)
     """
-    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
     era = schema.era_of(request)
-    files = load_order(overlay, request.top_level, request.version, era)
+    files = load_order(edited, request.top_level, request.version, era)
     merged = merge(files, era)
     found = _Settings(request=request, era=era, merged=merged, cri=_parts(merged, files, era))
     for where, message in _refused(found):
         path = next((each for each in reversed(files) if _stands_in(each, where)), None)
         if path is not None:
-            yield _fault(view, path.path, _spelled(path, where), message)
+            yield _fault(edited, path.path, _spelled(path, where), message)
         else:
             yield Fault(path=request.top_level, line=None, message=message)
-    yield from _addresses(files, view)
-    yield from _directories(files, view)
+    yield from _addresses(files, edited)
+    yield from _directories(files, edited)
 
 
-def _directories(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]:
+def _directories(files: Sequence[LoadedFile], edited: Overlay) -> Iterator[Fault]:
     """Yield root and state if they are the same directory (``CreateTopLevelDirectories``)."""
     places = {"root": "/var/lib/containerd", "state": "/run/containerd"}
     for each in files:
@@ -93,16 +91,18 @@ def _directories(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]
             places[key] = value if isinstance(value, str) and value else known
     if places["root"] == places["state"]:
         owner = next((each for each in reversed(files) if "state" in each.document), files[-1])
-        yield _fault(view, owner.path, ("state",), "root and state are one directory", hidden=True)
+        yield _fault(
+            edited, owner.path, ("state",), "root and state are one directory", hidden=True
+        )
 
 
-def _addresses(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]:
+def _addresses(files: Sequence[LoadedFile], edited: Overlay) -> Iterator[Fault]:
     """Yield each address on which containerd would listen and that the host does not have.
 
     containerd then ends right after its start (``serve`` in ``cmd/containerd/command/main.go``,
     ``Run`` of the CRI service).
     """
-    local = re.findall(r"\|-- (\S+)\s+/32 host LOCAL", _text(view.read(FIB)))
+    local = re.findall(r"\|-- (\S+)\s+/32 host LOCAL", _text(edited.read(FIB)))
     if not local:
         return
     for each in files:
@@ -110,13 +110,13 @@ def _addresses(files: Sequence[LoadedFile], view: HostView) -> Iterator[Fault]:
             value = lookup(each.document, where)
             if isinstance(value, str) and _is_absent(value.rpartition(":")[0], local):
                 message = f"{'.'.join(where)} is {value}, which is no address of this host"
-                yield _fault(view, each.path, where, message, hidden=True)
+                yield _fault(edited, each.path, where, message, hidden=True)
     key = ("stream_server_address",)
     owner = next((each for each in reversed(files) if _stands_in(each, key)), None)
     host = None if owner is None else lookup(owner.document, _spelled(owner, key))
     if owner is not None and isinstance(host, str) and _is_absent(host, local):
         message = f"stream_server_address is {host}, which is no address of this host"
-        yield _fault(view, owner.path, _spelled(owner, key), message, hidden=True)
+        yield _fault(edited, owner.path, _spelled(owner, key), message, hidden=True)
 
 
 def _is_absent(host: str, local: Sequence[str]) -> bool:
@@ -258,7 +258,7 @@ def _spelled(file: LoadedFile, where: KeyPath) -> KeyPath:
 
 
 def _fault(
-    view: HostView,
+    edited: Overlay,
     path: str,
     where: KeyPath,
     message: str,
@@ -267,5 +267,5 @@ def _fault(
     hidden: bool = False,
 ) -> Fault:
     """Return a fault with its line in the present file."""
-    line = line_of(view.read(path) or b"", where, Format.TOML, text)
+    line = line_of(edited.present.read(path) or b"", where, Format.TOML, text)
     return Fault(path=path, line=line, message=message, hidden=hidden)

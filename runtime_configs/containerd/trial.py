@@ -19,8 +19,7 @@ from runtime_configs.containerd.imports import LoadedFile, load_order
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats.documents import edited_to, load
 from runtime_configs.formats.values import table
-from runtime_configs.model import EditSet, Format, HostView
-from runtime_configs.overlay import Overlay
+from runtime_configs.model import Format, HostView
 
 BOOTED: Final = b"containerd successfully booted"
 SERVER: Final = schema.PLUGIN_V2
@@ -38,19 +37,18 @@ _FAILED = re.compile(
 """The log lines of 1.x and 2.x (``server.New``)."""
 
 
-def trial(edits: EditSet, request: ConfigRequest, view: HostView, directory: str) -> Trial | None:
+def trial(request: ConfigRequest, view: HostView, directory: str) -> Trial | None:
     """Return copies of every file that would be loaded; None for a template.
 
     Raises ConfigError for a file that does not parse.
     """
     if request.placement is Placement.TEMPLATE:
         return None
-    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
-    loaded = load_order(overlay, request.top_level, request.version, schema.era_of(request))
+    loaded = load_order(view, request.top_level, request.version, schema.era_of(request))
     names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
     usable, files = _usable_snapshotters(loaded, view), []
     for name, each in zip(names, loaded, strict=True):
-        content = overlay.read(each.path) or b""
+        content = view.read(each.path) or b""
         document: dict[str, Any] = copy.deepcopy(dict(load(content, Format.TOML, path=each.path)))
         for key in [each for each in document if each.lower() == "imports"]:
             del document[key]

@@ -37,6 +37,7 @@ from runtime_configs.model import (
     Role,
     ServedHandler,
 )
+from runtime_configs.overlay import Overlay
 from runtime_configs.shims import sandbox_fix
 
 VIRTUAL_MACHINE: Final = "vm"
@@ -116,11 +117,8 @@ class CrioAdapter(EngineAdapter):
         """Describe each setting of the files that is not in force."""
         return pending.pending(live, files, request)
 
-    def dry_run(
-        self, edits: EditSet, request: ConfigRequest, view: HostView, directory: str
-    ) -> DryRun | None:
+    def dry_run(self, request: ConfigRequest, view: HostView, directory: str) -> DryRun | None:
         """Return copies of all files for ``crio config``; None for a hook, which is not config."""
-        edited = {edit.path: edit.after for edit in edits.edits if edit.role is Role.DROP_IN}
         if request.drop_in is None or request.crio_hook_path is not None:
             return None
         inside, drop_ins = posixpath.dirname(request.drop_in), f"{directory}/crio.conf.d"
@@ -130,8 +128,7 @@ class CrioAdapter(EngineAdapter):
         live = contents.pop(request.top_level, None)
         copies = {
             f"{drop_ins}/{posixpath.relpath(path, inside)}": content
-            for path, content in {**contents, **edited}.items()
-            if content is not None
+            for path, content in contents.items()
         }
         top = ""
         if live is not None:
@@ -142,11 +139,11 @@ class CrioAdapter(EngineAdapter):
             arguments=("--config", top, "--config-dir", drop_ins, "config"),
         )
 
-    def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
+    def faults(self, request: ConfigRequest, edited: Overlay) -> tuple[Fault, ...]:
         """Return what stops CRI-O at its start but passes ``crio config``. Raises ConfigError."""
         if request.drop_in is None or request.crio_hook_path is not None:
             return ()
-        return tuple(faults.faults(edits, request, view))
+        return tuple(faults.faults(request, edited))
 
     def strip_our_changes(
         self,

@@ -13,17 +13,15 @@ from runtime_configs.adapter import ConfigRequest, Fault
 from runtime_configs.crio.load_order import default_of, read_all, runtimes_of
 from runtime_configs.formats.lines import line_of
 from runtime_configs.glob import escaped
-from runtime_configs.model import EditSet, Format, HostView
-from runtime_configs.overlay import Overlay
+from runtime_configs.model import Format, HostView
 
 TYPES: Final = ("", "oci", "vm", "pod")
 TABLE: Final = ("crio", "runtime", "runtimes")
 
 
-def faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
+def faults(request: ConfigRequest, view: HostView) -> Iterator[Fault]:
     """Yield what prevents CRI-O's start. Raises ConfigError for a file that does not parse."""
-    overlay = Overlay(view, {edit.path: edit.after for edit in edits.edits})
-    files = read_all(request.top_level, request.drop_in or "", overlay)
+    files = read_all(request.top_level, request.drop_in or "", view)
     named = [each for each in files if default_of(each.data) is not None]
     if not named:
         return

@@ -105,21 +105,14 @@ class DockerAdapter(EngineAdapter):
         """Describe each setting of ``daemon.json`` that a live reload would apply."""
         return comparison.pending(live, files, request)
 
-    def dry_run(
-        self,
-        edits: EditSet,
-        request: ConfigRequest,
-        view: HostView,
-        directory: str,
-    ) -> DryRun | None:
+    def dry_run(self, request: ConfigRequest, view: HostView, directory: str) -> DryRun | None:
         """Return a run of ``dockerd --validate`` with the daemon's own flags.
 
         An absent file is replaced by an empty one, because dockerd insists on a file.
         """
         if request.version is None or request.version.numbers < VALIDATES:
             return None
-        edited = {edit.path: edit.after for edit in edits.edits}
-        content = Overlay(view, edited).read(request.top_level)
+        content = view.read(request.top_level)
         staged = f"{directory}/daemon.json"
         flags = without_config_file(request.engine_arguments)
         return DryRun(
@@ -129,9 +122,9 @@ class DockerAdapter(EngineAdapter):
             prints=False,
         )
 
-    def faults(self, edits: EditSet, request: ConfigRequest, view: HostView) -> tuple[Fault, ...]:
+    def faults(self, request: ConfigRequest, edited: Overlay) -> tuple[Fault, ...]:
         """Return what dockerd rejects. Raises ConfigError."""
-        return tuple(faults.faults(edits, request, view))
+        return tuple(faults.faults(request, edited))
 
     def strip_our_changes(
         self,

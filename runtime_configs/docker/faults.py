@@ -17,7 +17,7 @@ from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import KeyPath, load
 from runtime_configs.formats.lines import line_of
 from runtime_configs.formats.values import table
-from runtime_configs.model import EditSet, Format, HostView
+from runtime_configs.model import Format
 from runtime_configs.overlay import Overlay
 
 STOCK: Final = "runc"
@@ -28,14 +28,14 @@ SHIMS_SINCE: Final = (23, 0, 0)
 _SHIM = re.compile(r"io\.containerd\.[\w-]+\.v\d+")
 
 
-def faults(edits: EditSet, request: ConfigRequest, view: HostView) -> Iterator[Fault]:
+def faults(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
     """Yield what dockerd rejects. Raises ConfigError for a file that does not parse."""
     path = request.top_level
-    content = Overlay(view, {edit.path: edit.after for edit in edits.edits}).read(path)
+    content = edited.read(path)
     if content is None or not content.strip():
         return
     data = key_case.read(load(content, Format.JSON, path=path), KEYS, key_case.any_case)
-    present = view.read(path) or content
+    present = edited.present.read(path) or content
     for where, message in _refused(data, request):
         yield Fault(path=path, line=line_of(present, where, Format.JSON), message=message)
 

@@ -8,7 +8,9 @@ import pytest
 
 from runtime_configs.adapter import Fault, Placement
 from runtime_configs.containerd.trial import trial
-from runtime_configs.model import EditSet, EffectiveConfig, ServedHandler
+from runtime_configs.model import EffectiveConfig, ServedHandler
+from runtime_configs.overlay import Overlay
+from tests.fakes.memory_files import MemoryFiles
 from tests.unit.containerd.hosts import ADAPTER, BINARY, TOP, host, request
 
 V2 = '[plugins."io.containerd.grpc.v1.cri"'
@@ -19,9 +21,13 @@ SHIM = "io.containerd.runtime.v1.linux"
 RUNC = f'version = 2\n{V2}.containerd.runtimes.runc]\nruntime_type = "io.containerd.runc.v2"\n'
 
 
+def unedited(files: MemoryFiles) -> Overlay:
+    return Overlay(files.view(), {})
+
+
 def faults(engine: str, text: str, **more: str) -> list[tuple[int | None, str]]:
     files = host(top=text, **more)
-    found = ADAPTER.faults(EditSet(), request(engine), files.view())
+    found = ADAPTER.faults(request(engine), unedited(files))
     return [(each.line, each.message) for each in found]
 
 
@@ -104,7 +110,7 @@ def test_what_it_takes_is_no_fault(engine: str, text: str) -> None:
 def test_an_imported_file_is_named_where_it_has_the_fault() -> None:
     part = f"version = 2\n{V2}]\nno_pivot = true\n"
     files = host(top='version = 2\nimports = ["/etc/p*.toml"]\n', **{"/etc/part.toml": part})
-    (found,) = ADAPTER.faults(EditSet(), request("1.7.24"), files.view())
+    (found,) = ADAPTER.faults(request("1.7.24"), unedited(files))
     assert found.where == "/etc/part.toml:3"
 
 
@@ -115,7 +121,7 @@ def test_a_missing_import_is_named_at_any_depth_and_a_pattern_may_match_nothing(
     top = 'version = 2\nimports = ["/etc/none/*.toml", "/etc/part.toml"]\n'
     part = 'version = 2\nimports = [\n  "/etc/there.toml",\n  "/etc/gone.toml",\n]\n'
     files = host(top=top, **{"/etc/part.toml": part, "/etc/there.toml": "version = 2\n"})
-    missing = ADAPTER.missing_files(EditSet(), request(engine), files.view())
+    missing = ADAPTER.missing_files(request(engine), unedited(files))
     assert [str(each) for each in missing] == [
         "/etc/part.toml:4: it imports /etc/gone.toml, which is not there"
     ]
@@ -124,9 +130,9 @@ def test_a_missing_import_is_named_at_any_depth_and_a_pattern_may_match_nothing(
 def test_a_template_is_not_judged() -> None:
     asked = request("2.1.9", placement=Placement.TEMPLATE, template="/etc/t.tmpl")
     files = host(top='imports = ["/gone.toml"]\n')
-    assert ADAPTER.missing_files(EditSet(), asked, files.view()) == ()
-    assert ADAPTER.faults(EditSet(), asked, files.view()) == ()
-    assert ADAPTER.trial(EditSet(), asked, files.view(), "/run/d") is None
+    assert ADAPTER.missing_files(asked, unedited(files)) == ()
+    assert ADAPTER.faults(asked, unedited(files)) == ()
+    assert ADAPTER.trial(asked, files.view(), "/run/d") is None
 
 
 def test_an_address_that_the_host_has_not_is_a_fault_that_a_start_aside_does_not_show() -> None:
@@ -135,8 +141,8 @@ def test_an_address_that_the_host_has_not_is_a_fault_that_a_start_aside_does_not
     files = {"/proc/1/net/fib_trie": local}
     for address in ("192.0.2.2", "127.0.0.1", "", "node.example"):
         assert faults("1.7.24", text.replace("ADDRESS", address), **files) == []
-    view = host(top=text.replace("ADDRESS", "10.1.2.3"), **files).view()
-    (found,) = ADAPTER.faults(EditSet(), request("1.7.24"), view)
+    other = host(top=text.replace("ADDRESS", "10.1.2.3"), **files)
+    (found,) = ADAPTER.faults(request("1.7.24"), unedited(other))
     assert found == Fault(
         path=TOP,
         line=3,
@@ -155,7 +161,7 @@ def test_a_trial_leads_nowhere_on_the_host() -> None:
         '[plugins."io.containerd.nri.v1.nri"]\ndisable = false\n'
         '[plugins."io.containerd.snapshotter.v1.overlayfs"]\nroot_path = "/live/overlay"\n'
     )
-    found = trial(EditSet(), request("1.7.24"), host(top=text).view(), "/run/aside")
+    found = trial(request("1.7.24"), host(top=text).view(), "/run/aside")
     assert found is not None
     ((path, content),) = found.files
     assert path == "/run/aside/000.toml"
@@ -209,7 +215,7 @@ def test_no_secret_of_a_pending_edit_is_shown() -> None:
 
 
 def started_with(text: str, **more: str) -> str:
-    found = trial(EditSet(), request("1.7.24"), host(top=text, **more).view(), "/run/aside")
+    found = trial(request("1.7.24"), host(top=text, **more).view(), "/run/aside")
     assert found is not None
     return found.files[0][1].decode()
 
@@ -253,7 +259,7 @@ def test_root_and_state_may_not_be_one_directory() -> None:
 def test_imports_in_another_spelling_lead_to_the_copies_too() -> None:
     top = 'version = 2\nIMPORTS = ["/etc/part.toml"]\n'
     files = host(top=top, **{"/etc/part.toml": "version = 2\n"})
-    found = trial(EditSet(), request("2.1.9"), files.view(), "/run/aside")
+    found = trial(request("2.1.9"), files.view(), "/run/aside")
     assert found is not None
     content = found.files[0][1].decode()
     assert "/etc/part.toml" not in content

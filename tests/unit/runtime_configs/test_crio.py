@@ -7,7 +7,15 @@ from msgspec.structs import replace
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
 from runtime_configs.crio.adapter import CrioAdapter
-from runtime_configs.model import ConfigError, DesiredHandlers, EditSet, Format, RuntimeHandler
+from runtime_configs.model import (
+    ConfigError,
+    DesiredHandlers,
+    EditSet,
+    Format,
+    HostView,
+    RuntimeHandler,
+)
+from runtime_configs.overlay import Overlay
 from tests.fakes.host_tree import HostTree
 from tests.fakes.memory_files import MemoryFiles
 from toolkit.errors import HostPathError
@@ -158,10 +166,14 @@ def test_only_settings_that_we_did_not_mean_are_named() -> None:
     )
 
 
+def after(edits: EditSet, view: HostView) -> Overlay:
+    return Overlay(view, {each.path: each.after for each in edits.edits})
+
+
 def test_the_staged_copies_are_all_files_that_cri_o_reads() -> None:
     adapter = CrioAdapter()
     tree = HostTree({TOP: b"# top\n", "/etc/crio/crio.conf.d/10-a": b"# a\n"})
-    check = adapter.dry_run(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
+    check = adapter.dry_run(REQUEST, after(adapter.edits(REQUEST, tree), tree), "/s")
     assert check is not None
     staged = dict(check.files)
     assert staged["/s/crio.conf"] == b"# top\n"
@@ -225,7 +237,7 @@ def test_files_in_directories_below_are_read_where_crio_comes_to_them() -> None:
         CrioAdapter().edits(REQUEST, tree)
     tree = HostTree({"/etc/crio/crio.conf.d/50-site/zz": later, DROP_IN: b"# ours\n"})
     adapter = CrioAdapter()
-    check = adapter.dry_run(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
+    check = adapter.dry_run(REQUEST, after(adapter.edits(REQUEST, tree), tree), "/s")
     assert check is not None
     assert dict(check.files)["/s/crio.conf.d/50-site/zz"] == later
 
@@ -237,11 +249,11 @@ def test_an_empty_directory_beside_the_drop_in_is_walked_past() -> None:
     adapter = CrioAdapter()
     edits = adapter.edits(REQUEST, host.view())
     assert [edit.path for edit in edits.edits] == [DROP_IN]
-    check = adapter.dry_run(edits, REQUEST, host.view(), "/s")
+    check = adapter.dry_run(REQUEST, after(edits, host.view()), "/s")
     assert check is not None
     assert [path for path, _ in check.files] == [
-        "/s/crio.conf.d/[x]/50.conf",
         "/s/crio.conf.d/99-nvidia.toml",
+        "/s/crio.conf.d/[x]/50.conf",
         "/s/crio.conf",
     ]
 
@@ -257,16 +269,14 @@ def test_a_link_to_a_directory_is_read_as_crio_reads_it() -> None:
 def test_a_node_without_a_top_level_file_is_tried_without_one() -> None:
     adapter = CrioAdapter()
     tree = HostTree({"/etc/crio/crio.conf.d/10-crio.conf": LIVE})
-    check = adapter.dry_run(adapter.edits(REQUEST, tree), REQUEST, tree, "/s")
+    check = adapter.dry_run(REQUEST, after(adapter.edits(REQUEST, tree), tree), "/s")
     assert check is not None
     assert check.arguments == ("--config", "", "--config-dir", "/s/crio.conf.d", "config")
     assert set(dict(check.files)) == {
         "/s/crio.conf.d/10-crio.conf",
         "/s/crio.conf.d/99-nvidia.toml",
     }
-    (edit,) = adapter.edits(REQUEST, tree).edits
-    without = EditSet(edits=(replace(edit, after=None),))
-    check = adapter.dry_run(without, REQUEST, tree, "/s")
+    check = adapter.dry_run(REQUEST, Overlay(tree, {DROP_IN: None}), "/s")
     assert check is not None
     assert set(dict(check.files)) == {"/s/crio.conf.d/10-crio.conf"}
 

@@ -10,7 +10,6 @@ from runtime_configs.docker.adapter import DockerAdapter
 from runtime_configs.model import (
     ConfigError,
     DesiredHandlers,
-    EditSet,
     Format,
     RuntimeHandler,
     Version,
@@ -192,11 +191,9 @@ def test_dockerd_is_asked_from_23_on_and_with_its_own_flags() -> None:
     tree = HostTree({})
     arguments = ("/usr/bin/dockerd", "-H", "fd://", "--config-file", PATH)
     request = replace(REQUEST, engine_arguments=arguments, version=Version(major=28, minor=5))
-    check = adapter.dry_run(adapter.edits(request, tree), request, tree, "/s")
+    check = adapter.dry_run(request, tree, "/s")
     assert check is not None
     assert check.arguments == ("-H", "fd://", "--validate", "--config-file", "/s/daemon.json")
-    nothing = adapter.dry_run(EditSet(), request, tree, "/s")
-    assert nothing is not None
-    assert nothing.files == (("/s/daemon.json", b"{}\n"),)
+    assert check.files == (("/s/daemon.json", b"{}\n"),)
     old = replace(request, version=Version(major=20, minor=10, patch=24))
-    assert adapter.dry_run(adapter.edits(old, tree), old, tree, "/s") is None
+    assert adapter.dry_run(old, tree, "/s") is None

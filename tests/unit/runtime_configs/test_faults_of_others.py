@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from runtime_configs.crio.adapter import CrioAdapter
 from runtime_configs.docker.adapter import DockerAdapter
-from runtime_configs.model import EditSet, Version
+from runtime_configs.model import Version
+from runtime_configs.overlay import Overlay
 from tests.fakes.host_tree import HostTree
 from tests.unit.runtime_configs import test_crio, test_docker
 
@@ -19,7 +20,7 @@ NEWER = Version(major=28, minor=5)
 def of_docker(content: object, *arguments: str, version: Version | None = NEWER) -> list[str]:
     asked = replace(test_docker.REQUEST, version=version, engine_arguments=arguments)
     tree = HostTree({test_docker.PATH: json.dumps(content, indent=1).encode()})
-    return [str(each) for each in DockerAdapter().faults(EditSet(), asked, tree)]
+    return [str(each) for each in DockerAdapter().faults(asked, Overlay(tree, {}))]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_reload_of_dockerd_brings_what_info_has_not() -> None:
 
 def of_crio(text: bytes, **more: bytes) -> list[str]:
     tree = HostTree({test_crio.TOP: text, **more})
-    return [str(each) for each in CrioAdapter().faults(EditSet(), test_crio.REQUEST, tree)]
+    return [str(each) for each in CrioAdapter().faults(test_crio.REQUEST, Overlay(tree, {}))]
 
 
 def test_the_default_handler_of_crio_needs_a_type_and_a_binary() -> None:
