@@ -12,13 +12,15 @@ from runtime_configs.containerd.merged import disabled_entry
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import binary_of, flaw_of
 from runtime_configs.formats import key_case
-from runtime_configs.formats.comparison import changed_settings
-from runtime_configs.formats.documents import load
-from runtime_configs.formats.values import KeyPath, table, tables_of
+from runtime_configs.formats.comparison import CHANGED, differing
+from runtime_configs.formats.documents import KeyPath, load
+from runtime_configs.formats.values import table, tables_of
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
 
 SOURCE = "containerd"
 """The path in error messages, as a report is no file."""
+DEFAULT_KEYS = ("default_runtime_name", "defaultRuntimeName", "default_runtime", "defaultRuntime")
+"""The default handler in a dump and in a status."""
 
 
 def decode(dump: bytes) -> EffectiveConfig:
@@ -148,8 +150,7 @@ def unintended(
     """Describe each setting that changed unintentionally, one line each."""
     if _form(before.raw) != _form(after.raw):
         return tuple(_handler_lines(before, after, request))
-    changed = changed_settings(before.raw, after.raw)
-    return tuple(line for path, line in changed if not _meant(path, request))
+    return differing(before.raw, after.raw, tuple(_meant(request)), CHANGED)
 
 
 def _form(raw: Mapping[str, object]) -> object:
@@ -172,16 +173,18 @@ def _handler_lines(
         yield f"default handler: {before.default} became {after.default}"
 
 
-def _meant(path: KeyPath, request: ConfigRequest) -> bool:
-    """Return whether a setup is supposed to change a key."""
-    if path[0] in ("imports", "version"):
-        return True
+def _meant(request: ConfigRequest) -> Iterator[KeyPath]:
+    """Yield the key paths that a setup is supposed to change, in a dump and in a status."""
+    yield from (("imports",), ("version",))
     desired = request.desired
-    inner = path[2:] if path[0] == "plugins" else path
-    if inner[:2] == ("containerd", "runtimes") and len(inner) > 2:  # noqa: PLR2004
+    sections: list[KeyPath] = [(), *(("plugins", name) for name in schema.CRI_PLUGINS)]
+    for section in sections:
+        containerd = (*section, "containerd")
         moved = (LEGACY_DEFAULT,) if desired.default else ()
-        return inner[2] in (*moved, *(each.name for each in desired.handlers))
-    keys = ("default_runtime_name", "defaultRuntimeName", "default_runtime", "defaultRuntime")
-    if inner[:1] == ("containerd",) and len(inner) > 1 and inner[1] in keys:
-        return desired.default is not None
-    return bool(desired.enable_cdi) and inner[-1:] in (("enable_cdi",), ("enableCDI",))
+        for name in (*moved, *(each.name for each in desired.handlers)):
+            yield (*containerd, "runtimes", name)
+        if desired.default is not None:
+            for key in DEFAULT_KEYS:
+                yield (*containerd, key)
+        if desired.enable_cdi:
+            yield from ((*section, "enable_cdi"), (*section, "enableCDI"))

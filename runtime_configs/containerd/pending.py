@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.faults import IMAGES
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.shim import is_nvidia
-from runtime_configs.formats.comparison import shown
-from runtime_configs.formats.values import NEUTRAL, KeyPath, deep_merge, table
+from runtime_configs.formats.comparison import NOT_IN_FORCE, differing
+from runtime_configs.formats.documents import KeyPath
+from runtime_configs.formats.values import deep_merge, table
 from runtime_configs.model import EffectiveConfig
 
 NAMED = (
@@ -24,7 +25,6 @@ NAMED = (
 In other tables it is a setting that one report omits: CRI's status of 2.x has nothing about images
 and the streaming server.
 """
-DEFAULTS = ("defaultruntimename", "defaultruntime")
 
 
 def pending(
@@ -39,20 +39,14 @@ def pending(
     ours |= {
         name for name, each in live.handlers.items() if is_nvidia(each.table, request.toolkit_dir)
     }
-    return tuple(
-        f"{'.'.join(path)}: {_shown(path, was)} is in force, the files say {_shown(path, now)}"
-        for path, was, now in _differing(_cri(live.raw), _validated(_cri(files.raw)), ())
-        if not _is_ours(path, was, ours, request)
-    )
-
-
-def _is_ours(path: KeyPath, was: object, ours: set[str], request: ConfigRequest) -> bool:
-    """Return whether a difference is our own change, made or planned."""
-    if path[:2] == NAMED[0] and len(path) > 2:  # noqa: PLR2004
-        return path[2] in ours
-    if path[0] == "containerd" and _plain(path[1]) in DEFAULTS:
-        return was in ours
-    return _plain(path[-1]) == "enablecdi" and bool(request.desired.enable_cdi)
+    meant: list[KeyPath] = [(*NAMED[0], name) for name in ours]
+    if live.default in ours:
+        meant += [("containerd", "default_runtime_name"), ("containerd", "default_runtime")]
+    if request.desired.enable_cdi:
+        meant.append(("enable_cdi",))
+    wanted = _validated(_cri(files.raw))
+    known = _respelled(_cri(live.raw), wanted, ())
+    return differing(_common(known, wanted, ()), _common(wanted, known, ()), meant, NOT_IN_FORCE)
 
 
 def _cri(raw: Mapping[str, object]) -> Mapping[str, object]:
@@ -92,31 +86,34 @@ def _validated(files: Mapping[str, object]) -> Mapping[str, object]:
     }
 
 
-def _differing(
+def _respelled(
     live: Mapping[str, object], files: Mapping[str, object], above: KeyPath
-) -> Iterator[tuple[KeyPath, object, object]]:
-    if above in NAMED:
-        there, wanted = dict(live), dict(files)
-        keys = list(dict.fromkeys([*wanted, *there]))
-    else:
-        there, wanted = ({_plain(k): v for k, v in each.items()} for each in (live, files))
-        chosen = any(above[: len(each)] == each and len(above) > len(each) for each in NAMED)
-        keys = [_plain(key) for key in files]
-        keys = [*keys, *(set(there) - set(keys))] if chosen else [k for k in keys if k in there]
-    names = {_plain(key): key for key in (*live, *files)}
-    for key in keys:
-        path = (*above, key if above in NAMED else names[key])
-        was, now = there.get(key), wanted.get(key)
-        if isinstance(was, Mapping) or isinstance(now, Mapping):
-            inner = [each if isinstance(each, Mapping) else {} for each in (was, now)]
-            yield from _differing(inner[0], inner[1], path)
-        elif was != now and not (was in NEUTRAL and now in NEUTRAL):
-            yield path, was, now
+) -> dict[str, object]:
+    """Return the settings in force with each key as the files spell it."""
+    spelled = {} if above in NAMED else {_plain(key): key for key in files}
+    found: dict[str, object] = {}
+    for key, value in live.items():
+        name = spelled.get(_plain(key), key)
+        if isinstance(value, Mapping):
+            found[name] = _respelled(value, table(files, name), (*above, name))
+        else:
+            found[name] = value
+    return found
+
+
+def _common(
+    settings: Mapping[str, object], others: Mapping[str, object], above: KeyPath
+) -> dict[str, object]:
+    """Return the settings that the others have too, and all below a table with chosen keys."""
+    chosen = any(above[: len(each)] == each for each in NAMED)
+    return {
+        key: _common(value, table(others, key), (*above, key))
+        if isinstance(value, Mapping)
+        else value
+        for key, value in settings.items()
+        if key in others or chosen
+    }
 
 
 def _plain(key: str) -> str:
     return key.replace("_", "").lower()
-
-
-def _shown(path: KeyPath, value: object) -> str:
-    return "nothing" if value in NEUTRAL else shown(path, value)

@@ -20,7 +20,7 @@ from runtime_configs.crio.load_order import (
     runtimes_of,
 )
 from runtime_configs.formats import key_case
-from runtime_configs.formats.comparison import unintended_changes
+from runtime_configs.formats.comparison import CHANGED, differing
 from runtime_configs.formats.documents import Change, KeyPath, apply_changes, load, lookup
 from runtime_configs.formats.handler_merge import strip_our_changes
 from runtime_configs.formats.own_handlers import edit_without_ours
@@ -109,7 +109,7 @@ class CrioAdapter(EngineAdapter):
         if not before.handlers:
             # CRI-O prints its built-in handlers once there are others.
             meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
-        return tuple(unintended_changes(before.raw, after.raw, meant))
+        return differing(before.raw, after.raw, meant, CHANGED)
 
     def pending(
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest

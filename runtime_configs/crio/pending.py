@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.crio.load_order import RUNTIME
-from runtime_configs.formats.comparison import unintended_changes
+from runtime_configs.formats.comparison import NOT_IN_FORCE, differing
 from runtime_configs.formats.documents import KeyPath
 from runtime_configs.formats.values import table
 from runtime_configs.model import EffectiveConfig
@@ -32,7 +32,7 @@ def pending(
     if not files.handlers or not live.handlers:
         meant += [(*RUNTIME, "runtimes")]
     from_files = _set_values(files.raw, ())
-    return tuple(unintended_changes(_common(live.raw, from_files, ()), from_files, meant))
+    return differing(_common(live.raw, from_files, ()), from_files, meant, NOT_IN_FORCE)
 
 
 def following(before: EffectiveConfig) -> Iterator[KeyPath]:

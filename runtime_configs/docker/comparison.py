@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.formats.comparison import unintended_changes
+from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, differing
 from runtime_configs.model import EffectiveConfig
 
 SETTINGS: Final = (
@@ -34,8 +34,7 @@ def unintended(
         *([("DefaultRuntime",), ("default-runtime",)] if request.desired.default else []),
         *([("CDISpecDirs",), ("features", "cdi")] if request.desired.enable_cdi else []),
     ]
-    old, new = _settings(before.raw), _settings(after.raw)
-    return tuple(unintended_changes(old, new, meant))
+    return differing(_settings(before.raw), _settings(after.raw), meant, CHANGED)
 
 
 def pending(
@@ -64,7 +63,7 @@ def pending(
     for key, member in RELOADED.items():
         if key in files.raw and member in live.raw:
             old[key], new[key] = live.raw[member], files.raw[key]
-    return tuple(unintended_changes(old, new, ()))
+    return differing(old, new, (), NOT_IN_FORCE)
 
 
 def _settings(raw: Mapping[str, object]) -> Mapping[str, object]:

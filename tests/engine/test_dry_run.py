@@ -190,7 +190,7 @@ def test_a_pending_edit_is_named_with_both_values_and_no_secret(
     )
     planned, examined = installer.run("plan"), installer.run("doctor")
     assert (planned.returncode, examined.returncode) == (0, 0), planned.stderr + examined.stdout
-    selinux = "enable_selinux: nothing is in force, the files say true"
+    selinux = "enable_selinux: false is in force, the files say true"
     kata = 'containerd.runtimes.kata.runtime_type: nothing is in force, the files say "io.'
     made = installer.run("--no-daemon")
     assert made.returncode == 0, made.stderr

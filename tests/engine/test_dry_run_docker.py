@@ -98,7 +98,10 @@ def test_a_pending_edit_of_daemon_json_is_named(dockerd: RealDockerd, installer:
     low_level = str(dockerd.directory / "bin/runc")
     edit = {"runtimes": {"crun": {"path": low_level}}, "labels": ["rack=1"]}
     dockerd.config.write_text(json.dumps(edit))
-    lines = (f'runtimes.crun.path: (unset) -> "{low_level}"', 'labels: [] -> ["rack=1"]')
+    lines = (
+        f'runtimes.crun.path: nothing is in force, the files say "{low_level}"',
+        'labels: [] is in force, the files say ["rack=1"]',
+    )
     planned, examined = installer.run("plan"), installer.run("doctor")
     made = installer.run("--no-daemon")
     assert (planned.returncode, examined.returncode, made.returncode) == (0, 0, 0), made.stderr

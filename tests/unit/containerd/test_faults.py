@@ -203,8 +203,8 @@ def test_a_setting_of_the_files_that_is_not_in_force_is_named_and_our_own_is_not
     assert pending(same) == ()
     edited = same.replace("pause:3.9", "pause:3.10").replace("SystemdCgroup = true", "")
     assert pending(edited) == (
-        'sandbox_image: "pause:3.9" is in force, the files say "pause:3.10"',
         "containerd.runtimes.runc.options.SystemdCgroup: true is in force, the files say nothing",
+        'sandbox_image: "pause:3.9" is in force, the files say "pause:3.10"',
     )
 
 

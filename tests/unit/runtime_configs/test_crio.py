@@ -162,7 +162,7 @@ def test_only_settings_that_we_did_not_mean_are_named() -> None:
         + b'[crio.runtime.runtimes.nvidia]\nruntime_path = "/n"\n'
     )
     assert adapter.unintended(adapter.effective(LIVE), after, REQUEST) == (
-        "crio.runtime.pids_limit: (unset) -> 7",
+        "crio.runtime.pids_limit: nothing -> 7",
     )
 
 

@@ -183,7 +183,7 @@ def test_only_settings_that_we_did_not_mean_are_named() -> None:
     after = adapter.effective(
         b'{"Runtimes": {"nvidia": {"path": "/n"}}, "DefaultRuntime": "nvidia", "NFd": 2}'
     )
-    assert adapter.unintended(before, after, REQUEST) == ('Runtimes.crun.path: "/c" -> (unset)',)
+    assert adapter.unintended(before, after, REQUEST) == ('Runtimes.crun.path: "/c" -> nothing',)
 
 
 def test_dockerd_is_asked_from_23_on_and_with_its_own_flags() -> None:

@@ -57,8 +57,8 @@ def test_a_reload_of_dockerd_brings_what_info_has_not() -> None:
     )
     files = adapter.effective(b'{"runtimes": {"kata": {"path": "/b"}}, "debug": true}')
     assert adapter.pending(live, files, test_docker.REQUEST) == (
-        'runtimes.kata.path: "/a" -> "/b"',
-        "debug: false -> true",
+        'runtimes.kata.path: "/a" is in force, the files say "/b"',
+        "debug: false is in force, the files say true",
     )
     assert adapter.pending(live, adapter.effective(b"{}"), test_docker.REQUEST) == ()
 
@@ -85,11 +85,11 @@ def test_a_restart_of_crio_brings_what_its_config_has_not() -> None:
     adapter = CrioAdapter()
     live, files = (
         adapter.effective(test_crio.LIVE),
-        adapter.effective(test_crio.LIVE.replace(b"/usr/bin/kata", b"/usr/bin/other")),
+        adapter.effective(test_crio.LIVE.replace(b"/usr/bin/kata", b"/o")),
     )
     assert adapter.pending(live, live, test_crio.REQUEST) == ()
     assert adapter.pending(live, files, test_crio.REQUEST) == (
-        'crio.runtime.runtimes.kata.runtime_path: "/usr/bin/kata" -> "/usr/bin/other"',
+        'crio.runtime.runtimes.kata.runtime_path: "/usr/bin/kata" is in force, the files say "/o"',
     )
 
 
@@ -123,16 +123,20 @@ privileged_without_host_devices = false
     ("old", "new", "found"),
     [
         (b"x" * 9, b"", ()),
-        (b"# pids_limit = -1", b"pids_limit = 9", ("crio.runtime.pids_limit: -1 -> 9",)),
         (
-            b'/runc"',
+            b"# pids_limit = -1",
+            b"pids_limit = 9",
+            ("pids_limit: -1 is in force, the files say 9",),
+        ),
+        (
+            b'/usr/bin/runc"',
             b'/other"',
-            ('crio.runtime.runtimes.runc.runtime_path: "/usr/bin/runc" -> "/usr/bin/other"',),
+            ('runtimes.runc.runtime_path: "/usr/bin/runc" is in force, the files say "/other"',),
         ),
         (
             b"_devices = false\n",
             b'_devices = false\n[crio.runtime.runtimes.crun]\nruntime_path = "/crun"\n',
-            ('crio.runtime.runtimes.crun.runtime_path: (unset) -> "/crun"',),
+            ('runtimes.crun.runtime_path: nothing is in force, the files say "/crun"',),
         ),
     ],
 )
@@ -141,7 +145,9 @@ def test_a_default_that_crio_prints_as_a_comment_is_no_pending_edit(
 ) -> None:
     adapter = CrioAdapter()
     live, files = adapter.effective(REPORTED), adapter.effective(PRINTED.replace(old, new))
-    assert adapter.pending(live, files, test_crio.REQUEST) == found
+    assert adapter.pending(live, files, test_crio.REQUEST) == tuple(
+        f"crio.runtime.{each}" for each in found
+    )
 
 
 def test_a_handler_that_somebody_took_from_crios_files_is_a_pending_edit() -> None:
@@ -149,5 +155,5 @@ def test_a_handler_that_somebody_took_from_crios_files_is_a_pending_edit() -> No
     more = b'[crio.runtime.runtimes.kata]\nruntime_path = "/kata"\n'
     live, files = adapter.effective(REPORTED + more), adapter.effective(PRINTED)
     assert adapter.pending(live, files, test_crio.REQUEST) == (
-        'crio.runtime.runtimes.kata.runtime_path: "/kata" -> (unset)',
+        'crio.runtime.runtimes.kata.runtime_path: "/kata" is in force, the files say nothing',
     )

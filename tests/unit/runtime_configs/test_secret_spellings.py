@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime_configs.formats.comparison import unintended_changes
+from runtime_configs.formats.comparison import CHANGED, differing
 from runtime_configs.formats.unified_diff import redacted_diff, unified_diff
 from toolkit.logs import Level, json_line, text_line
 
@@ -150,7 +150,7 @@ VALUES = {
 def test_a_message_or_a_comparison_that_quotes_it_does_not_show_it(value: str) -> None:
     for line in (text_line, json_line):
         assert "hunter2" not in line(0.0, Level.INFO, "a.b", f"it says {value}", {"x": [value]})
-    assert "hunter2" not in "".join(unintended_changes({"x": value}, {"x": [value]}, ()))
+    assert "hunter2" not in "".join(differing({"x": value}, {"x": [value]}, (), CHANGED))
 
 
 @pytest.mark.parametrize("side", ["old", "new", "both"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime_configs.formats.comparison import unintended_changes
+from runtime_configs.formats.comparison import CHANGED, differing
 from runtime_configs.formats.secrets import WORDS
 from runtime_configs.formats.unified_diff import redacted_diff
 from runtime_configs.model import EffectiveConfig
@@ -25,7 +25,7 @@ def test_a_secret_of_this_name_is_shown_nowhere(name: str) -> None:
     shown = [
         text_line(0.0, Level.INFO, "a.b", "message", before),
         redacted_diff("/x", f'"{name}" = "hunter2"\n'.encode(), b"a = 1\n"),
-        *unintended_changes(before, after, ()),
+        *differing(before, after, (), CHANGED),
         *ADAPTER.unintended(effective(before), effective(after), request()),
     ]
     assert len(shown) == 4
@@ -36,7 +36,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     before: dict[str, object] = {"http-proxy": ADDRESS, "mirrors": [ADDRESS]}
     shown = [
         redacted_diff("/x", f'a = "{ADDRESS}"\n'.encode(), b"a = 1\n"),
-        *unintended_changes(before, {}, ()),
+        *differing(before, {}, (), CHANGED),
         *ADAPTER.unintended(effective(before), effective({}), request()),
     ]
     assert len(shown) == 5
