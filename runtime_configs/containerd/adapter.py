@@ -5,8 +5,6 @@ Modules that only some calls need (drop-ins, templates, dry runs) are imported t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from runtime_configs.adapter import (
     ConfigRequest,
     DryRun,
@@ -18,8 +16,7 @@ from runtime_configs.adapter import (
 from runtime_configs.containerd import cdi_only, check_served, in_place, schema, strip_changes
 from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.dump import decode, unintended
-from runtime_configs.containerd.imports import LoadedFile, read_files
-from runtime_configs.containerd.merged import Merged, merge
+from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import refuse_sandbox
 from runtime_configs.formats.values import table
@@ -56,16 +53,16 @@ class ContainerdAdapter(EngineAdapter):
             from runtime_configs.containerd import drop_in
 
             result = drop_in.draft(request, view, request.drop_in)
-            check_served.check_served(result, request, top_level, request.drop_in)
+            check_served.check_served(result, request, request.drop_in)
             return result.result()
         if request.placement is Placement.DROP_IN_ONLY:
             raise ConfigError(
                 top_level, "it must not be edited and no drop-in is named", "use --drop-in-config"
             )
-        result = in_place.draft(request, view, top_level)
+        result = in_place.draft(request, view)
         if request.drop_in_declared:
             result.note(_why_in_place(request))
-        check_served.check_served(result, request, top_level, top_level)
+        check_served.check_served(result, request, top_level)
         return result.result()
 
     def effective(self, dump: bytes) -> EffectiveConfig:
@@ -153,12 +150,10 @@ class ContainerdAdapter(EngineAdapter):
                 f'its first line, "{mark.decode()}", shows that it is rewritten at each start',
                 "omit --config and --drop-in-config: the right files are found without them",
             )
-        files = read_files(request, view, request.top_level)
-        found = merge(files, schema.era_of(request))
-        _refuse_sandboxes(files, found, request)
-        disabled = found.disabled
-        if disabled is not None:
-            entry, path = disabled
+        found = read_merged(request, view)
+        _refuse_sandboxes(found, request)
+        if found.disabled is not None:
+            entry, path = found.disabled
             raise ConfigError(
                 path,
                 f'disabled_plugins has "{entry}", so containerd serves no pods at all',
@@ -166,9 +161,9 @@ class ContainerdAdapter(EngineAdapter):
             )
 
 
-def _refuse_sandboxes(files: Sequence[LoadedFile], found: Merged, request: ConfigRequest) -> None:
+def _refuse_sandboxes(found: Merged, request: ConfigRequest) -> None:
     """Reject handlers with our names that are sandboxes; name the last file that has each."""
-    for each in reversed(files):
+    for each in reversed(found.files):
         named = {
             name
             for version in range(1, schema.NEWEST + 1)

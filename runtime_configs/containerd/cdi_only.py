@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.containerd import schema
-from runtime_configs.containerd.imports import read_files
-from runtime_configs.containerd.merged import merge
+from runtime_configs.containerd.merged import read_merged
 from runtime_configs.model import ConfigError, HostView
 
 FIRST: Final = (1, 7, 0)
@@ -27,8 +25,7 @@ def is_settled(request: ConfigRequest, view: HostView) -> bool:
             f"containerd {version.major}.{version.minor} does not support CDI",
             "update it to 1.7 or later, or leave --cdi-only out",
         )
-    files = read_files(request, view, request.top_level)
-    said = merge(files, schema.era_of(request)).cri.get("enable_cdi")
+    said = read_merged(request, view).cri.get("enable_cdi")
     if isinstance(said, bool):
         return said
     return version is not None and version.numbers >= ON

@@ -7,10 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.draft import Draft
-from runtime_configs.containerd.handlers import legacy_default
-from runtime_configs.containerd.imports import LoadedFile, read_files
-from runtime_configs.containerd.merged import Merged, merge
-from runtime_configs.containerd.schema import Era
+from runtime_configs.containerd.imports import LoadedFile
+from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.shim import binary_of, flaw_of
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, KeyPath, lookup
@@ -19,18 +17,18 @@ from runtime_configs.model import ConfigError, Role
 from runtime_configs.shims import starts_runc
 
 
-def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: str) -> None:
+def check_served(result: Draft, request: ConfigRequest, ours: str) -> None:
     """Make sure that all files together serve the desired handlers.
 
     A file that is read after ours and has another value gets our value too; the rest of it stays.
     Raises ConfigError if even that does not help.
     """
-    era = schema.era_of(request)
-    merged = _merged(result, request, top_level, era)
-    if _missing(merged, request, era) is None:
-        _check_spelling(merged, request, top_level, era)
+    top_level = request.top_level
+    merged = read_merged(request, result.view)
+    if _missing(merged, request) is None:
+        _check_spelling(merged, request)
         return
-    files = read_files(request, result.view, top_level)
+    files = merged.files
     if request.placement is Placement.DROP_IN_ONLY and all(each.path != ours for each in files):
         result.note(f"{top_level} does not import {ours} itself: its owner has to import it")
         return
@@ -39,9 +37,9 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
         if changes:
             result.apply(each.path, changes, Role.IMPORTED)
             result.note(f"{each.path} is edited too, as it is read after {ours} and overrides it")
-    merged = _merged(result, request, top_level, era)
-    _check_spelling(merged, request, top_level, era)
-    missing = _missing(merged, request, era)
+    merged = read_merged(request, result.view)
+    _check_spelling(merged, request)
+    missing = _missing(merged, request)
     if missing is not None:
         raise ConfigError(
             top_level,
@@ -50,40 +48,37 @@ def check_served(result: Draft, request: ConfigRequest, top_level: str, ours: st
         )
 
 
-def _merged(result: Draft, request: ConfigRequest, top_level: str, era: Era) -> Merged:
-    return merge(read_files(request, result.view, top_level), era)
-
-
 def _after(files: Sequence[LoadedFile], ours: str) -> Sequence[LoadedFile]:
     paths = [each.path for each in files]
     return files[paths.index(ours) + 1 :] if ours in paths else ()
 
 
-def _check_spelling(found: Merged, request: ConfigRequest, top_level: str, era: Era) -> None:
+def _check_spelling(found: Merged, request: ConfigRequest) -> None:
     """Reject a handler of ours with a key in another file that our file can't override.
 
     Our file has one spelling of each key, and a drop-in can't remove another one.
     """
     for each in request.desired.handlers:
         place = ("containerd", "runtimes", each.name)
-        handler = key_case.table_at(found.as_spelled, place, keys.CRI, keys.matching(era))
-        flaw = flaw_of(handler, era)
+        handler = key_case.table_at(found.as_spelled, place, keys.CRI, keys.matching(found.era))
+        flaw = flaw_of(handler, found.era)
         if handler and flaw and starts_runc(request.desired.runtime_type):
             raise ConfigError(
-                top_level, f"with its imports the handler {each.name} {flaw}", "correct its table"
+                request.top_level,
+                f"with its imports the handler {each.name} {flaw}",
+                "correct its table",
             )
 
 
-def _missing(found: Merged, request: ConfigRequest, era: Era) -> str | None:
+def _missing(found: Merged, request: ConfigRequest) -> str | None:
     """Return what the engine would not serve as desired, or None."""
     for each in request.desired.handlers:
-        if binary_of(found.handlers.get(each.name, {}), era) != each.binary_path:
+        if binary_of(found.handlers.get(each.name, {}), found.era) != each.binary_path:
             return f"the handler {each.name} with {each.binary_path}"
     default = request.desired.default
-    table_counts = era is Era.REPLACES and bool(legacy_default(found))
-    if default is None or (table_counts and request.use_legacy_config):
+    if default is None or (found.legacy_default and request.use_legacy_config):
         return None
-    if found.default == default and not table_counts:
+    if found.default == default and not found.legacy_default:
         return None
     return f"{default} as the default handler"
 

@@ -14,11 +14,10 @@ from runtime_configs.containerd.handlers import wanted_tables
 from runtime_configs.containerd.imports import (
     LoadedFile,
     declared_version,
+    every_file,
     import_patterns,
-    load_order,
-    read_files,
 )
-from runtime_configs.containerd.merged import Merged, merge
+from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.schema import NEWEST, Era
 from runtime_configs.containerd.shim import refuse_sandbox
 from runtime_configs.formats.documents import Change
@@ -34,16 +33,14 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
 
     Raises ConfigError if the engine could not load the result.
     """
-    era = schema.era_of(request)
-    others = read_files(request, Overlay(view, {drop_in: None}), request.top_level)
-    found = merge(others, era)
-    result = Draft(view, era)
+    found = read_merged(request, Overlay(view, {drop_in: None}))
+    result = Draft(view, found.era)
     document = result.document(drop_in)
-    version = _allowed(document, _version(others, found, era), drop_in, request.top_level)
-    spelling = found.spelling if era is Era.MERGES and others else version
+    version = _allowed(document, _version(found), drop_in, request.top_level)
+    spelling = found.spelling if found.era is Era.MERGES and found.files else version
     there = tables_of(document, schema.runtimes(spelling))
     refuse_sandbox(there, request, drop_in)
-    base, tables = wanted_tables(found, request, era, spelling, there)
+    base, tables = wanted_tables(found, request, spelling, there)
     if tables:
         result.note(f"the handlers take their options from {base.name}")
     if view.read(drop_in) is None:
@@ -55,19 +52,19 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     changes = [Change(path=("version",), value=version), *keys]
     result.apply(drop_in, changes, Role.DROP_IN, merged_with)
     if request.placement is Placement.PLAIN:
-        _ensure_import(result, request.top_level, drop_in, others, era)
+        _ensure_import(result, request, drop_in, found.files)
     return result
 
 
-def _version(others: Sequence[LoadedFile], found: Merged, era: Era) -> int:
+def _version(found: Merged) -> int:
     """Return the drop-in's config version: never above its root's, and without effect on others.
 
     2.0 to 2.2 read all files in the version of the last one, so ours repeats the version in force
     without it. 2.3 rejects a version above the first one that a file names.
     """
-    if era is Era.MIGRATES:
-        return next((each.version for each in others if each.version), NEWEST)
-    return found.version if others else NEWEST
+    if found.era is Era.MIGRATES:
+        return next((each.version for each in found.files if each.version), NEWEST)
+    return found.version if found.files else NEWEST
 
 
 def _allowed(document: Mapping[str, object], version: int, drop_in: str, top_level: str) -> int:
@@ -83,12 +80,12 @@ def _allowed(document: Mapping[str, object], version: int, drop_in: str, top_lev
 
 
 def _ensure_import(
-    result: Draft, top_level: str, drop_in: str, others: Sequence[LoadedFile], era: Era
+    result: Draft, request: ConfigRequest, drop_in: str, others: Sequence[LoadedFile]
 ) -> None:
     """Make the top-level file import the drop-in, and no other file that it did not import."""
-    if any(each.path == drop_in for each in load_order(result.view, top_level, era=era)):
+    if any(each.path == drop_in for each in every_file(request, result.view)):
         return
-    changes = []
+    top_level, changes = request.top_level, []
     if result.view.read(top_level) is None:
         changes.append(Change(path=("version",), value=NEWEST))
         result.note(f"{top_level} is created: without it the engine imports nothing")

@@ -6,10 +6,7 @@ import posixpath
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Placement
 from runtime_configs.containerd import keys, schema
-from runtime_configs.containerd.imports import (
-    import_patterns,
-    load_order,
-)
+from runtime_configs.containerd.imports import every_file, import_patterns
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import REMOVE, Change, apply_changes, load
@@ -26,7 +23,7 @@ def dry_run(request: ConfigRequest, view: HostView, directory: str) -> DryRun | 
     if request.placement is Placement.TEMPLATE:
         return None
     era = schema.era_of(request)
-    loaded = load_order(view, request.top_level, era=era)
+    loaded = every_file(request, view)
     if not loaded:
         return DryRun(files=(), arguments=("config", "default"))
     names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]

@@ -14,11 +14,11 @@ from msgspec import Struct
 
 from runtime_configs.adapter import ConfigRequest, Fault
 from runtime_configs.containerd import schema
-from runtime_configs.containerd.handlers import LEGACY_DEFAULT, legacy_default
+from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.imports import (
     LoadedFile,
+    every_file,
     import_patterns,
-    load_order,
     resolve,
 )
 from runtime_configs.containerd.merged import Merged, merge
@@ -46,8 +46,7 @@ def missing_imports(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
     (``resolveImports`` and ``LoadConfig`` of 1.6 to 2.3: only a pattern may match nothing.) Raises
     ConfigError for a file that does not parse.
     """
-    era = schema.era_of(request)
-    for each in load_order(edited, request.top_level, request.version, era):
+    for each in every_file(request, edited):
         for pattern in import_patterns(each.document, each.path):
             if "*" in pattern:
                 continue
@@ -68,10 +67,9 @@ def cri_faults(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
     ``ValidateRuntimeConfig``, ``ValidateImageConfig`` and ``ValidateServerConfig`` in
     ``internal/cri/config/config.go`` of 2.x.)
     """
-    era = schema.era_of(request)
-    files = load_order(edited, request.top_level, request.version, era)
-    merged = merge(files, era)
-    found = _Settings(request=request, era=era, merged=merged, cri=_parts(merged, files, era))
+    files = every_file(request, edited)
+    merged = merge(files, schema.era_of(request))
+    found = _Settings(request=request, merged=merged, cri=_parts(merged))
     for where, message in _refused(found):
         path = next((each for each in reversed(files) if _stands_in(each, where)), None)
         if path is not None:
@@ -133,7 +131,6 @@ class _Settings(Struct, frozen=True, kw_only=True):
     """The input of the rules."""
 
     request: ConfigRequest
-    era: Era
     merged: Merged
     cri: Mapping[str, object]
     """The settings of all parts of the CRI plugin."""
@@ -149,26 +146,26 @@ class _Settings(Struct, frozen=True, kw_only=True):
         """The handlers, including the built-in one unless it is dropped."""
         named = self.merged.handlers
         built_in = {schema.RUNC: {"runtime_type": schema.RUNC_TYPE}}
-        if self.era is Era.REPLACES:
+        if self.merged.era is Era.REPLACES:
             found = named if "runtimes" in self.merged.containerd else built_in
-            legacy = legacy_default(self.merged)
+            legacy = self.merged.legacy_default
             return {**found, LEGACY_DEFAULT: legacy} if legacy else found
         return {**built_in, **named}
 
     @property
     def default(self) -> object:
         """The default handler's name."""
-        if self.era is Era.REPLACES and legacy_default(self.merged):
+        if self.merged.legacy_default:
             return LEGACY_DEFAULT
         return self.merged.containerd.get("default_runtime_name", schema.RUNC)
 
 
-def _parts(merged: Merged, files: Sequence[LoadedFile], era: Era) -> Mapping[str, object]:
+def _parts(merged: Merged) -> Mapping[str, object]:
     """Join the tables that version 3 has in separate plugins."""
     found = dict(merged.cri)
-    if era is not Era.REPLACES:
+    if merged.era is not Era.REPLACES:
         for name in (IMAGES, SERVER):
-            for each in files:
+            for each in merged.files:
                 deep_merge(found, table(each.document, "plugins", name))
         found["containerd"] = merged.containerd
     return found
@@ -177,7 +174,7 @@ def _parts(merged: Merged, files: Sequence[LoadedFile], era: Era) -> Mapping[str
 def _refused(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
     """Yield rejected key paths below the CRI plugin's table, each with the reason."""
     yield from _default(found)
-    if found.era is Era.REPLACES:
+    if found.merged.era is Era.REPLACES:
         yield from _of_the_old_shim(found)
     yield from _handlers(found)
     yield from _registry(found)
@@ -231,7 +228,7 @@ def _handlers(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
         if found.since >= SINCE_ALL_DEVICES and handler.get(more) and not handler.get(devices):
             yield (*where, more), f"{more} of handler {name} requires {devices}"
         kind = handler.get("io_type", "")
-        if found.era is not Era.REPLACES and kind not in ("", "fifo", "streaming"):
+        if found.merged.era is not Era.REPLACES and kind not in ("", "fifo", "streaming"):
             yield (*where, "io_type"), f'io_type of handler {name} is "{kind}", not "fifo"'
 
 
@@ -242,7 +239,7 @@ def _registry(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
     if registry.get("mirrors"):
         yield ("registry", "mirrors"), "registry.mirrors cannot be set beside registry.config_path"
     configs = table(registry, "configs")
-    if found.era is Era.REPLACES and any("tls" in table(configs, name) for name in configs):
+    if found.merged.era is Era.REPLACES and any("tls" in table(configs, name) for name in configs):
         yield ("registry", "configs"), "registry.configs.*.tls excludes registry.config_path"
 
 

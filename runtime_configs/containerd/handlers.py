@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd.merged import Merged
-from runtime_configs.containerd.schema import RUNC, Era, built_in_runc
+from runtime_configs.containerd.schema import RUNC, built_in_runc
 from runtime_configs.containerd.shim import (
     OLD_KEYS,
     has_runc_shim,
@@ -32,25 +32,19 @@ class Base(Struct, frozen=True, kw_only=True):
     table: Mapping[str, object]
 
 
-def legacy_default(merged: Merged) -> Mapping[str, object]:
-    """Return the ``default_runtime`` table if 1.x uses it, else an empty one."""
-    found = table(merged.containerd, "default_runtime")
-    return found if found.get("runtime_type") else {}
-
-
-def default_of(merged: Merged, request: ConfigRequest, era: Era) -> str:
+def default_of(merged: Merged, request: ConfigRequest) -> str:
     """Return the default handler's name from the files, else from the engine's report.
 
     A report from before our setup comes first: ours is not derived from a handler that others add
     while ours is the default.
     """
-    if era is Era.REPLACES and legacy_default(merged):
+    if merged.legacy_default:
         return LEGACY_DEFAULT
     effective = None if request.effective is None else request.effective.default
     return merged.default or request.previous_default or effective or RUNC
 
 
-def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:
+def bases(merged: Merged, request: ConfigRequest) -> Iterator[Base]:
     """Yield the runtimes from which our handlers may be derived, the likeliest first.
 
     First the default handler, if it is a plain low-level runtime. If it is ours, NVIDIA's or one
@@ -58,9 +52,9 @@ def bases(merged: Merged, request: ConfigRequest, era: Era) -> Iterator[Base]:
     inherited from the built-in runc, written out or not.
     """
     handlers = dict(merged.handlers)
-    if era is Era.REPLACES and (legacy := legacy_default(merged)):
-        handlers[LEGACY_DEFAULT] = legacy
-    default = default_of(merged, request, era)
+    if merged.legacy_default:
+        handlers[LEGACY_DEFAULT] = merged.legacy_default
+    default = default_of(merged, request)
     ours = {each.name for each in request.desired.handlers}
     reported = () if request.effective is None else request.effective.handlers
     if default not in handlers and default not in ours and default in (RUNC, *reported):
@@ -90,7 +84,7 @@ def _reported(name: str, request: ConfigRequest) -> Mapping[str, object]:
 
 
 def wanted_table(
-    handler: RuntimeHandler, base: Base, request: ConfigRequest, era: Era, config_version: int
+    handler: RuntimeHandler, base: Base, request: ConfigRequest, config_version: int
 ) -> dict[str, object]:
     """Return one handler's table for a file of this config version."""
     desired = request.desired
@@ -104,7 +98,7 @@ def wanted_table(
     if config_version <= 1:
         options["Runtime"] = handler.binary_path
     ordered: dict[str, object] = {
-        **shim_of(found, request, era),
+        **shim_of(found, request),
         **{
             key: value
             for key, value in found.items()
@@ -124,7 +118,6 @@ def wanted_table(
 def wanted_tables(
     merged: Merged,
     request: ConfigRequest,
-    era: Era,
     config_version: int,
     present: Mapping[str, object] | None = None,
 ) -> tuple[Base, dict[str, dict[str, object]]]:
@@ -137,17 +130,17 @@ def wanted_tables(
         (
             base,
             {
-                each.name: wanted_table(each, base, request, era, config_version)
+                each.name: wanted_table(each, base, request, config_version)
                 | _own_program(merged.handlers.get(each.name, {}))
                 for each in request.desired.handlers
             },
         )
-        for base in bases(merged, request, era)
+        for base in bases(merged, request)
     ]
     there = merged.handlers if present is None else present
     first = results[0][0]
     plain = not is_nvidia(first.table, request.toolkit_dir)
-    if first.name == default_of(merged, request, era) and plain:
+    if first.name == default_of(merged, request) and plain:
         return results[0]
     explained = (
         result

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd import handler_changes, schema
 from runtime_configs.containerd.draft import Draft, merging
-from runtime_configs.containerd.handlers import LEGACY_DEFAULT, legacy_default, wanted_tables
-from runtime_configs.containerd.imports import LoadedFile, read_files
-from runtime_configs.containerd.merged import Merged, merge
+from runtime_configs.containerd.handlers import LEGACY_DEFAULT, wanted_tables
+from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import has_runc_shim
 from runtime_configs.formats.documents import REMOVE, Change
-from runtime_configs.formats.values import table
 from runtime_configs.model import ConfigError, HostView, Role
 
 OLDEST_COMMON: Final = 2
@@ -23,21 +21,19 @@ RENDERED: Final = ("/run/", "/var/run/", "/usr/lib/", "/usr/share/", "/nix/store
 """Directories of files that a program rewrites."""
 
 
-def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:
+def draft(request: ConfigRequest, view: HostView) -> Draft:
     """Return the edit of the one file whose CRI table is effective.
 
     Raises ConfigError if that file may not be edited or the engine does not read its version.
     """
-    era = schema.era_of(request)
-    files = read_files(request, view, top_level)
-    found = merge(files, era)
-    version = _version(request, files, found, era)
-    path = _target(files, found, era, version) or top_level
-    result = Draft(view, era)
+    found, top_level = read_merged(request, view), request.top_level
+    version = _version(request, found)
+    path = found.owner or top_level
+    result = Draft(view, found.era)
     _check_editable(path, top_level)
     if path != top_level:
         result.note(f"{path} is edited, as its CRI table counts and not that of {top_level}")
-    base, tables = wanted_tables(found, request, era, version)
+    base, tables = wanted_tables(found, request, version)
     if tables:
         result.note(f"the handlers take their options from {base.name}")
     template = request.placement is Placement.TEMPLATE
@@ -45,36 +41,28 @@ def draft(request: ConfigRequest, view: HostView, top_level: str) -> Draft:
     document = result.document(path)
     changes = [
         *_first_key(document, request, version),
-        *_runc(found, request, era, version),
+        *_runc(found, request, version),
         *_keys(document, found, request, tables, version),
     ]
     result.apply(path, changes, role)
     return result
 
 
-def _version(request: ConfigRequest, files: Sequence[LoadedFile], found: Merged, era: Era) -> int:
+def _version(request: ConfigRequest, found: Merged) -> int:
     """Return the config version of the key paths to use."""
     engine = request.version
-    if not any(each.document for each in files):
+    if not any(each.document for each in found.files):
         if request.use_legacy_config:
             return 1
-        return OLDEST_COMMON if era is Era.REPLACES else 3
-    if engine is not None and era is Era.REPLACES and found.version > OLDEST_COMMON:
+        return OLDEST_COMMON if found.era is Era.REPLACES else 3
+    if engine is not None and found.era is Era.REPLACES and found.version > OLDEST_COMMON:
         raise ConfigError(
-            files[0].path,
+            request.top_level,
             f"config version {found.version} is newer than containerd "
             f"{engine.major}.{engine.minor} reads (up to {OLDEST_COMMON})",
             "write it in version 2 or update containerd",
         )
     return found.version
-
-
-def _target(files: Sequence[LoadedFile], found: Merged, era: Era, version: int) -> str | None:
-    """Return the file to edit: the last one with the CRI table."""
-    if era is Era.REPLACES:
-        return found.owner
-    last = [each for each in files if schema.plugin(version) in table(each.document, "plugins")]
-    return last[-1].path if last else None
 
 
 def _check_editable(path: str, top_level: str) -> None:
@@ -94,10 +82,10 @@ def _first_key(
         yield Change(path=("version",), value=version)
 
 
-def _runc(found: Merged, request: ConfigRequest, era: Era, version: int) -> Iterator[Change]:
+def _runc(found: Merged, request: ConfigRequest, version: int) -> Iterator[Change]:
     """Yield the built-in handler, which 1.x drops as soon as a file names another one."""
     names = {each.name for each in request.desired.handlers}
-    if names and era is Era.REPLACES and not found.handlers and schema.RUNC not in names:
+    if names and found.era is Era.REPLACES and not found.handlers and schema.RUNC not in names:
         path = (*schema.runtimes(version), schema.RUNC)
         yield Change(path=path, value=schema.built_in_runc(request.version))
 
@@ -118,15 +106,15 @@ def _keys(
         return
     path = schema.default_table(version)
     if legacy:
-        if not has_runc_shim(legacy_default(found)):
+        if not has_runc_shim(found.legacy_default):
             raise ConfigError(
                 found.owner or request.top_level,
-                f"default_runtime has runtime_type {legacy_default(found)['runtime_type']}, which "
+                f"default_runtime has runtime_type {found.legacy_default['runtime_type']}, which "
                 "is not a shim of runc: it is somebody's sandbox, and a setup would take it away",
                 "use --set-as-default=false",
             )
         kept = {"runtime_engine": "", "runtime_root": ""} | dict(tables[default])
         yield from merging(document, path, kept)
-    elif (old := legacy_default(found)) and schema.era_of(request) is Era.REPLACES:
+    elif old := found.legacy_default:
         yield Change(path=(*schema.runtimes(version), LEGACY_DEFAULT), value=dict(old))
         yield Change(path=path, value=REMOVE)

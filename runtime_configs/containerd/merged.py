@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from runtime_configs.containerd import keys
-from runtime_configs.containerd.imports import LoadedFile
+from runtime_configs.adapter import ConfigRequest
+from runtime_configs.containerd import keys, schema
+from runtime_configs.containerd.imports import LoadedFile, read_files
 from runtime_configs.containerd.schema import (
     CRI_PLUGINS,
     NEWEST,
@@ -19,22 +20,21 @@ from runtime_configs.containerd.schema import (
 )
 from runtime_configs.formats import key_case
 from runtime_configs.formats.values import deep_merge, table, tables_of
+from runtime_configs.model import HostView
 
 
 class Merged(Struct, frozen=True, kw_only=True):
     """The files' own settings, without the engine's defaults."""
 
+    files: tuple[LoadedFile, ...]
+    era: Era
     version: int
     """The version of the tables for 1.x and 2.0 to 2.2; for later engines the root's own."""
+    spelling: int
+    """The version of a new file's key paths: 3 if those override version 2's."""
     cri: Mapping[str, object]
     as_spelled: Mapping[str, object]
     """The same with the keys as spelled in the files."""
-    spelling: int
-    """The version of a new file's key paths: 3 if those override version 2's."""
-    owner: str | None
-    """1.x: the one file whose CRI table is effective; None without one."""
-    disabled: tuple[str, str] | None
-    """An entry of ``disabled_plugins`` for the CRI plugin, and its file."""
 
     @property
     def containerd(self) -> Mapping[str, object]:
@@ -52,67 +52,81 @@ class Merged(Struct, frozen=True, kw_only=True):
         value = self.containerd.get("default_runtime_name")
         return value if isinstance(value, str) and value else None
 
+    @property
+    def legacy_default(self) -> Mapping[str, object]:
+        """The ``default_runtime`` table if the engine uses it, else an empty one."""
+        found = table(self.containerd, "default_runtime")
+        return found if self.era is Era.REPLACES and found.get("runtime_type") else {}
+
+    @property
+    def owner(self) -> str | None:
+        """The last file with the CRI table: for 1.x the only one that counts."""
+        owners = [each.path for each in self.files if has_plugin(each, self.version)]
+        return owners[-1] if owners else None
+
+    @property
+    def disabled(self) -> tuple[str, str] | None:
+        """An entry of ``disabled_plugins`` for the CRI plugin, and its file."""
+        entries = ((disabled_entry(each.document), each.path) for each in self.files)
+        return next(((entry, path) for entry, path in entries if entry is not None), None)
+
+
+def read_merged(request: ConfigRequest, view: HostView) -> Merged:
+    """Return the settings that the engine of a request reads. Raises ConfigError."""
+    return merge(read_files(request, view), schema.era_of(request))
+
 
 def merge(files: Sequence[LoadedFile], era: Era) -> Merged:
     """Return the settings that an engine of this era reads from its files, in load order."""
     if era is Era.REPLACES:
-        return _replaced(files)
-    if era is Era.MERGES:
-        return _merged(files)
-    found: dict[str, object] = {}
-    for each in files:
-        old = each.version <= NEWEST
-        plugins = _renamed(each)
-        deep_merge(found, _migrated(plugins) if old else table(plugins, PLUGIN_V3))
-    version = files[0].version if files else NEWEST
-    number = version or 1
+        version, spelling, section = _replaced(files)
+    elif era is Era.MERGES:
+        version, spelling, section = _merged(files)
+    else:
+        version, spelling, section = _migrated_each(files)
     return Merged(
-        version=number,
-        cri=_read(found, era),
-        as_spelled=found,
-        spelling=number,
-        owner=None,
-        disabled=_disabled(files),
-    )
-
-
-def _replaced(files: Sequence[LoadedFile]) -> Merged:
-    version = next((each.version for each in reversed(files) if each.version), 1)
-    found: Mapping[str, object] = {}
-    owner = None
-    for each in files:
-        section = each.plugins.get(plugin(version))
-        if isinstance(section, Mapping):
-            found, owner = section, each.path
-    return Merged(
+        files=tuple(files),
+        era=era,
         version=version,
-        cri=_read(found, Era.REPLACES),
-        as_spelled=found,
-        spelling=version,
-        owner=owner,
-        disabled=_disabled(files),
+        spelling=spelling,
+        cri=_read(section, era),
+        as_spelled=section,
     )
 
 
-def _merged(files: Sequence[LoadedFile]) -> Merged:
+def _replaced(files: Sequence[LoadedFile]) -> tuple[int, int, Mapping[str, object]]:
+    version = next((each.version for each in reversed(files) if each.version), 1)
+    owners = [each for each in files if has_plugin(each, version)]
+    return version, version, table(owners[-1].plugins, plugin(version)) if owners else {}
+
+
+def _merged(files: Sequence[LoadedFile]) -> tuple[int, int, Mapping[str, object]]:
     version, plugins = NEWEST, dict[str, object]()
     for each in files:
         deep_merge(plugins, _renamed(each))
         version = each.version if each.version > 1 else version
-    cri = _migrated(plugins) if version < NEWEST else table(plugins, PLUGIN_V3)
     newer, older = (
         table(_read(table(plugins, name), Era.MERGES), "containerd")
         for name in (PLUGIN_V3, PLUGIN_V2)
     )
     shadowed = "runtimes" in newer or ("default_runtime_name" in newer and "runtimes" not in older)
-    return Merged(
-        version=version,
-        cri=_read(cri, Era.MERGES),
-        as_spelled=cri,
-        spelling=NEWEST if shadowed else version,
-        owner=None,
-        disabled=_disabled(files),
-    )
+    section = _migrated(plugins) if version < NEWEST else table(plugins, PLUGIN_V3)
+    return version, NEWEST if shadowed else version, section
+
+
+def _migrated_each(files: Sequence[LoadedFile]) -> tuple[int, int, Mapping[str, object]]:
+    section: dict[str, object] = {}
+    for each in files:
+        plugins = _renamed(each)
+        old = each.version <= NEWEST
+        deep_merge(section, _migrated(plugins) if old else table(plugins, PLUGIN_V3))
+    version = (files[0].version or 1) if files else NEWEST
+    return version, version, section
+
+
+def has_plugin(file: LoadedFile, version: int) -> bool:
+    """Return whether a file has the CRI table of a config version."""
+    return isinstance(file.plugins.get(plugin(version)), Mapping)
 
 
 def _read(section: Mapping[str, object], era: Era) -> dict[str, object]:
@@ -148,14 +162,6 @@ def _sandboxed(handler: object) -> object:
         return handler
     rest = {key: value for key, value in handler.items() if key != "sandbox_mode"}
     return {"sandboxer": handler["sandbox_mode"], **rest}
-
-
-def _disabled(files: Iterable[LoadedFile]) -> tuple[str, str] | None:
-    for each in files:
-        entry = disabled_entry(each.document)
-        if entry is not None:
-            return entry, each.path
-    return None
 
 
 def disabled_entry(document: Mapping[str, object]) -> str | None:

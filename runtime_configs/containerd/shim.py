@@ -9,7 +9,7 @@ from typing import Final
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd.keys import HANDLER, OPTIONS
 from runtime_configs.containerd.keys import matching as matching_of
-from runtime_configs.containerd.schema import NVIDIA_BINARY, Era
+from runtime_configs.containerd.schema import NVIDIA_BINARY, Era, era_of
 from runtime_configs.formats.documents import KeyPath
 from runtime_configs.formats.key_case import read, repeated, table_at
 from runtime_configs.formats.values import table
@@ -81,14 +81,14 @@ def program_of(handler: Mapping[str, object]) -> str:
     return _text(handler, "runtime_path") or (kind if kind.startswith("/") else "")
 
 
-def shim_of(handler: Mapping[str, object], request: ConfigRequest, era: Era) -> dict[str, str]:
+def shim_of(handler: Mapping[str, object], request: ConfigRequest) -> dict[str, str]:
     """Return type and path of the shim for our binary: this handler's, if that is one of runc.
 
     A type whose options have no ``BinaryName`` is replaced by the requested one. A program that it
     names by its path stays, as ``runtime_path``.
     """
     kind = _text(handler, "runtime_type")
-    if not kind or not takes_binary_name(kind, era):
+    if not kind or not takes_binary_name(kind, era_of(request)):
         kind = request.desired.runtime_type
     elif kind == RUNC_V1 and request.version is None:
         kind = RUNC_V2  # it may be 2.x

@@ -14,12 +14,13 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from msgspec.structs import replace
+
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import in_place, keys, rancher, schema, template_conditions
 from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.handlers import wanted_tables
-from runtime_configs.containerd.imports import read_files
-from runtime_configs.containerd.merged import Merged, merge
+from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.rancher import FOUND, SEARCHED
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import binary_of, flaw_of, refuse_sandbox
@@ -45,13 +46,11 @@ def draft(request: ConfigRequest, view: HostView, path: str) -> Draft:
     """Return the edit of a template. Raises ConfigError if it can't have the desired handlers."""
     content = view.read(path)
     if content is not None and b"{{" not in content:
-        return in_place.draft(request, view, path)
+        return in_place.draft(replace(request, top_level=path), view)
     return _go_template(request, view, path, content)
 
 
 def _go_template(request: ConfigRequest, view: HostView, path: str, content: bytes | None) -> Draft:
-    era = schema.era_of(request)
-    result = Draft(view, era)
     if content is None and not rancher.knows(request.version, rancher.BASE_SINCE):
         raise ConfigError(
             path,
@@ -59,10 +58,10 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
             "update the distribution, or write the whole template",
         )
     text = (BASE if content is None else content).decode("utf-8", "surrogateescape")
-    files = read_files(request, view, request.top_level)
-    rendered = merge(files, era)
-    version = _version(path, rendered, known=bool(files))
-    base, tables = wanted_tables(rendered, request, era, version)
+    rendered = read_merged(request, view)
+    era, version = rendered.era, _version(path, rendered)
+    result = Draft(view, era)
+    base, tables = wanted_tables(rendered, request, version)
     result.note(f"the handlers take their options from {base.name}")
     extends = re.search(r'template\s+"base"', text) is not None
     by_distribution = extends or "ExtraRuntimes" in text
@@ -134,11 +133,11 @@ def _check_set(text: str, key: KeyPath, value: object, path: str, era: Era) -> N
         )
 
 
-def _version(path: str, rendered: Merged, *, known: bool) -> int:
+def _version(path: str, rendered: Merged) -> int:
     """Return the config version of a template: its name shows version 3."""
     if posixpath.basename(path).startswith("config-v3"):
         return 3
-    return rendered.version if known and rendered.version > 1 else 2
+    return rendered.version if rendered.files and rendered.version > 1 else 2
 
 
 def _check_found(

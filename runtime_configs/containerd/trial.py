@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from runtime_configs.adapter import ConfigRequest, Placement, Trial
 from runtime_configs.containerd import schema
-from runtime_configs.containerd.imports import LoadedFile, load_order
+from runtime_configs.containerd.imports import LoadedFile, every_file
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats.documents import edited_to, load
 from runtime_configs.formats.values import table
@@ -44,7 +44,7 @@ def trial(request: ConfigRequest, view: HostView, directory: str) -> Trial | Non
     """
     if request.placement is Placement.TEMPLATE:
         return None
-    loaded = load_order(view, request.top_level, request.version, schema.era_of(request))
+    loaded = every_file(request, view)
     names = [posixpath.join(directory, f"{index:03}.toml") for index in range(len(loaded))]
     usable, files = _usable_snapshotters(loaded, view), []
     for name, each in zip(names, loaded, strict=True):

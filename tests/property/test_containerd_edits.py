@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime_configs.containerd.imports import read_files
-from runtime_configs.containerd.merged import merge
+from runtime_configs.containerd.merged import read_merged
 from runtime_configs.containerd.schema import era_of, plugin
 from runtime_configs.containerd.shim import binary_of
 from runtime_configs.formats.merge import merge3
@@ -76,7 +75,7 @@ def test_our_handlers_come_in_once_and_go_out_to_the_byte(
         assert files.contents() == before
         return
     apply(edits, files)
-    found = merge(read_files(asked, files.view(), TOP), era_of(asked))
+    found = read_merged(asked, files.view())
     assert {each.name: each.binary_path for each in HANDLERS}.items() <= {
         name: binary_of(table, era_of(asked)) for name, table in found.handlers.items()
     }.items()

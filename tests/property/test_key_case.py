@@ -9,8 +9,7 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from runtime_configs.containerd import keys
-from runtime_configs.containerd.imports import read_files
-from runtime_configs.containerd.merged import merge
+from runtime_configs.containerd.merged import read_merged
 from runtime_configs.containerd.schema import Era, era_of, plugin
 from runtime_configs.containerd.shim import binary_of
 from runtime_configs.formats.key_case import Keys, read, repeated
@@ -111,9 +110,9 @@ def test_any_case_is_served_alike_in_one_spelling_and_undone(
     apply(edits, files)
     for each in edits.edits:
         note(f"{each.path}:\n{(each.after or b'').decode()}")
-    found, wanted = (merge(read_files(asked, each.view(), TOP), era).cri for each in (files, plain))
+    found, wanted = (read_merged(asked, each.view()).cri for each in (files, plain))
     assert found == wanted
-    served = merge(read_files(asked, files.view(), TOP), era)
+    served = read_merged(asked, files.view())
     assert {each.name: binary_of(served.handlers[each.name], era) for each in HANDLERS} == {
         each.name: each.binary_path for each in HANDLERS
     }
@@ -152,5 +151,5 @@ def test_a_spelling_that_1_x_does_not_take_is_no_option_there_and_not_inherited(
         files = MemoryFiles.holding({TOP: text.encode()})
         asked = request(engine)
         apply(ADAPTER.edits(asked, files.view()), files)
-        found = merge(read_files(asked, files.view(), TOP), era_of(asked)).handlers["nvidia"]
+        found = read_merged(asked, files.view()).handlers["nvidia"]
         assert found["options"] == {**taken, "BinaryName": HANDLERS[0].binary_path}
