@@ -14,11 +14,11 @@ from runtime_configs.adapter import (
     Trial,
 )
 from runtime_configs.containerd import cdi_only, check_served, in_place, schema, strip_changes
-from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.dump import decode, unintended
 from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import refuse_sandbox
+from runtime_configs.draft import Draft
 from runtime_configs.formats.values import table
 from runtime_configs.model import (
     ConfigError,

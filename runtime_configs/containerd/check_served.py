@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd import keys, schema
-from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.imports import LoadedFile
 from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.shim import binary_of, flaw_of
+from runtime_configs.draft import Draft
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, KeyPath, lookup
 from runtime_configs.formats.values import MISSING

@@ -8,8 +8,7 @@ from typing import Final
 
 from runtime_configs import glob
 from runtime_configs.adapter import ConfigRequest, Placement
-from runtime_configs.containerd import handler_changes, schema
-from runtime_configs.containerd.draft import Draft
+from runtime_configs.containerd import handler_changes, keys, schema
 from runtime_configs.containerd.handlers import wanted_tables
 from runtime_configs.containerd.imports import (
     LoadedFile,
@@ -20,6 +19,7 @@ from runtime_configs.containerd.imports import (
 from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.schema import NEWEST, Era
 from runtime_configs.containerd.shim import refuse_sandbox
+from runtime_configs.draft import Draft
 from runtime_configs.formats.documents import Change
 from runtime_configs.formats.values import tables_of
 from runtime_configs.model import ConfigError, HostView, Role
@@ -34,7 +34,7 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     Raises ConfigError if the engine could not load the result.
     """
     found = read_merged(request, Overlay(view, {drop_in: None}))
-    result = Draft(view, found.era)
+    result = Draft(view, keys.ROOT, keys.matching(found.era))
     document = result.document(drop_in)
     version = _allowed(document, _version(found), drop_in, request.top_level)
     spelling = found.spelling if found.era is Era.MERGES and found.files else version
@@ -45,12 +45,12 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
         result.note(f"the handlers take their options from {base.name}")
     if view.read(drop_in) is None:
         result.put(drop_in, HEADER, Role.DROP_IN)
-    keys = handler_changes.changes(
+    wanted = handler_changes.changes(
         document, request, tables, spelling, default=request.desired.default
     )
     merged_with = {"plugins": {schema.plugin(spelling): found.as_spelled}}
-    changes = [Change(path=("version",), value=version), *keys]
-    result.apply(drop_in, changes, Role.DROP_IN, merged_with)
+    changes = [Change(path=("version",), value=version), *wanted]
+    result.apply(drop_in, changes, Role.DROP_IN, others=merged_with)
     if request.placement is Placement.PLAIN:
         _ensure_import(result, request, drop_in, found.files)
     return result

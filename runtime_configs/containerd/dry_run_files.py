@@ -8,8 +8,8 @@ from runtime_configs.adapter import ConfigRequest, DryRun, Placement
 from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.imports import every_file, import_patterns
 from runtime_configs.containerd.schema import Era
-from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import REMOVE, Change, apply_changes, load
+from runtime_configs.formats.documents import REMOVE, Change
+from runtime_configs.formats.key_case import apply_spelled
 from runtime_configs.model import Format, HostView
 
 
@@ -41,6 +41,5 @@ def dry_run(request: ConfigRequest, view: HostView, directory: str) -> DryRun | 
 
 def _with_imports(content: bytes, path: str, value: object, era: Era) -> bytes:
     change = Change(path=("imports",), value=value)
-    document = load(content, Format.TOML, path=path)
-    spelled = key_case.as_spelled([change], document, keys.ROOT, keys.matching(era))
-    return apply_changes(content, tuple(spelled), Format.TOML, path=path)
+    matching = keys.matching(era)
+    return apply_spelled(content, [change], Format.TOML, keys.ROOT, matching, path=path)

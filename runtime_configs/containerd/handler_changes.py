@@ -6,9 +6,23 @@ from collections.abc import Iterator, Mapping
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
-from runtime_configs.containerd.draft import merging
 from runtime_configs.containerd.shim import OLD_KEYS
-from runtime_configs.formats.documents import MISSING, REMOVE, Change, lookup
+from runtime_configs.formats.documents import MISSING, REMOVE, Change, KeyPath, lookup
+
+
+def merging(
+    document: Mapping[str, object], key: KeyPath, wanted: Mapping[str, object]
+) -> Iterator[Change]:
+    """Yield the changes that give a table all its desired keys; other keys stay."""
+    present = lookup(document, key)
+    if not isinstance(present, Mapping):
+        yield Change(path=key, value=wanted)
+        return
+    for name, value in wanted.items():
+        if isinstance(value, Mapping):
+            yield from merging(document, (*key, name), value)
+        else:
+            yield Change(path=(*key, name), value=value)
 
 
 def changes(

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, Placement
-from runtime_configs.containerd import handler_changes, schema
-from runtime_configs.containerd.draft import Draft, merging
+from runtime_configs.containerd import handler_changes, keys, schema
+from runtime_configs.containerd.handler_changes import merging
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT, wanted_tables
 from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import has_runc_shim
+from runtime_configs.draft import Draft
 from runtime_configs.formats.documents import REMOVE, Change
 from runtime_configs.model import ConfigError, HostView, Role
 
@@ -29,7 +30,7 @@ def draft(request: ConfigRequest, view: HostView) -> Draft:
     found, top_level = read_merged(request, view), request.top_level
     version = _version(request, found)
     path = found.owner or top_level
-    result = Draft(view, found.era)
+    result = Draft(view, keys.ROOT, keys.matching(found.era))
     _check_editable(path, top_level)
     if path != top_level:
         result.note(f"{path} is edited, as its CRI table counts and not that of {top_level}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import Change, apply_changes, load, lookup
+from runtime_configs.formats.documents import Change, load, lookup
 from runtime_configs.formats.handler_merge import changes_of_remains
 from runtime_configs.formats.merge import merge3
 from runtime_configs.formats.values import table
@@ -34,9 +34,9 @@ def strip_our_changes(
     if content is None or ours is None or untouched or kind is not Format.TOML:
         return content
     matching = keys.matching(Era.MERGES)  # accepts the spellings of all versions
-    spelled = [load(each or b"", Format.TOML, path=path) for each in (before, ours, now, content)]
     first, written, found, left_over = (
-        key_case.read(each, keys.ROOT, matching) for each in spelled
+        key_case.read(load(each or b"", kind, path=path), keys.ROOT, matching)
+        for each in (before, ours, now, content)
     )
     number = written.get("version", 1)
     version = number if isinstance(number, int) else 1
@@ -60,8 +60,7 @@ def strip_our_changes(
         changes.append(Change(path=(*place, schema.RUNC), value=own))
     if not changes:
         return content
-    respelled = key_case.as_spelled(changes, spelled[-1], keys.ROOT, matching)
-    return apply_changes(content, tuple(respelled), Format.TOML, path=path)
+    return key_case.apply_spelled(content, changes, kind, keys.ROOT, matching, path=path)
 
 
 def _template_without_ours(

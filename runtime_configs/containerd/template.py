@@ -18,12 +18,12 @@ from msgspec.structs import replace
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import in_place, keys, rancher, schema, template_conditions
-from runtime_configs.containerd.draft import Draft
 from runtime_configs.containerd.handlers import wanted_tables
 from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.rancher import FOUND, SEARCHED
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import binary_of, flaw_of, refuse_sandbox
+from runtime_configs.draft import Draft
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import MISSING, Change, KeyPath, apply_changes, load, lookup
 from runtime_configs.formats.template_mask import masked
@@ -60,7 +60,7 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
     text = (BASE if content is None else content).decode("utf-8", "surrogateescape")
     rendered = read_merged(request, view)
     era, version = rendered.era, _version(path, rendered)
-    result = Draft(view, era)
+    result = Draft(view, keys.ROOT, keys.matching(era))
     base, tables = wanted_tables(rendered, request, version)
     result.note(f"the handlers take their options from {base.name}")
     extends = re.search(r'template\s+"base"', text) is not None

@@ -19,9 +19,9 @@ from runtime_configs.crio.load_order import (
     read_all,
     runtimes_of,
 )
-from runtime_configs.formats import key_case
+from runtime_configs.draft import Draft
 from runtime_configs.formats.comparison import CHANGED, differing
-from runtime_configs.formats.documents import Change, KeyPath, apply_changes, load, lookup
+from runtime_configs.formats.documents import Change, KeyPath, lookup
 from runtime_configs.formats.handler_merge import strip_our_changes
 from runtime_configs.formats.own_handlers import edit_without_ours
 from runtime_configs.formats.values import table
@@ -30,7 +30,6 @@ from runtime_configs.model import (
     EditSet,
     EffectiveConfig,
     EngineName,
-    FileEdit,
     Format,
     HostView,
     OwnFile,
@@ -63,24 +62,16 @@ class CrioAdapter(EngineAdapter):
         path = request.drop_in
         if path is None:
             raise ConfigError(request.top_level, "CRI-O needs a drop-in", "use --drop-in-config")
-        before = view.read(path)
         files = read_all(request.top_level, path, view)
         _check_later(request, later(files, path))
         _refuse_sandbox(request, files)
         others = [file for file in files if file.path != path]
         inherited = inherited_fields(request, others)
-        content = before if before is not None else b""
-        document = load(content, Format.TOML, path=path)
-        wanted = _changes(request, inherited)
-        changes = key_case.as_spelled(wanted, document, KEYS, key_case.any_case)
-        after = apply_changes(content, tuple(changes), Format.TOML, path=path)
-        notes = (OVERRIDE_IGNORED,) if request.desired.override else ()
-        if after == before:
-            return EditSet(notes=notes)
-        edit = FileEdit(
-            path=path, before=before, after=after, format=Format.TOML, role=Role.DROP_IN
-        )
-        return EditSet(edits=(edit,), notes=notes)
+        result = Draft(view, KEYS)
+        result.apply(path, _changes(request, inherited), Role.DROP_IN)
+        if request.desired.override:
+            result.note(OVERRIDE_IGNORED)
+        return result.result()
 
     def effective(self, dump: bytes) -> EffectiveConfig:
         """Decode the TOML of ``crio status config`` or ``crio config``."""
@@ -197,13 +188,9 @@ def _cdi_edits(request: ConfigRequest, view: HostView) -> EditSet:
     values = [lookup(each.data, key) for each in others]
     if next((each for each in reversed(values) if isinstance(each, list)), CDI_DIRS):
         return EditSet()
-    before = view.read(path)
-    change = Change(path=key, value=[*CDI_DIRS])
-    after = apply_changes(before or b"", (change,), Format.TOML, path=path)
-    if after == before:
-        return EditSet()
-    edit = FileEdit(path=path, before=before, after=after, format=Format.TOML, role=Role.DROP_IN)
-    return EditSet(edits=(edit,))
+    result = Draft(view, KEYS)
+    result.apply(path, [Change(path=key, value=[*CDI_DIRS])], Role.DROP_IN)
+    return result.result()
 
 
 def _changes(request: ConfigRequest, inherited: Mapping[str, object]) -> Iterator[Change]:

@@ -8,20 +8,20 @@ from collections.abc import Iterator
 
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest
 from runtime_configs.crio.load_order import RUNTIME
+from runtime_configs.draft import Draft
 from runtime_configs.formats.values import table
-from runtime_configs.model import ConfigError, EditSet, FileEdit, Format, HostView, Role
+from runtime_configs.model import ConfigError, EditSet, Format, HostView, Role
 
 
 def edits(request: ConfigRequest, path: str, view: HostView) -> EditSet:
     """Return the hook; no edit if it already exists. Raises ConfigError."""
     if request.hook_binary is None:
         raise ConfigError(path, "the hook's binary is not known", "install the payload first")
-    before, after = view.read(path), _document(request.hook_binary)
-    notes = tuple(_notes(request, path))
-    if before == after:
-        return EditSet(notes=notes)
-    edit = FileEdit(path=path, before=before, after=after, format=Format.OPAQUE, role=Role.HOOK)
-    return EditSet(edits=(edit,), notes=notes)
+    result = Draft(view)
+    result.put(path, _document(request.hook_binary), Role.HOOK, Format.OPAQUE)
+    for each in _notes(request, path):
+        result.note(each)
+    return result.result()
 
 
 def _document(binary: str) -> bytes:

@@ -11,6 +11,7 @@ from runtime_configs.docker import comparison, faults
 from runtime_configs.docker.arguments import refuse_conflicts, without_config_file
 from runtime_configs.docker.faults import STOCK
 from runtime_configs.docker.keys import HANDLER, KEYS
+from runtime_configs.draft import Draft
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, apply_changes, load
 from runtime_configs.formats.handler_merge import strip_our_changes
@@ -21,7 +22,6 @@ from runtime_configs.model import (
     EditSet,
     EffectiveConfig,
     EngineName,
-    FileEdit,
     Format,
     HostView,
     OwnFile,
@@ -52,28 +52,19 @@ class DockerAdapter(EngineAdapter):
 
     def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
         """Return the edit of ``daemon.json``; none if it already has the desired content."""
-        path = request.top_level
-        before = view.read(path)
-        content = before if before is not None and before.strip() else EMPTY
-        data = load(content, Format.JSON, path=path)
-        settings = key_case.read(data, KEYS, key_case.any_case)
+        path, result = request.top_level, Draft(view, KEYS)
+        settings = result.document(path, Format.JSON)
         if not request.desired.handlers and _has_cdi(request, settings):
             return EditSet()
         refuse_conflicts(request)
-        wanted = _changes(request, settings)
-        changes = tuple(key_case.as_spelled(wanted, data, KEYS, key_case.any_case))
-        after = apply_changes(content, changes, Format.JSON, path=path)
-        notes = (OVERRIDE_IGNORED,) if request.desired.override else ()
-        if after == content:
-            return EditSet(notes=notes)
-        edit = FileEdit(
-            path=path, before=before, after=after, format=Format.JSON, role=Role.TOP_LEVEL
-        )
-        return EditSet(edits=(edit,), notes=notes)
+        result.apply(path, _changes(request, settings), Role.TOP_LEVEL, Format.JSON)
+        if request.desired.override:
+            result.note(OVERRIDE_IGNORED)
+        return result.result()
 
     def effective(self, dump: bytes) -> EffectiveConfig:
         """Decode the answer of ``/info``, or ``daemon.json`` if there is no answer."""
-        raw = load(dump if dump.strip() else EMPTY, Format.JSON, path="docker info")
+        raw = load(dump, Format.JSON, path="docker info")
         live = "Runtimes" in raw or "DefaultRuntime" in raw
         default = raw.get("DefaultRuntime" if live else "default-runtime")
         found = tables_of(raw, ("Runtimes" if live else "runtimes",))
@@ -150,10 +141,9 @@ class DockerAdapter(EngineAdapter):
     def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
         """Return ``daemon.json`` if it has handlers of ours. Raises ConfigError."""
         path, places = request.top_level, ((("runtimes",), ("default-runtime",)),)
-        content = view.read(path) or EMPTY
         edit = edit_without_ours(
             path,
-            content,
+            view.read(path) or b"",
             Format.JSON,
             Role.TOP_LEVEL,
             places=places,
@@ -170,7 +160,7 @@ class DockerAdapter(EngineAdapter):
         among the file's handlers (tests/engine shows both).
         """
         now = _read(current)
-        content = target if target is not None and target.strip() else EMPTY
+        content = target or b""
         then = load(content, Format.JSON, path="daemon.json")
         gone = [
             key

@@ -32,7 +32,7 @@ def faults(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
     """Yield what dockerd rejects. Raises ConfigError for a file that does not parse."""
     path = request.top_level
     content = edited.read(path)
-    if content is None or not content.strip():
+    if content is None:
         return
     data = key_case.read(load(content, Format.JSON, path=path), KEYS, key_case.any_case)
     present = edited.present.read(path) or content

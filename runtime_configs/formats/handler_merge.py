@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import REMOVE, Change, KeyPath, apply_changes, load
+from runtime_configs.formats.documents import REMOVE, Change, KeyPath, load
 from runtime_configs.formats.key_case import Keys
 from runtime_configs.formats.merge import merge3
 from runtime_configs.formats.values import table
@@ -50,10 +50,11 @@ def strip_our_changes(
     content = merge3(before, ours, now, kind, path=path, keys=keys)
     if content is None or ours is None or content == before or kind is Format.OPAQUE:
         return content
-    spelled = [load(each or b"", kind, path=path) for each in (before, ours, content)]
-    first, written, left = (key_case.read(each, keys, key_case.any_case) for each in spelled)
+    first, written, left = (
+        key_case.read(load(each or b"", kind, path=path), keys, key_case.any_case)
+        for each in (before, ours, content)
+    )
     changes = changes_of_remains(first, written, left, place, needed)
     if not changes:
         return content
-    respelled = key_case.as_spelled(changes, spelled[-1], keys, key_case.any_case)
-    return apply_changes(content, tuple(respelled), kind, path=path)
+    return key_case.apply_spelled(content, changes, kind, keys, key_case.any_case, path=path)

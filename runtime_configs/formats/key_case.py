@@ -11,8 +11,9 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct, field
 
-from runtime_configs.formats.documents import REMOVE, Change
+from runtime_configs.formats.documents import REMOVE, Change, apply_changes, load
 from runtime_configs.formats.values import KeyPath, Table, overlaid
+from runtime_configs.model import Format
 
 Matching: TypeAlias = Callable[[str, Iterable[str]], tuple[str, ...]]
 """Returns, of a table's keys, those that the engine takes for the key of a name; the last one wins.
@@ -121,6 +122,25 @@ def as_spelled(
                 if each != key
             )
         yield Change(path=(*path, key), value=value)
+
+
+def apply_spelled(
+    content: bytes,
+    changes: Iterable[Change],
+    format: Format,  # noqa: A002 - the field's word
+    keys: Keys,
+    matching: Matching,
+    *,
+    path: str,
+    others: Mapping[str, object] | None = None,
+) -> bytes:
+    """Return the document with the changes applied, each key spelled as by ``as_spelled``.
+
+    Raises ConfigError as ``apply_changes``.
+    """
+    document = load(content, format, path=path)
+    spelled = as_spelled(changes, document, keys, matching, others)
+    return apply_changes(content, tuple(spelled), format, path=path)
 
 
 def like(document: Mapping[str, object], model: Mapping[str, object], keys: Keys) -> Table:
