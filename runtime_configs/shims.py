@@ -12,10 +12,13 @@ import posixpath
 import re
 from typing import Final
 
+from runtime_configs.model import ConfigError, DesiredHandlers
+
 RUNC_V1: Final = "io.containerd.runc.v1"
 RUNC_V2: Final = "io.containerd.runc.v2"
 OLD_LINUX: Final = "io.containerd.runtime.v1.linux"
 """The shim of containerd before 1.3, which 1.x still starts; 2.0 does not."""
+TAKES_SANDBOX: Final = "it is somebody's sandbox, and a setup would take it away"
 _RUNC_PROGRAM = re.compile(r"containerd-shim-runc-v[12]")
 _OTHER_PROGRAM = re.compile(r"containerd-shim-(?!runc-v[12]$).+")
 
@@ -34,11 +37,16 @@ def starts_runc(runtime_type: str, runtime_path: str = "") -> bool:
     return _RUNC_PROGRAM.fullmatch(program(runtime_type)) is not None
 
 
-def sandbox_fix(name: str, *, main: bool) -> str:
-    """Return the fix for a handler with one of our names that is another runtime's sandbox."""
-    if main:
-        return "choose another --runtime-name"
-    return f"rename or remove it: --runtime-name does not change the name {name}"
+def sandbox_error(desired: DesiredHandlers, name: str, path: str, found: str) -> ConfigError:
+    """Return the error for a handler with one of our names that is another runtime's sandbox.
+
+    To replace it would take the sandbox from the pods that use this name.
+    """
+    if name == desired.handlers[0].name:
+        fix = "choose another --runtime-name"
+    else:
+        fix = f"rename or remove it: --runtime-name does not change the name {name}"
+    return ConfigError(path, f"{found}: {TAKES_SANDBOX}", fix)
 
 
 def program(runtime_type: str) -> str:

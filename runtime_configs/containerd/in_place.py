@@ -15,6 +15,7 @@ from runtime_configs.containerd.shim import has_runc_shim
 from runtime_configs.draft import Draft
 from runtime_configs.formats.documents import REMOVE, Change
 from runtime_configs.model import ConfigError, HostView, Role
+from runtime_configs.shims import TAKES_SANDBOX
 
 OLDEST_COMMON: Final = 2
 """The config version that 1.3 to 2.x all read in full, for a file without any key."""
@@ -111,7 +112,7 @@ def _keys(
             raise ConfigError(
                 found.owner or request.top_level,
                 f"default_runtime has runtime_type {found.legacy_default['runtime_type']}, which "
-                "is not a shim of runc: it is somebody's sandbox, and a setup would take it away",
+                f"is not a shim of runc: {TAKES_SANDBOX}",
                 "use --set-as-default=false",
             )
         kept = {"runtime_engine": "", "runtime_root": ""} | dict(tables[default])

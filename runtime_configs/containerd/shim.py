@@ -13,8 +13,7 @@ from runtime_configs.containerd.schema import NVIDIA_BINARY, Era, era_of
 from runtime_configs.formats.documents import KeyPath
 from runtime_configs.formats.key_case import read, repeated, table_at
 from runtime_configs.formats.values import table
-from runtime_configs.model import ConfigError
-from runtime_configs.shims import OLD_LINUX, RUNC_V1, RUNC_V2, sandbox_fix, starts_runc
+from runtime_configs.shims import OLD_LINUX, RUNC_V1, RUNC_V2, sandbox_error, starts_runc
 
 OLD_KEYS: Final[tuple[KeyPath, ...]] = (
     ("runtime_engine",),
@@ -99,13 +98,10 @@ def shim_of(handler: Mapping[str, object], request: ConfigRequest) -> dict[str, 
 def refuse_sandbox(
     handlers: Mapping[str, Mapping[str, object]], request: ConfigRequest, path: str
 ) -> None:
-    """Reject a handler with our name that is another's sandbox. Raises ConfigError.
-
-    To replace it would take the sandbox from the pods that use this name.
-    """
+    """Reject a handler with our name that is another's sandbox. Raises ConfigError."""
     desired = request.desired
     chosen = (desired.runtime_type, desired.override.get("runtime_type"))
-    for index, each in enumerate(desired.handlers):
+    for each in desired.handlers:
         handler = handlers.get(each.name, {})
         kind = _text(handler, "runtime_type")
         if has_runc_shim(handler) or (kind in chosen and not starts_runc(kind)):
@@ -113,12 +109,8 @@ def refuse_sandbox(
         shim = f"runtime_type {kind}"
         if starts_runc(kind):
             shim += f" with runtime_path {_text(handler, 'runtime_path')}"
-        raise ConfigError(
-            path,
-            f"the handler {each.name} has {shim}, which is not a shim of runc: it is somebody's "
-            "sandbox, and a setup would take it away",
-            sandbox_fix(each.name, main=index == 0),
-        )
+        found = f"the handler {each.name} has {shim}, which is not a shim of runc"
+        raise sandbox_error(desired, each.name, path, found)
 
 
 def flaw_of(handler: Mapping[str, object], era: Era) -> str:

@@ -37,7 +37,7 @@ from runtime_configs.model import (
     ServedHandler,
 )
 from runtime_configs.overlay import Overlay
-from runtime_configs.shims import sandbox_fix
+from runtime_configs.shims import sandbox_error
 
 VIRTUAL_MACHINE: Final = "vm"
 """The ``runtime_type`` whose binary is its own shim (``RuntimeTypeVM`` in ``pkg/config``)."""
@@ -214,18 +214,14 @@ def _refuse_sandbox(request: ConfigRequest, files: list[ConfigFile]) -> None:
         tables |= runtimes_of(file.data)
         paths |= dict.fromkeys(runtimes_of(file.data), file.path)
         default = default_of(file.data) or default
-    for index, handler in enumerate(request.desired.handlers):
+    for handler in request.desired.handlers:
         found = tables.get(handler.name, {})
         inherits = bool(found.get("inherit_default_runtime"))
         kind = (tables.get(default or "", {}) if inherits else found).get("runtime_type")
         if kind == VIRTUAL_MACHINE:
             taken = f" (that of the default runtime {default})" if inherits else ""
-            raise ConfigError(
-                paths[handler.name],
-                f'the handler "{handler.name}" has runtime_type {kind}{taken}: it is somebody\'s '
-                "sandbox, and a setup would take it away",
-                sandbox_fix(handler.name, main=index == 0),
-            )
+            found_there = f'the handler "{handler.name}" has runtime_type {kind}{taken}'
+            raise sandbox_error(request.desired, handler.name, paths[handler.name], found_there)
 
 
 def _check_later(request: ConfigRequest, files: list[ConfigFile]) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from runtime_configs import cdi
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, EngineAdapter, Fault
 from runtime_configs.docker import comparison, faults
 from runtime_configs.docker.arguments import refuse_conflicts, without_config_file
@@ -29,13 +30,12 @@ from runtime_configs.model import (
     ServedHandler,
 )
 from runtime_configs.overlay import Overlay
-from runtime_configs.shims import sandbox_fix, starts_runc
+from runtime_configs.shims import sandbox_error, starts_runc
 
 EMPTY: Final = b"{}\n"
-CDI: Final = (25, 0, 0)
-"""The first version with CDI, a feature to enable."""
-CDI_ON: Final = (28, 2, 0)
-"""The first version with CDI enabled by default."""
+CDI_SINCE: Final = (25, 0, 0)
+"""The first version with CDI, as a feature to enable."""
+CDI_BY_DEFAULT: Final = (28, 2, 0)
 VALIDATES: Final = (23, 0, 0)
 """The first version with ``dockerd --validate``."""
 PROXY: Final = "userland-proxy-path"
@@ -54,11 +54,12 @@ class DockerAdapter(EngineAdapter):
         """Return the edit of ``daemon.json``; none if it already has the desired content."""
         path, result = request.top_level, Draft(view, KEYS)
         settings = result.document(path, Format.JSON)
-        if not request.desired.handlers and _has_cdi(request, settings):
+        desired = request.desired
+        if not desired.handlers and not (desired.enable_cdi and _lacks_cdi(request, settings)):
             return EditSet()
         refuse_conflicts(request)
         result.apply(path, _changes(request, settings), Role.TOP_LEVEL, Format.JSON)
-        if request.desired.override:
+        if desired.override:
             result.note(OVERRIDE_IGNORED)
         return result.result()
 
@@ -178,21 +179,9 @@ class DockerAdapter(EngineAdapter):
         return (apply_changes(content, changes, Format.JSON, path="daemon.json"),)
 
 
-def _has_cdi(request: ConfigRequest, data: Mapping[str, object]) -> bool:
-    """Return whether the file or the version enables CDI. Raises ConfigError without CDI."""
-    if not request.desired.enable_cdi:
-        return True
-    version = request.version
-    if version is not None and version.numbers < CDI:
-        raise ConfigError(
-            request.top_level,
-            f"dockerd {version.major}.{version.minor} does not support CDI",
-            "update it to 25 or later, or leave --cdi-only out",
-        )
-    enabled = table(data, "features").get("cdi")
-    if isinstance(enabled, bool):
-        return enabled
-    return version is not None and version.numbers >= CDI_ON
+def _lacks_cdi(request: ConfigRequest, data: Mapping[str, object]) -> bool:
+    value = table(data, "features").get("cdi")
+    return not cdi.is_enabled(request, "dockerd", value, since=CDI_SINCE, by_default=CDI_BY_DEFAULT)
 
 
 def _listed(raw: Mapping[str, object], key: str) -> list[object]:
@@ -214,8 +203,12 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
                 "choose another --runtime-name",
             )  # fmt: skip
         entry = table(data, "runtimes").get(handler.name)
-        if isinstance(entry, Mapping):
-            _refuse_sandbox(request, handler.name, str(entry.get("runtimeType") or ""))
+        kind = str(table(data, "runtimes", handler.name).get("runtimeType") or "")
+        if not starts_runc(kind):
+            found = (
+                f'the runtime "{handler.name}" has runtimeType {kind}, which is not a shim of runc'
+            )
+            raise sandbox_error(desired, handler.name, path, found)
         if isinstance(entry, Mapping) and entry.keys() <= {"path", "args", "runtimeArgs"}:
             yield Change(path=("runtimes", handler.name, "path"), value=handler.binary_path)
         else:
@@ -224,19 +217,6 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
         yield Change(path=("default-runtime",), value=desired.default)
     if desired.enable_cdi:
         yield Change(path=("features", "cdi"), value=True)
-
-
-def _refuse_sandbox(request: ConfigRequest, name: str, runtime_type: str) -> None:
-    """Reject a handler with one of our names that is a sandbox. Raises ConfigError."""
-    if starts_runc(runtime_type):
-        return
-    main = name == request.desired.handlers[0].name
-    raise ConfigError(
-        request.top_level,
-        f'the runtime "{name}" has runtimeType {runtime_type}, which is not a shim of runc: it is '
-        "somebody's sandbox, and a setup would take it away",
-        sandbox_fix(name, main=main),
-    )
 
 
 def _read(content: bytes | None) -> Mapping[str, object]:
