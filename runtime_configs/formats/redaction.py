@@ -233,8 +233,7 @@ def _is_comment(text: str, line: int) -> bool:
 
 
 def _after_blanks(text: str, position: int) -> int:
-    blanks = _BLANKS.match(text, position)
-    return position if blanks is None else blanks.end()
+    return _end_of(_BLANKS, text, position, len(text))
 
 
 def _line_end(text: str, position: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
+from io import StringIO
 from itertools import groupby
 
 from runtime_configs.formats.redaction import redacted
@@ -33,19 +34,20 @@ def unified_diff(
     replaces changed ones, so that `patch` rejects the diff. ``known`` is the file without us;
     without it an absent file is assumed to return with the site's own lines.
     """
-    old, new = _text(before), _text(after)
-    matcher = SequenceMatcher(None, _lines(old), _lines(new))
-    kept = _secret_lines(old), _secret_lines(new)
+    old, new = _lines(before), _lines(after)
+    secret = _secret_lines(old), _secret_lines(new)
+    matcher = SequenceMatcher(None, old, new)
     hunks: list[_Hunk] = []
     for context in range(CONTEXT, -1, -1):
         hunks = list(matcher.get_grouped_opcodes(context))
-        if not any(_shows_any(hunk, *kept) for hunk in hunks):
+        if not any(_shows_any(hunk, *secret) for hunk in hunks):
             break
-    theirs = frozenset(_lines(new if before is known is None else old) + _lines(_text(known)))
+    theirs = {*(new if before is None and known is None else old), *_lines(known)}
+    # A line of ours is not secret only because of an open string or bracket of theirs above it.
+    hidden = {at for at in secret[1] if new[at] in theirs or _secret_lines([new[at]])}
     name = _name(path)
     names = ABSENT if before is None else name, ABSENT if after is None else name
-    sides = _without(_lines(old), kept[0]), _without(_lines(new), _shared(new, kept[1], theirs))
-    lines = _written(names, hunks, sides, _HIDDEN)
+    lines = _written(names, hunks, (_without(old, secret[0]), _without(new, hidden)), _HIDDEN)
     return "".join(line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}" for line in lines)
 
 
@@ -57,12 +59,11 @@ def redacted_diff(
     Restored lines of ``known``, the file without us, are counted and not shown: a log should not
     repeat the site's own lines.
     """
-    old, new = _text(before), _text(after)
-    hunks = list(SequenceMatcher(None, _lines(old), _lines(new)).get_grouped_opcodes(0))
-    theirs = frozenset(_lines(_text(known)))
-    restored = {index for index, line in enumerate(_lines(new)) if line in theirs}
-    sides = [_lines(redacted(each, REDACTED)) for each in (old, new)]
-    shown = sides[0], _without(sides[1], restored)
+    old, new = _lines(before), _lines(after)
+    hunks = list(SequenceMatcher(None, old, new).get_grouped_opcodes(0))
+    theirs = frozenset(_lines(known))
+    restored = {index for index, line in enumerate(new) if line in theirs}
+    shown = _redacted(old), _without(_redacted(new), restored)
     return "".join(_written((path, path), hunks, shown, _RESTORED))
 
 
@@ -118,28 +119,20 @@ def _shows_any(hunk: _Hunk, old: set[int], new: set[int]) -> bool:
     )
 
 
-def _secret_lines(text: str) -> set[int]:
-    pairs = zip(_lines(text), _lines(redacted(text, REDACTED)), strict=True)
+def _secret_lines(lines: Sequence[str]) -> set[int]:
+    pairs = zip(lines, _redacted(lines), strict=True)
     return {index for index, (line, shown) in enumerate(pairs) if line != shown}
 
 
-def _shared(text: str, secret: Collection[int], theirs: Collection[str]) -> set[int]:
-    """Return the secret lines that are the site's own, or secret by themselves.
-
-    A line of ours is not secret only because of an open string or bracket above it that is not
-    ours.
-    """
-    lines = enumerate(_lines(text))
-    return {at for at, line in lines if at in secret and (line in theirs or _secret_lines(line))}
+def _redacted(lines: Sequence[str]) -> list[str]:
+    return _split(redacted("".join(lines), REDACTED))
 
 
-def _text(content: bytes | None) -> str:
+def _lines(content: bytes | None) -> list[str]:
     # Bytes that are not UTF-8 are preserved.
-    return (content or b"").decode(errors="surrogateescape")
+    return _split((content or b"").decode(errors="surrogateescape"))
 
 
-def _lines(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     """Return the lines; only a newline ends one."""
-    return [line + "\n" for line in text.split("\n")[:-1]] + [
-        line for line in text.split("\n")[-1:] if line
-    ]
+    return StringIO(text, newline="\n").readlines()
