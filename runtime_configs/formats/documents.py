@@ -59,7 +59,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
 def load(
     content: bytes,
-    format: Format,  # noqa: A002 - the field's word
+    format: Format,
     *,
     path: str,
     exact: bool = False,
@@ -75,7 +75,7 @@ def load(
 def apply_changes(
     content: bytes,
     changes: Sequence[Change],
-    format: Format,  # noqa: A002
+    format: Format,
     *,
     path: str,
 ) -> bytes:
@@ -97,7 +97,7 @@ def apply_changes(
 def edited_to(
     content: bytes,
     target: Mapping[str, object],
-    format: Format,  # noqa: A002
+    format: Format,
     *,
     path: str,
 ) -> bytes:
@@ -146,7 +146,7 @@ def _json_edited(text: str, old: Mapping[str, object], new: Mapping[str, object]
     return json_edit.edited(text if text.strip() else "{}\n", old, new)
 
 
-def _normal(value: object, format: Format, path: str, key: KeyPath) -> object:  # noqa: A002
+def _normal(value: object, format: Format, path: str, key: KeyPath) -> object:
     """Return the value as it decodes after it is written."""
     try:
         if format is Format.JSON:
@@ -176,7 +176,7 @@ def _decoded(content: bytes, path: str) -> str:
         ) from error
 
 
-def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str, object]:  # noqa: A002
+def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str, object]:
     """Decode a text. Raises ConfigError."""
     try:
         # Only JSON has both forms: TOML is not parsed twice.
@@ -196,7 +196,7 @@ def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str,
 
 
 @lru_cache(maxsize=_KEPT)
-def _parsed(text: str, format: Format, exact: bool) -> Mapping[str, object]:  # noqa: A002, FBT001 - a cache's key
+def _parsed(text: str, format: Format, exact: bool) -> Mapping[str, object]:  # noqa: FBT001 - a cache's key
     if format is Format.JSON:
         return _json(text, exact=exact)
     if format is not Format.TOML:

@@ -127,7 +127,7 @@ def as_spelled(
 def apply_spelled(
     content: bytes,
     changes: Iterable[Change],
-    format: Format,  # noqa: A002 - the field's word
+    format: Format,
     keys: Keys,
     matching: Matching,
     *,

@@ -7,7 +7,7 @@ from runtime_configs.formats.values import KeyPath
 from runtime_configs.model import Format
 
 
-def line_of(content: bytes, path: KeyPath, format: Format, text: str = "") -> int | None:  # noqa: A002 - the field's word
+def line_of(content: bytes, path: KeyPath, format: Format, text: str = "") -> int | None:
     """Return the line, counted from 1, of a key path or of its table; None if there is none.
 
     With ``text``, a part of a value of several lines, it is the line of that part.

@@ -23,7 +23,7 @@ def merge3(
     before: bytes | None,
     ours: bytes | None,
     now: bytes | None,
-    format: Format,  # noqa: A002 - the field's word
+    format: Format,
     *,
     path: str,
     keys: Keys = EXACT,
@@ -63,7 +63,7 @@ def merge3(
 
 def _document(
     contents: tuple[bytes | None, bytes, bytes],
-    format: Format,  # noqa: A002
+    format: Format,
     path: str,
     keys: Keys,
 ) -> bytes | None:
@@ -173,7 +173,7 @@ def _written(
     text: bytes,
     expected: Mapping[str, object],
     tables: tuple[Mapping[str, object], Mapping[str, object]],
-    format: Format,  # noqa: A002
+    format: Format,
     path: str,
 ) -> bytes:
     """Return a text edited to decode to ``expected``; ``tables`` are those before us and ours."""

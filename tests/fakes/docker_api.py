@@ -65,7 +65,7 @@ class FakeDocker:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's
+            def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
 
         return Handler
