@@ -17,7 +17,7 @@ from pathlib import Path
 import helm_python as helm
 
 from runtime_configs.model import EngineName
-from toolkit.options.misspelt import known_variables
+from toolkit.options.misspelt import KNOWN_VARIABLES
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "deploy/helm"
@@ -68,7 +68,7 @@ def manifests(values: str) -> str:
 
 def variables() -> str:
     """Return the variables that the program and its entry point read, one a line."""
-    return "".join(f"{name}\n" for name in known_variables())
+    return "".join(f"{name}\n" for name in KNOWN_VARIABLES)
 
 
 def schema() -> str:

@@ -17,7 +17,7 @@ import yaml
 from toolkit.daemon import keeper
 from toolkit.daemon.health import metrics
 from toolkit.daemon.keeper_state import Counters
-from toolkit.options.misspelt import known_variables
+from toolkit.options.misspelt import KNOWN_VARIABLES
 
 pytest.importorskip("helm_python", reason="Helm's library has no wheel for this machine")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
@@ -600,7 +600,7 @@ def test_the_notes_name_a_variable_that_is_probably_misspelt() -> None:
     ]
     assert "WARNING" not in notes(FOUR)
     listed = (ROOT / "deploy/helm/variables.txt").read_text().split()
-    assert listed == list(known_variables())
+    assert listed == list(KNOWN_VARIABLES)
 
 
 def test_the_plain_manifests_are_what_the_chart_gives_now(tmp_path: Path) -> None:

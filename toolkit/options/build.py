@@ -185,7 +185,7 @@ def _lifecycle(sources: Sources) -> LifecycleSettings:
 
 def _warnings(sources: Sources, runtime: EngineName | None) -> tuple[str, ...]:
     """Describe each value that is not used as given, naming its flag or variable."""
-    found = [*misspelt.warnings(sources.environ)]
+    found = list(misspelt.warnings(sources.environ))
     handler_name = sources.value(rows.HANDLER_NAME, runtime)
     if handler_name in HANDLERS_BESIDE:
         found.append(

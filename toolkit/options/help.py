@@ -9,6 +9,7 @@ import click
 from toolkit.options.catalog import GROUPS
 from toolkit.options.option import Option
 from toolkit.options.usage import (
+    COMMON,
     DOCUMENTATION,
     EXAMPLES,
     EXIT_CODES,
@@ -66,12 +67,7 @@ def _write_table(formatter: click.HelpFormatter, command: str | None) -> None:
             with formatter.section(group.title):
                 formatter.write_dl(rows, col_max=_COLUMN)
     with formatter.section("Common options"):
-        rows = [
-            ("-h, --help", "a screen of help"),
-            ("--help-all", "show this text"),
-            ("-v, --version", "show the version"),
-        ]
-        formatter.write_dl(rows, col_max=_COLUMN)
+        formatter.write_dl(COMMON, col_max=_COLUMN)
     formatter.write_paragraph()
     formatter.write_text(RULES)
 

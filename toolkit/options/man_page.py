@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from toolkit.options.catalog import GROUPS
 from toolkit.options.option import Option
-from toolkit.options.usage import EXAMPLES, EXIT_CODES, RULES, SUMMARIES, WHOLE
+from toolkit.options.usage import COMMON, EXAMPLES, EXIT_CODES, RULES, SUMMARIES, WHOLE
 from toolkit.version import VERSION
 
 _PROGRAM = "nvidia-toolkit"
@@ -43,11 +43,7 @@ def _lines() -> Iterator[str]:
             if not option.hidden:
                 yield from _option(option)
     yield '.SS "Common options"'
-    for flags, meaning in (
-        ("-h, --help", "a screen of help; after a command, that command's"),
-        ("--help-all", "the same with every option"),
-        ("-v, --version", "the version"),
-    ):
+    for flags, meaning in COMMON:
         yield from _item(flags, meaning)
     yield ".SH EXIT STATUS"
     for code, meaning in EXIT_CODES[None]:

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 
 from toolkit.errors import UsageError
+from toolkit.logs import one_line
 from toolkit.options.catalog import OPTIONS
+from toolkit.options.parsers import BOOLEANS
 
-_ENTRY_POINT = frozenset({"TOOLKIT_VALIDATIONS_DIR"})
+_ENTRY_POINT = ("TOOLKIT_VALIDATIONS_DIR",)
 """Variables that ``entrypoint.sh`` reads."""
+KNOWN_VARIABLES = tuple(
+    sorted((*_ENTRY_POINT, *(name for option in OPTIONS for name in option.all_variables)))
+)
+"""Every variable that is read."""
 PREFIXES = (
     "TOOLKIT_",
     "CONTAINERD_",
@@ -53,6 +58,13 @@ _SERVICE = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|
 _EDITS = 2
 _SHORTEST = 5
 """Minimum length; ``PORT`` is one edit from ``ROOT`` but unrelated."""
+_PARTS = {
+    known: (known[:third], known[third : 2 * third], known[2 * third :])
+    for known, third in ((each, len(each) // (_EDITS + 1)) for each in KNOWN_VARIABLES)
+    if len(known) >= _SHORTEST
+}
+"""Each variable in three parts, of which two edits leave one intact: a cheap filter, because every
+start compares each variable of the process with each known one."""
 _DASHES = ("\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}")
 """Characters that word processors substitute for hyphens."""
 _MEANT = {
@@ -64,17 +76,12 @@ _MEANT = {
     **dict.fromkeys(("diff", "dry-run", "preview"), "did you mean plan?"),
 }
 """Commands of other installers, with hints."""
-_BOOLEANS = frozenset({"true", "t", "1", "yes", "false", "f", "0", "no"})
 
 
-def warnings(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return a sentence for each variable that is probably a misspelling of ours."""
-    return tuple(_sentences(environ))
-
-
-def _sentences(environ: Mapping[str, str]) -> Iterator[str]:
+def warnings(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence for each variable that is probably a misspelling of ours."""
     for name in sorted(environ):
-        if name in known_variables() or name in _OTHERS or _SERVICE.fullmatch(name):
+        if name in KNOWN_VARIABLES or name in _OTHERS or _SERVICE.fullmatch(name):
             continue
         likely = likely_variable(name)
         if likely is not None:
@@ -83,24 +90,18 @@ def _sentences(environ: Mapping[str, str]) -> Iterator[str]:
             yield f"{name}: this variable is not read; docs/configuration.md lists those that are"
 
 
-@cache
-def known_variables() -> tuple[str, ...]:
-    """Return every variable that is read."""
-    rows = (name for option in OPTIONS for name in option.all_variables)
-    return tuple(sorted((*rows, *_ENTRY_POINT)))
-
-
 def likely_variable(name: str) -> str | None:
     """Return the known variable within two edits of a name, else a similar one.
 
     The latter only for a name with one of our prefixes: ``CONTAINERD_SOCKET_PATH``.
     """
     plain = name.upper().replace("-", "_")
+    if plain in KNOWN_VARIABLES:
+        return plain
     near = [
         (edits(plain, known), known)
-        for known, parts in _in_parts().items()
-        if plain == known
-        or (abs(len(plain) - len(known)) <= _EDITS and any(part in plain for part in parts))
+        for known, parts in _PARTS.items()
+        if abs(len(plain) - len(known)) <= _EDITS and any(part in plain for part in parts)
     ]
     distance, nearest = min(near, default=(_EDITS + 1, ""))
     if distance <= _EDITS:
@@ -109,22 +110,7 @@ def likely_variable(name: str) -> str | None:
         return None
     from difflib import get_close_matches  # only after a typing error
 
-    return next(iter(get_close_matches(plain, known_variables(), n=1, cutoff=0.75)), None)
-
-
-@cache
-def _in_parts() -> Mapping[str, tuple[str, ...]]:
-    """Return the three parts of each known variable; none for one too short to check.
-
-    Two edits leave at least one part intact: a cheap filter, because every start compares each
-    variable of the process with each known one.
-    """
-    result: dict[str, tuple[str, ...]] = {}
-    for known in known_variables():
-        third = len(known) // (_EDITS + 1)
-        parts = (known[:third], known[third : 2 * third], known[2 * third :])
-        result[known] = parts if len(known) >= _SHORTEST else ()
-    return result
+    return next(iter(get_close_matches(plain, KNOWN_VARIABLES, n=1, cutoff=0.75)), None)
 
 
 def edits(one: str, other: str) -> int:
@@ -152,9 +138,9 @@ def unknown_word(word: str, arguments: Sequence[str], commands: Sequence[str]) -
 def _hint_for_misplaced(word: str, before: str) -> str:
     """Return the hint for a misplaced value, variable or dash; empty for any other word."""
     name, equals, _ = word.partition("=")
-    if word.lower() in _BOOLEANS and before.startswith("-"):
+    if word.lower() in BOOLEANS and before.startswith("-"):
         return f"join a Boolean flag and its value: {before}={word}"
-    if equals and name in known_variables():
+    if equals and name in KNOWN_VARIABLES:
         return f"{name} is a variable: set it in the environment (docker run -e {name}=VALUE)"
     if word.startswith(_DASHES):
         return "a flag begins with two plain hyphens, such as --runtime"
@@ -168,5 +154,5 @@ def _hint_for_command(word: str, commands: Sequence[str]) -> str:
     if distance <= _EDITS:
         return f"did you mean {nearest}?"
     if "/" in word:
-        return f"an install directory is an absolute path: /{word.lstrip('./')}"
+        return f"an install directory is an absolute path: /{one_line(word.lstrip('./'))}"
     return f"commands: {', '.join(commands)}"

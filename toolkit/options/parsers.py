@@ -17,8 +17,10 @@ from toolkit.errors import UsageError
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 
-_TRUE = frozenset({"true", "t", "1", "yes"})
-_FALSE = frozenset({"false", "f", "0", "no"})
+BOOLEANS = {
+    **dict.fromkeys(("true", "t", "1", "yes"), True),
+    **dict.fromkeys(("false", "f", "0", "no"), False),
+}
 _LONGEST_SHOWN = 80
 _LONGEST_WAIT = 31_536_000.0
 """A year in seconds; above it the kernel's timers overflow."""
@@ -41,12 +43,11 @@ def shown(text: str) -> str:
 
 def boolean(text: str) -> bool:
     """Parse one of the eight words, in any case."""
-    word = text.lower()
-    if word in _TRUE:
-        return True
-    if word in _FALSE:
-        return False
-    raise UsageError(f"{shown(text)} is not a Boolean", "write true or false (t, f, 1, 0, yes, no)")
+    if text.lower() not in BOOLEANS:
+        raise UsageError(
+            f"{shown(text)} is not a Boolean", "write true or false (t, f, 1, 0, yes, no)"
+        )
+    return BOOLEANS[text.lower()]
 
 
 def one_of(enum: type[E]) -> Callable[[str], E]:

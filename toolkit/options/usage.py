@@ -25,6 +25,12 @@ RULES = (
     " others. A Boolean takes a value only after an equals sign: --debug=false."
     " Lists are comma separated."
 )
+COMMON = (
+    ("-h, --help", "a screen of help; after a command, that command's"),
+    ("--help-all", "the same with every option"),
+    ("-v, --version", "the version"),
+)
+"""Options besides the table."""
 DOCUMENTATION = "Documentation: man nvidia-toolkit, and the directory docs of the source."
 
 MAIN: tuple[Option[object], ...] = (
@@ -98,11 +104,5 @@ EXIT_CODES: Mapping[str | None, tuple[tuple[str, str], ...]] = {
 
 def main_options(command: str | None) -> tuple[Option[object], ...]:
     """Return the options of the short help: the command's own first."""
-    own: tuple[Option[object], ...] = (
-        general.OUTPUT,
-        general.DETAILED_EXITCODE,
-        general.RUN,
-        general.PURGE,
-    )
-    taken = tuple(option for option in own if command in option.commands)
-    return (*taken, *MAIN, *(DAEMON if command is None else ()))
+    own = (option for option in general.COMMAND.options if command in option.commands)
+    return (*own, *MAIN, *(DAEMON if command is None else ()))
