@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tomllib
@@ -296,6 +297,22 @@ def test_the_bundle_is_found_in_every_spelling(tmp_path: Path) -> None:
     config = bundle("NVIDIA_VISIBLE_DEVICES=all")
     assert requiring.run(config, "create", f"--bundle={requiring.bundle}", "c") == 1
     assert requiring.run(config, "run", "-b", str(requiring.bundle), "c") == 1
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR])
+def test_a_config_that_is_not_a_regular_file_is_left_to_the_low_level_runtime(
+    tmp_path: Path, kind: int, shell: list[str]
+) -> None:
+    requiring = Requiring(tmp_path)
+    config = requiring.bundle / "config.json"
+    if kind == stat.S_IFIFO:
+        os.mkfifo(config)
+    else:
+        config.symlink_to("/dev/zero")
+    command = (*shell, requiring.path, "create", "--bundle", requiring.bundle, "c")
+    subprocess.run(command, check=True, timeout=60)
+    assert requiring.ran.exists()
 
 
 @pytest.mark.parametrize("requires", [False, True])

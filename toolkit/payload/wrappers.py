@@ -52,7 +52,8 @@ for _tk_word; do
     esac
     _tk_before=$_tk_word
 done
-if [ "$_tk_create" ] && [ -r "$_tk_bundle/config.json" ]; then
+_tk_config=$_tk_bundle/config.json
+if [ "$_tk_create" ] && [ -f "$_tk_config" ] && [ -r "$_tk_config" ]; then
     while IFS= read -r _tk_line || [ "$_tk_line" ]; do
         case $_tk_line in
         *'"NVIDIA_VISIBLE_DEVICES="'*) ;;
@@ -62,7 +63,7 @@ if [ "$_tk_create" ] && [ -r "$_tk_bundle/config.json" ]; then
         case $_tk_line in
         *'"/var/run/nvidia-container-devices/'*) _tk_asks=yes ;;
         esac
-    done <"$_tk_bundle/config.json"
+    done <"$_tk_config"
     if [ "$_tk_asks" ]; then
         if [ "$_tk_log" ]; then
             printf '{{"level":"error","msg":"%s"}}\\n' '{_REFUSAL}' >>"$_tk_log"
@@ -73,10 +74,11 @@ if [ "$_tk_create" ] && [ -r "$_tk_bundle/config.json" ]; then
 fi"""
 """Refuses to create a container that asks for GPUs by its environment or by mounts.
 
-The engine reports the message from the runtime's log (containerd, Docker) or its stderr (CRI-O).
-dash and busybox read a byte per call: up to a millisecond per KB of a bundle's config (bash: a
-tenth of that), and only when a container is created without a driver. grep would start a process
-and takes 2 ms for any size.
+Only a regular file is read: a FIFO would wait, and a device may never end. The engine reports the
+message from the runtime's log (containerd, Docker) or its stderr (CRI-O). dash and busybox read a
+byte per call: up to a millisecond per KB of a bundle's config (bash: a tenth of that), and only
+when a container is created without a driver. grep would start a process and takes 2 ms for any
+size.
 """
 
 
