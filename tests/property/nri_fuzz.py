@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 from tests.property.nri_target import SHAPES, run_session
-from toolkit.nri.messages import PLUGIN_SERVICE
 from toolkit.nri.protos.nri_pb2 import (
     ConfigureRequest,
     Container,
@@ -23,6 +22,7 @@ from toolkit.nri.protos.nri_pb2 import (
     SynchronizeRequest,
 )
 from toolkit.nri.protos.ttrpc_pb2 import Request
+from toolkit.nri.session import PLUGIN_SERVICE
 
 WARM_UP = 20_000
 """Inputs before memory is first measured."""

@@ -6,15 +6,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypedDict
 
 import pytest
 
 from testbed.nri_engine import FakeEngine, creation, devices
-from toolkit.nri.backoff import LONGEST, Backoff
 from toolkit.nri.devices import Decision, Policy, decide
-from toolkit.nri.plugin import NriState, NriStatus, Plugin
+from toolkit.nri.plugin import LONGEST_WAIT, NriState, NriStatus, Plugin, retry_waits
 from toolkit.nri.protos.nri_pb2 import Container, PodSandbox
 
 ASKED = {"nvidia.cdi.k8s.io": "nvidia.com/gpu=0"}
@@ -52,9 +52,6 @@ class Recorded:
         self._line(event, message, fields)
 
     def error(self, event: str, message: str, /, **fields: object) -> None:
-        self._line(event, message, fields)
-
-    def debug(self, event: str, message: str, /, **fields: object) -> None:
         self._line(event, message, fields)
 
     def named(self, event: str) -> list[dict[str, object]]:
@@ -294,9 +291,6 @@ def test_a_listener_that_fails_does_not_stop_the_plugin(tmp_path: Path) -> None:
 
 
 def test_the_wait_between_attempts_doubles_up_to_a_limit() -> None:
-    backoff = Backoff()
-    waits = [backoff.next() for _ in range(10)]
+    waits = list(islice(retry_waits(), 10))
     assert waits[:3] == [0.1, 0.2, 0.4]
-    assert waits[-1] == LONGEST
-    backoff.reset()
-    assert backoff.next() == 0.1
+    assert waits[-1] == LONGEST_WAIT

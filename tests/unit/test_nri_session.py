@@ -18,9 +18,10 @@ from testbed.nri_engine import (
     nri,
     ttrpc,
 )
+from tests.property.nri_target import held
 from toolkit.nri.frames import MAX_DATA
 from toolkit.nri.multiplexer import MAX_WRITE, NriProtocolError
-from toolkit.nri.session import Identity, Session
+from toolkit.nri.session import Session
 from toolkit.nri.ttrpc import MAX_OPEN_CALLS
 
 INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED = 3, 8, 12
@@ -31,7 +32,7 @@ class Conversation:
 
     def __init__(self, index: int = 10) -> None:
         self.errors: list[str] = []
-        self.session = Session(Identity(name="nvidia-toolkit", index=index), self.errors.append)
+        self.session = Session(index, self.errors.append)
 
     def said(self) -> list[tuple[int, int, int, Any]]:
         data = bytes(self.session.outgoing)
@@ -69,7 +70,7 @@ def test_the_plugin_is_registered_when_it_was_accepted_and_synchronized(talk: Co
     )
     assert nri.ConfigureResponse.FromString(configured.payload).events == 8
     assert talk.session.engine is not None
-    assert talk.session.engine.request_timeout == 1.5
+    assert talk.session.engine.request_timeout == 1500
     assert not talk.session.registered
     for stream, more in ((3, True), (5, True), (7, False)):
         ((_, answer),) = talk.answers(
@@ -220,7 +221,7 @@ def test_a_message_that_is_too_large_is_skipped_and_the_next_one_read(talk: Conv
     talk.session.receive(muxed(PLUGIN, size.to_bytes(4, "big") + header))
     for _ in range(4):
         talk.session.receive(muxed(PLUGIN, bytes(1 << 20)))
-        assert talk.session.held < 100
+        assert held(talk.session) < 100
     talk.session.receive(muxed(PLUGIN, bytes(100)))
     ((_, stream, _, answer),) = talk.said()
     assert (stream, answer.status.code) == (1, RESOURCE_EXHAUSTED)
@@ -261,4 +262,4 @@ def test_an_engine_that_never_reads_is_given_up(talk: Conversation) -> None:
     calls = b"".join(call(stream, "Dance") for stream in range(1, 40_000, 2))
     with pytest.raises(NriProtocolError, match="does not read"):
         talk.session.receive(calls)
-    assert talk.session.held <= 1 << 20
+    assert held(talk.session) <= 1 << 20

@@ -310,7 +310,7 @@ def test_a_config_that_is_not_a_regular_file_is_left_to_the_low_level_runtime(
         os.mkfifo(config)
     else:
         config.symlink_to("/dev/zero")
-    command = (*shell, requiring.path, "create", "--bundle", requiring.bundle, "c")
+    command = (*shell, str(requiring.path), "create", "--bundle", str(requiring.bundle), "c")
     subprocess.run(command, check=True, timeout=60)
     assert requiring.ran.exists()
 

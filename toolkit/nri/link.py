@@ -21,37 +21,6 @@ LEAVE_TIMEOUT = 1.0
 _RECEIVE_BYTES = 64 << 10
 
 
-class Wakeup:
-    """A pipe through which other threads interrupt the wait for the engine."""
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def fileno(self) -> int:
-        """Return the descriptor to poll."""
-        return self._read
-
-    def wake(self) -> None:
-        """Interrupt the present wait, or the next one."""
-        try:
-            os.write(self._write, b"\0")
-        except BlockingIOError:
-            return  # full: it will wake
-
-    def clear(self) -> None:
-        """Empty the pipe."""
-        try:
-            while os.read(self._read, 4096):
-                pass
-        except BlockingIOError:
-            return
-
-    def close(self) -> None:
-        """Close the pipe."""
-        os.close(self._read)
-        os.close(self._write)
-
-
 Decide = Callable[[CreateContainerRequest], Sequence[str]]
 
 
@@ -64,13 +33,16 @@ class Link:
         session: Session,
         *,
         decide: Decide,
-        wakeup: Wakeup,
+        wakeup: int,
         stopping: Callable[[], bool],
         on_registered: Callable[[], None],
         clock: Clock,
         log: Log,
     ) -> None:
-        """Take a non-blocking socket; ``decide`` returns the CDI devices of a container."""
+        """Take a non-blocking socket; ``decide`` returns the CDI devices of a container.
+
+        ``wakeup`` is an event descriptor (eventfd) that interrupts the wait for the engine.
+        """
         self._socket = connected
         self._session = session
         self._decide = decide
@@ -114,15 +86,15 @@ class Link:
 
     def _wait(self, leave_by: float | None) -> bool:
         poller = select.poll()
-        poller.register(self._wakeup.fileno(), select.POLLIN)
+        poller.register(self._wakeup, select.POLLIN)
         wanted = select.POLLIN | (select.POLLOUT if self._session.outgoing else 0)
         poller.register(self._socket.fileno(), wanted)
         ends = [] if self._announced else [self._register_by]
         ends += [] if leave_by is None else [leave_by]
         timeout = max(0.0, min(ends) - self._clock.now()) * 1000 + 1 if ends else None
         ready = dict(poller.poll(timeout))
-        if self._wakeup.fileno() in ready:
-            self._wakeup.clear()
+        if self._wakeup in ready:
+            os.eventfd_read(self._wakeup)
         return bool(ready.get(self._socket.fileno(), 0) & ~select.POLLOUT)
 
     def _receive(self) -> bool:

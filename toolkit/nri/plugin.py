@@ -6,8 +6,9 @@ Signals are blocked in all of them; only the clock of the first takes them.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from socket import AF_UNIX, SOCK_STREAM
@@ -16,14 +17,15 @@ from socket import socket as new_socket
 from toolkit import logs
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import Clock, SystemClock
-from toolkit.nri.backoff import Backoff
 from toolkit.nri.devices import MANAGEMENT_KIND, Decision, Policy, decide
-from toolkit.nri.link import Link, Wakeup, pod_name
+from toolkit.nri.link import Link, pod_name
 from toolkit.nri.protos.nri_pb2 import Container, CreateContainerRequest, PodSandbox
 from toolkit.nri.reporter import Log, Reporter
-from toolkit.nri.session import Identity, Session
+from toolkit.nri.session import PLUGIN_NAME, Session
 
-PLUGIN_NAME = "nvidia-toolkit"
+SHORTEST_WAIT = 0.1
+LONGEST_WAIT = 5.0
+"""Seconds. A node whose engine restarts waits at most this long for its GPU devices."""
 _STOP_TIMEOUT = 5.0
 """Seconds for the threads to exit; longer than leaving takes."""
 _LISTED_NAMES = 10
@@ -79,7 +81,7 @@ class Plugin:
 
         ``on_state`` is called at each change, in order, from a thread that nothing waits for.
         """
-        self._identity = Identity(name=PLUGIN_NAME, index=index)
+        self._index = index
         self._policy = Policy(
             management_kinds=frozenset({MANAGEMENT_KIND, cdi_kind}),
             namespaces=namespaces,
@@ -93,7 +95,7 @@ class Plugin:
         self._thread = threading.Thread(target=self._run, name="nri-engine", daemon=True)
         self._status = NriStatus(state=NriState.CONNECTING, socket=socket)
         self._stopping = threading.Event()
-        self._wakeup = Wakeup()
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._logged_reason = ""
 
     @property
@@ -110,13 +112,13 @@ class Plugin:
     def stop(self) -> None:
         """Answer open calls, unregister and stop the threads."""
         self._stopping.set()
-        self._wakeup.wake()
+        os.eventfd_write(self._wakeup, 1)
         self._thread.join(_STOP_TIMEOUT)
         self._set_state(NriState.STOPPED, "")
         self._reporter.close(_STOP_TIMEOUT)
 
     def _run(self) -> None:
-        backoff = Backoff()
+        waits = retry_waits()
         while not self._stopping.is_set():
             before = self._status.registrations
             try:
@@ -129,18 +131,18 @@ class Plugin:
             if self._stopping.is_set():
                 return
             if self._status.registrations != before:
-                backoff.reset()
+                waits = retry_waits()
                 self._logged_reason = ""
             self._log_disconnect(reason)
             self._set_state(NriState.CONNECTING, reason)
-            self._stopping.wait(backoff.next())
+            self._stopping.wait(next(waits))
 
     def _connect_and_serve(self) -> str:
         with new_socket(AF_UNIX, SOCK_STREAM) as connected:
             # A blocking connect to a hung engine, which accepts no connection, would wait forever.
             connected.setblocking(False)  # noqa: FBT003 - the socket's own signature
             connected.connect(self._path)
-            session = Session(self._identity, self._report_error)
+            session = Session(self._index, self._report_error)
             link = Link(
                 connected,
                 session,
@@ -155,7 +157,7 @@ class Plugin:
 
     def _registered(self, session: Session) -> None:
         engine = session.engine
-        name = f"{engine.name} {engine.version}".strip() if engine else ""
+        name = f"{engine.runtime_name} {engine.runtime_version}".strip() if engine else ""
         self._status = replace(
             self._status, engine=name, registrations=self._status.registrations + 1
         )
@@ -163,9 +165,10 @@ class Plugin:
             "nri.registered",
             "registered with the engine",
             engine=name,
-            plugin=f"{self._identity.index:02d}-{self._identity.name}",
+            plugin=f"{self._index:02d}-{PLUGIN_NAME}",
         )
-        if engine is None or not engine.request_timeout:
+        # Reported since NRI 0.7, which has CDI devices too.
+        if engine is None or engine.request_timeout <= 0:
             self._reporter.warning(
                 "nri.engine_too_old",
                 "the engine's NRI is older than 0.7 and does not support CDI devices, so containers"
@@ -176,7 +179,7 @@ class Plugin:
 
     def _set_state(self, state: NriState, reason: str) -> None:
         status = replace(self._status, state=state, reason=reason)
-        if status.state is not self._status.state or status.reason != self._status.reason:
+        if status != self._status:
             self._status = status
             self._report(status)
 
@@ -229,6 +232,14 @@ class Plugin:
             self._reporter.step(
                 "nri.devices_added", "CDI devices added", **who, devices=_listed(decision.devices)
             )
+
+
+def retry_waits() -> Iterator[float]:
+    """Yield the seconds before each further attempt to connect; they double up to a limit."""
+    wait = SHORTEST_WAIT
+    while True:
+        yield wait
+        wait = min(LONGEST_WAIT, wait * 2)
 
 
 def _listed(names: Sequence[str]) -> list[str]:

@@ -27,9 +27,6 @@ class Log(Protocol):
     def error(self, event: str, message: str, /, **fields: object) -> None:
         """Log an error."""
 
-    def debug(self, event: str, message: str, /, **fields: object) -> None:
-        """Log a detail for debugging."""
-
 
 class Reporter:
     """A Log that never blocks, and runs callbacks in the order of its lines."""
@@ -55,10 +52,6 @@ class Reporter:
     def error(self, event: str, message: str, /, **fields: object) -> None:
         """Log an error."""
         self._line(lambda: self._log.error(event, message, **fields))
-
-    def debug(self, event: str, message: str, /, **fields: object) -> None:
-        """Log a detail for debugging."""
-        self._line(lambda: self._log.debug(event, message, **fields))
 
     def call(self, callback: Callable[[], None]) -> None:
         """Run a callback after the lines before it; never dropped."""

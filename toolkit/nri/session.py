@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from toolkit.nri.messages import (
-    CREATE_CONTAINER_MASK,
-    PLUGIN_SERVICE,
-    RUNTIME_SERVICE,
-    Code,
-    MessageError,
-    decode,
-)
+from toolkit.nri.frames import FrameReader, FrameType
 from toolkit.nri.multiplexer import Channel, Demultiplexer, NriProtocolError, multiplex
 from toolkit.nri.protos.nri_pb2 import (
+    CREATE_CONTAINER,
     CDIDevice,
     ConfigureRequest,
     ConfigureResponse,
@@ -30,8 +24,16 @@ from toolkit.nri.protos.nri_pb2 import (
     SynchronizeRequest,
     SynchronizeResponse,
 )
-from toolkit.nri.ttrpc import Call, ClientSide, ServerSide
+from toolkit.nri.protos.ttrpc_pb2 import Response
+from toolkit.nri.ttrpc import Call, Code, MessageError, ServerSide, call_frame, decode
 
+PLUGIN_NAME = "nvidia-toolkit"
+RUNTIME_SERVICE = "nri.pkg.api.v1alpha1.Runtime"
+PLUGIN_SERVICE = "nri.pkg.api.v1alpha1.Plugin"
+CREATE_CONTAINER_MASK = 1 << (CREATE_CONTAINER - 1)
+"""The event's bit in the Configure response."""
+_REGISTRATION = 1
+"""The stream of our only call."""
 MAX_OUTGOING = 1 << 20
 """Maximum number of unsent bytes; above it the engine has stopped reading."""
 _NOTHING_TO_CHANGE = frozenset(
@@ -58,25 +60,6 @@ to none of them, but an engine that calls anyway must not wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """How the plugin introduces itself."""
-
-    name: str
-    index: int
-    """Plugins are called in ascending order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """How the engine introduces itself."""
-
-    name: str
-    version: str
-    request_timeout: float
-    """Seconds; 0 if not reported, as before NRI 0.7, which has no CDI devices either."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Creation:
     """A container creation that waits for an answer."""
 
@@ -87,22 +70,24 @@ class Creation:
 class Session:
     """The state of one connection."""
 
-    def __init__(self, identity: Identity, on_error: Callable[[str], None]) -> None:
-        """``on_error`` is called for a request that was answered without being understood."""
+    def __init__(self, index: int, on_error: Callable[[str], None]) -> None:
+        """Plugins are called in ascending order of their ``index``.
+
+        ``on_error`` is called for a request that was answered without being understood.
+        """
         self._incoming = Demultiplexer()
         self._plugin = ServerSide()
-        self._runtime = ClientSide()
+        self._replies = FrameReader()
         self._on_error = on_error
         self._accepted = False
         self._synchronized = False
-        self._outgoing = bytearray()
-        self.engine: Engine | None = None
-        """None until the engine configures the plugin."""
-        register = RegisterPluginRequest(
-            plugin_name=identity.name, plugin_idx=f"{identity.index:02d}"
-        )
-        _, data = self._runtime.call(RUNTIME_SERVICE, "RegisterPlugin", register)
-        self._send(Channel.RUNTIME, data)
+        self.outgoing = bytearray()
+        """Bytes to send; the caller removes from the front what it has sent."""
+        self.engine: ConfigureRequest | None = None
+        """How the engine introduces itself; None until it configures the plugin."""
+        register = RegisterPluginRequest(plugin_name=PLUGIN_NAME, plugin_idx=f"{index:02d}")
+        call = call_frame(_REGISTRATION, RUNTIME_SERVICE, "RegisterPlugin", register)
+        self._send(Channel.RUNTIME, call)
 
     @property
     def registered(self) -> bool:
@@ -114,16 +99,6 @@ class Session:
         """Number of calls that wait for our answer."""
         return self._plugin.open_calls
 
-    @property
-    def held(self) -> int:
-        """Bytes buffered for unfinished frames and for an engine that does not read."""
-        return self._plugin.held + self._runtime.held + len(self._outgoing)
-
-    @property
-    def outgoing(self) -> bytearray:
-        """Bytes to send; the caller removes from the front what it has sent."""
-        return self._outgoing
-
     def receive(self, data: bytes | memoryview) -> Sequence[Creation]:
         """Process bytes from the socket; return the container creations to answer.
 
@@ -133,7 +108,10 @@ class Session:
         for connection, piece in self._incoming.feed(data):
             if connection == Channel.PLUGIN:
                 for call in self._plugin.feed(piece):
-                    creations.extend(self._handle(call))
+                    if (call.service, call.method) != (PLUGIN_SERVICE, "CreateContainer"):
+                        self._send(Channel.PLUGIN, self._control(call))
+                    elif (creation := self._creation(call)) is not None:
+                        creations.append(creation)
                 self._send(Channel.PLUGIN, self._plugin.refusals())
             elif connection == Channel.RUNTIME:
                 self._take_replies(piece)
@@ -149,40 +127,42 @@ class Session:
 
     def _send(self, connection: Channel, data: bytes) -> None:
         frames = multiplex(connection, data)
-        if len(self._outgoing) + len(frames) > MAX_OUTGOING:
+        if len(self.outgoing) + len(frames) > MAX_OUTGOING:
             raise NriProtocolError("the engine does not read our answers")
-        self._outgoing += frames
+        self.outgoing += frames
 
     def _take_replies(self, piece: memoryview) -> None:
-        try:
-            for reply in self._runtime.feed(piece):
-                if reply.code != Code.OK:
-                    raise NriProtocolError(f"the engine refuses the plugin: {reply.message}")
-                self._accepted = True
-        except MessageError as error:
-            raise NriProtocolError(f"the engine's answer can't be read: {error.message}") from error
+        """Take the answer to the registration; others, and further ones, are dropped."""
+        for received in self._replies.feed(piece):
+            answers_us = (received.type, received.stream) == (FrameType.RESPONSE, _REGISTRATION)
+            if not answers_us or self._accepted:
+                continue
+            if received.oversized:
+                raise NriProtocolError("the engine's answer is larger than ttrpc allows")
+            try:
+                status = decode(Response, memoryview(received.data)).status
+            except MessageError as error:
+                reason = f"the engine's answer can't be read: {error.message}"
+                raise NriProtocolError(reason) from error
+            if status.code != Code.OK:
+                raise NriProtocolError(f"the engine refuses the plugin: {status.message}")
+            self._accepted = True
 
-    def _handle(self, call: Call) -> Sequence[Creation]:
-        if call.service == PLUGIN_SERVICE and call.method == "CreateContainer":
-            return self._create_container(call)
-        self._send(Channel.PLUGIN, self._control(call))
-        return ()
-
-    def _create_container(self, call: Call) -> Sequence[Creation]:
+    def _creation(self, call: Call) -> Creation | None:
+        """Return what the caller answers; None for a call that is answered here."""
         # An error status would fail the container, so the answer is an empty adjustment.
         if self._plugin.busy:
             self._on_error("too many containers at once; one was created without devices")
         else:
             try:
                 request = decode(CreateContainerRequest, call.payload)
+                return Creation(stream=call.stream, request=request)
             except MessageError as error:
                 self._on_error(
                     f"an invalid request; the container gets no devices: {error.message}"
                 )
-            else:
-                return (Creation(stream=call.stream, request=request),)
         self.answer(call.stream, ())
-        return ()
+        return None
 
     def _control(self, call: Call) -> bytes:
         try:
@@ -201,12 +181,7 @@ class Session:
         return self._unknown(call)
 
     def _configure(self, call: Call) -> bytes:
-        request = decode(ConfigureRequest, call.payload)
-        self.engine = Engine(
-            name=request.runtime_name,
-            version=request.runtime_version,
-            request_timeout=max(0, request.request_timeout) / 1000,
-        )
+        self.engine = decode(ConfigureRequest, call.payload)
         subscribed = ConfigureResponse(events=CREATE_CONTAINER_MASK)
         return self._plugin.answer(call.stream, subscribed)
 

@@ -1,4 +1,4 @@
-"""ttrpc over one logical connection: incoming calls, and answers to our own.
+"""ttrpc over one logical connection: the engine's calls with our answers, and a call of our own.
 
 Unary calls only, as NRI makes them. A peer's mistake is answered with a status where the protocol
 has one, and never costs more memory than one frame.
@@ -8,16 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeVar
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
+from toolkit.errors import ToolkitError
 from toolkit.nri.frames import FrameReader, FrameType, frame
-from toolkit.nri.messages import Code, MessageError, decode
 from toolkit.nri.protos.ttrpc_pb2 import Request, Response, Status
 
 MAX_OPEN_CALLS = 64
 """Maximum number of calls that wait for our answer. The engine sends one creation at a time; a peer
 that sends more without waiting gets a busy status."""
+
+M = TypeVar("M", bound=Message)
+
+
+class Code(IntEnum):
+    """The gRPC status codes in use."""
+
+    OK = 0
+    INVALID_ARGUMENT = 3
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+
+
+class MessageError(ToolkitError):
+    """Bytes that are not a valid message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,20 +47,11 @@ class Call:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """The answer to one of our calls."""
-
-    stream: int
-    code: int
-    message: str
-
-
 class ServerSide:
     """The connection on which the engine calls us."""
 
     def __init__(self) -> None:
-        self._frames = FrameReader()
+        self.frames = FrameReader()
         self._last_stream = 0
         self._open: set[int] = set()
         self._refusals = bytearray()
@@ -53,14 +61,9 @@ class ServerSide:
         """Number of calls that wait for our answer."""
         return len(self._open)
 
-    @property
-    def held(self) -> int:
-        """Bytes buffered of the unfinished frame."""
-        return self._frames.held
-
     def feed(self, piece: bytes | memoryview) -> Iterator[Call]:
         """Yield each call that the piece completes; ``refusals`` answers the refused ones."""
-        for received in self._frames.feed(piece):
+        for received in self.frames.feed(piece):
             if received.oversized:
                 self._refuse(received.stream, Code.RESOURCE_EXHAUSTED, "message too large")
             elif received.type == FrameType.DATA:
@@ -117,37 +120,17 @@ class ServerSide:
         return frame(stream, FrameType.RESPONSE, response.SerializeToString())
 
 
-class ClientSide:
-    """The connection on which we call the engine."""
+def call_frame(stream: int, service: str, method: str, message: Message) -> bytes:
+    """Return the frame of a call of ours; streams of a client are odd and increase."""
+    request = Request(service=service, method=method, payload=message.SerializeToString())
+    return frame(stream, FrameType.REQUEST, request.SerializeToString())
 
-    def __init__(self) -> None:
-        self._frames = FrameReader()
-        self._next_stream = 1
-        self._open: set[int] = set()
 
-    @property
-    def held(self) -> int:
-        """Bytes buffered of the unfinished frame."""
-        return self._frames.held
-
-    def call(self, service: str, method: str, message: Message) -> tuple[int, bytes]:
-        """Return the call's stream and its frame."""
-        stream = self._next_stream
-        self._next_stream += 2
-        self._open.add(stream)
-        request = Request(service=service, method=method, payload=message.SerializeToString())
-        return stream, frame(stream, FrameType.REQUEST, request.SerializeToString())
-
-    def feed(self, piece: bytes | memoryview) -> Iterator[Reply]:
-        """Yield each answer that the piece completes; unexpected answers are dropped.
-
-        Raises MessageError for an answer that cannot be decoded.
-        """
-        for received in self._frames.feed(piece):
-            if received.type != FrameType.RESPONSE or received.stream not in self._open:
-                continue
-            self._open.discard(received.stream)
-            if received.oversized:
-                raise MessageError("an answer larger than ttrpc allows")
-            status = decode(Response, memoryview(received.data)).status
-            yield Reply(stream=received.stream, code=status.code, message=status.message)
+def decode(kind: type[M], data: bytes | memoryview) -> M:
+    """Decode a message. Raises MessageError."""
+    message = kind()
+    try:
+        message.ParseFromString(data)  # type: ignore[arg-type] # takes memory views too
+    except DecodeError as error:
+        raise MessageError(f"not a {kind.DESCRIPTOR.name}: {error}") from error
+    return message
