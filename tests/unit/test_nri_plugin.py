@@ -13,7 +13,8 @@ from typing import TypedDict
 import pytest
 
 from testbed.nri_engine import FakeEngine, creation, devices
-from toolkit.nri.devices import Decision, Policy, decide
+from toolkit.logs import Log
+from toolkit.nri.devices import DeviceChoice, Policy, decide
 from toolkit.nri.plugin import LONGEST_WAIT, NriState, NriStatus, Plugin, retry_waits
 from toolkit.nri.protos.nri_pb2 import Container, PodSandbox
 
@@ -33,10 +34,11 @@ SETTINGS = Settings(
 )
 
 
-class Recorded:
+class Recorded(Log):
     """A log that keeps its lines, and blocks while it is told to."""
 
     def __init__(self) -> None:
+        super().__init__(__name__)
         self.lines: list[tuple[str, str, dict[str, object]]] = []
         self.open = threading.Event()
         self.open.set()
@@ -71,7 +73,7 @@ class Node:
         self.plugin: Plugin | None = None
 
     def start(
-        self, decide_devices: Callable[[PodSandbox, Container, Policy], Decision] = decide
+        self, decide_devices: Callable[[PodSandbox, Container, Policy], DeviceChoice] = decide
     ) -> Plugin:
         self.plugin = Plugin(
             **SETTINGS,
@@ -146,7 +148,7 @@ def test_a_management_device_is_refused_with_the_pods_name(node: Node) -> None:
 
 
 def test_a_failing_decision_is_an_empty_answer_and_an_error_in_the_log(node: Node) -> None:
-    def failing(pod: PodSandbox, container: Container, policy: Policy) -> Decision:
+    def failing(pod: PodSandbox, container: Container, policy: Policy) -> DeviceChoice:
         if container.name == "bad":
             raise RuntimeError("broken")
         return decide(pod, container, policy)
@@ -224,7 +226,7 @@ def test_a_registration_that_the_engine_refuses_is_tried_again(node: Node) -> No
 def test_stopping_answers_what_is_open_and_then_ends_our_side_first(node: Node) -> None:
     go_on = threading.Event()
 
-    def waiting(pod: PodSandbox, container: Container, policy: Policy) -> Decision:
+    def waiting(pod: PodSandbox, container: Container, policy: Policy) -> DeviceChoice:
         go_on.wait(60)
         return decide(pod, container, policy)
 

@@ -27,7 +27,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class DeviceChoice:
     """The devices that a container gets, and the requests that were refused."""
 
     annotation: str | None = None
@@ -57,11 +57,11 @@ def effective_annotation(
     return None
 
 
-def decide(pod: PodSandbox, container: Container, policy: Policy) -> Decision:
+def decide(pod: PodSandbox, container: Container, policy: Policy) -> DeviceChoice:
     """Choose a container's devices, without duplicates: the engine rejects a duplicate."""
     found = effective_annotation(pod.annotations, container.name)
     if found is None:
-        return Decision()
+        return DeviceChoice()
     key, value = found
     names = dict.fromkeys(name.strip() for name in value.split(",")) if value.strip() else {}
     devices, not_allowed, invalid = [], [], []
@@ -73,7 +73,7 @@ def decide(pod: PodSandbox, container: Container, policy: Policy) -> Decision:
             not_allowed.append(name)
         else:
             devices.append(name)
-    return Decision(
+    return DeviceChoice(
         annotation=key,
         devices=tuple(devices),
         not_allowed=tuple(not_allowed),

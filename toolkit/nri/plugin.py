@@ -16,11 +16,11 @@ from socket import socket as new_socket
 
 from toolkit import logs
 from toolkit.errors import ToolkitError
-from toolkit.host.clock import Clock, SystemClock
-from toolkit.nri.devices import MANAGEMENT_KIND, Decision, Policy, decide
-from toolkit.nri.link import Link, pod_name
+from toolkit.host.clock import SystemClock
+from toolkit.nri.devices import MANAGEMENT_KIND, DeviceChoice, Policy, decide
+from toolkit.nri.engine_socket import EngineSocket, pod_name
 from toolkit.nri.protos.nri_pb2 import Container, CreateContainerRequest, PodSandbox
-from toolkit.nri.reporter import Log, Reporter
+from toolkit.nri.reporter import Reporter
 from toolkit.nri.session import PLUGIN_NAME, Session
 
 SHORTEST_WAIT = 0.1
@@ -71,9 +71,8 @@ class Plugin:
         socket: str,
         socket_path: str,
         on_state: Callable[[NriStatus], None] = lambda _status: None,
-        clock: Clock | None = None,
-        log: Log | None = None,
-        decide_devices: Callable[[PodSandbox, Container, Policy], Decision] = decide,
+        log: logs.Log | None = None,
+        decide_devices: Callable[[PodSandbox, Container, Policy], DeviceChoice] = decide,
     ) -> None:
         """``namespaces`` may use management devices; ``socket`` is a host path.
 
@@ -88,10 +87,8 @@ class Plugin:
         )
         self._path = socket_path
         self._on_state = on_state
-        self._clock: Clock = clock or SystemClock()
-        self._log: Log = log or logs.get(__name__)
         self._decide_devices = decide_devices
-        self._reporter = Reporter(self._log)
+        self._reporter = Reporter(log or logs.get(__name__))
         self._thread = threading.Thread(target=self._run, name="nri-engine", daemon=True)
         self._status = NriStatus(state=NriState.CONNECTING, socket=socket)
         self._stopping = threading.Event()
@@ -143,17 +140,17 @@ class Plugin:
             connected.setblocking(False)  # noqa: FBT003 - the socket's own signature
             connected.connect(self._path)
             session = Session(self._index, self._report_error)
-            link = Link(
+            served = EngineSocket(
                 connected,
                 session,
                 decide=self._devices_for,
                 wakeup=self._wakeup,
                 stopping=self._stopping.is_set,
                 on_registered=lambda: self._registered(session),
-                clock=self._clock,
+                clock=SystemClock(),
                 log=self._reporter,
             )
-            return link.serve()
+            return served.serve()
 
     def _registered(self, session: Session) -> None:
         engine = session.engine
@@ -206,7 +203,7 @@ class Plugin:
             self._log_decision(request, decision)
         return decision.devices
 
-    def _log_decision(self, request: CreateContainerRequest, decision: Decision) -> None:
+    def _log_decision(self, request: CreateContainerRequest, decision: DeviceChoice) -> None:
         """Log the devices that a pod gets, and those that it is refused."""
         who = {
             "pod": pod_name(request),

@@ -9,27 +9,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Protocol
+
+from toolkit.logs import Log
 
 MAX_WAITING = 1000
 """Maximum number of queued log lines; further ones are counted and dropped."""
 
 
-class Log(Protocol):
-    """The part of ``toolkit.logs`` in use."""
-
-    def step(self, event: str, message: str, /, **fields: object) -> None:
-        """Log a completed step."""
-
-    def warning(self, event: str, message: str, /, **fields: object) -> None:
-        """Log something that needs attention."""
-
-    def error(self, event: str, message: str, /, **fields: object) -> None:
-        """Log an error."""
-
-
 class Reporter:
-    """A Log that never blocks, and runs callbacks in the order of its lines."""
+    """A log that never blocks, and runs callbacks in the order of its lines."""
 
     def __init__(self, log: Log) -> None:
         self._log = log

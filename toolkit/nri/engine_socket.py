@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from toolkit.host.clock import Clock
 from toolkit.nri.multiplexer import NriProtocolError
 from toolkit.nri.protos.nri_pb2 import CreateContainerRequest
-from toolkit.nri.reporter import Log
+from toolkit.nri.reporter import Reporter
 from toolkit.nri.session import Session
 
 REGISTRATION_TIMEOUT = 30.0
@@ -24,7 +24,7 @@ _RECEIVE_BYTES = 64 << 10
 Decide = Callable[[CreateContainerRequest], Sequence[str]]
 
 
-class Link:
+class EngineSocket:
     """Serves one connection until either side closes it."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Link:
         stopping: Callable[[], bool],
         on_registered: Callable[[], None],
         clock: Clock,
-        log: Log,
+        log: Reporter,
     ) -> None:
         """Take a non-blocking socket; ``decide`` returns the CDI devices of a container.
 
