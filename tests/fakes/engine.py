@@ -80,6 +80,8 @@ class FakeEngine:
     starts: Mapping[str, str] = field(default_factory=dict)
     """What a handler really starts, where that is another binary than it is served with."""
     holding: HoldReport = field(default_factory=lambda: HoldReport(holding=Holding.FREE))
+    unasked: str = ""
+    """Why it can't be asked which containers hold the payload."""
 
     def boot(self) -> None:
         """Start with what the files say now; stays dead where they can't be loaded."""
@@ -187,6 +189,8 @@ class FakeEngine:
 
     def held(self, toolkit_dir: str) -> HoldReport:
         del toolkit_dir
+        if self.unasked:
+            raise EngineTimeoutError(self.unasked)
         return self.holding
 
     # Commands

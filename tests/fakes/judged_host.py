@@ -295,8 +295,8 @@ class _Answering(BaseControl):
 
     answer: LiveAnswer
 
-    def _ask(self, access: str, deadline: float) -> LiveAnswer:
-        del access, deadline
+    def _ask(self, deadline: float) -> LiveAnswer:
+        del deadline
         return self.answer
 
     def _answers(self, deadline: float) -> bool:

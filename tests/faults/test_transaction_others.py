@@ -244,6 +244,21 @@ def test_containers_that_use_the_files_keep_them_until_a_later_revert(host: Faul
     assert difference(host.tree(), before) == []
 
 
+def test_an_engine_that_does_not_say_who_uses_the_files_keeps_them(
+    host: FaultHost, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = host.tree()
+    host.set_up()
+    host.engine.unasked = "the call timed out"
+    report = host.revert()
+    assert report is not None
+    assert (report.payload, report.kept_for) == ("kept", ())
+    assert "could not be asked who uses it (the call timed out)" in capfd.readouterr().err
+    host.engine.unasked = ""
+    host.revert()
+    assert difference(host.tree(), before) == []
+
+
 def test_a_payload_that_was_kept_is_taken_up_by_the_next_set_up(host: FaultHost) -> None:
     before = host.tree()
     host.set_up()

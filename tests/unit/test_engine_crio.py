@@ -21,7 +21,7 @@ from toolkit.engine.facts import Expectation, Holding, Source
 from toolkit.engine.protos import cri_pb2
 from toolkit.engine.reload import Method, method
 from toolkit.engine.rpc import Connection, RpcError
-from toolkit.errors import EngineTimeoutError
+from toolkit.errors import EngineNotFoundError, EngineRejectedError, EngineTimeoutError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.settings import RestartMode
 
@@ -113,7 +113,6 @@ def test_a_handler_counts_once_the_runtime_lists_it(path: Path) -> None:
         (BEFORE, {"a": ""}, Holding.FREE),
         (BEFORE, {"a": "nvidia"}, Holding.HELD),
         (BEFORE, {"a": "crun", "b": None}, Holding.FREE),
-        (BEFORE, {"a": "?"}, Holding.CANNOT_TELL),
     ],
 )
 def test_a_pod_holds_the_payload_by_the_binary_of_its_handler(
@@ -123,8 +122,17 @@ def test_a_pod_holds_the_payload_by_the_binary_of_its_handler(
         assert control(path).held(TOOLKIT).holding is holding
 
 
-def test_a_crio_that_is_gone_cannot_tell(path: Path) -> None:
-    assert control(path).held(TOOLKIT).holding is Holding.CANNOT_TELL
+def test_a_pod_whose_handler_is_not_told_is_an_error_that_names_it(path: Path) -> None:
+    with (
+        FakeCrio(config=BEFORE, pods={"a": "?"}).serving(path),
+        pytest.raises(EngineRejectedError, match=r"which handler the pod .* has"),
+    ):
+        control(path).held(TOOLKIT)
+
+
+def test_a_crio_that_is_gone_cannot_be_asked(path: Path) -> None:
+    with pytest.raises(EngineNotFoundError, match=f"no crio answers on {path}: No such file"):
+        control(path).held(TOOLKIT)
 
 
 def test_the_deadline_is_for_all_that_is_asked_over_one_connection(path: Path) -> None:

@@ -16,7 +16,6 @@ from toolkit.host.processes import ProcessFacts
 CONTAINERD, CRIO, DOCKER = EngineName.CONTAINERD, EngineName.CRIO, EngineName.DOCKER
 SYSTEM = "/run/containerd/containerd.sock"
 DOCKERS_OWN = "/var/run/docker/containerd/containerd.sock"
-TRIED = (SYSTEM, "/var/run/crio/crio.sock", "/var/run/docker.sock")
 
 
 def behind(socket: str, pid: int, *arguments: str, parent: int = 1) -> Located:
@@ -29,7 +28,7 @@ def behind(socket: str, pid: int, *arguments: str, parent: int = 1) -> Located:
         unit=None,
         parent_pid=parent,
     )
-    return Located(socket=socket, access=socket, process=engine, unreachable=None)
+    return Located(socket=socket, process=engine)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +43,7 @@ class Case:
             table=FakeTable(*self.processes),
             view=FakeView(dict(self.files)),
         )
-        return choose(self.answering, node, TRIED)
+        return choose(self.answering, node)
 
 
 CHILD = process(30, "/usr/bin/containerd", "containerd", parent=20)
@@ -113,8 +112,3 @@ def test_two_unrelated_engines_are_an_error_that_names_both(case: Case) -> None:
     for name, located in case.answering.items():
         assert f"{name} on {located.socket}" in str(failure.value)
     assert "--runtime" in failure.value.hint
-
-
-def test_no_engine_is_an_error_that_names_what_was_tried() -> None:
-    with pytest.raises(EngineNotFoundError, match=SYSTEM):
-        Case(answering={}).choice()

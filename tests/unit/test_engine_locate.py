@@ -6,7 +6,7 @@ import pytest
 
 from runtime_configs.model import EngineName
 from tests.fakes.node import SYSTEMD, FakeTable, process
-from toolkit.engine.process.locate import Located, Locator, refuse_stranger
+from toolkit.engine.process.locate import EngineSocket, Located, refuse_stranger
 from toolkit.engine.process.peer import Peer
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.paths import HostRoot
@@ -25,8 +25,9 @@ PROXY = process(47, "/usr/bin/socat", "socat")
 
 
 def judged(pid: int, *processes: ProcessFacts, spoke: bool = True) -> Located:
-    locator = Locator(EngineName.DOCKER, HostRoot(root="/"), FakeTable(SYSTEMD, *processes))
-    return locator.classify(Peer(pid=pid, spoke=spoke), SOCKET, SOCKET)
+    table = FakeTable(SYSTEMD, *processes)
+    behind = EngineSocket(EngineName.DOCKER, SOCKET, HostRoot(root="/"), table)
+    return behind.classify(Peer(pid=pid, spoke=spoke))
 
 
 @pytest.mark.parametrize(("pid", "spoke"), [(42, True), (42, False), (1, False)])

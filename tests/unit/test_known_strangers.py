@@ -13,7 +13,7 @@ from tests.fakes.node import SYSTEMD, FakeTable, process
 from tests.unit.cli_session import settings_of
 from toolkit.engine.process import discover, locate
 from toolkit.engine.process.discover import chosen_runtime
-from toolkit.engine.process.locate import Located, Locator, refuse_stranger
+from toolkit.engine.process.locate import EngineSocket, Located, refuse_stranger
 from toolkit.engine.process.peer import Peer
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.given_mounts import NO_HOST_ROOT
@@ -28,8 +28,8 @@ def of_user(user: int, executable: str) -> ProcessFacts:
 
 
 def judged(found: ProcessFacts, engine: EngineName = EngineName.DOCKER) -> Located:
-    locator = Locator(engine, HostRoot(root="/"), FakeTable(SYSTEMD, found))
-    return locator.classify(Peer(pid=found.pid, spoke=True), SOCKET, SOCKET)
+    behind = EngineSocket(engine, SOCKET, HostRoot(root="/"), FakeTable(SYSTEMD, found))
+    return behind.classify(Peer(pid=found.pid, spoke=True))
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_the_root_users_dockerd_is_no_stranger() -> None:
 def test_what_is_no_socket_is_called_what_it_is(tmp_path: Path, what: str) -> None:
     path = tmp_path / "containerd.sock"
     path.mkdir() if what == "directory" else path.touch()
-    locator = Locator(EngineName.CONTAINERD, HostRoot(root="/"), FakeTable())
+    behind = EngineSocket(EngineName.CONTAINERD, str(path), HostRoot(root="/"), FakeTable())
     with pytest.raises(EngineNotFoundError) as failure:
-        refuse_stranger(locator.locate(str(path), 0.0))
+        refuse_stranger(behind.locate(0.0))
     assert failure.value.message == f"{path} is a {what}, not a socket"
     assert "mount the socket's directory" in failure.value.hint
 
@@ -137,8 +137,10 @@ def test_a_container_without_the_hosts_root_is_told_so_at_once(
     if module is discover:
         failure = auto(tmp_path)
     else:
-        locator = Locator(EngineName.CONTAINERD, HostRoot(root="/"), FakeTable())
-        found = locator.locate(str(tmp_path / "containerd.sock"), 0.0)
+        path = str(tmp_path / "containerd.sock")
+        found = EngineSocket(EngineName.CONTAINERD, path, HostRoot(root="/"), FakeTable()).locate(
+            0.0
+        )
         with pytest.raises(EngineNotFoundError) as caught:
             locate.refuse_without_host_root(found, HostRoot(root="/"))
         failure = caught.value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -30,8 +29,8 @@ from toolkit.engine.facts import (
 )
 from toolkit.engine.process import peer
 from toolkit.engine.process.locate import (
+    EngineSocket,
     Located,
-    Locator,
     refuse_stranger,
     refuse_without_host_root,
 )
@@ -85,11 +84,13 @@ class BaseControl(ABC):
         self._settings = settings
         self._host = host
         self._decode = decode
-        self._locator = Locator(self.name, host.root, host.table)
 
     @cached_property
-    def _socket(self) -> str:
-        """The engine's socket on the host: the declared one, the kubelet's, or a usual one."""
+    def _socket(self) -> EngineSocket:
+        return EngineSocket(self.name, self._socket_path(), self._host.root, self._host.table)
+
+    def _socket_path(self) -> str:
+        """Return the declared socket, the kubelet's, or a usual one."""
         root, given = self._host.root, self._settings.socket
         if given.declared:
             return root.host_path(given.path)
@@ -102,13 +103,8 @@ class BaseControl(ABC):
             candidates.insert(0, served)
         return next((each for each in candidates if peer.accepts(root.access(each))), given.path)
 
-    @property
-    def _access(self) -> str:
-        """The path at which this process opens the socket."""
-        return self._host.root.access(self._socket)
-
     @abstractmethod
-    def _ask(self, access: str, deadline: float) -> LiveAnswer:
+    def _ask(self, deadline: float) -> LiveAnswer:
         """Ask the running daemon what it is and serves. Raises ToolkitError without an answer."""
 
     @abstractmethod
@@ -133,11 +129,6 @@ class BaseControl(ABC):
     def held(self, toolkit_dir: str) -> HoldReport:
         """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``."""
 
-    def _refusal(self) -> str | None:
-        """Return why nothing answers on the socket; None if something does."""
-        why = peer.refusal(self._access)
-        return None if why is None else f"no {self.name} answers on {self._socket}: {why}"
-
     def _below(self, toolkit_dir: str) -> tuple[str, ...]:
         """Return the prefixes of binaries below the directory, by either name of the directory."""
         names = dict.fromkeys((toolkit_dir, self._host.root.resolve(toolkit_dir)))
@@ -156,18 +147,17 @@ class BaseControl(ABC):
 
         A program of the engine that must be run gets a few seconds in any case.
         """
-        located = self._locator.locate(self._socket, deadline)
-        quiet = self._settings.restart_mode is RestartMode.NONE
-        if not quiet:
+        located = self._socket.locate(deadline)
+        if self._settings.restart_mode is not RestartMode.NONE:
             refuse_without_host_root(located, self._host.root)
             refuse_stranger(located)
-        unreachable = located.unreachable or located.stranger
+        unreachable = located.obstacle
         live = LiveAnswer()
         if unreachable is None:
             try:
-                live = self._ask(located.access, deadline)
+                live = self._ask(deadline)
             except ToolkitError as error:
-                unreachable = f"{self.name} on {self._socket} does not answer: {error.message}"
+                unreachable = f"{self.name} on {self._socket.path} does not answer: {error.message}"
         served = self._decode_served(live) if unreachable is None else Served.nothing(unreachable)
         return self._assemble(located, live, served, unreachable, deadline)
 
@@ -207,7 +197,7 @@ class BaseControl(ABC):
         )
         return HostFacts(
             engine=self.name,
-            socket=self._socket,
+            socket=self._socket.path,
             process=process,
             unreachable=unreachable,
             version=version,
@@ -239,7 +229,7 @@ class BaseControl(ABC):
         named = drop_in is not None and drop_in.declared
         seen = Sighting(
             engine=self.name,
-            socket=self._socket,
+            socket=self._socket.path,
             config=running,
             reads=reads,
             reloaded=settings.restart_mode is not RestartMode.NONE,
@@ -298,15 +288,13 @@ class BaseControl(ABC):
 
     def _restarter(self, clock: Clock) -> Restarter:
         def watch() -> tuple[bool, EngineProcess | None]:
-            if not peer.accepts(self._access):
+            if not peer.accepts(self._socket.access):
                 return False, None
-            return True, self._locator.current(
-                self._socket, self._access, time.monotonic() + _ONE_LOOK
-            )
+            return True, self._socket.locate(clock.now() + _ONE_LOOK).process
 
         def answers(deadline: float) -> bool:
             clock.check()
-            return self._answers(min(deadline, time.monotonic() + _ONE_CALL))
+            return self._answers(min(deadline, clock.now() + _ONE_CALL))
 
         from toolkit.engine.reload import Restarter
 
@@ -315,7 +303,7 @@ class BaseControl(ABC):
 
     def _served(self, deadline: float) -> Served:
         try:
-            return self._decode_served(self._ask(self._access, deadline))
+            return self._decode_served(self._ask(deadline))
         except ToolkitError as error:
             return Served.nothing(error.message)
 
@@ -328,7 +316,7 @@ class BaseControl(ABC):
         def look() -> bool | None:
             nonlocal missing
             clock.check()
-            served = self._served(min(deadline, time.monotonic() + _ONE_CALL))
+            served = self._served(min(deadline, clock.now() + _ONE_CALL))
             missing = shortcomings(expected, served)
             if missing and served.lack is not None and served.lack.kind is not LackKind.PENDING:
                 raise EngineRejectedError(served.lack.reason, served.lack.fix)
@@ -337,7 +325,7 @@ class BaseControl(ABC):
         what = f"{self.name} to serve the handlers"
         if wait.until(look, clock, deadline, what) is None:
             raise EngineTimeoutError(
-                f"{self.name} on {self._socket} does not report the expected handlers: "
+                f"{self.name} on {self._socket.path} does not report the expected handlers: "
                 f"{'; '.join(missing)}",
                 wait.too_slow(deadline),
             )

@@ -65,7 +65,10 @@ class EngineControl(Protocol):
         """
 
     def held(self, toolkit_dir: str) -> HoldReport:
-        """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``."""
+        """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``.
+
+        Raises ToolkitError if the engine cannot be asked.
+        """
 
     def own_container_running(self, deadline: float) -> bool | None:
         """Return whether the engine reports this process's own container as running.

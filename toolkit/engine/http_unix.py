@@ -7,13 +7,13 @@ import http.client
 import json
 import math
 import socket
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from toolkit.engine import wait
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
+from toolkit.host.clock import UninterruptedClock
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -57,7 +57,7 @@ class _TimedSocket(socket.socket):
 
     def limit(self, at_most: float = math.inf) -> None:
         """Give the next step the time left. Raises TimeoutError if there is none."""
-        left = self._deadline - time.monotonic()
+        left = self._deadline - UninterruptedClock().now()
         if left <= 0:
             raise TimeoutError("timed out")
         self.settimeout(min(left, at_most))
@@ -75,7 +75,7 @@ class UnixConnection(http.client.HTTPConnection):
         self._check = check
         super().__init__("localhost")
         self._path = path
-        self._deadline = max(deadline, time.monotonic() + wait.AT_LEAST)
+        self._deadline = UninterruptedClock().now() + wait.left(deadline)
 
     def connect(self) -> None:
         """Connect to the socket."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable
 from typing import Final, Self, TypeVar
 
@@ -19,6 +18,7 @@ from google.protobuf.message import Message
 
 from toolkit.engine import wait
 from toolkit.errors import ToolkitError
+from toolkit.host.clock import UninterruptedClock
 
 Response = TypeVar("Response", bound=Message)
 _LARGEST: Final = 256 * 1024 * 1024
@@ -50,7 +50,7 @@ class Connection:
         ``check`` is called now and then during a call; an exception of it ends the call.
         """
         self._check = check
-        self._deadline = max(deadline, time.monotonic() + wait.AT_LEAST)
+        self._deadline = UninterruptedClock().now() + wait.left(deadline)
         self._channel = grpc.insecure_channel(
             f"unix:{path}",
             options=(
@@ -77,7 +77,7 @@ class Connection:
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> Response:
         """Call ``/package.Service/Method``. Raises RpcError."""
-        left = self._deadline - time.monotonic()
+        left = self._deadline - UninterruptedClock().now()
         if left <= 0:  # grpc makes a call even with no time left, and may be answered
             raise RpcError(method, grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
         invoke = self._channel.unary_unary(

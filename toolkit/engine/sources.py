@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from msgspec import Struct
 
 from runtime_configs.model import ConfigError, EffectiveConfig, HostView, Version
+from toolkit.engine import wait
 from toolkit.engine.facts import Source
 from toolkit.host.commands import CommandRunner
 
@@ -30,7 +30,7 @@ def parse_version(text: str) -> Version | None:
 
 def command_seconds(deadline: float) -> float:
     """Return the time limit for a program of the engine; ``deadline`` is monotonic."""
-    return max(_AT_LEAST, deadline - time.monotonic())
+    return wait.left(deadline, _AT_LEAST)
 
 
 class SourceRequest(Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import Final, Self, TypeVar
 
 from toolkit import logs
-from toolkit.host.clock import Clock
+from toolkit.host.clock import Clock, UninterruptedClock
 
 log = logs.get(__name__)
 
@@ -40,6 +40,14 @@ class Deadline(float):
         made = cls(began + seconds)
         made.seconds, made.flag = seconds, flag
         return made
+
+
+def left(deadline: float, at_least: float = AT_LEAST) -> float:
+    """Return the seconds until a deadline, for an engine or its program to answer in.
+
+    A socket's timeout and a program's limit pass in real time, whatever clock a wait has.
+    """
+    return max(at_least, deadline - UninterruptedClock().now())
 
 
 def too_slow(deadline: float, see: str = "the engine's log") -> str:

@@ -42,15 +42,6 @@ def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
     )
 
 
-def answers(access: str, deadline: float) -> bool:
-    """Return whether the CRI reports the runtime as ready; a disabled CRI counts as ready."""
-    with Connection(access, deadline) as connection:
-        try:
-            return CriClient(connection).status().ready
-        except RpcError as error:
-            return error.unimplemented
-
-
 def containers(access: str, deadline: float) -> tuple[RunningContainer, ...]:
     """Return the containers of all namespaces. Raises RpcError."""
     with Connection(access, deadline) as connection:

@@ -5,7 +5,6 @@ Modules that load grpc are imported by the methods that use them: loading it tak
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.engine.cri.control import CriControl
 from toolkit.engine.facts import Holding, HoldReport, LiveAnswer, OwnContainer
 from toolkit.engine.process.daemon_arguments import path_option
-from toolkit.errors import ToolkitError
+from toolkit.host.clock import UninterruptedClock
 
 if TYPE_CHECKING:
     from toolkit.engine.rpc import Connection
@@ -37,18 +36,13 @@ class ContainerdControl(CriControl):
         A pod's container counts only with a task: containerd deletes the others without the binary,
         and the kubelet starts none of them again (tried with 1.6, 1.7 and 2.1).
         """
-        refusal = self._refusal()
-        if refusal is not None:
-            return HoldReport(holding=Holding.CANNOT_TELL, reason=refusal)
+        self._socket.require()
         from toolkit.engine.containerd import api
 
         prefixes = self._below(toolkit_dir)
-        deadline = time.monotonic() + _HELD_SECONDS
-        try:
-            containers = api.containers(self._access, deadline)
-        except ToolkitError as error:
-            return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
-        pids = self._locator.own_pids(self._socket, self._access, deadline)
+        deadline = UninterruptedClock().now() + _HELD_SECONDS
+        containers = api.containers(self._socket.access, deadline)
+        pids = self._socket.own_pids(deadline)
         pods = {each.sandbox for each in containers if each.sandbox and each.pid in pids}
         using = [
             each
@@ -67,10 +61,10 @@ class ContainerdControl(CriControl):
             own=tuple(OwnContainer(identifier=each.identifier, binary=each.binary) for each in own),
         )
 
-    def _ask(self, access: str, deadline: float) -> LiveAnswer:
+    def _ask(self, deadline: float) -> LiveAnswer:
         from toolkit.engine.containerd import api
 
-        return api.ask(access, self._socket, deadline)
+        return api.ask(self._socket.access, self._socket.path, deadline)
 
     def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:
         """Return a systemd slice, or the root of cgroupfs.
@@ -90,11 +84,6 @@ class ContainerdControl(CriControl):
         from toolkit.engine.containerd.client import ContainerdClient
 
         return ContainerdClient(connection).executed(_CRI_NAMESPACE, sandbox)
-
-    def _answers(self, deadline: float) -> bool:
-        from toolkit.engine.containerd import api
-
-        return api.answers(self._access, deadline)
 
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
         return path_option(arguments, "--config", "-config", "-c")

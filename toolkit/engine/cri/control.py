@@ -27,7 +27,7 @@ class CriControl(BaseControl):
         loading.finish()
         from toolkit.engine.process import own_container
 
-        return own_container.is_running(self._access, self._host.table, deadline)
+        return own_container.is_running(self._socket.access, self._host.table, deadline)
 
     def run_handlers(
         self, handlers: Sequence[str], clock: Clock, deadline: float
@@ -41,7 +41,7 @@ class CriControl(BaseControl):
 
         def start(handler: str) -> HandlerRun:
             return sandbox_run.start(
-                self._access,
+                self._socket.access,
                 handler,
                 self._cgroup_parent(handler, config),
                 binary_of=self._executed,
@@ -49,7 +49,18 @@ class CriControl(BaseControl):
                 deadline=deadline,
             )
 
-        return run_each(handlers, start, partial(sandbox_run.sweep, self._access), clock)
+        return run_each(handlers, start, partial(sandbox_run.sweep, self._socket.access), clock)
+
+    def _answers(self, deadline: float) -> bool:
+        loading.finish()
+        from toolkit.engine.cri.client import CriClient
+        from toolkit.engine.rpc import Connection, RpcError
+
+        with Connection(self._socket.access, deadline) as connection:
+            try:
+                return CriClient(connection).status().ready
+            except RpcError as error:
+                return error.unimplemented
 
     @abstractmethod
     def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:

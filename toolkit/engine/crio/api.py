@@ -53,15 +53,6 @@ def config(access: str, socket: str, deadline: float) -> bytes:
         connection.close()
 
 
-def answers(access: str, deadline: float) -> bool:
-    """Return whether the CRI reports the runtime as ready."""
-    with Connection(access, deadline) as connection:
-        try:
-            return CriClient(connection).status().ready
-        except RpcError:
-            return False
-
-
 def sandboxes(access: str, deadline: float) -> tuple[PodSandbox, ...]:
     """Return every pod sandbox with its handler. Raises RpcError, EngineRejectedError."""
     with Connection(access, deadline) as connection:

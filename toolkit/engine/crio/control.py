@@ -6,7 +6,6 @@ Modules that load grpc are imported by the methods that use them: loading it tak
 from __future__ import annotations
 
 import posixpath
-import time
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -17,7 +16,8 @@ from toolkit.engine.cri.control import CriControl
 from toolkit.engine.facts import EngineProcess, Holding, HoldReport, LiveAnswer
 from toolkit.engine.process.daemon_arguments import option, path_option
 from toolkit.engine.process.same_place import same_place
-from toolkit.errors import EngineNotFoundError, ToolkitError
+from toolkit.errors import EngineNotFoundError, EngineRejectedError
+from toolkit.host.clock import UninterruptedClock
 from toolkit.settings import RestartMode
 
 if TYPE_CHECKING:
@@ -37,17 +37,15 @@ class CrioControl(CriControl):
 
         A pod of the default handler names none: CRI-O uses its current default for it.
         """
-        refusal = self._refusal()
-        if refusal is not None:
-            return HoldReport(holding=Holding.CANNOT_TELL, reason=refusal)
+        self._socket.require()
         from toolkit.engine.crio import api
 
-        deadline = time.monotonic() + _HELD_SECONDS
+        deadline = UninterruptedClock().now() + _HELD_SECONDS
+        sandboxes = api.sandboxes(self._socket.access, deadline)
         try:
-            sandboxes = api.sandboxes(self._access, deadline)
-            config = self._decode(api.config(self._access, self._socket, deadline))
-        except (ToolkitError, ConfigError) as error:
-            return HoldReport(holding=Holding.CANNOT_TELL, reason=str(error))
+            config = self._decode(api.config(self._socket.access, self._socket.path, deadline))
+        except ConfigError as error:
+            raise EngineRejectedError(str(error)) from error
         ours = self._ours(config, self._below(toolkit_dir))
         names = tuple(pod.name for pod in sandboxes if (pod.handler or config.default) in ours)
         if not names:
@@ -66,10 +64,10 @@ class CrioControl(CriControl):
         }
         return frozenset(known | (named - config.handlers.keys()))
 
-    def _ask(self, access: str, deadline: float) -> LiveAnswer:
+    def _ask(self, deadline: float) -> LiveAnswer:
         from toolkit.engine.crio import api
 
-        return api.ask(access, self._socket, deadline)
+        return api.ask(self._socket.access, self._socket.path, deadline)
 
     def _cgroup_parent(self, handler: str, config: EffectiveConfig | None) -> str:
         """Return nothing: CRI-O has its own default parent."""
@@ -86,11 +84,6 @@ class CrioControl(CriControl):
             if any(sandbox in argument for argument in each.arguments):
                 return option(each.arguments, "-r", "--runtime")
         return None
-
-    def _answers(self, deadline: float) -> bool:
-        from toolkit.engine.crio import api
-
-        return api.answers(self._access, deadline)
 
     def _config_option(self, arguments: tuple[str, ...]) -> str | None:
         return path_option(arguments, "--config", "-c")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import time
 from collections.abc import Callable
 from typing import Self, cast
 from urllib.parse import quote
@@ -150,7 +149,7 @@ class ReloadEvents:
         """Subscribe. Raises EngineTimeoutError if dockerd does not answer."""
         self._received = bytearray()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
+        self._socket.settimeout(wait.left(deadline))
         request = f"GET /events?filters={_RELOADS} HTTP/1.1\r\nHost: localhost\r\n\r\n"
         try:
             self._socket.connect(access)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
@@ -29,7 +28,7 @@ from toolkit.engine.process.daemon_arguments import added_runtimes, path_option
 from toolkit.engine.process.same_place import same_place
 from toolkit.engine.reload import Method, method
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
-from toolkit.host.clock import Clock
+from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.settings import EngineSettings, RestartMode
 
 _USUAL_CONFIG = plain_row(EngineName.DOCKER).top_level
@@ -87,7 +86,7 @@ class DockerControl(BaseControl):
             return super().reload(process, mode, clock, deadline)
         handle = self._host.signaller.hold(process.pid, process.start_time)
         try:
-            with ReloadEvents(self._access, self._socket, deadline) as events:
+            with ReloadEvents(self._socket.access, self._socket.path, deadline) as events:
                 began = clock.now()
                 handle.signal(signal.SIGHUP)
                 self._confirm(events, clock, min(deadline, began + _RELOAD_SECONDS))
@@ -117,13 +116,10 @@ class DockerControl(BaseControl):
         what this control saw before; failing that it counts if it is one of our names.
         """
         prefixes = self._below(toolkit_dir)
-        deadline = time.monotonic() + _HELD_SECONDS
-        try:
-            with self._client(deadline) as client:
-                info = self._remember(client.info())
-                containers = client.containers()
-        except ToolkitError as error:
-            return HoldReport(holding=Holding.CANNOT_TELL, reason=error.message)
+        deadline = UninterruptedClock().now() + _HELD_SECONDS
+        with self._client(deadline) as client:
+            info = self._remember(client.info())
+            containers = client.containers()
         ours = self._settings.handler_names
 
         runtime = f"{toolkit_dir}/nvidia-container-runtime"
@@ -138,7 +134,7 @@ class DockerControl(BaseControl):
 
         using = [(each, each.runtime or info.default) for each in containers]
         using = [(each, runtime) for each, runtime in using if is_ours(runtime)]
-        pids = self._locator.own_pids(self._socket, self._access, deadline) if using else ()
+        pids = self._socket.own_pids(deadline) if using else ()
         own = tuple(
             OwnContainer(identifier=each.identifier, binary=path_of(runtime))
             for each, runtime in using
@@ -150,8 +146,8 @@ class DockerControl(BaseControl):
             holding=Holding.HELD if names else Holding.FREE, containers=names, own=own
         )
 
-    def _ask(self, access: str, deadline: float) -> LiveAnswer:
-        with DockerClient(access, self._socket, deadline) as client:
+    def _ask(self, deadline: float) -> LiveAnswer:
+        with self._client(deadline) as client:
             info = self._remember(client.info())
         return LiveAnswer(version=info.version, config=info.body)
 
@@ -170,7 +166,7 @@ class DockerControl(BaseControl):
         """Return nothing: dockerd has no such command."""
 
     def _client(self, deadline: float, check: Callable[[], None] | None = None) -> DockerClient:
-        return DockerClient(self._access, self._socket, deadline, check)
+        return DockerClient(self._socket.access, self._socket.path, deadline, check)
 
     def _remember(self, info: DockerInfo) -> DockerInfo:
         self._seen.update(info.paths)

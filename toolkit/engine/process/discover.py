@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-import time
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -13,8 +13,10 @@ from runtime_configs.model import EngineName, HostView
 from toolkit.engine.facts import EngineProcess
 from toolkit.engine.process import kubelet, peer
 from toolkit.engine.process.daemon_arguments import path_option
-from toolkit.engine.process.locate import Located, Locator
+from toolkit.engine.process.known_strangers import Stranger
+from toolkit.engine.process.locate import EngineSocket, Located
 from toolkit.errors import EngineNotFoundError, HostPathError
+from toolkit.host.clock import UninterruptedClock
 from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_container_image
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessTable, ProcFs
@@ -48,51 +50,46 @@ def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None =
     """
     if settings.runtime is not None:
         return Choice(name=settings.runtime, why="named by --runtime or RUNTIME")
-    table = ProcFs(root.proc, root.root)
-    view = HostFilesView(root)
-    served = kubelet.endpoint(table, view)
+    node = Surroundings(root=root, table=ProcFs(root.proc, root.root), view=HostFilesView(root))
+    served = kubelet.endpoint(node.table, node.view)
     if served is not None:
-        named = _engine_of_kubelet(served, root, table)
+        named = _engine_of_kubelet(served, node)
         if named is not None:
             return Choice(name=named, why=f"the kubelet uses {served}")
-    deadline = time.monotonic() + _SECONDS
-    if earlier is not None and _behind(earlier.name, earlier.socket, root, table, deadline).answers:
+    deadline = _soon()
+    if earlier is not None and _answers(_look(earlier.name, earlier.socket, node, deadline)):
         return Choice(name=earlier.name, why="it was set up before")
-    looked = {
-        name: _answering(name, engine.socket.path, root, table, deadline)
+    looks = {
+        name: _look(name, engine.socket.path, node, deadline, given=True)
         for name, engine in settings.engines.items()
     }
-    answering = {name: each.located for name, each in looked.items() if each.located is not None}
+    answering = {name: each for name, each in looks.items() if _answers(each)}
     if not answering:
-        _refuse_permanent_problem(root, tuple(looked.values()))
-    reasons = tuple(each.reason for each in looked.values())
-    chosen = choose(answering, Surroundings(root=root, table=table, view=view), reasons)
+        raise _no_engine(root, looks.values())
+    chosen = choose(answering, node)
     if len(answering) == 1:
         return Choice(name=chosen, why="no other engine answers")
     return Choice(name=chosen, why="it uses the containerd that also answers")
 
 
-class _Look(Struct, frozen=True, kw_only=True):
-    """The result for one socket: an engine, or why there is none."""
-
-    located: Located | None = None
-    reason: str = ""
-    fix: str = ""
-    """How to fix a problem that waiting does not solve."""
-
-    @property
-    def answers(self) -> bool:
-        return self.located is not None
+def _answers(located: Located) -> bool:
+    """Return whether an engine answers; one whose process is not visible from here counts."""
+    return located.process is not None or located.invisible
 
 
-def _refuse_permanent_problem(root: HostRoot, looks: tuple[_Look, ...]) -> None:
-    """Raise EngineNotFoundError for a problem that starting an engine does not solve."""
+def _no_engine(root: HostRoot, looks: Iterable[Located]) -> EngineNotFoundError:
+    """Return why no engine answers, with the fix of a problem that starting one does not solve."""
     if root.root == "/" and own_root_is_container_image(root.proc):
-        raise EngineNotFoundError(*NO_HOST_ROOT)
-    fixes = dict.fromkeys(each.fix for each in looks if each.fix)
-    if fixes:
-        reasons = "; ".join(each.reason for each in looks)
-        raise EngineNotFoundError(f"no engine can be set up here: {reasons}", "; ".join(fixes))
+        return EngineNotFoundError(*NO_HOST_ROOT)
+    reasons = "; ".join(each.obstacle or "" for each in looks)
+    fixes = dict.fromkeys(each.stranger.fix for each in looks if each.stranger is not None)
+    fix = "; ".join(filter(None, fixes))
+    if fix:
+        return EngineNotFoundError(f"no engine can be set up here: {reasons}", fix)
+    return EngineNotFoundError(
+        f"no engine answers on this node: {reasons}",
+        "start it, or name it with --runtime and --socket",
+    )
 
 
 class Surroundings(Struct, frozen=True, kw_only=True):
@@ -103,18 +100,8 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     view: HostView
 
 
-def choose(
-    answering: dict[EngineName, Located], node: Surroundings, tried: tuple[str, ...]
-) -> EngineName:
-    """Choose among the engines that answer; raises EngineNotFoundError as ``chosen_runtime``.
-
-    ``tried`` has the reason for each socket where none answers.
-    """
-    if not answering:
-        raise EngineNotFoundError(
-            f"no engine answers on this node: {'; '.join(tried)}",
-            "start it, or name it with --runtime and --socket",
-        )
+def choose(answering: dict[EngineName, Located], node: Surroundings) -> EngineName:
+    """Choose among engines that answer; raises EngineNotFoundError if several unrelated ones do."""
     if set(answering) == {EngineName.CONTAINERD, EngineName.DOCKER}:
         dockerd = answering[EngineName.DOCKER].process
         if dockerd is None or _uses(dockerd, answering[EngineName.CONTAINERD], node):
@@ -125,41 +112,26 @@ def choose(
     return next(iter(answering))
 
 
-def _answering(
-    name: EngineName, given: str, root: HostRoot, table: ProcessTable, deadline: float
-) -> _Look:
-    """Look at the socket that the user gave for an engine, or at its usual one."""
+def _soon() -> float:
+    return UninterruptedClock().now() + _SECONDS
+
+
+def _look(
+    name: EngineName, path: str, node: Surroundings, deadline: float, *, given: bool = False
+) -> Located:
+    """Look at an engine's socket on the host; ``given``: its path is the user's, or a usual one."""
     try:
-        socket = root.host_path(given)
+        path = node.root.host_path(path) if given else path
+        return EngineSocket(name, path, node.root, node.table).locate(deadline)
     except HostPathError as error:
-        return _Look(reason=error.message, fix=error.hint)
-    return _behind(name, socket, root, table, deadline)
+        return Located(socket=path, stranger=Stranger(why=error.message, fix=error.hint))
 
 
-def _behind(
-    name: EngineName, socket: str, root: HostRoot, table: ProcessTable, deadline: float
-) -> _Look:
-    """Look at a socket; a process that is not visible from here counts as an answer."""
-    try:
-        located = Locator(name, root, table).locate(socket, deadline)
-    except HostPathError as error:
-        return _Look(reason=error.message, fix=error.hint)
-    if located.unreachable is not None:
-        return _Look(reason=located.unreachable)
-    if located.stranger is not None and not located.invisible:
-        return _Look(reason=located.stranger, fix=located.fix)
-    return _Look(located=located)
-
-
-def _engine_of_kubelet(socket: str, root: HostRoot, table: ProcessTable) -> EngineName | None:
+def _engine_of_kubelet(socket: str, node: Surroundings) -> EngineName | None:
     """Return the engine behind the kubelet's socket: by its process, else by the socket's name."""
-    deadline = time.monotonic() + _SECONDS
+    deadline = _soon()
     for name in (each for each in EngineName if peer.greeting_of(each) == peer.GRPC_GREETING):
-        try:
-            located = Locator(name, root, table).locate(socket, deadline)
-        except HostPathError:
-            break
-        if located.process is not None:
+        if _look(name, socket, node, deadline).process is not None:
             return name
     return kubelet.engine_of(socket)
 
@@ -192,8 +164,7 @@ def _is_socket_of(address: str, containerd: Located, node: Surroundings) -> bool
         return True
     if containerd.process is None:
         return False
-    locator = Locator(EngineName.CONTAINERD, node.root, node.table)
-    there = locator.locate(address, time.monotonic() + _SECONDS).process
+    there = _look(EngineName.CONTAINERD, address, node, _soon()).process
     return there is not None and there.pid == containerd.process.pid
 
 

@@ -20,6 +20,8 @@ class Stranger(Struct, frozen=True, kw_only=True):
 
     why: str
     fix: str = "check --runtime and --socket"
+    invisible: bool = False
+    """Whether it is because the process is in no PID namespace visible from here."""
 
 
 def known_stranger(engine: EngineName, process: ProcessFacts, socket: str) -> Stranger | None:

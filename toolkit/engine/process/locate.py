@@ -23,88 +23,96 @@ _REMOVE = "remove it, restart the engine, and mount the socket's directory inste
 
 
 class Located(Struct, frozen=True, kw_only=True):
-    """A socket and the process behind it."""
+    """What is behind a socket: an engine, nothing that answers, or a process to leave alone."""
 
     socket: str
     """On the host."""
-    access: str
-    """The path at which this process opens it."""
-    process: EngineProcess | None
-    unreachable: str | None
+    process: EngineProcess | None = None
+    unreachable: str | None = None
     """Why no engine answers there now; None if something answers."""
-    stranger: str | None = None
+    stranger: Stranger | None = None
     """Why the process behind the socket must not be signalled; waiting does not change it."""
-    fix: str = ""
-    """How to fix that."""
-    invisible: bool = False
-    """Whether it is because the process is in no PID namespace visible from here."""
+
+    @property
+    def invisible(self) -> bool:
+        """Whether something answers that is in no PID namespace visible from here."""
+        return self.stranger is not None and self.stranger.invisible
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the engine can't be asked or signalled; None if it can be."""
+        return self.unreachable if self.stranger is None else self.stranger.why
 
 
-class Locator:
-    """Finds the process behind an engine's socket."""
+class EngineSocket:
+    """An engine's socket; ``path`` is on the host."""
 
-    def __init__(self, engine: EngineName, root: HostRoot, table: ProcessTable) -> None:
+    def __init__(self, engine: EngineName, path: str, root: HostRoot, table: ProcessTable) -> None:
         self._engine = engine
+        self.path = path
         self._root = root
         self._table = table
 
-    def locate(self, socket: str, deadline: float) -> Located:
-        """Identify the process behind a socket; ``socket`` is a host path."""
-        access = self._root.access(socket)
+    @property
+    def access(self) -> str:
+        """The path at which this process opens it. Raises HostPathError."""
+        return self._root.access(self.path)
+
+    def require(self) -> None:
+        """Raise EngineNotFoundError if nothing accepts a connection right now."""
+        why = peer.refusal(self.access)
+        if why is not None:
+            raise EngineNotFoundError(self._silence(why))
+
+    def locate(self, deadline: float) -> Located:
+        """Identify the process behind the socket. Raises HostPathError."""
+        access = self.access
         try:
-            found = peer.identify(access, peer.greeting_of(self._engine), deadline)
+            found = peer.identify(access, self._engine, deadline)
         except OSError as error:
-            none = Located(socket=socket, access=access, process=None, unreachable=None)
             if what := _what_else(access):
-                return replace(none, stranger=f"{socket} is {what}, not a socket", fix=_REMOVE)
-            why = f"no {self._engine} answers on {socket}: {error.strerror or error}"
-            return replace(none, unreachable=why)
-        return self.classify(found, socket, access)
+                stranger = Stranger(why=f"{self.path} is {what}, not a socket", fix=_REMOVE)
+                return Located(socket=self.path, stranger=stranger)
+            why = self._silence(error.strerror or str(error))
+            return Located(socket=self.path, unreachable=why)
+        return self.classify(found)
 
-    def current(self, socket: str, access: str, deadline: float) -> EngineProcess | None:
-        """Return the engine behind the socket now, or None if there is none."""
-        try:
-            found = peer.identify(access, peer.greeting_of(self._engine), deadline)
-        except OSError:
-            return None
-        return self.classify(found, socket, access).process
+    def _silence(self, why: str) -> str:
+        return f"no {self._engine} answers on {self.path}: {why}"
 
-    def own_pids(self, socket: str, access: str, deadline: float) -> frozenset[int]:
+    def own_pids(self, deadline: float) -> frozenset[int]:
         """Return the PIDs of this process and its ancestors, if the engine uses the same numbers.
 
         Empty outside a container, and in one with its own PID namespace, whose numbers may belong
         to processes of other containers.
         """
-        if self._root.root == "/" or self.current(socket, access, deadline) is None:
+        if self._root.root == "/" or self.locate(deadline).process is None:
             return frozenset()
         return with_ancestors(os.getpid(), self._table)
 
-    def classify(self, found: peer.Peer, socket: str, access: str) -> Located:
-        """Return the process behind a socket, as far as the answering peer shows."""
-        none = Located(socket=socket, access=access, process=None, unreachable=None)
+    def classify(self, found: peer.Peer) -> Located:
+        """Return what is behind the socket, as far as the answering peer shows."""
         if found.pid == 0:  # 0 for a process that is not visible in this PID namespace
-            why = f"the process behind {socket} can't be seen from this PID namespace"
-            return replace(none, stranger=why, fix=_SHARE_PIDS, invisible=True)
+            why = f"the process behind {self.path} can't be seen from this PID namespace"
+            stranger = Stranger(why=why, fix=_SHARE_PIDS, invisible=True)
+            return Located(socket=self.path, stranger=stranger)
         process = self._table.find(found.pid)
         if process is None or _is_ending(process):
-            why = f"the process behind {socket} (PID {found.pid}) exited while it was inspected"
-            return replace(none, unreachable=why)
+            why = f"the process behind {self.path} (PID {found.pid}) exited while it was inspected"
+            return Located(socket=self.path, unreachable=why)
         if process.pid == 1 and not found.spoke:
-            return self._behind_init(process, none)
-        stranger = self._stranger(process, socket)
-        if stranger is not None:
-            return replace(none, stranger=stranger.why, fix=stranger.fix)
-        return replace(none, process=self._engine_process(process))
+            return self._behind_init(process)
+        return self._engine_or_stranger(process, self._stranger(process))
 
-    def _stranger(self, process: ProcessFacts, socket: str) -> Stranger | None:
+    def _stranger(self, process: ProcessFacts) -> Stranger | None:
         """Return why a process is left alone; None for the host's engine."""
-        known = known_stranger(self._engine, process, socket)
+        known = known_stranger(self._engine, process, self.path)
         if known is not None:
             return known
         hidden = process.executable is None and process.on_host is None
         if not hidden and (process.pid == 1 or not identity.is_engine(self._engine, process)):
-            return Stranger(why=f"{socket} belongs to {_shown(process)}, not to {self._engine}")
-        behind = f"{_shown(process)} behind {socket}"
+            return Stranger(why=f"{self.path} belongs to {_shown(process)}, not to {self._engine}")
+        behind = f"{_shown(process)} behind {self.path}"
         if process.on_host is None:
             return Stranger(why=f"{behind} can't be inspected", fix=_PRIVILEGED)
         if not process.on_host:
@@ -112,29 +120,29 @@ class Locator:
             return Stranger(why=f"{behind} runs inside a container, not on this host")
         return None
 
-    def _behind_init(self, init: ProcessFacts, none: Located) -> Located:
+    def _behind_init(self, init: ProcessFacts) -> Located:
         """Return the engine for which PID 1 listens (systemd's socket activation)."""
         engines = [
             each
             for each in self._table.all()
             if each.on_host and identity.is_engine(self._engine, each)
         ]
-        if len(engines) == 1:
-            known = known_stranger(self._engine, engines[0], none.socket)
-            if known is not None:
-                return replace(none, stranger=known.why, fix=known.fix)
-            return replace(none, process=self._engine_process(engines[0]))
-        listens = f"{_shown(init)} listens on {none.socket}"
-        if engines:
-            several = Stranger(
-                why=f"{listens}, for one of {len(engines)} {self._engine} processes that run"
-            )
-            return replace(none, stranger=several.why, fix=several.fix)
-        return replace(none, unreachable=f"{listens}, and no {self._engine} runs behind it")
+        listens = f"{_shown(init)} listens on {self.path}"
+        if not engines:
+            why = f"{listens}, and no {self._engine} runs behind it"
+            return Located(socket=self.path, unreachable=why)
+        if len(engines) > 1:
+            why = f"{listens}, for one of {len(engines)} {self._engine} processes that run"
+            return Located(socket=self.path, stranger=Stranger(why=why))
+        known = known_stranger(self._engine, engines[0], self.path)
+        return self._engine_or_stranger(engines[0], known)
 
-    def _engine_process(self, process: ProcessFacts) -> EngineProcess:
+    def _engine_or_stranger(self, process: ProcessFacts, stranger: Stranger | None) -> Located:
+        if stranger is not None:
+            return Located(socket=self.path, stranger=stranger)
         found = identity.engine_process(process, self._table, self._root.root)
-        return replace(found, root=f"{self._root.proc}/{process.pid}/root")
+        root = f"{self._root.proc}/{process.pid}/root"
+        return Located(socket=self.path, process=replace(found, root=root))
 
 
 def _is_ending(process: ProcessFacts) -> bool:
@@ -164,13 +172,13 @@ def refuse_stranger(located: Located) -> None:
     """Raise EngineNotFoundError if the process behind the socket is not the engine."""
     if located.stranger is not None:
         kind = EngineInvisibleError if located.invisible else EngineNotFoundError
-        raise kind(located.stranger, located.fix)
+        raise kind(located.stranger.why, located.stranger.fix)
 
 
 def refuse_without_host_root(located: Located, root: HostRoot) -> None:
     """Raise EngineNotFoundError if no engine is found because this container sees no host."""
     if root.root != "/" or located.process is not None or located.invisible:
         return
-    absent = located.stranger is not None or not os.path.lexists(located.access)
+    absent = located.stranger is not None or not os.path.lexists(root.access(located.socket))
     if absent and own_root_is_container_image(root.proc):
         raise EngineNotFoundError(*NO_HOST_ROOT)

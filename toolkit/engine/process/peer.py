@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import _socket
 import struct
-import time
 from contextlib import closing
 
 from msgspec import Struct
@@ -21,19 +20,15 @@ from runtime_configs.model import EngineName, of_engine
 from toolkit.engine import wait
 
 _UCRED = struct.Struct("3i")
-_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-_HTTP1_PING = b"GET /_ping HTTP/1.0\r\nHost: localhost\r\n\r\n"
-GRPC_GREETING = _HTTP2_PREFACE
-"""A gRPC client's first bytes: the preface and empty settings."""
-DOCKER_GREETING = _HTTP1_PING
-"""dockerd sends nothing until it is asked."""
+GRPC_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""A gRPC client's first bytes: the preface of HTTP/2 and empty settings."""
 GREETINGS = {
     EngineName.CONTAINERD: GRPC_GREETING,
     EngineName.CRIO: GRPC_GREETING,
-    EngineName.DOCKER: DOCKER_GREETING,
+    EngineName.DOCKER: b"GET /_ping HTTP/1.0\r\nHost: localhost\r\n\r\n",
 }
 """Bytes to which an engine always replies on its socket."""
-_SILENCE = 2.0
+_SILENCE_SECONDS = 2.0
 
 
 class Peer(Struct, frozen=True, kw_only=True):
@@ -50,18 +45,19 @@ def greeting_of(engine: EngineName) -> bytes:
     return of_engine(GREETINGS, engine, "GREETINGS in toolkit/engine/process/peer.py")
 
 
-def identify(path: str, greeting: bytes, deadline: float) -> Peer:
-    """Connect to a socket and identify the peer; ``path`` is where this process opens it.
+def identify(path: str, engine: EngineName, deadline: float) -> Peer:
+    """Connect to an engine's socket and identify the peer; ``path`` is where this process opens it.
 
     If the peer is silent for two seconds, its listener is returned. ``deadline`` is monotonic.
     Raises OSError if nothing accepts the connection.
     """
     with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)) as connection:
         connection.setsockopt(_socket.SOL_SOCKET, _socket.SO_PASSCRED, 1)
-        connection.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
+        connection.settimeout(wait.left(deadline))
         connection.connect(path)
         listener = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, _UCRED.size)
-        sender = _sender(connection, greeting, min(deadline, time.monotonic() + _SILENCE))
+        seconds = min(wait.left(deadline), _SILENCE_SECONDS)
+        sender = _sender(connection, greeting_of(engine), seconds)
         if sender is not None:
             return Peer(pid=sender, spoke=True)
         return Peer(pid=_UCRED.unpack(listener)[0], spoke=False)
@@ -84,10 +80,10 @@ def refusal(path: str) -> str | None:
         return None
 
 
-def _sender(connection: _socket.socket, greeting: bytes, deadline: float) -> int | None:
+def _sender(connection: _socket.socket, greeting: bytes, seconds: float) -> int | None:
     """Return the PID of the sender of the first bytes, or None if none arrive."""
     try:
-        connection.settimeout(max(wait.AT_LEAST, deadline - time.monotonic()))
+        connection.settimeout(seconds)
         connection.sendall(greeting)
         data, ancillary, _, _ = connection.recvmsg(512, _socket.CMSG_SPACE(_UCRED.size))
     except OSError:  # silent, or it closed the connection at once
