@@ -84,8 +84,7 @@ def _levels(document: Mapping[str, object]) -> Iterator[tuple[KeyPath, Keys]]:
         place, keys = pending.pop()
         yield place, keys
         for name in tables_of(document, place):
-            own = next((each for each in keys.own if each.lower() == name.lower()), name)
-            inside = keys.inside(own)
+            inside = keys.inside(keys.name_of(name))
             if inside is not key_case.EXACT:
                 pending.append(((*place, name), inside))
 

@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct, field
 
 from runtime_configs.formats.documents import REMOVE, Change, apply_changes, load
-from runtime_configs.formats.values import KeyPath, Table, overlaid
+from runtime_configs.formats.values import KeyPath, Table, overlaid, table
 from runtime_configs.model import Format
 
 Matching: TypeAlias = Callable[[str, Iterable[str]], tuple[str, ...]]
@@ -32,6 +32,10 @@ class Keys(Struct, frozen=True, kw_only=True):
     each: Keys | None = None
     """Of every other table below."""
 
+    def name_of(self, key: str) -> str:
+        """Return the engine's own name for a key; for a key that is not its own, the key."""
+        return next((name for name in self.own if name.lower() == key.lower()), key)
+
     def inside(self, name: str) -> Keys:
         """Return the keys of the table below one."""
         return self.below.get(name, self.each or EXACT)
@@ -46,19 +50,18 @@ def any_case(name: str, keys: Iterable[str]) -> tuple[str, ...]:
     return tuple(key for key in keys if key.lower() == name.lower())
 
 
-def read(table: Mapping[str, object], keys: Keys, matching: Matching) -> Table:
+def read(spelled: Mapping[str, object], keys: Keys, matching: Matching) -> Table:
     """Return a table as the engine reads it, each of its own keys under its own name.
 
     A spelling that the engine ignores, or that another one overrides, is left out.
     """
-    names = {name.lower(): name for name in keys.own}
     result: Table = {}
-    for key, value in table.items():
-        name = names.get(key.lower(), key)
+    for key, value in spelled.items():
+        name = keys.name_of(key)
         if name in result:
             continue
         if name in keys.own:
-            found = [table[each] for each in matching(name, table)]
+            found = [spelled[each] for each in matching(name, spelled)]
             if not found:
                 continue
             value = overlaid(found)  # noqa: PLW2901 - the value that counts
@@ -69,10 +72,10 @@ def read(table: Mapping[str, object], keys: Keys, matching: Matching) -> Table:
     return result
 
 
-def repeated(table: Mapping[str, object], keys: Keys) -> tuple[str, ...]:
+def repeated(spelled: Mapping[str, object], keys: Keys) -> tuple[str, ...]:
     """Return the spellings of the first own key of the engine that occurs twice."""
     for name in sorted(keys.own):
-        found = any_case(name, table)
+        found = any_case(name, spelled)
         if len(found) > 1:
             return found
     return ()
@@ -90,40 +93,6 @@ def table_at(
     return found if isinstance(found, Mapping) else {}
 
 
-def as_spelled(
-    changes: Iterable[Change],
-    document: Mapping[str, object],
-    keys: Keys,
-    matching: Matching,
-    others: Mapping[str, object] | None = None,
-) -> Iterator[Change]:
-    """Yield the changes with each key in the document's spelling.
-
-    A key that it lacks is spelled as in ``others``, which the engine merges with it. Other
-    spellings of a key that is set or removed are removed.
-    """
-    for change in changes:
-        tables, level = [document, others or {}], keys
-        path: KeyPath = ()
-        for name in change.path[:-1]:
-            path = (*path, _spelling(name, tables, level, matching))
-            tables, level = _below(tables, name, level, matching), level.inside(name)
-        last = change.path[-1]
-        key = _spelling(last, tables, level, matching)
-        value = change.value
-        if isinstance(value, Mapping):
-            inner = _below(tables, last, level, matching)
-            value = _renamed(value, inner, level.inside(last), matching)
-        elif last in level.own:
-            there = _at(document, path)
-            yield from (
-                Change(path=(*path, each), value=REMOVE)
-                for each in any_case(last, there)
-                if each != key
-            )
-        yield Change(path=(*path, key), value=value)
-
-
 def apply_spelled(
     content: bytes,
     changes: Iterable[Change],
@@ -134,21 +103,43 @@ def apply_spelled(
     path: str,
     others: Mapping[str, object] | None = None,
 ) -> bytes:
-    """Return the document with the changes applied, each key spelled as by ``as_spelled``.
+    """Return the document with the changes applied, with each key in the document's spelling.
 
-    Raises ConfigError as ``apply_changes``.
+    A key that it lacks is spelled as in ``others``, which the engine merges with it. Other
+    spellings of a key that is set or removed are removed. Raises ConfigError as ``apply_changes``.
     """
-    document = load(content, format, path=path)
-    spelled = as_spelled(changes, document, keys, matching, others)
-    return apply_changes(content, tuple(spelled), format, path=path)
+    tables = [load(content, format, path=path), others or {}]
+    spelled = [each for change in changes for each in _as_spelled(change, tables, keys, matching)]
+    return apply_changes(content, spelled, format, path=path)
+
+
+def _as_spelled(
+    change: Change, tables: list[Mapping[str, object]], keys: Keys, matching: Matching
+) -> Iterator[Change]:
+    """Yield a change in the first table's spelling, after the removal of other spellings."""
+    document = tables[0]
+    path: KeyPath = ()
+    *above, last = change.path
+    for name in above:
+        path = (*path, _spelling(name, tables, keys, matching))
+        tables, keys = _below(tables, name, keys, matching), keys.inside(name)
+    key = _spelling(last, tables, keys, matching)
+    value = change.value
+    if isinstance(value, Mapping):
+        inner = _below(tables, last, keys, matching)
+        value = _renamed(value, inner, keys.inside(last), matching)
+    elif last in keys.own:
+        for each in any_case(last, table(document, *path)):
+            if each != key:
+                yield Change(path=(*path, each), value=REMOVE)
+    yield Change(path=(*path, key), value=value)
 
 
 def like(document: Mapping[str, object], model: Mapping[str, object], keys: Keys) -> Table:
     """Return a document with the engine's own keys spelled as in another document."""
     result: Table = {}
     for key, value in document.items():
-        name = next((each for each in keys.own if each.lower() == key.lower()), key)
-        spelled = key
+        name, spelled = keys.name_of(key), key
         if name in keys.own and key not in model:
             spelled = next((each for each in any_case(key, model) if each not in document), key)
         below, inside = model.get(spelled), keys.inside(name)
@@ -162,8 +153,8 @@ def _spelling(
     name: str, tables: Sequence[Mapping[str, object]], keys: Keys, matching: Matching
 ) -> str:
     if name in keys.own:
-        for table in tables:
-            found = matching(name, table)
+        for outer in tables:
+            found = matching(name, outer)
             if found:
                 return found[-1]
     return name
@@ -174,9 +165,9 @@ def _below(
 ) -> list[Mapping[str, object]]:
     """Return the tables below a key, the effective one first."""
     found = []
-    for table in tables:
-        names = matching(name, table) if name in keys.own else (name,)
-        inner = (table.get(each) for each in reversed(names))
+    for outer in tables:
+        names = matching(name, outer) if name in keys.own else (name,)
+        inner = (outer.get(each) for each in reversed(names))
         found += [each for each in inner if isinstance(each, Mapping)]
     return found
 
@@ -195,10 +186,3 @@ def _renamed(
         )
         for name, inner in value.items()
     }
-
-
-def _at(document: Mapping[str, object], path: KeyPath) -> Mapping[str, object]:
-    table: object = document
-    for key in path:
-        table = table.get(key) if isinstance(table, Mapping) else None
-    return table if isinstance(table, Mapping) else {}
