@@ -10,8 +10,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from msgspec import convert
 
-from toolkit.report.layout import WIDTH, Line, doctor_lines, handler_lines, status_lines
+from toolkit.report.doctor.findings import Finding
+from toolkit.report.doctor.layout import doctor_lines
+from toolkit.report.layout import WIDTH, Line, handler_lines, status_lines
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -90,7 +93,8 @@ def rendered(lines: Iterable[Line]) -> str:
 
 def test_the_page_of_the_commands_shows_what_a_terminal_shows() -> None:
     documents = {path.stem: json.loads(path.read_text()) for path in SAMPLES.glob("*.json")}
-    assert blocks("doctor") == [rendered(doctor_lines(documents["doctor-problem"]))]
+    findings = convert(documents["doctor-problem"]["findings"], list[Finding])
+    assert blocks("doctor") == [rendered(doctor_lines(findings))]
     states = (documents["status-before"], documents["status"])
     assert blocks("status") == [rendered(status_lines(each)) for each in states]
     for block, name in zip(blocks("verify"), ("verify-before", "verify"), strict=True):

@@ -9,7 +9,6 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,27 +19,27 @@ from tests.fakes.commands import RecordingCommands
 from tests.unit.cli_session import call, settings_of
 from toolkit import logs
 from toolkit.errors import ExitCode
-from toolkit.report.doctor.findings import Verdict, identified, ok, warning
-from toolkit.report.layout import WIDTH, doctor_lines, doctor_records, status_lines, summary
+from toolkit.report.doctor.findings import Finding, Verdict, identified, ok, warning
+from toolkit.report.doctor.layout import doctor_lines, doctor_records, summary
+from toolkit.report.layout import WIDTH, status_lines
 from toolkit.settings import Color, Output, Settings
 
-VERDICTS = [each.value for each in Verdict]
 PATH = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
 
 
-def finding(verdict: str, check: str = "x", message: str = "m", fix: str = "") -> dict[str, str]:
-    return {"id": check, "check": check, "verdict": verdict, "message": message, "fix": fix}
+def finding(verdict: Verdict, check: str = "x", message: str = "m", fix: str = "") -> Finding:
+    return Finding(check=check, verdict=verdict, message=message, fix=fix)
 
 
-def texts(*findings: Mapping[str, str]) -> list[str]:
-    return [line.text for line in doctor_lines({"findings": list(findings)})]
+def texts(*findings: Finding) -> list[str]:
+    return [line.text for line in doctor_lines(findings)]
 
 
 def test_problems_come_first_and_columns_are_aligned() -> None:
     shown = texts(
-        finding("ok", "versions", "installer 1"),
-        finding("warning", "driver", "the module is not loaded " * 3, "install it"),
-        finding("problem", "engine", "containerd can't be reached", "start containerd"),
+        finding(Verdict.OK, "versions", "installer 1"),
+        finding(Verdict.WARNING, "driver", "the module is not loaded " * 3, "install it"),
+        finding(Verdict.PROBLEM, "engine", "containerd can't be reached", "start containerd"),
     )
     assert shown == [
         "problem  engine    containerd can't be reached",
@@ -57,29 +56,32 @@ def test_problems_come_first_and_columns_are_aligned() -> None:
     ("verdicts", "expected"),
     [
         ([], "no problems: ready to start"),
-        (["ok", "unknown"], "no problems: ready to start"),
-        (["warning", "warning"], "2 warnings: ready to start"),
-        (["problem", "warning", "problem"], "2 problems, 1 warning: fix the problems, then start"),
+        ([Verdict.OK, Verdict.UNKNOWN], "no problems: ready to start"),
+        ([Verdict.WARNING, Verdict.WARNING], "2 warnings: ready to start"),
+        (
+            [Verdict.PROBLEM, Verdict.WARNING, Verdict.PROBLEM],
+            "2 problems, 1 warning: fix the problems, then start",
+        ),
     ],
 )
-def test_the_last_line_sums_up(verdicts: list[str], expected: str) -> None:
+def test_the_last_line_sums_up(verdicts: list[Verdict], expected: str) -> None:
     assert summary(verdicts).text == expected
 
 
 WORDS = st.lists(st.text("ab/", min_size=1, max_size=50), max_size=30).map(" ".join)
 
 
-@given(st.lists(st.builds(finding, st.sampled_from(VERDICTS), st.text("ab", max_size=17), WORDS)))
-def test_no_line_is_longer_than_80_and_no_word_is_lost(findings: list[dict[str, str]]) -> None:
+@given(st.lists(st.builds(finding, st.sampled_from(Verdict), st.text("ab", max_size=17), WORDS)))
+def test_no_line_is_longer_than_80_and_no_word_is_lost(findings: list[Finding]) -> None:
     shown = texts(*findings)
     assert max(map(len, shown)) <= WIDTH
     words = " ".join(shown).split()
-    assert all(words.count(word) for each in findings for word in each["message"].split())
+    assert all(words.count(word) for each in findings for word in each.message.split())
 
 
 def test_in_a_pipe_each_finding_is_a_line_of_its_own() -> None:
-    long = finding("problem", "engine", "word " * 40 + "end", "fix it")
-    (line,) = doctor_records({"findings": [long]})
+    long = finding(Verdict.PROBLEM, "engine", "word " * 40 + "end", "fix it")
+    (line,) = doctor_records([long])
     assert line.text == f"problem  engine: {'word ' * 40}end -> fix it"
 
 

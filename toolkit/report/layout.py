@@ -7,7 +7,6 @@ them.
 from __future__ import annotations
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
@@ -18,7 +17,6 @@ from toolkit.logs import one_line
 WIDTH = 80
 _DIGEST = 12
 """Letters of a digest that are shown."""
-_ORDER = ("problem", "warning", "unknown", "ok")
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -32,45 +30,6 @@ class Line(Struct, frozen=True, kw_only=True):
 
 
 _OF_DIFF = {"+": "green", "-": "red", "@": "cyan", "#": "dim"}
-_COLOURS = {"problem": "red", "warning": "yellow", "unknown": "cyan", "ok": "green"}
-
-
-def doctor_lines(document: Mapping[str, object]) -> Iterator[Line]:
-    """Return the findings in columns, problems first, then a summary line."""
-    findings = cast("list[Mapping[str, str]]", document["findings"])
-    column = max((len(each["check"]) for each in findings), default=0)
-    for each in sorted(findings, key=lambda each: _ORDER.index(each["verdict"])):
-        verdict, colour = each["verdict"], _COLOURS[each["verdict"]]
-        before = f"{verdict:<8} {each['check']:<{column}}  "
-        texts = [each["message"], *([f"fix: {each['fix']}"] if each["fix"] else [])]
-        for text in texts:
-            for line in _wrapped(text, len(before)):
-                yield Line(text=f"{before}{line}", colour=colour, letters=len(verdict))
-                before, colour = " " * len(before), ""
-    yield summary(each["verdict"] for each in findings)
-
-
-def doctor_records(document: Mapping[str, object]) -> Iterator[Line]:
-    """Return one finding per line, for programs such as grep."""
-    for each in cast("list[Mapping[str, str]]", document["findings"]):
-        fix = f" -> {each['fix']}" if each["fix"] else ""
-        text = one_line(f"{each['verdict']:8} {each['check']}: {each['message']}{fix}")
-        colour, letters = _COLOURS[each["verdict"]], len(each["verdict"])
-        yield Line(text=text, colour=colour, letters=letters)
-
-
-def summary(verdicts: Iterable[str]) -> Line:
-    """Return a summary of the findings."""
-    count = Counter(verdicts)
-    parts = [
-        f"{count[each]} {each}{'' if count[each] == 1 else 's'}" if count[each] else ""
-        for each in ("problem", "warning")
-    ]
-    found = ", ".join(filter(None, parts))
-    if count["problem"]:
-        what = "problem" if count["problem"] == 1 else "problems"
-        return Line(text=f"{found}: fix the {what}, then start", colour="red")
-    return Line(text=f"{found or 'no problems'}: ready to start", colour="green")
 
 
 def status_lines(document: Mapping[str, object]) -> Iterator[Line]:
@@ -150,13 +109,13 @@ def _payload(payload: Mapping[str, object]) -> str:
 
 def _row(name: str, text: str, colour: str = "") -> Iterator[Line]:
     before = f"{name:<8} "
-    for line in _wrapped(text, len(before)):
+    for line in wrapped(text, len(before)):
         yield Line(text=f"{before}{line}", colour=colour)
         before = " " * len(before)
 
 
-def _wrapped(text: str, indent: int) -> list[str]:
-    """Break a text only at spaces, so that a path can be copied whole."""
+def wrapped(text: str, indent: int) -> list[str]:
+    """Return a text's lines, broken only at spaces, so that a path can be copied whole."""
     return textwrap.wrap(
         one_line(text), WIDTH - indent, break_long_words=False, break_on_hyphens=False
     ) or [""]

@@ -15,14 +15,7 @@ from msgspec import to_builtins
 from toolkit.engine.facts import HostFacts, Source
 from toolkit.errors import ExitCode, ToolkitError
 from toolkit.node import Node, open_node
-from toolkit.report.layout import (
-    Line,
-    doctor_lines,
-    doctor_records,
-    handler_lines,
-    plan_lines,
-    status_lines,
-)
+from toolkit.report.layout import Line, handler_lines, plan_lines, status_lines
 from toolkit.report.terminal import on_terminal, print_json, print_lines
 from toolkit.settings import Color, Output, Settings
 
@@ -105,14 +98,14 @@ def status(settings: Settings, output: Output) -> ExitCode:
 def doctor(settings: Settings, output: Output) -> ExitCode:
     """Show the findings; return FAILED where one would stop a setup."""
     from toolkit.report.doctor import Verdict, examine
+    from toolkit.report.doctor.layout import doctor_lines, doctor_records
 
     findings = examine(open_node(settings))
-    document = {"findings": [each.document() for each in findings]}
     if output is Output.JSON:
-        print_json(document)
+        print_json({"findings": to_builtins(findings)})
     else:
         laid_out = doctor_lines if on_terminal() else doctor_records
-        print_lines(laid_out(document), settings.color)
+        print_lines(laid_out(findings), settings.color)
     failed = any(each.verdict is Verdict.PROBLEM for each in findings)
     return ExitCode.FAILED if failed else ExitCode.DONE
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from toolkit.errors import ToolkitError
@@ -27,22 +27,12 @@ class Verdict(StrEnum):
 class Finding(Struct, frozen=True, kw_only=True):
     """One check's result."""
 
+    identifier: str = field(default="", name="id")
+    """Unique in one run, and the same in every run; empty: derived from the check."""
     check: str
     verdict: Verdict
     message: str
     fix: str = ""
-    identifier: str = ""
-    """Unique in one run, and the same in every run; empty: derived from the check."""
-
-    def document(self) -> dict[str, str]:
-        """Return the finding's JSON document."""
-        return {
-            "id": self.identifier,
-            "check": self.check,
-            "verdict": self.verdict.value,
-            "message": self.message,
-            "fix": self.fix,
-        }
 
 
 def identified(findings: Iterable[Finding]) -> Iterator[Finding]:
