@@ -49,10 +49,11 @@ class Commands:
 
     def plan(self, settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
         """Show what a setup would change."""
+        from toolkit.node import open_node
         from toolkit.report import output as printed
 
         _default_signals()
-        return printed.plan(settings, output, detailed_exitcode=detailed_exitcode)
+        return printed.plan(open_node(settings), output, detailed_exitcode=detailed_exitcode)
 
     def status(self, settings: Settings, output: Output) -> ExitCode:
         """Show what is installed."""

@@ -111,16 +111,11 @@ def _found_earlier(settings: Settings, name: EngineName, socket: str | None) -> 
     return replace(settings, engines={**settings.engines, name: known})
 
 
-def choose_engine(node: Node, record: Record | None) -> EngineName:
-    """Return the declared engine, else the one that serves this node.
+def choose_engine(node: Node, record: Record | None) -> Choice:
+    """Return the declared engine, else the one that serves this node, and why.
 
     ``record`` is the journal: the engine already set up stays unless the kubelet names another.
     """
-    return engine_choice(node, record).name
-
-
-def engine_choice(node: Node, record: Record | None) -> Choice:
-    """Return the same engine, and why it was chosen."""
     from toolkit.engine.process.discover import Earlier, chosen_runtime
 
     earlier = None

@@ -37,8 +37,8 @@ from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.codec import encode
 from toolkit.journal.record import Record, State
 from toolkit.node import Node
+from toolkit.report import output
 from toolkit.report.doctor import Finding, Verdict, examine
-from toolkit.report.output import planned
 from toolkit.settings import Output
 
 needs_root = pytest.mark.skipif(
@@ -425,7 +425,7 @@ def plan_with(node: Node) -> ToolkitError | None:
     shown = io.TextIOWrapper(io.BytesIO())
     with contextlib.redirect_stdout(shown):
         try:
-            planned(node, Output.TEXT, detailed_exitcode=False)
+            output.plan(node, Output.TEXT, detailed_exitcode=False)
         except ToolkitError as error:
             return error
     return None

@@ -16,7 +16,7 @@ from tests.faults.node_host import CONFIG, DROP_IN, FaultHost, tree_of
 from tests.faults.steps import Steps
 from toolkit.engine.facts import Holding, HoldReport
 from toolkit.errors import ExitCode, PayloadError
-from toolkit.report.output import planned
+from toolkit.report.output import plan
 from toolkit.settings import Output
 
 V2 = Version(major=2, minor=1)
@@ -36,9 +36,9 @@ class Shown:
     ) -> None:
         before = tree_of(host.root)
         capfdbinary.readouterr()
-        self.code = planned(host.node(None, *flags), Output.TEXT, detailed_exitcode=True)
+        self.code = plan(host.node(None, *flags), Output.TEXT, detailed_exitcode=True)
         self.text = capfdbinary.readouterr().out.decode()
-        code = planned(host.node(None, *flags), Output.JSON, detailed_exitcode=True)
+        code = plan(host.node(None, *flags), Output.JSON, detailed_exitcode=True)
         self.document = json.loads(capfdbinary.readouterr().out)
         assert code == self.code
         assert tree_of(host.root) == before
@@ -71,7 +71,7 @@ def test_a_cdi_spec_that_would_be_written_is_a_change(
     assert f"# CDI spec: create /var/run/cdi/{SPEC}\n" in shown.text
     assert "# CDI spec: a setup would wait for the driver: there is nothing at" in shown.text
     with pytest.raises(PayloadError, match="CDI spec needs the NVIDIA driver"):
-        planned(host.node(None, *flags, "--no-daemon"), Output.TEXT, detailed_exitcode=True)
+        plan(host.node(None, *flags, "--no-daemon"), Output.TEXT, detailed_exitcode=True)
     text = capfdbinary.readouterr().out.decode()
     assert "# CDI spec: a setup would fail without the driver: there is nothing" in text
 

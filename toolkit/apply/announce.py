@@ -20,10 +20,9 @@ def announce(plan: Plan, why: str) -> None:
     if facts is None:
         log.step("setup.begun", f"nvidia-toolkit {VERSION}, no engine: {acts}")
         return
-    version = "of unknown version" if facts.version is None else facts.version.text
     log.step(
         "setup.begun",
-        f"nvidia-toolkit {VERSION}, {facts.engine} {version}: {acts}",
+        f"nvidia-toolkit {VERSION}, {facts.engine} {facts.shown_version}: {acts}",
         socket=facts.socket,
         chosen=why,
         distribution=facts.distribution,

@@ -29,7 +29,7 @@ from toolkit.host.clock import Clock
 from toolkit.journal.baseline import baselines
 from toolkit.journal.record import Record
 from toolkit.journal.store import JournalStore
-from toolkit.node import Node, choose_engine, engine_choice
+from toolkit.node import Node, choose_engine
 from toolkit.payload.installer import PayloadInstaller
 from toolkit.payload.low_level import low_level_runtimes
 from toolkit.payload.source import RUNTIME
@@ -67,7 +67,7 @@ def make_plan(
     if touches_no_engine(node.settings):
         low_level = low_level_runtimes(None, node.root, node.settings)
         return Planned(plan=files_only(node.installer.plan(low_level)), control=None)
-    choice = engine_choice(node, record)
+    choice = choose_engine(node, record)
     engine = choice.name
     control = node.control(engine)
     others = record.engine if record is not None and record.engine is not engine else None
@@ -300,7 +300,9 @@ def leaves_engine(node: Node, record: Record) -> bool:
     """Return whether a record has a change on an engine other than the one of these settings."""
     if record.engine is None or not (record.files or record.handlers):
         return False
-    return touches_no_engine(node.settings) or choose_engine(node, record) is not record.engine
+    if touches_no_engine(node.settings):
+        return True
+    return choose_engine(node, record).name is not record.engine
 
 
 def other_install(node: Node, plan: Plan) -> str | None:

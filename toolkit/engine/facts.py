@@ -141,6 +141,11 @@ class HostFacts(Struct, frozen=True, kw_only=True):
     """Why nothing can be set up on this node, and how to fix it."""
 
     @property
+    def shown_version(self) -> str:
+        """The version for messages, after the engine's name."""
+        return "of unknown version" if self.version is None else self.version.text
+
+    @property
     def in_force(self) -> EffectiveConfig | None:
         """What the engine serves; if unknown, what its files would make it serve."""
         return self.served.config or self.effective

@@ -26,15 +26,10 @@ if TYPE_CHECKING:
     from toolkit.undo.revert import RevertReport
 
 
-def plan(settings: Settings, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-    """Show what a setup would change. Raises ToolkitError where that cannot be computed."""
-    return planned(open_node(settings), output, detailed_exitcode=detailed_exitcode)
+def plan(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
+    """Show what a setup would change.
 
-
-def planned(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
-    """Show a plan that was computed already.
-
-    Raises the ToolkitError that a start would end with, after the text is printed.
+    Raises the ToolkitError that a start would end with, after the text where there is a plan.
     """
     from toolkit.daemon.lock_and_ready import require_free
     from toolkit.report.preview import preview
@@ -204,7 +199,7 @@ def _remarks(node: Node, found: Preview) -> list[str]:
 
 
 def _engine_remarks(facts: HostFacts) -> list[str]:
-    version = "of unknown version" if facts.version is None else facts.version.text
+    version = facts.shown_version
     if facts.version_source is Source.COMMAND:
         version += " (by its binary)"
     lines = [f"engine: {facts.engine.value} {version} at {facts.socket} ({facts.distribution})"]

@@ -52,8 +52,7 @@ def ask(node: Node) -> Answer:
         return _plugin(node)
     if node.settings.lifecycle.no_runtime_config:
         return _files(node)
-    engine = choose_engine(node, node.store.load())
-    control = node.control(engine)
+    control = node.control(choose_engine(node, node.store.load()).name)
     facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
     request = config_request(
         node.settings, facts, posixpath.join(node.store.install_dir, "toolkit")

@@ -100,7 +100,7 @@ def _name(node: Node, record: Record, contents: tuple[bytes | None, ...], where:
 def named_again(node: Node) -> Record | None:
     """Give a setup without a journal a new one; None if there is none, or no engine to ask."""
     try:
-        control = node.control(choose_engine(node, None))
+        control = node.control(choose_engine(node, None).name)
         step = unnamed_setup(node, control.facts(UninterruptedClock().now() + ASKING_SECONDS))
     except ToolkitError as error:
         log.debug("engine.unreachable", "no engine could be asked", reason=str(error))

@@ -30,7 +30,7 @@ def held(
         return _without_asking(record)
     try:
         # No engine was touched, but an administrator may have configured one to use the files.
-        control = control or node.control(choose_engine(node, record))
+        control = control or node.control(choose_engine(node, record).name)
         facts = control.facts(UninterruptedClock().now() + ASKING_SECONDS)
         if facts.effective is None:
             reason = facts.unreachable or "; ".join(facts.unread)

@@ -95,7 +95,7 @@ def _with_facts(context: Context) -> Context:
     if touches_no_engine(node.settings):
         return context
     try:
-        control = node.control(choose_engine(node, context.record))
+        control = node.control(choose_engine(node, context.record).name)
         facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
     except ToolkitError as error:
         return replace(context, engine_error=error)

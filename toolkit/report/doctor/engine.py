@@ -1,4 +1,4 @@
-"""The engine: whether it answers, serves pods, and agrees with the kubelet and the settings."""
+"""The engine: whether it answers, serves pods, can reload and agrees with others."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from runtime_configs.distros.table import row_of
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.look import explained, refused_node, silence
 from toolkit.apply.setup import touches_no_engine
-from toolkit.engine.facts import HostFacts
+from toolkit.engine.facts import HostFacts, Supervisor
 from toolkit.engine.process import kubelet
+from toolkit.engine.reload import BY_UNIT, Method, method, unit_of
+from toolkit.errors import ToolkitError
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import (
     Finding,
@@ -36,10 +38,9 @@ def reached(context: Context) -> Iterator[Finding]:
         fix = f"start {facts.engine}, or name its socket with --socket"
         yield _no_answer(context, facts, warning("engine", message, fix))
     elif facts is not None:
-        version = "of unknown version" if facts.version is None else facts.version.text
         yield ok(
             "engine",
-            f"{facts.engine} {version} at {facts.socket}, config {facts.top_level} "
+            f"{facts.engine} {facts.shown_version} at {facts.socket}, config {facts.top_level} "
             f"({facts.distribution})",
         )
 
@@ -90,6 +91,31 @@ def _no_answer(context: Context, facts: HostFacts, found: Finding) -> Finding:
         )
     mode = context.node.settings.engines[facts.engine].restart_mode
     return found if mode is RestartMode.NONE else problem(found.check, found.message, found.fix)
+
+
+def restart(context: Context) -> Iterator[Finding]:
+    """Check whether the engine would return after a restart, without restarting it."""
+    node, facts = context.node, context.facts
+    if touches_no_engine(node.settings) or not context.signals:
+        return
+    if facts is None or facts.process is None:
+        yield not_looked_at("restart", "the engine's process was not found")
+        return
+    process, mode = facts.process, node.settings.engines[facts.engine].restart_mode
+    if mode is RestartMode.NONE:
+        return
+    try:
+        node.control(facts.engine).preflight(process, mode)
+        how = method(facts.engine, process, mode)
+    except ToolkitError as error:
+        yield refused("restart", error)
+        return
+    if how in BY_UNIT:
+        yield ok("restart", f"{how.value}, {unit_of(facts.engine, process)}")
+    elif how is Method.SIGNAL and process.supervisor is Supervisor.PARENT:
+        yield ok("restart", f"{how.value}; supervised by parent {process.parent_pid}")
+    else:
+        yield ok("restart", how.value)
 
 
 def contradictions(context: Context) -> Iterator[Finding]:

@@ -23,34 +23,26 @@ _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 _ALL_USERS = ["0", "0", "4294967295"]
 
 
-class Capability(Struct, frozen=True, kw_only=True):
-    """A capability of capabilities(7), and what a setup needs it for."""
+class Capability(Struct, frozen=True):
+    """A capability of capabilities(7), and what a setup without it can't do."""
 
     number: int
     name: str
-    use: str
+    lack: str
 
 
-_CHOWN = Capability(number=0, name="CAP_CHOWN", use="the owner of a replaced config can't be kept")
+_CHOWN = Capability(0, "CAP_CHOWN", "the owner of a replaced config can't be kept")
 _DAC_OVERRIDE = Capability(
-    number=1, name="CAP_DAC_OVERRIDE", use="a config that only another owner may read can't be read"
+    1, "CAP_DAC_OVERRIDE", "a config that only another owner may read can't be read"
 )
 _FOWNER = Capability(
-    number=3,
-    name="CAP_FOWNER",
-    use="mode and attributes of a config of another owner can't be kept",
+    3, "CAP_FOWNER", "mode and attributes of a config of another owner can't be kept"
 )
-_MKNOD = Capability(number=27, name="CAP_MKNOD", use="NVIDIA's device nodes can't be made")
-_KILL = Capability(number=5, name="CAP_KILL", use="an engine of another user can't be signalled")
-_SYS_CHROOT = Capability(
-    number=18, name="CAP_SYS_CHROOT", use="the host's own programs can't be run"
-)
-_SYS_PTRACE = Capability(
-    number=19, name="CAP_SYS_PTRACE", use="/proc/PID/root and exe of the engine can't be read"
-)
-_SYS_ADMIN = Capability(
-    number=21, name="CAP_SYS_ADMIN", use="labels of replaced files can't be kept"
-)
+_KILL = Capability(5, "CAP_KILL", "an engine of another user can't be signalled")
+_SYS_CHROOT = Capability(18, "CAP_SYS_CHROOT", "the host's own programs can't be run")
+_SYS_PTRACE = Capability(19, "CAP_SYS_PTRACE", "/proc/PID/root and exe of the engine can't be read")
+_SYS_ADMIN = Capability(21, "CAP_SYS_ADMIN", "labels of replaced files can't be kept")
+_MKNOD = Capability(27, "CAP_MKNOD", "NVIDIA's device nodes can't be made")
 
 
 def host_root(context: Context) -> Iterator[Finding]:
@@ -102,7 +94,7 @@ def _is_in_nodes_user_namespace(node: Node) -> bool:
 
 def _lacking(capabilities: tuple[Capability, ...], effective: int) -> str:
     return "; ".join(
-        f"{each.name} is missing: {each.use}"
+        f"{each.name} is missing: {each.lack}"
         for each in capabilities
         if not effective >> each.number & 1
     )
