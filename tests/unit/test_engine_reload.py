@@ -94,12 +94,19 @@ class Node:
         return True, engine(pid=43)
 
     def restarter(self) -> Restarter:
-        return Restarter(CONTAINERD, self.signaller, self.services, self.watch, lambda _: True)
+        return Restarter(
+            CONTAINERD,
+            self.signaller,
+            self.services,
+            self.clock,
+            watch=self.watch,
+            answers=lambda _: True,
+        )
 
 
 def test_the_unit_is_started_as_soon_as_the_old_process_is_gone() -> None:
     node = Node(supervised=False)
-    report = node.restarter().restart(engine(), Method.SIGNAL_THEN_UNIT, node.clock, 10.0)
+    report = node.restarter().restart(engine(), Method.SIGNAL_THEN_UNIT, 10.0)
     assert node.acts == [
         "reset-failed containerd.service",
         "SIGHUP to 42",
@@ -113,20 +120,20 @@ def test_the_unit_is_started_as_soon_as_the_old_process_is_gone() -> None:
 def test_a_supervised_engine_is_only_signalled() -> None:
     node = Node(supervised=True)
     process = engine(Supervisor.PARENT, None)
-    node.restarter().restart(process, Method.SIGNAL, node.clock, 10.0)
+    node.restarter().restart(process, Method.SIGNAL, 10.0)
     assert node.acts == ["SIGHUP to 42", "gone"]
 
 
 def test_the_units_restart_sends_no_signal_of_ours() -> None:
     node = Node(supervised=False)
-    node.restarter().restart(engine(unit="k3s.service"), Method.UNIT, node.clock, 10.0)
+    node.restarter().restart(engine(unit="k3s.service"), Method.UNIT, 10.0)
     assert node.acts == ["reset-failed k3s.service", "restart k3s.service"]
 
 
 def test_an_engine_left_by_its_signal_is_started_by_its_unit_at_the_deadline() -> None:
     node = Node(supervised=False)
     with pytest.raises(EngineTimeoutError, match="did not come back"):
-        node.restarter().restart(engine(), Method.SIGNAL, node.clock, 1.0)
+        node.restarter().restart(engine(), Method.SIGNAL, 1.0)
     assert node.acts[-2:] == ["reset-failed containerd.service", "start containerd.service"]
 
 
@@ -134,7 +141,7 @@ def test_what_is_left_to_its_owner_is_neither_signalled_nor_restarted() -> None:
     node = Node(supervised=False)
     process = engine(Supervisor.SELF, "k0sworker.service")
     with pytest.raises(EngineTimeoutError):
-        node.restarter().restart(process, Method.OWNER, node.clock, 1.0)
+        node.restarter().restart(process, Method.OWNER, 1.0)
     assert node.acts == []
 
 
@@ -142,7 +149,7 @@ def test_a_process_that_is_another_one_by_now_is_not_signalled() -> None:
     node = Node(supervised=False)
     node.signaller.missing = True
     with pytest.raises(EngineNotFoundError):
-        node.restarter().restart(engine(), Method.SIGNAL_THEN_UNIT, node.clock, 1.0)
+        node.restarter().restart(engine(), Method.SIGNAL_THEN_UNIT, 1.0)
     assert node.acts == ["reset-failed containerd.service"]
 
 
@@ -150,7 +157,7 @@ def test_a_unit_that_will_not_start_is_told_with_systemds_reason() -> None:
     node = Node(supervised=False)
     node.services.refuses = "Unit containerd.service is masked."
     with pytest.raises(EngineTimeoutError, match="masked"):
-        node.restarter().restart(engine(), Method.UNIT, node.clock, 1.0)
+        node.restarter().restart(engine(), Method.UNIT, 1.0)
 
 
 @pytest.mark.parametrize("how", [Method.UNIT, Method.SIGNAL_THEN_UNIT])
@@ -164,20 +171,25 @@ def test_a_systemd_that_hangs_is_not_waited_for_beyond_the_deadline(how: Method)
             return CommandResult(status=-9, output=b"", errors="", timed_out=True)
 
     restarter = Restarter(
-        CONTAINERD, node.signaller, Systemctl(Hanging()), node.watch, lambda _: True
+        CONTAINERD,
+        node.signaller,
+        Systemctl(Hanging()),
+        node.clock,
+        watch=node.watch,
+        answers=lambda _: True,
     )
     with pytest.raises(EngineTimeoutError, match=r"containerd\.service .*timed out"):
-        restarter.restart(engine(), how, node.clock, 8.0)
+        restarter.restart(engine(), how, 8.0)
     assert node.clock.now() == pytest.approx(8.0)
     with pytest.raises(EngineTimeoutError):
-        restarter.start(engine(), node.clock, 16.0)
+        restarter.start(engine(), 16.0)
     assert node.clock.now() <= 16.0 + 2.0
 
 
 def test_an_engine_that_is_gone_is_started_by_its_unit() -> None:
     node = Node(supervised=False)
     node.end()
-    report = node.restarter().start(engine(), node.clock, 10.0)
+    report = node.restarter().start(engine(), 10.0)
     assert node.acts == ["reset-failed containerd.service", "start containerd.service"]
     assert report.process.pid == 43
 
@@ -187,12 +199,17 @@ def test_an_engine_that_stays_away_is_told_with_the_limit_and_its_flag(
 ) -> None:
     clock = FakeClock()
     restarter = Restarter(
-        CONTAINERD, FakeSignaller(), FakeServices(), lambda: (False, None), lambda _deadline: True
+        CONTAINERD,
+        FakeSignaller(),
+        FakeServices(),
+        clock,
+        watch=lambda: (False, None),
+        answers=lambda _: True,
     )
     deadline = Deadline.after(clock.now(), 40.0, "--verify-timeout")
     clock.time += 3.0  # gone by before the engine is told
     with pytest.raises(EngineTimeoutError) as failure:
-        restarter.restart(engine(), Method.SIGNAL_THEN_UNIT, clock, deadline)
+        restarter.restart(engine(), Method.SIGNAL_THEN_UNIT, deadline)
     assert failure.value.message == (
         "containerd did not come back within 40 s (SIGHUP, then its unit started at once)"
     )

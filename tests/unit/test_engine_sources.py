@@ -10,7 +10,7 @@ from runtime_configs.model import ConfigError, EffectiveConfig
 from tests.fakes.node import FakeCommands, FakeView
 from toolkit.engine.facts import Source
 from toolkit.engine.process.daemon_arguments import option, path_option
-from toolkit.engine.sources import SourceRequest, command_seconds, effective, parse_version
+from toolkit.engine.sources import ConfigSources, parse_version
 from toolkit.host.commands import CommandResult
 
 
@@ -93,14 +93,14 @@ def read(
     *sources: str, live: bytes | None, dump: CommandResult | None = None, files: dict[str, bytes]
 ) -> tuple[Source | None, str | None, tuple[str, ...]]:
     commands = FakeCommands({"dump": dump} if dump else {})
-    request = SourceRequest(
-        sources=sources,
+    found = ConfigSources(
         live=live,
         dump=("/usr/bin/engine", "dump") if dump else None,
         file="/etc/c.toml",
         deadline=0.0,
-    )
-    found = effective(request, commands, FakeView(files), decode)
+        commands=commands,
+        view=FakeView(files),
+    ).effective(sources, decode)
     return found.source, found.config.default if found.config else None, found.failures
 
 
@@ -131,10 +131,25 @@ def test_each_source_that_did_not_work_says_why() -> None:
     )
 
 
+def limit_of_the_dump(deadline: float) -> float:
+    commands = FakeCommands({"dump": DUMP})
+    sources = ConfigSources(
+        live=None,
+        dump=("/usr/bin/engine", "dump"),
+        file="",
+        deadline=deadline,
+        commands=commands,
+        view=FakeView({}),
+    )
+    assert sources.effective(["command"], decode).source is Source.COMMAND
+    (seconds,) = commands.limits
+    return seconds
+
+
 def test_the_dump_command_gets_what_is_left_and_a_few_seconds_where_nothing_is() -> None:
     deadline = time.monotonic() + 60.0
-    seconds = command_seconds(deadline)
+    seconds = limit_of_the_dump(deadline)
     left = deadline - time.monotonic()
     # Between what is left after the call and what was left before it, on however slow a machine.
     assert left <= seconds <= 60.0
-    assert command_seconds(time.monotonic() - 60.0) == 3.0
+    assert limit_of_the_dump(time.monotonic() - 60.0) == 3.0

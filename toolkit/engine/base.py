@@ -13,7 +13,7 @@ from msgspec import Struct
 from runtime_configs.distros.recognition import Place, Sighting, identify
 from runtime_configs.distros.table import DISTRIBUTIONS
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
-from toolkit.engine import sources, wait
+from toolkit.engine import wait
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
@@ -25,9 +25,9 @@ from toolkit.engine.facts import (
     LiveAnswer,
     ReloadReport,
     Served,
-    Source,
 )
 from toolkit.engine.process import peer
+from toolkit.engine.process.daemon_arguments import path_option
 from toolkit.engine.process.locate import (
     EngineSocket,
     Located,
@@ -35,6 +35,7 @@ from toolkit.engine.process.locate import (
     refuse_without_host_root,
 )
 from toolkit.engine.process.same_place import same_place
+from toolkit.engine.sources import ConfigSources, engine_version
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock
 from toolkit.host.commands import CommandRunner
@@ -72,6 +73,8 @@ class BaseControl(ABC):
     name: EngineName
     program: str
     """The daemon's file name in the PATH."""
+    config_flags: tuple[str, ...]
+    """The daemon's flags for its top-level config."""
     usual_config: str | None = None
     """The default top-level file, without ``--config``; None if it does not matter."""
 
@@ -110,10 +113,6 @@ class BaseControl(ABC):
     @abstractmethod
     def _answers(self, deadline: float) -> bool:
         """Return whether the engine answers its API; a disabled API counts as answering."""
-
-    @abstractmethod
-    def _config_option(self, arguments: tuple[str, ...]) -> str | None:
-        """Return the top-level config named in the daemon's arguments."""
 
     @abstractmethod
     def _dump_command(self, executable: str, place: Place) -> tuple[str, ...] | None:
@@ -181,20 +180,18 @@ class BaseControl(ABC):
     ) -> HostFacts:
         process = located.process
         executable = self._executable(process)
-        version, version_source = self._version(live, executable, deadline)
-        place = self._place(process, version)
-        read = sources.effective(
-            sources.SourceRequest(
-                sources=self._settings.config_sources,
-                live=live.config,
-                dump=self._dump_command(executable, place) if executable else None,
-                file=place.top_level,
-                deadline=deadline,
-            ),
-            self._host.commands,
-            self._host.view,
-            self._decode,
+        version, version_source = engine_version(
+            live.version, executable, self._host.commands, deadline
         )
+        place = self._place(process, version)
+        read = ConfigSources(
+            live=live.config,
+            dump=self._dump_command(executable, place) if executable else None,
+            file=place.top_level,
+            deadline=deadline,
+            commands=self._host.commands,
+            view=self._host.view,
+        ).effective(self._settings.config_sources, self._decode)
         return HostFacts(
             engine=self.name,
             socket=self._socket.path,
@@ -219,7 +216,7 @@ class BaseControl(ABC):
     def _place(self, process: EngineProcess | None, version: Version | None) -> Place:
         """Return the distribution's paths for the change; declared paths take precedence."""
         root, settings = self._host.root, self._settings
-        running = self._config_option(process.arguments) if process is not None else None
+        running = None if process is None else path_option(process.arguments, *self.config_flags)
         declared = root.host_path(settings.config.path) if settings.config.declared else None
         reads = running or (None if process is None else self.usual_config)
         if declared is not None and reads is not None and same_place(root, declared, reads):
@@ -254,18 +251,6 @@ class BaseControl(ABC):
                 return path
         return None
 
-    def _version(
-        self, live: LiveAnswer, executable: str | None, deadline: float
-    ) -> tuple[Version | None, Source | None]:
-        if live.version is not None and (version := sources.parse_version(live.version)):
-            return version, Source.LIVE
-        if executable is None:
-            return None, None
-        seconds = sources.command_seconds(deadline)
-        result = self._host.commands.run((executable, "--version"), seconds)
-        version = sources.parse_version(result.output.decode(errors="replace"))
-        return version, Source.COMMAND if version is not None else None
-
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
         """Raise EngineNotFoundError if a reload would leave the node without its engine."""
         from toolkit.engine.reload import BY_UNIT, method, unit_of
@@ -280,11 +265,11 @@ class BaseControl(ABC):
         from toolkit.engine.reload import method
 
         how = method(self.name, process, mode)
-        return self._restarter(clock).restart(process, how, clock, deadline)
+        return self._restarter(clock).restart(process, how, deadline)
 
     def start(self, process: EngineProcess, clock: Clock, deadline: float) -> ReloadReport:
         """Start an engine that is gone: start its unit, or wait for its supervisor."""
-        return self._restarter(clock).start(process, clock, deadline)
+        return self._restarter(clock).start(process, deadline)
 
     def _restarter(self, clock: Clock) -> Restarter:
         def watch() -> tuple[bool, EngineProcess | None]:
@@ -299,7 +284,9 @@ class BaseControl(ABC):
         from toolkit.engine.reload import Restarter
 
         host = self._host
-        return Restarter(self.name, host.signaller, host.services, watch, answers)
+        return Restarter(
+            self.name, host.signaller, host.services, clock, watch=watch, answers=answers
+        )
 
     def _served(self, deadline: float) -> Served:
         try:

@@ -66,15 +66,18 @@ class _TimedSocket(socket.socket):
 class UnixConnection(http.client.HTTPConnection):
     """An HTTP connection to a unix socket, with one deadline for all its calls."""
 
-    def __init__(self, path: str, deadline: float, check: Callable[[], None] | None = None) -> None:
-        """Prepare the connection; ``deadline`` is monotonic.
+    def __init__(
+        self, access: str, name: str, deadline: float, check: Callable[[], None] | None = None
+    ) -> None:
+        """Prepare the connection; this process opens the host's socket ``name`` at ``access``.
 
         ``check`` is called now and then while waiting for an answer; an exception from it ends the
         call.
         """
+        self._access = access
+        self._name = name
         self._check = check
         super().__init__("localhost")
-        self._path = path
         self._deadline = UninterruptedClock().now() + wait.left(deadline)
 
     def connect(self) -> None:
@@ -82,53 +85,39 @@ class UnixConnection(http.client.HTTPConnection):
         connection = _TimedSocket(self._deadline, self._check)
         try:
             connection.limit()
-            connection.connect(self._path)
+            connection.connect(self._access)
         except OSError:
             connection.close()
             raise
         self.sock = connection
 
+    def call(self, method: str, target: str, document: object = None) -> bytes:
+        """Send a request, with an optional JSON document, and return the answer's body.
 
-def get(connection: UnixConnection, target: str, socket_name: str) -> bytes:
-    """Return a resource's body; raises as ``call`` does."""
-    return call(connection, "GET", target, socket_name)
-
-
-def call(
-    connection: UnixConnection,
-    method: str,
-    target: str,
-    socket_name: str,
-    document: object = None,
-) -> bytes:
-    """Send a request, with an optional JSON document, and return the answer's body.
-
-    Raises EngineTimeoutError if nothing answers in time, MissingResourceError if the server has no
-    such resource, EngineNotFoundError if it does not speak HTTP or refuses; ``socket_name`` is the
-    socket's host path.
-    """
-    try:
-        if document is None:
-            connection.request(method, target)
-        else:
-            headers = {"Content-Type": "application/json"}
-            connection.request(method, target, json.dumps(document).encode(), headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    except OSError as error:
-        connection.close()
-        raise EngineTimeoutError(f"{socket_name}: {method} {target}: {error}") from error
-    except http.client.HTTPException as error:
-        connection.close()
-        raise EngineNotFoundError(
-            f"{socket_name} does not answer HTTP: {error!r}",
-            "check --runtime and --socket",
-        ) from error
-    if answer.status // 100 != _SUCCESS:
-        missing = answer.status == HTTPStatus.NOT_FOUND
-        kind = MissingResourceError if missing else EngineNotFoundError
-        raise kind(f"{socket_name}: {method} {target}: {answer.status} {_reason(body, answer)}")
-    return body
+        Raises EngineTimeoutError if nothing answers in time, MissingResourceError if the server has
+        no such resource, EngineNotFoundError if it does not speak HTTP or refuses.
+        """
+        try:
+            if document is None:
+                self.request(method, target)
+            else:
+                headers = {"Content-Type": "application/json"}
+                self.request(method, target, json.dumps(document).encode(), headers)
+            answer = self.getresponse()
+            body = answer.read()
+        except OSError as error:
+            self.close()
+            raise EngineTimeoutError(f"{self._name}: {method} {target}: {error}") from error
+        except http.client.HTTPException as error:
+            self.close()
+            raise EngineNotFoundError(
+                f"{self._name} does not answer HTTP: {error!r}", "check --runtime and --socket"
+            ) from error
+        if answer.status // 100 != _SUCCESS:
+            missing = answer.status == HTTPStatus.NOT_FOUND
+            kind = MissingResourceError if missing else EngineNotFoundError
+            raise kind(f"{self._name}: {method} {target}: {answer.status} {_reason(body, answer)}")
+        return body
 
 
 def _reason(body: bytes, answer: http.client.HTTPResponse) -> str:

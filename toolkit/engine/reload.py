@@ -89,6 +89,8 @@ class Restarter:
         engine: EngineName,
         signaller: Signaller,
         services: Services,
+        clock: Clock,
+        *,
         watch: Callable[[], tuple[bool, EngineProcess | None]],
         answers: Callable[[float], bool],
     ) -> None:
@@ -100,51 +102,50 @@ class Restarter:
         self._engine = engine
         self._signaller = signaller
         self._services = services
+        self._clock = clock
         self._watch = watch
         self._answers = answers
 
-    def restart(
-        self, process: EngineProcess, how: Method, clock: Clock, deadline: float
-    ) -> ReloadReport:
+    def restart(self, process: EngineProcess, how: Method, deadline: float) -> ReloadReport:
         """Restart the engine and wait until a new process of it answers."""
         unit = unit_of(self._engine, process)
         if how in BY_UNIT:
             # At most half of the time: the restart itself needs the rest.
-            self._services.prepare(unit, (deadline - clock.now()) / 2)
-        began = clock.now()
+            self._services.prepare(unit, (deadline - self._clock.now()) / 2)
+        began = self._clock.now()
         gone: float | None = None
         if how in (Method.SIGNAL, Method.SIGNAL_THEN_UNIT):
-            gone = self._end(process, clock, deadline)
+            gone = self._end(process, deadline)
         # No safe point in between: an interruption here would leave the node without an engine.
         if how in BY_UNIT:
-            self._services.restart(unit, deadline - clock.now())
+            self._services.restart(unit, deadline - self._clock.now())
         try:
-            return self._report(process, how, clock, (began, gone), deadline)
+            return self._report(process, how, (began, gone), deadline)
         except EngineTimeoutError:
             if how is Method.SIGNAL and process.unit is not None:
-                self._start(process.unit, clock, deadline)
+                self._start(process.unit, deadline)
             raise
 
-    def start(self, process: EngineProcess, clock: Clock, deadline: float) -> ReloadReport:
+    def start(self, process: EngineProcess, deadline: float) -> ReloadReport:
         """Start an engine that is gone: by its unit, or wait for its supervisor to do so."""
-        began = clock.now()
+        began = self._clock.now()
         how = Method.OWNER
         if process.supervisor is Supervisor.SYSTEMD and process.unit is not None:
-            self._start(process.unit, clock, deadline)
+            self._start(process.unit, deadline)
             how = Method.UNIT
-        return self._report(None, how, clock, (began, began), deadline)
+        return self._report(None, how, (began, began), deadline)
 
-    def _start(self, unit: str, clock: Clock, deadline: float) -> None:
-        self._services.prepare(unit, (deadline - clock.now()) / 2)
-        self._services.start(unit, deadline - clock.now())
+    def _start(self, unit: str, deadline: float) -> None:
+        self._services.prepare(unit, (deadline - self._clock.now()) / 2)
+        self._services.start(unit, deadline - self._clock.now())
 
-    def _end(self, process: EngineProcess, clock: Clock, deadline: float) -> float | None:
+    def _end(self, process: EngineProcess, deadline: float) -> float | None:
         """Send SIGHUP and wait until the process has ended; return when it had."""
         handle = self._signaller.hold(process.pid, process.start_time)
         try:
             handle.signal(signal.SIGHUP)
-            ended = handle.wait_gone(min(_DYING, deadline - clock.now()))
-            return clock.now() if ended else None
+            ended = handle.wait_gone(min(_DYING, deadline - self._clock.now()))
+            return self._clock.now() if ended else None
         finally:
             handle.close()
 
@@ -152,7 +153,6 @@ class Restarter:
         self,
         old: EngineProcess | None,
         how: Method,
-        clock: Clock,
         times: tuple[float, float | None],
         deadline: float,
     ) -> ReloadReport:
@@ -162,15 +162,16 @@ class Restarter:
             nonlocal refused_from
             accepting, process = self._watch()
             if not accepting and refused_from is None:
-                refused_from = clock.now()
+                refused_from = self._clock.now()
             return process if process is not None and not _same(process, old) else None
 
         what = f"{self._engine} to come back"
-        process = wait.until(look, clock, deadline, what, every=_BETWEEN_LOOKS)
+        process = wait.until(look, self._clock, deadline, what, every=_BETWEEN_LOOKS)
         if process is None:
-            raise EngineTimeoutError(*self._absent(how, old, began, deadline))
-        back = clock.now()
-        if wait.until(lambda: self._answers(deadline) or None, clock, deadline) is None:
+            raise self._absent(how, old, began, deadline)
+        back = self._clock.now()
+        what = f"{self._engine} to answer its API"
+        if wait.until(lambda: self._answers(deadline) or None, self._clock, deadline, what) is None:
             raise EngineTimeoutError(
                 f"{self._engine} (PID {process.pid}) came back but does not answer its API",
                 wait.too_slow(deadline),
@@ -179,17 +180,19 @@ class Restarter:
             mode=how.value,
             process=process,
             refused=back - refused_from if refused_from is not None else 0.0,
-            answering_after=clock.now() - began,
+            answering_after=self._clock.now() - began,
         )
 
     def _absent(
         self, how: Method, old: EngineProcess | None, began: float, deadline: float
-    ) -> tuple[str, str]:
-        unit = old.unit if old is not None else None
-        journal = f"`journalctl -u {unit}` on the host"
-        hint = wait.too_slow(deadline, journal) if unit else wait.too_slow(deadline)
+    ) -> EngineTimeoutError:
+        unit = None if old is None else old.unit
+        log = f"`journalctl -u {unit}` on the host" if unit else "the engine's log"
+        hint = wait.too_slow(deadline, log)
         limit = deadline.seconds if isinstance(deadline, wait.Deadline) else deadline - began
-        return f"{self._engine} did not come back within {limit:g} s ({how.value})", hint
+        return EngineTimeoutError(
+            f"{self._engine} did not come back within {limit:g} s ({how.value})", hint
+        )
 
 
 def _same(process: EngineProcess, old: EngineProcess | None) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -28,24 +27,17 @@ def parse_version(text: str) -> Version | None:
     return Version(major=int(major), minor=int(minor), patch=int(patch), text=match[0])
 
 
-def command_seconds(deadline: float) -> float:
-    """Return the time limit for a program of the engine; ``deadline`` is monotonic."""
-    return wait.left(deadline, _AT_LEAST)
-
-
-class SourceRequest(Struct, frozen=True, kw_only=True):
-    """The inputs for reading the effective config."""
-
-    sources: tuple[str, ...]
-    """``live``, ``command``, ``file`` or ``file=/path``, in order of preference."""
-    live: bytes | None
-    """What the running daemon reports."""
-    dump: tuple[str, ...] | None
-    """The dump command, if there is a binary to run."""
-    file: str
-    """The top-level config, for ``file`` without a path."""
-    deadline: float
-    """For the dump command, monotonic."""
+def engine_version(
+    live: str | None, executable: str | None, commands: CommandRunner, deadline: float
+) -> tuple[Version | None, Source | None]:
+    """Return the version that the daemon reports, else its program's, and where it was read."""
+    if live is not None and (version := parse_version(live)):
+        return version, Source.LIVE
+    if executable is None:
+        return None, None
+    result = commands.run((executable, "--version"), wait.left(deadline, _AT_LEAST))
+    version = parse_version(result.output.decode(errors="replace"))
+    return version, None if version is None else Source.COMMAND
 
 
 class Effective(Struct, frozen=True, kw_only=True):
@@ -56,50 +48,49 @@ class Effective(Struct, frozen=True, kw_only=True):
     failures: tuple[str, ...]
 
 
-def effective(
-    request: SourceRequest,
-    commands: CommandRunner,
-    view: HostView,
-    decode: Callable[[bytes], EffectiveConfig],
-) -> Effective:
-    """Read the effective config from the first source that works."""
-    failures: list[str] = []
-    for source, read in _readers(request, commands, view):
-        content = read()
-        if isinstance(content, str):
-            failures.append(f"{source}: {content}")
-            continue
-        try:
-            return Effective(config=decode(content), source=source, failures=tuple(failures))
-        except ConfigError as error:
-            failures.append(f"{source}: {error}")
-    return Effective(config=None, source=None, failures=tuple(failures))
+class ConfigSources(Struct, frozen=True, kw_only=True):
+    """Where the engine's effective config can be read."""
 
+    live: bytes | None
+    """What the running daemon reports."""
+    dump: tuple[str, ...] | None
+    """The dump command, if there is a binary to run."""
+    file: str
+    """The top-level config, for ``file`` without a path."""
+    deadline: float
+    """For the dump command."""
+    commands: CommandRunner
+    view: HostView
 
-def _readers(
-    request: SourceRequest, commands: CommandRunner, view: HostView
-) -> Iterator[tuple[Source, Callable[[], bytes | str]]]:
-    """Yield each source with a function that returns its bytes, or why there are none."""
+    def effective(
+        self, order: Iterable[str], decode: Callable[[bytes], EffectiveConfig]
+    ) -> Effective:
+        """Read the effective config from the first source that works.
 
-    def live() -> bytes | str:
-        return request.live or "the daemon could not be asked"
+        ``order`` has ``live``, ``command``, ``file`` or ``file=/path``.
+        """
+        failures: list[str] = []
+        for each in order:
+            name, _, path = each.partition("=")
+            source = Source(name)
+            content = self._content(source, path or self.file)
+            if isinstance(content, str):
+                failures.append(f"{source}: {content}")
+                continue
+            try:
+                return Effective(config=decode(content), source=source, failures=tuple(failures))
+            except ConfigError as error:
+                failures.append(f"{source}: {error}")
+        return Effective(config=None, source=None, failures=tuple(failures))
 
-    def dump() -> bytes | str:
-        if request.dump is None:
+    def _content(self, source: Source, path: str) -> bytes | str:
+        """Return the bytes of a source, or why there are none."""
+        if source is Source.LIVE:
+            return self.live or "the daemon could not be asked"
+        if source is Source.FILE:
+            content = self.view.read(path)
+            return f"{path} is not there" if content is None else content
+        if self.dump is None:
             return "there is no binary of the engine to run"
-        result = commands.run(request.dump, command_seconds(request.deadline))
+        result = self.commands.run(self.dump, wait.left(self.deadline, _AT_LEAST))
         return result.output if result.status == 0 else result.reason
-
-    for source in request.sources:
-        name, _, path = source.partition("=")
-        if name == Source.LIVE:
-            yield Source.LIVE, live
-        elif name == Source.COMMAND:
-            yield Source.COMMAND, dump
-        else:
-            yield Source.FILE, partial(_file, view, path or request.file)
-
-
-def _file(view: HostView, path: str) -> bytes | str:
-    content = view.read(path)
-    return content if content is not None else f"{path} is not there"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import repeat
+from collections.abc import Callable
 from typing import Final, Self, TypeVar
 
 from toolkit import logs
@@ -74,38 +73,30 @@ class Reminder:
             log.step("wait.goes_on", f"waiting for {self._what}", seconds=waited, **self._fields)
 
 
-def _growing() -> Iterator[float]:
-    """Yield the seconds to wait between looks: from a millisecond to a tenth of a second."""
-    step = _FIRST
-    while True:
-        yield step
-        step = min(_LONGEST, step * _GROWTH)
-
-
 def until(
     look: Callable[[], Found | None],
     clock: Clock,
     deadline: float,
-    what: str = "",
+    what: str,
     *,
     every: float | None = None,
 ) -> Found | None:
     """Call ``look`` until it finds something; return None at the deadline.
 
     ``what`` is named in the log of a long wait. ``every`` is the seconds between two looks; None:
-    growing steps. A slow ``look`` must keep the deadline itself.
+    a millisecond at first, a tenth of a second in the end. A slow ``look`` must keep the deadline
+    itself.
     """
     limit = deadline.seconds if isinstance(deadline, Deadline) else None
-    reminder = Reminder(what, clock.now(), limit) if what else None
-    for step in _growing() if every is None else repeat(every):
+    reminder = Reminder(what, clock.now(), limit)
+    step = every or _FIRST
+    while True:
         found = look()
         if found is not None:
             return found
         now = clock.now()
-        left = deadline - now
-        if reminder is not None:
-            reminder.look(now)
-        if left <= 0:
+        reminder.look(now)
+        if now >= deadline:
             return None
-        clock.sleep(min(step, left))
-    raise AssertionError("steps never end")
+        clock.sleep(min(step, deadline - now))
+        step = every or min(_LONGEST, step * _GROWTH)

@@ -12,7 +12,6 @@ from runtime_configs.distros.recognition import Place
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.engine.cri.control import CriControl
 from toolkit.engine.facts import Holding, HoldReport, LiveAnswer, OwnContainer
-from toolkit.engine.process.daemon_arguments import path_option
 from toolkit.host.clock import UninterruptedClock
 
 if TYPE_CHECKING:
@@ -28,6 +27,7 @@ class ContainerdControl(CriControl):
 
     name = EngineName.CONTAINERD
     program = "containerd"
+    config_flags = ("--config", "-config", "-c")
     usual_config = "/etc/containerd/config.toml"
 
     def held(self, toolkit_dir: str) -> HoldReport:
@@ -84,9 +84,6 @@ class ContainerdControl(CriControl):
         from toolkit.engine.containerd.client import ContainerdClient
 
         return ContainerdClient(connection).executed(_CRI_NAMESPACE, sandbox)
-
-    def _config_option(self, arguments: tuple[str, ...]) -> str | None:
-        return path_option(arguments, "--config", "-config", "-c")
 
     def _dump_command(self, executable: str, place: Place) -> tuple[str, ...]:
         return executable, "--config", place.top_level, "config", "dump"

@@ -6,12 +6,13 @@ Loads grpc: import it only when needed.
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 from msgspec.structs import replace
 
 from toolkit.engine.cri.client import CriClient, PodSandbox
 from toolkit.engine.facts import Lack, LiveAnswer
-from toolkit.engine.http_unix import UnixConnection, get
+from toolkit.engine.http_unix import UnixConnection
 from toolkit.engine.rpc import Connection, RpcError
 from toolkit.errors import EngineNotFoundError, EngineRejectedError
 
@@ -46,11 +47,8 @@ def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
 
 def config(access: str, socket: str, deadline: float) -> bytes:
     """Return the effective config as TOML, as ``crio status config`` prints it."""
-    connection = UnixConnection(access, deadline)
-    try:
-        return get(connection, "/config", socket)
-    finally:
-        connection.close()
+    with closing(UnixConnection(access, socket, deadline)) as connection:
+        return connection.call("GET", "/config")
 
 
 def sandboxes(access: str, deadline: float) -> tuple[PodSandbox, ...]:

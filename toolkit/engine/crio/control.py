@@ -31,6 +31,7 @@ class CrioControl(CriControl):
 
     name = EngineName.CRIO
     program = "crio"
+    config_flags = ("--config", "-c")
 
     def held(self, toolkit_dir: str) -> HoldReport:
         """Report the pods whose handler's binary is below ``toolkit_dir``.
@@ -84,9 +85,6 @@ class CrioControl(CriControl):
             if any(sandbox in argument for argument in each.arguments):
                 return option(each.arguments, "-r", "--runtime")
         return None
-
-    def _config_option(self, arguments: tuple[str, ...]) -> str | None:
-        return path_option(arguments, "--config", "-c")
 
     def preflight(self, process: EngineProcess, mode: RestartMode) -> None:
         """Also reject restart mode ``signal``, which CRI-O does not support."""

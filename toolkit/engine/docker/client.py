@@ -12,7 +12,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from toolkit.engine import wait
-from toolkit.engine.http_unix import MissingResourceError, UnixConnection, call, get
+from toolkit.engine.http_unix import MissingResourceError, UnixConnection
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 
 _RELOADS = quote('{"type":{"daemon":true},"event":{"reload":true}}')
@@ -49,7 +49,7 @@ class DockerClient:
         deadline: float,
         check: Callable[[], None] | None = None,
     ) -> None:
-        self._connection = UnixConnection(access, deadline, check)
+        self._connection = UnixConnection(access, socket_name, deadline, check)
         self._socket_name = socket_name
 
     def __enter__(self) -> Self:
@@ -60,7 +60,7 @@ class DockerClient:
 
     def info(self) -> DockerInfo:
         """Return the present configuration. Raises EngineTimeoutError, EngineNotFoundError."""
-        body = get(self._connection, "/info", self._socket_name)
+        body = self._connection.call("GET", "/info")
         answer = self._object(body)
         if "ServerVersion" not in answer:
             raise EngineNotFoundError(f"{self._socket_name}: /info is not an answer of dockerd")
@@ -74,47 +74,44 @@ class DockerClient:
 
     def containers(self) -> tuple[DockerContainer, ...]:
         """Return all containers with their runtimes."""
-        body = get(self._connection, "/containers/json?all=1", self._socket_name)
+        body = self._connection.call("GET", "/containers/json?all=1")
         listed = cast("list[dict[str, object]]", json.loads(body))
         found = (self._container(str(entry["Id"])) for entry in listed)
         return tuple(each for each in found if each is not None)
 
     def smallest_image(self) -> str | None:
         """Return the ID of the smallest local image; None if there is none."""
-        listed = json.loads(get(self._connection, "/images/json", self._socket_name))
+        listed = json.loads(self._connection.call("GET", "/images/json"))
         sizes = {str(each["Id"]): int(each.get("Size") or 0) for each in listed or ()}
         return min(sizes, key=sizes.__getitem__, default=None)
 
     def create(self, name: str, document: object) -> str:
         """Create a container and return its ID."""
-        answer = self._post(f"/containers/create?name={quote(name)}", document)
+        answer = self._connection.call("POST", f"/containers/create?name={quote(name)}", document)
         return str(self._object(answer)["Id"])
 
     def start(self, identifier: str) -> str:
         """Start a container; return the name of its runtime."""
-        self._post(f"/containers/{identifier}/start", {})
+        self._connection.call("POST", f"/containers/{identifier}/start", {})
         found = self._container(identifier)
         return "" if found is None else found.runtime
 
     def labelled(self, label: str) -> tuple[str, ...]:
         """Return the IDs of the containers with a label, running or not."""
         chosen = quote(json.dumps({"label": [label]}))
-        body = get(self._connection, f"/containers/json?all=1&filters={chosen}", self._socket_name)
+        body = self._connection.call("GET", f"/containers/json?all=1&filters={chosen}")
         return tuple(str(each["Id"]) for each in json.loads(body) or ())
 
     def remove(self, identifier: str) -> None:
         """Stop and remove a container; a missing one is not an error."""
         target = f"/containers/{identifier}?force=1&v=1"
         with contextlib.suppress(MissingResourceError):
-            call(self._connection, "DELETE", target, self._socket_name)
-
-    def _post(self, target: str, document: object) -> bytes:
-        return call(self._connection, "POST", target, self._socket_name, document)
+            self._connection.call("DELETE", target)
 
     def _container(self, identifier: str) -> DockerContainer | None:
         """Return one container; None if it was removed after it was listed."""
         try:
-            body = get(self._connection, f"/containers/{identifier}/json", self._socket_name)
+            body = self._connection.call("GET", f"/containers/{identifier}/json")
         except MissingResourceError:
             return None
         answer = self._object(body)

@@ -43,6 +43,7 @@ class DockerControl(BaseControl):
 
     name = EngineName.DOCKER
     program = "dockerd"
+    config_flags = ("--config-file",)
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class DockerControl(BaseControl):
         if found.process is None or self._settings.restart_mode is RestartMode.NONE:
             return found
         given = self._settings.config
-        read = self._config_option(found.process.arguments) or _USUAL_CONFIG
+        read = path_option(found.process.arguments, *self.config_flags) or _USUAL_CONFIG
         if given.declared and not same_place(self._host.root, found.top_level, read):
             refused = (
                 f"{given.source} names {found.top_level}, but dockerd (PID {found.process.pid})"
@@ -158,9 +159,6 @@ class DockerControl(BaseControl):
         except ToolkitError:
             return False
         return True
-
-    def _config_option(self, arguments: tuple[str, ...]) -> str | None:
-        return path_option(arguments, "--config-file")
 
     def _dump_command(self, executable: str, place: Place) -> None:
         """Return nothing: dockerd has no such command."""
