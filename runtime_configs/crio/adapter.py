@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, EngineAdapter, Fault
+from runtime_configs.adapter import ConfigRequest, DryRun, Fault
 from runtime_configs.crio import faults, hook, pending
 from runtime_configs.crio.inheritance import in_place, inherited_fields
 from runtime_configs.crio.load_order import (
@@ -22,8 +22,6 @@ from runtime_configs.crio.load_order import (
 from runtime_configs.draft import Draft
 from runtime_configs.formats.comparison import CHANGED, differing
 from runtime_configs.formats.documents import Change, KeyPath, lookup
-from runtime_configs.formats.handler_merge import strip_our_changes
-from runtime_configs.formats.own_handlers import edit_without_ours
 from runtime_configs.formats.values import table
 from runtime_configs.model import (
     ConfigError,
@@ -32,10 +30,10 @@ from runtime_configs.model import (
     EngineName,
     Format,
     HostView,
-    OwnFile,
     Role,
     ServedHandler,
 )
+from runtime_configs.one_table import OneTableAdapter
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import sandbox_error
 
@@ -45,13 +43,18 @@ CDI_DIRS: Final = ("/etc/cdi", "/var/run/cdi")
 """CRI-O's default directories of CDI specs (``DefaultConfig`` in ``pkg/config``)."""
 
 
-class CrioAdapter(EngineAdapter):
+class CrioAdapter(OneTableAdapter):
     """Writes a drop-in: CRI-O merges its handlers by name.
 
     ``crio config`` validates what it prints, so no trial start would tell more.
     """
 
     name = EngineName.CRIO
+    format = Format.TOML
+    keys = KEYS
+    handlers = (*RUNTIME, "runtimes")
+    default = (*RUNTIME, "default_runtime")
+    needed = frozenset({"runtime_path"})
 
     def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
         """Return the drop-in with the handlers, or the hook; none if it already exists."""
@@ -67,10 +70,8 @@ class CrioAdapter(EngineAdapter):
         _refuse_sandbox(request, files)
         others = [file for file in files if file.path != path]
         inherited = inherited_fields(request, others)
-        result = Draft(view, KEYS)
+        result = self.draft(request, view)
         result.apply(path, _changes(request, inherited), Role.DROP_IN)
-        if request.desired.override:
-            result.note(OVERRIDE_IGNORED)
         return result.result()
 
     def effective(self, dump: bytes) -> EffectiveConfig:
@@ -136,46 +137,13 @@ class CrioAdapter(EngineAdapter):
             return ()
         return tuple(faults.faults(request, edited))
 
-    def strip_our_changes(
-        self,
-        before: bytes | None,
-        ours: bytes | None,
-        now: bytes | None,
-        kind: Format,
-        *,
-        path: str,
-    ) -> bytes | None:
-        """Return a file without our handlers, or halves of them. Raises ConfigError."""
-        return strip_our_changes(
-            before,
-            ours,
-            now,
-            kind,
-            path=path,
-            place=("crio", "runtime", "runtimes"),
-            needed=frozenset({"runtime_path"}),
-            keys=KEYS,
-        )
-
-    def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
-        """Return the files with handlers of ours. Raises ConfigError."""
+    def files(self, request: ConfigRequest, view: HostView) -> Iterator[tuple[str, bytes, Role]]:
+        """Yield the top-level file and the drop-ins; none for a hook. Raises ConfigError."""
         if request.drop_in is None or request.crio_hook_path is not None:
-            return ()
-        places = (((*RUNTIME, "runtimes"), (*RUNTIME, "default_runtime")),)
-        found = []
-        for file in read_all(request.top_level, request.drop_in, view):
-            role = Role.TOP_LEVEL if file.path == request.top_level else Role.DROP_IN
-            edit = edit_without_ours(
-                file.path,
-                file.content,
-                Format.TOML,
-                role,
-                places=places,
-                toolkit_dir=request.toolkit_dir,
-            )
-            if edit is not None:
-                found.append(OwnFile(edit=edit, certain=False))
-        return tuple(found)
+            return
+        for each in read_all(request.top_level, request.drop_in, view):
+            top_level = each.path == request.top_level
+            yield each.path, each.content, Role.TOP_LEVEL if top_level else Role.DROP_IN
 
 
 def _cdi_edits(request: ConfigRequest, view: HostView) -> EditSet:

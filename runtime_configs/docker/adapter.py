@@ -7,16 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs import cdi
-from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, DryRun, EngineAdapter, Fault
+from runtime_configs.adapter import ConfigRequest, DryRun, Fault
 from runtime_configs.docker import comparison, faults
 from runtime_configs.docker.arguments import refuse_conflicts, without_config_file
 from runtime_configs.docker.faults import STOCK
 from runtime_configs.docker.keys import HANDLER, KEYS
-from runtime_configs.draft import Draft
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, apply_changes, load
-from runtime_configs.formats.handler_merge import strip_our_changes
-from runtime_configs.formats.own_handlers import edit_without_ours
 from runtime_configs.formats.values import table, tables_of
 from runtime_configs.model import (
     ConfigError,
@@ -25,10 +22,10 @@ from runtime_configs.model import (
     EngineName,
     Format,
     HostView,
-    OwnFile,
     Role,
     ServedHandler,
 )
+from runtime_configs.one_table import OneTableAdapter
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import sandbox_error, starts_runc
 
@@ -42,25 +39,28 @@ PROXY: Final = "userland-proxy-path"
 """Concerns a helper that dockerd looks up in the PATH, which is not the daemon's own here."""
 
 
-class DockerAdapter(EngineAdapter):
+class DockerAdapter(OneTableAdapter):
     """Adds handlers to ``daemon.json``, the only file: there are no drop-ins.
 
     There is no trial start: dockerd changes the network when it starts.
     """
 
     name = EngineName.DOCKER
+    format = Format.JSON
+    keys = KEYS
+    handlers = ("runtimes",)
+    default = ("default-runtime",)
+    needed = frozenset({"path", "runtimeType"})
 
     def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
         """Return the edit of ``daemon.json``; none if it already has the desired content."""
-        path, result = request.top_level, Draft(view, KEYS)
+        path, result = request.top_level, self.draft(request, view)
         settings = result.document(path, Format.JSON)
         desired = request.desired
         if not desired.handlers and not (desired.enable_cdi and _lacks_cdi(request, settings)):
             return EditSet()
         refuse_conflicts(request)
         result.apply(path, _changes(request, settings), Role.TOP_LEVEL, Format.JSON)
-        if desired.override:
-            result.note(OVERRIDE_IGNORED)
         return result.result()
 
     def effective(self, dump: bytes) -> EffectiveConfig:
@@ -118,39 +118,9 @@ class DockerAdapter(EngineAdapter):
         """Return what dockerd rejects. Raises ConfigError."""
         return tuple(faults.faults(request, edited))
 
-    def strip_our_changes(
-        self,
-        before: bytes | None,
-        ours: bytes | None,
-        now: bytes | None,
-        kind: Format,
-        *,
-        path: str,
-    ) -> bytes | None:
-        """Return a file without our handlers, or halves of them. Raises ConfigError."""
-        return strip_our_changes(
-            before,
-            ours,
-            now,
-            kind,
-            path=path,
-            place=("runtimes",),
-            needed=frozenset({"path", "runtimeType"}),
-            keys=KEYS,
-        )
-
-    def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
-        """Return ``daemon.json`` if it has handlers of ours. Raises ConfigError."""
-        path, places = request.top_level, ((("runtimes",), ("default-runtime",)),)
-        edit = edit_without_ours(
-            path,
-            view.read(path) or b"",
-            Format.JSON,
-            Role.TOP_LEVEL,
-            places=places,
-            toolkit_dir=request.toolkit_dir,
-        )
-        return () if edit is None else (OwnFile(edit=edit, certain=False),)
+    def files(self, request: ConfigRequest, view: HostView) -> Iterator[tuple[str, bytes, Role]]:
+        """Yield ``daemon.json``."""
+        yield request.top_level, view.read(request.top_level) or b"", Role.TOP_LEVEL
 
     def revert_stages(
         self, current: bytes | None, target: bytes | None, previous_default: str | None

@@ -1,0 +1,76 @@
+"""What CRI-O's and Docker's adapters share: the handlers are one table, in every version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, EngineAdapter
+from runtime_configs.draft import Draft
+from runtime_configs.formats import key_case
+from runtime_configs.formats.documents import KeyPath, load
+from runtime_configs.formats.handler_merge import changes_of_remains
+from runtime_configs.formats.key_case import Keys
+from runtime_configs.formats.merge import merge3
+from runtime_configs.formats.own_handlers import edit_without_ours
+from runtime_configs.model import Format, HostView, OwnFile, Role
+
+
+class OneTableAdapter(EngineAdapter):
+    """Finds and removes our handlers at one key path."""
+
+    format: Format
+    keys: Keys
+    handlers: KeyPath
+    default: KeyPath
+    needed: frozenset[str]
+    """Without any of these keys the engine rejects or misreads a handler."""
+
+    def draft(self, request: ConfigRequest, view: HostView) -> Draft:
+        """Return an empty draft, with a note of an option that has no effect."""
+        result = Draft(view, self.keys)
+        if request.desired.override:
+            result.note(OVERRIDE_IGNORED)
+        return result
+
+    def strip_our_changes(
+        self,
+        before: bytes | None,
+        ours: bytes | None,
+        now: bytes | None,
+        kind: Format,
+        *,
+        path: str,
+    ) -> bytes | None:
+        """Return a file without our handlers, and without parts of them. Raises ConfigError."""
+        content = merge3(before, ours, now, kind, path=path, keys=self.keys)
+        if content is None or ours is None or content == before or kind is Format.OPAQUE:
+            return content
+        first, written, left = (
+            key_case.read(load(each or b"", kind, path=path), self.keys, key_case.any_case)
+            for each in (before, ours, content)
+        )
+        changes = changes_of_remains(first, written, left, self.handlers, self.needed)
+        if not changes:
+            return content
+        return key_case.apply_spelled(
+            content, changes, kind, self.keys, key_case.any_case, path=path
+        )
+
+    def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
+        """Return the files with handlers of ours. Raises ConfigError."""
+        edits = (
+            edit_without_ours(
+                path,
+                content,
+                self.format,
+                role,
+                places=((self.handlers, self.default),),
+                toolkit_dir=request.toolkit_dir,
+            )
+            for path, content, role in self.files(request, view)
+        )
+        return tuple(OwnFile(edit=each, certain=False) for each in edits if each is not None)
+
+    def files(self, request: ConfigRequest, view: HostView) -> Iterator[tuple[str, bytes, Role]]:
+        """Yield the path, content and role of each file that the engine reads."""
+        raise NotImplementedError
