@@ -91,9 +91,9 @@ class ContainerdAdapter(EngineAdapter):
 
     def dry_run(self, request: ConfigRequest, view: HostView, directory: str) -> DryRun | None:
         """Return copies that ``containerd config dump`` can load; None for a template."""
-        from runtime_configs.containerd import dry_run_files
+        from runtime_configs.containerd import copies
 
-        return dry_run_files.dry_run(request, view, directory)
+        return copies.dry_run(request, view, directory)
 
     def missing_files(self, request: ConfigRequest, edited: Overlay) -> tuple[Fault, ...]:
         """Return each import of a missing file. Raises ConfigError."""
@@ -113,9 +113,9 @@ class ContainerdAdapter(EngineAdapter):
 
     def trial(self, request: ConfigRequest, view: HostView, directory: str) -> Trial | None:
         """Return how to start containerd on the edited files; None for a template."""
-        from runtime_configs.containerd import trial
+        from runtime_configs.containerd import copies
 
-        return trial.trial(request, view, directory)
+        return copies.trial(request, view, directory)
 
     def strip_our_changes(
         self,

@@ -22,7 +22,7 @@ from runtime_configs.containerd.imports import (
     resolve,
 )
 from runtime_configs.containerd.merged import Merged, merge
-from runtime_configs.containerd.schema import Era
+from runtime_configs.containerd.schema import IMAGES, Era
 from runtime_configs.formats.documents import KeyPath, lookup
 from runtime_configs.formats.lines import line_of
 from runtime_configs.formats.values import MISSING, deep_merge, table
@@ -30,7 +30,6 @@ from runtime_configs.model import Format
 from runtime_configs.overlay import Overlay
 
 V1_SHIM = "io.containerd.runtime.v1.linux"
-IMAGES = "io.containerd.cri.v1.images"
 SERVER = schema.PLUGIN_V2
 """In version 3 this plugin has only the settings of the streaming server."""
 _DURATION = re.compile(r"[+-]?(?:0|(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
-from runtime_configs.containerd.faults import IMAGES
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.shim import is_nvidia
 from runtime_configs.formats.comparison import NOT_IN_FORCE, differing
@@ -54,7 +53,7 @@ def _cri(raw: Mapping[str, object]) -> Mapping[str, object]:
     if "plugins" not in raw:
         return raw
     found: dict[str, object] = {}
-    for name in (IMAGES, schema.PLUGIN_V1, schema.PLUGIN_V2, schema.PLUGIN_V3):
+    for name in (schema.IMAGES, schema.PLUGIN_V1, schema.PLUGIN_V2, schema.PLUGIN_V3):
         deep_merge(found, table(raw, "plugins", name))
     return found
 

@@ -12,7 +12,8 @@ from runtime_configs.model import Version
 PLUGIN_V1: Final = "cri"
 PLUGIN_V2: Final = "io.containerd.grpc.v1.cri"
 PLUGIN_V3: Final = "io.containerd.cri.v1.runtime"
-CRI_PLUGINS: Final = (PLUGIN_V1, PLUGIN_V2, PLUGIN_V3, "io.containerd.cri.v1.images")
+IMAGES: Final = "io.containerd.cri.v1.images"
+CRI_PLUGINS: Final = (PLUGIN_V1, PLUGIN_V2, PLUGIN_V3, IMAGES)
 """With one of these in ``disabled_plugins`` no pod is ever served."""
 
 MERGING_SINCE: Final = 2

@@ -44,10 +44,9 @@ THREADS = frozenset({"concurrent.futures", "logging", "traceback"})
 """They wait for the disk."""
 SETUP = frozenset(
     {
-        "runtime_configs.containerd.dry_run_files",
+        "runtime_configs.containerd.copies",
         "runtime_configs.containerd.faults",
         "runtime_configs.containerd.pending",
-        "runtime_configs.containerd.trial",
         "runtime_configs.formats.unified_diff",
         "toolkit.apply.check",
         "toolkit.apply.served",

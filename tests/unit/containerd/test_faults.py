@@ -7,7 +7,7 @@ import json
 import pytest
 
 from runtime_configs.adapter import Fault, Placement
-from runtime_configs.containerd.trial import trial
+from runtime_configs.containerd.copies import trial
 from runtime_configs.model import EffectiveConfig, ServedHandler
 from runtime_configs.overlay import Overlay
 from tests.fakes.memory_files import MemoryFiles
@@ -263,4 +263,4 @@ def test_imports_in_another_spelling_lead_to_the_copies_too() -> None:
     assert found is not None
     content = found.files[0][1].decode()
     assert "/etc/part.toml" not in content
-    assert 'imports = ["/run/aside/001.toml"]' in content
+    assert 'IMPORTS = ["/run/aside/001.toml"]' in content
