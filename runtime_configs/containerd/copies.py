@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Placement, Trial
-from runtime_configs.containerd import keys, schema
-from runtime_configs.containerd.imports import LoadedFile, every_file, import_patterns
+from runtime_configs.containerd import imports, keys, schema
+from runtime_configs.containerd.imports import LoadedFile, every_file
 from runtime_configs.containerd.merged import has_plugin
 from runtime_configs.containerd.schema import CRI_PLUGINS, IMAGES, Era
 from runtime_configs.formats.documents import REMOVE, Change, edited_to, load
@@ -59,9 +59,9 @@ def dry_run(request: ConfigRequest, view: HostView, directory: str) -> DryRun | 
     files = []
     for name, each in zip(names, loaded, strict=True):
         content = view.read(each.path) or b""
-        imports = names[1:] if name == names[0] else []
-        if imports or import_patterns(each.document, each.path):
-            change = Change(path=("imports",), value=imports or REMOVE)
+        others = names[1:] if name == names[0] else []
+        if others or imports.import_patterns(each.document, each.path):
+            change = Change(path=("imports",), value=others or REMOVE)
             content = apply_spelled(
                 content, [change], Format.TOML, keys.ROOT, matching, path=each.path
             )
@@ -190,10 +190,8 @@ def _usable_snapshotters(loaded: Sequence[LoadedFile], view: HostView) -> tuple[
 
     There devices are hidden, and the root directory is on another file system.
     """
-    root, found = "/var/lib/containerd", set()
+    root, found = imports.directory(loaded, "root"), set()
     for each in loaded:
-        value = each.document.get("root")
-        root = value if isinstance(value, str) and value else root
         for name, needed in NEEDED.items():
             if table(each.document, "plugins", f"io.containerd.snapshotter.v1.{name}").get(needed):
                 found.add(name)

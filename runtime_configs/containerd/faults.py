@@ -17,6 +17,7 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.imports import (
     LoadedFile,
+    directory,
     every_file,
     import_patterns,
     resolve,
@@ -28,8 +29,8 @@ from runtime_configs.formats.lines import line_of
 from runtime_configs.formats.values import MISSING, deep_merge, table
 from runtime_configs.model import Format
 from runtime_configs.overlay import Overlay
+from runtime_configs.shims import OLD_LINUX, RUNC_V2
 
-V1_SHIM = "io.containerd.runtime.v1.linux"
 SERVER = schema.PLUGIN_V2
 """In version 3 this plugin has only the settings of the streaming server."""
 _DURATION = re.compile(r"[+-]?(?:0|(?:\d+\.?\d*|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+")
@@ -51,7 +52,7 @@ def missing_imports(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
                 continue
             for path in resolve(pattern, each.path, edited, request.version):
                 if edited.read(path) is None:
-                    yield _fault(edited, each.path, ("imports",), _absent(pattern, path), pattern)
+                    yield _fault(edited, each, ("imports",), _absent(pattern, path), pattern)
 
 
 def _absent(pattern: str, path: str) -> str:
@@ -70,27 +71,20 @@ def cri_faults(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
     merged = merge(files, schema.era_of(request))
     found = _Settings(request=request, merged=merged, cri=_parts(merged))
     for where, message in _refused(found):
-        path = next((each for each in reversed(files) if _stands_in(each, where)), None)
-        if path is not None:
-            yield _fault(edited, path.path, _spelled(path, where), message)
-        else:
+        place = _place(files, *_of_cri(where))
+        if place is None:
             yield Fault(path=request.top_level, line=None, message=message)
+        else:
+            yield _fault(edited, *place, message)
     yield from _addresses(files, edited)
     yield from _directories(files, edited)
 
 
 def _directories(files: Sequence[LoadedFile], edited: Overlay) -> Iterator[Fault]:
     """Yield root and state if they are the same directory (``CreateTopLevelDirectories``)."""
-    places = {"root": "/var/lib/containerd", "state": "/run/containerd"}
-    for each in files:
-        for key, known in list(places.items()):
-            value = each.document.get(key)
-            places[key] = value if isinstance(value, str) and value else known
-    if places["root"] == places["state"]:
-        owner = next((each for each in reversed(files) if "state" in each.document), files[-1])
-        yield _fault(
-            edited, owner.path, ("state",), "root and state are one directory", hidden=True
-        )
+    place = _place(files, ("state",), ("root",))
+    if place is not None and directory(files, "root") == directory(files, "state"):
+        yield _fault(edited, *place, "root and state are one directory", hidden=True)
 
 
 def _addresses(files: Sequence[LoadedFile], edited: Overlay) -> Iterator[Fault]:
@@ -99,31 +93,28 @@ def _addresses(files: Sequence[LoadedFile], edited: Overlay) -> Iterator[Fault]:
     containerd then ends right after its start (``serve`` in ``cmd/containerd/command/main.go``,
     ``Run`` of the CRI service).
     """
-    local = re.findall(r"\|-- (\S+)\s+/32 host LOCAL", _text(edited.read(FIB)))
+    addresses = (edited.read(FIB) or b"").decode(errors="replace")
+    local = re.findall(r"\|-- (\S+)\s+/32 host LOCAL", addresses)
     if not local:
         return
-    for each in files:
-        for where in (("metrics", "address"), ("grpc", "tcp_address")):
-            value = lookup(each.document, where)
-            if isinstance(value, str) and _is_absent(value.rpartition(":")[0], local):
-                message = f"{'.'.join(where)} is {value}, which is no address of this host"
-                yield _fault(edited, each.path, where, message, hidden=True)
-    key = ("stream_server_address",)
-    owner = next((each for each in reversed(files) if _stands_in(each, key)), None)
-    host = None if owner is None else lookup(owner.document, _spelled(owner, key))
-    if owner is not None and isinstance(host, str) and _is_absent(host, local):
-        message = f"stream_server_address is {host}, which is no address of this host"
-        yield _fault(edited, owner.path, _spelled(owner, key), message, hidden=True)
+    for name, paths in (
+        ("metrics.address", [("metrics", "address")]),
+        ("grpc.tcp_address", [("grpc", "tcp_address")]),
+        ("stream_server_address", _of_cri(("stream_server_address",))),
+    ):
+        place = _place(files, *paths)
+        value = MISSING if place is None else lookup(place[0].document, place[1])
+        if place is None or not isinstance(value, str):
+            continue
+        if _is_absent(value.rpartition(":")[0] or value, local):
+            message = f"{name} is {value}, which is no address of this host"
+            yield _fault(edited, *place, message, hidden=True)
 
 
 def _is_absent(host: str, local: Sequence[str]) -> bool:
     """Return whether a text is an IPv4 address that the host lacks; names are not resolved."""
     literal = re.fullmatch(r"\d+(?:\.\d+){3}", host) is not None
     return literal and not host.startswith("127.") and host not in ("0.0.0.0", *local)  # noqa: S104
-
-
-def _text(content: bytes | None) -> str:
-    return (content or b"").decode(errors="replace")
 
 
 class _Settings(Struct, frozen=True, kw_only=True):
@@ -144,7 +135,7 @@ class _Settings(Struct, frozen=True, kw_only=True):
     def handlers(self) -> Mapping[str, Mapping[str, object]]:
         """The handlers, including the built-in one unless it is dropped."""
         named = self.merged.handlers
-        built_in = {schema.RUNC: {"runtime_type": schema.RUNC_TYPE}}
+        built_in = {schema.RUNC: {"runtime_type": RUNC_V2}}
         if self.merged.era is Era.REPLACES:
             found = named if "runtimes" in self.merged.containerd else built_in
             legacy = self.merged.legacy_default
@@ -203,13 +194,13 @@ def _of_the_old_shim(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
     """Yield settings that 1.x only allows for the shim before 1.4."""
     kind = found.handlers.get(str(found.default), {}).get("runtime_type")
     for key in ("systemd_cgroup", "no_pivot"):
-        if found.cri.get(key) is True and kind != V1_SHIM:
-            yield (key,), f"{key} = true only works for runtime {V1_SHIM}"
+        if found.cri.get(key) is True and kind != OLD_LINUX:
+            yield (key,), f"{key} = true only works for runtime {OLD_LINUX}"
     for name, handler in found.handlers.items():
         for key in ("runtime_engine", "runtime_root"):
-            if handler.get(key) and handler.get("runtime_type") != V1_SHIM:
+            if handler.get(key) and handler.get("runtime_type") != OLD_LINUX:
                 where = ("containerd", "runtimes", name, key)
-                yield where, f"{key} of handler {name} only works for runtime {V1_SHIM}"
+                yield where, f"{key} of handler {name} only works for runtime {OLD_LINUX}"
     untrusted = table(found.merged.containerd, "untrusted_workload_runtime")
     if untrusted.get("runtime_type") and "untrusted" in found.handlers:
         key = "untrusted_workload_runtime"
@@ -242,20 +233,21 @@ def _registry(found: _Settings) -> Iterator[tuple[KeyPath, str]]:
         yield ("registry", "configs"), "registry.configs.*.tls excludes registry.config_path"
 
 
-def _stands_in(file: LoadedFile, where: KeyPath) -> bool:
-    return lookup(file.document, _spelled(file, where)) is not MISSING
+def _of_cri(where: KeyPath) -> list[KeyPath]:
+    """Return the key paths of a CRI setting: in version 3 it may be in any of three plugins."""
+    names = (schema.PLUGIN_V3, IMAGES, SERVER, schema.PLUGIN_V1)
+    return [("plugins", name, *where) for name in names]
 
 
-def _spelled(file: LoadedFile, where: KeyPath) -> KeyPath:
-    """Return the key path in a file: in version 3 it may be in any of three plugins."""
-    names = (schema.plugin(file.version), IMAGES, SERVER, schema.PLUGIN_V1)
-    paths: list[KeyPath] = [("plugins", name, *where) for name in names]
-    return next((each for each in paths if lookup(file.document, each) is not MISSING), paths[0])
+def _place(files: Sequence[LoadedFile], *paths: KeyPath) -> tuple[LoadedFile, KeyPath] | None:
+    """Return the last file with one of the key paths, and the first of them that it has."""
+    places = ((file, path) for file in reversed(files) for path in paths)
+    return next((each for each in places if lookup(each[0].document, each[1]) is not MISSING), None)
 
 
 def _fault(
     edited: Overlay,
-    path: str,
+    file: LoadedFile,
     where: KeyPath,
     message: str,
     text: str = "",
@@ -263,5 +255,5 @@ def _fault(
     hidden: bool = False,
 ) -> Fault:
     """Return a fault with its line in the present file."""
-    line = line_of(edited.present.read(path) or b"", where, Format.TOML, text)
-    return Fault(path=path, line=line, message=message, hidden=hidden)
+    line = line_of(edited.present.read(file.path) or b"", where, Format.TOML, text)
+    return Fault(path=file.path, line=line, message=message, hidden=hidden)

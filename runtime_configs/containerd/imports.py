@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import posixpath
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -16,6 +17,8 @@ from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
 from runtime_configs.formats.values import table
 from runtime_configs.model import ConfigError, Format, HostView, Version
+
+DEFAULTS: Final = {"root": "/var/lib/containerd", "state": "/run/containerd"}
 
 
 class LoadedFile(Struct, frozen=True, kw_only=True):
@@ -97,6 +100,12 @@ def read_files(request: ConfigRequest, view: HostView) -> tuple[LoadedFile, ...]
     if request.top_level not in listed:
         return files
     return tuple(each for each in files if each.path in listed)
+
+
+def directory(files: Sequence[LoadedFile], key: str) -> str:
+    """Return containerd's ``root`` or ``state``."""
+    found = [each.document.get(key) for each in files]
+    return next((each for each in reversed(found) if isinstance(each, str) and each), DEFAULTS[key])
 
 
 def absolute(pattern: str, parent: str) -> str:

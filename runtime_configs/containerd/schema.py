@@ -8,6 +8,7 @@ from typing import Final
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.formats.documents import KeyPath
 from runtime_configs.model import Version
+from runtime_configs.shims import RUNC_V2
 
 PLUGIN_V1: Final = "cri"
 PLUGIN_V2: Final = "io.containerd.grpc.v1.cri"
@@ -23,7 +24,6 @@ NEWEST: Final = 3
 """The version with the key paths in use since 2.0; later ones have the same."""
 
 RUNC: Final = "runc"
-RUNC_TYPE: Final = "io.containerd.runc.v2"
 NVIDIA_BINARY: Final = "nvidia-container-runtime"
 
 
@@ -105,7 +105,7 @@ def built_in_runc(version: Version | None) -> dict[str, object]:
 
     For an unknown version without the options, which would be a change for 2.x.
     """
-    table: dict[str, object] = {"runtime_type": RUNC_TYPE}
+    table: dict[str, object] = {"runtime_type": RUNC_V2}
     if version is None or version.numbers >= (1, 7, 0):
         table["sandbox_mode"] = "podsandbox"
     if version is None:

@@ -19,9 +19,10 @@ from runtime_configs.formats.lines import line_of
 from runtime_configs.formats.values import table
 from runtime_configs.model import Format
 from runtime_configs.overlay import Overlay
+from runtime_configs.shims import OLD_LINUX, RUNC_V2
 
 STOCK: Final = "runc"
-BUILT_IN: Final = (STOCK, "io.containerd.runc.v2", "io.containerd.runtime.v1.linux")
+BUILT_IN: Final = (STOCK, RUNC_V2, OLD_LINUX)
 """Names that dockerd always knows; only the first must not be redefined."""
 SHIMS_SINCE: Final = (23, 0, 0)
 """The first version in which a runtime may be a shim, and each entry is checked."""
