@@ -8,8 +8,7 @@ from typing import Final
 
 from runtime_configs import glob
 from runtime_configs.adapter import ConfigRequest, Placement
-from runtime_configs.containerd import handler_changes, keys, schema
-from runtime_configs.containerd.handlers import wanted_tables
+from runtime_configs.containerd import handlers, keys, schema
 from runtime_configs.containerd.imports import (
     LoadedFile,
     declared_version,
@@ -40,12 +39,12 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     spelling = found.spelling if found.era is Era.MERGES and found.files else version
     there = tables_of(document, schema.runtimes(spelling))
     refuse_sandbox(there, request, drop_in)
-    base, tables = wanted_tables(found, request, spelling, there)
+    base, tables = handlers.wanted_tables(found, request, spelling, there)
     if tables:
         result.note(f"the handlers take their options from {base.name}")
     if view.read(drop_in) is None:
         result.put(drop_in, HEADER, Role.DROP_IN)
-    wanted = handler_changes.changes(
+    wanted = handlers.changes_of(
         document, request, tables, spelling, default=request.desired.default
     )
     merged_with = {"plugins": {schema.plugin(spelling): found.as_spelled}}

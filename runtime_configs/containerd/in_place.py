@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, Placement
-from runtime_configs.containerd import handler_changes, keys, schema
-from runtime_configs.containerd.handler_changes import merging
-from runtime_configs.containerd.handlers import LEGACY_DEFAULT, wanted_tables
+from runtime_configs.containerd import handlers, keys, schema
 from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import has_runc_shim
@@ -35,7 +33,7 @@ def draft(request: ConfigRequest, view: HostView) -> Draft:
     _check_editable(path, top_level)
     if path != top_level:
         result.note(f"{path} is edited, as its CRI table counts and not that of {top_level}")
-    base, tables = wanted_tables(found, request, version)
+    base, tables = handlers.wanted_tables(found, request, version)
     if tables:
         result.note(f"the handlers take their options from {base.name}")
     template = request.placement is Placement.TEMPLATE
@@ -103,7 +101,7 @@ def _keys(
     default = request.desired.default
     legacy = request.use_legacy_config and version == 1
     name = None if legacy else default
-    yield from handler_changes.changes(document, request, tables, version, default=name)
+    yield from handlers.changes_of(document, request, tables, version, default=name)
     if default is None:
         return
     path = schema.default_table(version)
@@ -116,7 +114,7 @@ def _keys(
                 "use --set-as-default=false",
             )
         kept = {"runtime_engine": "", "runtime_root": ""} | dict(tables[default])
-        yield from merging(document, path, kept)
+        yield from handlers.merging(document, path, kept)
     elif old := found.legacy_default:
-        yield Change(path=(*schema.runtimes(version), LEGACY_DEFAULT), value=dict(old))
+        yield Change(path=(*schema.runtimes(version), handlers.LEGACY_DEFAULT), value=dict(old))
         yield Change(path=path, value=REMOVE)
