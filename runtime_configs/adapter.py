@@ -187,7 +187,7 @@ class EngineAdapter(Protocol):
         before: bytes | None,
         ours: bytes | None,
         now: bytes | None,
-        kind: Format,
+        format: Format,
         *,
         path: str,
     ) -> bytes | None:

@@ -37,23 +37,23 @@ class Draft:
         """Add a note for the user."""
         self._notes.append(text)
 
-    def document(self, path: str, kind: Format = Format.TOML) -> Mapping[str, object]:
+    def document(self, path: str, format: Format = Format.TOML) -> Mapping[str, object]:
         """Return a drafted file as the engine reads it; empty if it does not exist."""
-        document = load(self.view.read(path) or b"", kind, path=path)
+        document = load(self.view.read(path) or b"", format, path=path)
         return key_case.read(document, self._keys, self._matching)
 
-    def put(self, path: str, content: bytes, role: Role, kind: Format = Format.TOML) -> None:
+    def put(self, path: str, content: bytes, role: Role, format: Format = Format.TOML) -> None:
         """Set the whole content of a file; its present content is no edit."""
         self._files[path] = content
         self._roles.setdefault(path, role)
-        self._formats[path] = kind
+        self._formats[path] = format
 
     def apply(
         self,
         path: str,
         changes: Iterable[Change],
         role: Role,
-        kind: Format = Format.TOML,
+        format: Format = Format.TOML,
         others: Mapping[str, object] | None = None,
     ) -> None:
         """Change keys of a file; a key that already has its value keeps its bytes.
@@ -63,9 +63,9 @@ class Draft:
         """
         present = self.view.read(path) or b""
         content = key_case.apply_spelled(
-            present, changes, kind, self._keys, self._matching, path=path, others=others
+            present, changes, format, self._keys, self._matching, path=path, others=others
         )
-        self.put(path, content, role, kind)
+        self.put(path, content, role, format)
 
     def result(self) -> EditSet:
         """Return the edits in a safe order of writing."""

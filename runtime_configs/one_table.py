@@ -37,24 +37,22 @@ class OneTableAdapter(EngineAdapter):
         before: bytes | None,
         ours: bytes | None,
         now: bytes | None,
-        kind: Format,
+        format: Format,
         *,
         path: str,
     ) -> bytes | None:
         """Return a file without our handlers, and without parts of them. Raises ConfigError."""
-        content = merge3(before, ours, now, kind, path=path, keys=self.keys)
-        if content is None or ours is None or content == before or kind is Format.OPAQUE:
+        content = merge3(before, ours, now, format, path=path, keys=self.keys)
+        if content is None or ours is None or content == before or format is Format.OPAQUE:
             return content
         first, written, left = (
-            key_case.read(load(each or b"", kind, path=path), self.keys, key_case.any_case)
+            key_case.read(load(each or b"", format, path=path), self.keys)
             for each in (before, ours, content)
         )
         changes = changes_of_remains(first, written, left, self.handlers, self.needed)
         if not changes:
             return content
-        return key_case.apply_spelled(
-            content, changes, kind, self.keys, key_case.any_case, path=path
-        )
+        return key_case.apply_spelled(content, changes, format, self.keys, path=path)
 
     def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
         """Return the files with handlers of ours. Raises ConfigError."""

@@ -16,7 +16,7 @@ from runtime_configs.containerd.shim import (
     has_runc_shim,
     is_low_level,
     is_nvidia,
-    program_of,
+    own_program,
     shim_of,
 )
 from runtime_configs.formats.documents import MISSING, REMOVE, Change, KeyPath, lookup
@@ -133,7 +133,7 @@ def wanted_tables(
             base,
             {
                 each.name: wanted_table(each, base, request, config_version)
-                | _own_program(merged.handlers.get(each.name, {}))
+                | own_program(merged.handlers.get(each.name, {}))
                 for each in request.desired.handlers
             },
         )
@@ -150,12 +150,6 @@ def wanted_tables(
         if all(contains(there.get(name, {}), found) for name, found in result[1].items())
     )
     return next(explained, results[0])
-
-
-def _own_program(handler: Mapping[str, object]) -> dict[str, object]:
-    """Return the shim that an existing handler names by its path: it stays."""
-    path = program_of(handler)
-    return {"runtime_path": path} if path else {}
 
 
 def contains(present: object, wanted: object) -> bool:
@@ -191,9 +185,9 @@ def changes_of(
     default: str | None,
 ) -> Iterator[Change]:
     """Yield the changes of a document: the default's name, the CDI switch, the handlers."""
-    old = request.version is not None and request.version.numbers < (1, 7, 0)
-    if request.desired.enable_cdi and not old:
-        yield Change(path=schema.enable_cdi(config_version), value=True)
+    lacks_cdi = request.version is not None and request.version.numbers < schema.CDI_SINCE
+    if request.desired.enable_cdi and not lacks_cdi:
+        yield Change(path=schema.cri(config_version, "enable_cdi"), value=True)
     if default is not None:
         yield Change(path=schema.default_name(config_version), value=default)
     for name, wanted in tables.items():

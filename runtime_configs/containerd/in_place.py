@@ -104,7 +104,7 @@ def _keys(
     yield from handlers.changes_of(document, request, tables, version, default=name)
     if default is None:
         return
-    path = schema.default_table(version)
+    path = schema.cri(version, "containerd", "default_runtime")
     if legacy:
         if not has_runc_shim(found.legacy_default):
             raise ConfigError(

@@ -54,7 +54,11 @@ class Merged(Struct, frozen=True, kw_only=True):
 
     @property
     def legacy_default(self) -> Mapping[str, object]:
-        """The ``default_runtime`` table if the engine uses it, else an empty one."""
+        """The ``default_runtime`` table if the engine uses it, else an empty one.
+
+        1.x still reads it, and with a ``runtime_type`` it overrides the default's name
+        (``pkg/cri/config/config.go``, ``ValidatePluginConfig``).
+        """
         found = table(self.containerd, "default_runtime")
         return found if self.era is Era.REPLACES and found.get("runtime_type") else {}
 

@@ -25,6 +25,10 @@ NEWEST: Final = 3
 
 RUNC: Final = "runc"
 NVIDIA_BINARY: Final = "nvidia-container-runtime"
+CDI_SINCE: Final = (1, 7, 0)
+"""The first version with ``enable_cdi``, false by default; 1.6 ignores it."""
+CDI_BY_DEFAULT: Final = (2, 0, 0)
+"""The first version with a default of true (``plugins/cri/config``; tests/engine shows it)."""
 
 
 class Era(Enum):
@@ -71,33 +75,19 @@ def plugin(config_version: int) -> str:
     return PLUGIN_V2 if config_version == VERSION_2 else PLUGIN_V3
 
 
-def cri(config_version: int) -> KeyPath:
-    """Return the path of the CRI plugin's table."""
-    return ("plugins", plugin(config_version))
+def cri(config_version: int, *below: str) -> KeyPath:
+    """Return the path of the CRI plugin's table, or of a key in it."""
+    return ("plugins", plugin(config_version), *below)
 
 
 def runtimes(config_version: int) -> KeyPath:
     """Return the path of the table of handlers."""
-    return (*cri(config_version), "containerd", "runtimes")
+    return cri(config_version, "containerd", "runtimes")
 
 
 def default_name(config_version: int) -> KeyPath:
     """Return the path of the default handler's name."""
-    return (*cri(config_version), "containerd", "default_runtime_name")
-
-
-def default_table(config_version: int) -> KeyPath:
-    """Return the path of the default handler's own table of containerd before 1.3.
-
-    1.x still reads it, and with a ``runtime_type`` it overrides the default's name
-    (``pkg/cri/config/config.go``, ``ValidatePluginConfig``).
-    """
-    return (*cri(config_version), "containerd", "default_runtime")
-
-
-def enable_cdi(config_version: int) -> KeyPath:
-    """Return the path of the CDI switch (1.7 and later; 1.6 ignores it)."""
-    return (*cri(config_version), "enable_cdi")
+    return cri(config_version, "containerd", "default_runtime_name")
 
 
 def built_in_runc(version: Version | None) -> dict[str, object]:

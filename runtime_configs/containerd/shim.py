@@ -74,10 +74,11 @@ def has_runc_shim(handler: Mapping[str, object]) -> bool:
     return starts_runc(_text(handler, "runtime_type"), _text(handler, "runtime_path"))
 
 
-def program_of(handler: Mapping[str, object]) -> str:
-    """Return the path of the shim that a handler names as a program, or an empty string."""
-    kind = _text(handler, "runtime_type")
-    return _text(handler, "runtime_path") or (kind if kind.startswith("/") else "")
+def own_program(handler: Mapping[str, object]) -> dict[str, str]:
+    """Return the shim that a handler names as a program, by its path, as ``runtime_path``."""
+    runtime_type = _text(handler, "runtime_type")
+    named = _text(handler, "runtime_path") or (runtime_type if runtime_type.startswith("/") else "")
+    return {"runtime_path": named} if named else {}
 
 
 def shim_of(handler: Mapping[str, object], request: ConfigRequest) -> dict[str, str]:
@@ -86,13 +87,12 @@ def shim_of(handler: Mapping[str, object], request: ConfigRequest) -> dict[str, 
     A type whose options have no ``BinaryName`` is replaced by the requested one. A program that it
     names by its path stays, as ``runtime_path``.
     """
-    kind = _text(handler, "runtime_type")
-    if not kind or not takes_binary_name(kind, era_of(request)):
-        kind = request.desired.runtime_type
-    elif kind == RUNC_V1 and request.version is None:
-        kind = RUNC_V2  # it may be 2.x
-    path = program_of(handler)
-    return {"runtime_type": kind, "runtime_path": path} if path else {"runtime_type": kind}
+    runtime_type = _text(handler, "runtime_type")
+    if not runtime_type or not takes_binary_name(runtime_type, era_of(request)):
+        runtime_type = request.desired.runtime_type
+    elif runtime_type == RUNC_V1 and request.version is None:
+        runtime_type = RUNC_V2  # it may be 2.x
+    return {"runtime_type": runtime_type, **own_program(handler)}
 
 
 def refuse_sandbox(
@@ -103,11 +103,11 @@ def refuse_sandbox(
     chosen = (desired.runtime_type, desired.override.get("runtime_type"))
     for each in desired.handlers:
         handler = handlers.get(each.name, {})
-        kind = _text(handler, "runtime_type")
-        if has_runc_shim(handler) or (kind in chosen and not starts_runc(kind)):
+        runtime_type = _text(handler, "runtime_type")
+        if has_runc_shim(handler) or (runtime_type in chosen and not starts_runc(runtime_type)):
             continue
-        shim = f"runtime_type {kind}"
-        if starts_runc(kind):
+        shim = f"runtime_type {runtime_type}"
+        if starts_runc(runtime_type):
             shim += f" with runtime_path {_text(handler, 'runtime_path')}"
         found = f"the handler {each.name} has {shim}, which is not a shim of runc"
         raise sandbox_error(desired, each.name, path, found)
@@ -121,17 +121,17 @@ def flaw_of(handler: Mapping[str, object], era: Era) -> str:
     """
     matching = matching_of(era)
     twice = repeated(table_at(handler, ("options",), HANDLER, matching), OPTIONS)
-    kind = _text(read(handler, HANDLER, matching), "runtime_type")
+    runtime_type = _text(read(handler, HANDLER, matching), "runtime_type")
     if twice:
         return (
             f"has an option in {len(twice)} spellings ({', '.join(twice)}), and which of them "
             "counts depends on containerd's version: keep one"
         )
-    if not kind:
+    if not runtime_type:
         return "has no runtime_type"
-    if takes_binary_name(kind, era) or (kind == OLD_LINUX and era is Era.REPLACES):
+    if takes_binary_name(runtime_type, era) or (runtime_type == OLD_LINUX and era is Era.REPLACES):
         return ""
-    return f"has runtime_type {kind}, whose options have no BinaryName"
+    return f"has runtime_type {runtime_type}, whose options have no BinaryName"
 
 
 def _text(handler: Mapping[str, object], key: str) -> str:

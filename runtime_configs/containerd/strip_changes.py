@@ -18,7 +18,7 @@ NEEDED = frozenset({"runtime_type"})
 
 
 def strip_our_changes(
-    before: bytes | None, ours: bytes | None, now: bytes | None, kind: Format, *, path: str
+    before: bytes | None, ours: bytes | None, now: bytes | None, format: Format, *, path: str
 ) -> bytes | None:
     """Return a file without our handlers or parts of them, and with the ``runc`` that it needs.
 
@@ -27,15 +27,15 @@ def strip_our_changes(
     replaced the whole file, its ``runc`` is not ours. A table of a template that is conditional on
     the distribution's is removed as a whole: its rest would be unconditional.
     """
-    if kind is Format.TEXT and now not in (before, ours, None) and ours is not None:
+    if format is Format.TEXT and now not in (before, ours, None) and ours is not None:
         return _template_without_ours(before, ours, now or b"", path)
-    content = merge3(before, ours, now, kind, path=path, keys=keys.ROOT)
+    content = merge3(before, ours, now, format, path=path, keys=keys.ROOT)
     untouched = now in (before, ours) or content == now
-    if content is None or ours is None or untouched or kind is not Format.TOML:
+    if content is None or ours is None or untouched or format is not Format.TOML:
         return content
     matching = keys.matching(Era.MERGES)  # accepts the spellings of all versions
     first, written, found, left_over = (
-        key_case.read(load(each or b"", kind, path=path), keys.ROOT, matching)
+        key_case.read(load(each or b"", format, path=path), keys.ROOT, matching)
         for each in (before, ours, now, content)
     )
     number = written.get("version", 1)
@@ -60,7 +60,7 @@ def strip_our_changes(
         changes.append(Change(path=(*place, schema.RUNC), value=own))
     if not changes:
         return content
-    return key_case.apply_spelled(content, changes, kind, keys.ROOT, matching, path=path)
+    return key_case.apply_spelled(content, changes, format, keys.ROOT, matching, path=path)
 
 
 def _template_without_ours(

@@ -42,8 +42,13 @@ _BINARY = re.compile(
 )
 
 
-def draft(request: ConfigRequest, view: HostView, path: str) -> Draft:
+def draft(request: ConfigRequest, view: HostView) -> Draft:
     """Return the edit of a template. Raises ConfigError if it can't have the desired handlers."""
+    path = request.template
+    if path is None:
+        raise ConfigError(
+            request.top_level, "it is rendered from an unknown template", "use --config"
+        )
     content = view.read(path)
     if content is not None and b"{{" not in content:
         return in_place.draft(replace(request, top_level=path), view)

@@ -74,7 +74,7 @@ def read(content: bytes, path: str) -> Mapping[str, object]:
                 f"{'.'.join(place)} has {' and '.join(twice)}, of which CRI-O takes either",
                 "keep one of them",
             )
-    return key_case.read(document, KEYS, key_case.any_case)
+    return key_case.read(document, KEYS)
 
 
 def _levels(document: Mapping[str, object]) -> Iterator[tuple[KeyPath, Keys]]:

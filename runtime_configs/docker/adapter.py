@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -69,10 +68,11 @@ class DockerAdapter(OneTableAdapter):
         live = "Runtimes" in raw or "DefaultRuntime" in raw
         default = raw.get("DefaultRuntime" if live else "default-runtime")
         found = tables_of(raw, ("Runtimes" if live else "runtimes",))
+        dirs = raw.get("CDISpecDirs")
         handlers = {
             name: ServedHandler.read(
                 name,
-                key_case.read(handler, HANDLER, key_case.any_case),
+                key_case.read(handler, HANDLER),
                 binary="path",
                 kind="runtimeType",
             )
@@ -82,7 +82,7 @@ class DockerAdapter(OneTableAdapter):
             handlers=handlers,
             default=default if isinstance(default, str) else None,
             raw=raw,
-            cdi_dirs=tuple(map(str, _listed(raw, "CDISpecDirs"))) if live else None,
+            cdi_dirs=tuple(map(str, dirs if isinstance(dirs, list) else ())) if live else None,
         )
 
     def unintended(
@@ -130,7 +130,10 @@ class DockerAdapter(OneTableAdapter):
         dockerd keeps the value of a removed key, and 20.10 exits if the default handler is not
         among the file's handlers (tests/engine shows both).
         """
-        now = _read(current)
+        try:
+            now = load(current or b"", Format.JSON, path="daemon.json")
+        except ConfigError:
+            now = {}
         content = target or b""
         then = load(content, Format.JSON, path="daemon.json")
         gone = [
@@ -152,11 +155,6 @@ class DockerAdapter(OneTableAdapter):
 def _lacks_cdi(request: ConfigRequest, data: Mapping[str, object]) -> bool:
     value = table(data, "features").get("cdi")
     return not cdi.is_enabled(request, "dockerd", value, since=CDI_SINCE, by_default=CDI_BY_DEFAULT)
-
-
-def _listed(raw: Mapping[str, object], key: str) -> list[object]:
-    found = raw.get(key)
-    return found if isinstance(found, list) else []
 
 
 def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Change]:
@@ -187,15 +185,6 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
         yield Change(path=("default-runtime",), value=desired.default)
     if desired.enable_cdi:
         yield Change(path=("features", "cdi"), value=True)
-
-
-def _read(content: bytes | None) -> Mapping[str, object]:
-    """Decode the present content; an invalid one counts as empty."""
-    try:
-        value = json.loads(content) if content else {}
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _is_removed(key: str, now: Mapping[str, object], then: Mapping[str, object]) -> bool:

@@ -35,7 +35,7 @@ def faults(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
     content = edited.read(path)
     if content is None:
         return
-    data = key_case.read(load(content, Format.JSON, path=path), KEYS, key_case.any_case)
+    data = key_case.read(load(content, Format.JSON, path=path), KEYS)
     present = edited.present.read(path) or content
     for where, message in _refused(data, request):
         yield Fault(path=path, line=line_of(present, where, Format.JSON), message=message)

@@ -50,7 +50,7 @@ def any_case(name: str, keys: Iterable[str]) -> tuple[str, ...]:
     return tuple(key for key in keys if key.lower() == name.lower())
 
 
-def read(spelled: Mapping[str, object], keys: Keys, matching: Matching) -> Table:
+def read(spelled: Mapping[str, object], keys: Keys, matching: Matching = any_case) -> Table:
     """Return a table as the engine reads it, each of its own keys under its own name.
 
     A spelling that the engine ignores, or that another one overrides, is left out.
@@ -98,7 +98,7 @@ def apply_spelled(
     changes: Iterable[Change],
     format: Format,
     keys: Keys,
-    matching: Matching,
+    matching: Matching = any_case,
     *,
     path: str,
     others: Mapping[str, object] | None = None,
