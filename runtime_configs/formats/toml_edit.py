@@ -11,7 +11,7 @@ indentation of other lines in 7. A config of 8,000 tables took it 1.7 s of CPU i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from runtime_configs.formats.toml_outline import Outline
 from runtime_configs.formats.toml_spans import line_end
@@ -35,8 +35,6 @@ class _Edit:
         self.insertions: defaultdict[int, list[str]] = defaultdict(list)
         self.replacements: list[tuple[int, int, str]] = []
         self.deleted: set[int] = set()
-        self.indents: dict[KeyPath, str] = {}
-        """Of the new headers."""
 
     def edited(self, old: Mapping[str, object], new: Mapping[str, object]) -> str:
         added: dict[KeyPath, Table] = {}
@@ -55,10 +53,10 @@ class _Edit:
         for parent, pairs in sorted(added.items(), key=lambda item: len(item[0])):
             self._add_keys(parent, pairs)
         for path, table in tables:
-            place = self.outline.end_of_group(path)
+            place, indent = self.outline.end_of_group(path), self.outline.indent_of(path)
             for inner, pairs in _sections(path, table):
-                text = self._table_text(inner, pairs, place)
-                self.insertions[place].append(text)
+                deeper = indent + self.outline.level_step * (len(inner) - len(path))
+                self.insertions[place].append(self._table_text(inner, pairs, place, deeper))
         return self._spliced()
 
     def _changes(
@@ -94,7 +92,7 @@ class _Edit:
         if dotted is not None:
             beside = self.statements[dotted]
             base = self.outline.section_path(dotted)
-            flat = dict(_flattened(parent[len(base) :], pairs))
+            flat = _flattened(parent[len(base) :], pairs)
             self.insertions[beside.end] += self._lines(beside.indent, flat)
             return
         section = self.outline.headers.get(parent, -1)
@@ -116,7 +114,8 @@ class _Edit:
         """Write the header of a table that was only implied by those below it."""
         indexes = self.outline.under(parent)
         place = self.outline.before(indexes[0]) if indexes else len(self.text)
-        text = self._table_text(parent, pairs, place).removeprefix(self.newline)
+        indent = self.outline.indent_of(parent)
+        text = self._table_text(parent, pairs, place, indent).removeprefix(self.newline)
         self.insertions[place].append(text + (self.newline if self.outline.blank_habit else ""))
 
     def _add_first_keys(self, pairs: Table) -> None:
@@ -127,8 +126,9 @@ class _Edit:
             return
         self.insertions[self.outline.before(0)] += [*lines, self.newline]
 
-    def _table_text(self, path: KeyPath, pairs: Mapping[str, object], place: int) -> str:
-        indent = self.indents[path] = self.outline.indent_of(path, self.indents)
+    def _table_text(
+        self, path: KeyPath, pairs: Mapping[str, object], place: int, indent: str
+    ) -> str:
         key_indent = indent + self.outline.key_step
         header = f"{indent}[{self.outline.spelled(path)}]{self.newline}"
         added = bool(self.insertions.get(place))
@@ -136,10 +136,10 @@ class _Edit:
         blank = "" if spaced or not self.outline.blank_habit else self.newline
         return blank + header + "".join(self._lines(key_indent, _single(pairs)))
 
-    def _lines(self, indent: str, pairs: Mapping[KeyPath, object]) -> list[str]:
+    def _lines(self, indent: str, pairs: Iterable[tuple[KeyPath, object]]) -> list[str]:
         return [
             f"{indent}{self.outline.spelled(path)} = {value_text(value)}{self.newline}"
-            for path, value in pairs.items()
+            for path, value in pairs
         ]
 
     def _spliced(self) -> str:
@@ -191,8 +191,8 @@ def _sections(path: KeyPath, table: Mapping[str, object]) -> Iterator[tuple[KeyP
             yield from _sections((*path, key), value)
 
 
-def _single(pairs: Mapping[str, object]) -> dict[KeyPath, object]:
-    return {(key,): value for key, value in pairs.items()}
+def _single(pairs: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:
+    return (((key,), value) for key, value in pairs.items())
 
 
 def _flattened(path: KeyPath, pairs: Mapping[str, object]) -> Iterator[tuple[KeyPath, object]]:

@@ -104,18 +104,15 @@ class Outline:
         """Return a key in the document's style."""
         return ".".join(self._spellings.get(part) or key_text(part) for part in path)
 
-    def indent_of(self, path: KeyPath, added: dict[KeyPath, str]) -> str:
-        """Return the indentation of a new header; ``added`` has those of other new ones."""
+    def indent_of(self, path: KeyPath) -> str:
+        """Return the indentation of a new header: that of its siblings, else by its parents'."""
         for index in self.under(path[:-1]) if path[:-1] else []:
             statement = self.statements[index]
             if statement.kind is StatementKind.TABLE and len(statement.path) == len(path):
                 return statement.indent
         for length in range(len(path) - 1, 0, -1):
-            above = added.get(path[:length])
-            if above is None and (found := self.headers.get(path[:length])) is not None:
-                above = self.statements[found].indent
-            if above is not None:
-                return above + self._level_step * (len(path) - length)
+            if (found := self.headers.get(path[:length])) is not None:
+                return self.statements[found].indent + self.level_step * (len(path) - length)
         return ""
 
     @cached_property
@@ -161,7 +158,7 @@ class Outline:
         return ""
 
     @cached_property
-    def _level_step(self) -> str:
+    def level_step(self) -> str:
         """The indentation of headers relative to the parent table's."""
         for header in self._tables:
             parent = self.headers.get(header.path[:-1])
