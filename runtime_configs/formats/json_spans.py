@@ -1,4 +1,4 @@
-"""The positions of members in the text of a JSON document.
+"""The positions of an object's members in the text of a JSON document.
 
 The text has to be valid JSON (json has read it before). The time is proportional to its length.
 """
@@ -10,56 +10,47 @@ import re
 
 from msgspec import Struct
 
-_TOKEN = re.compile(
-    r'[ \t\r\n]*+("(?:[^"\\]++|\\.)*+"|[{}\[\]:,]|[^ \t\r\n{}\[\]:,"]++)', re.DOTALL
-)
+_BLANKS = re.compile(r"[ \t\r\n]*+")
+_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, strict=False)
 
 
-class JsonNode(Struct):
-    """A value with its span; an object with its members, the last one of a name counts."""
-
-    start: int
-    end: int = -1
-    members: list[Member] | None = None
-    """None if it is no object."""
-
-    def member(self, name: str) -> Member | None:
-        """Return the member that counts."""
-        return next((m for m in reversed(self.members or ()) if m.name == name), None)
-
-
-class Member(Struct):
-    """A name with its value; ``start`` is the offset of the name's opening quote."""
+class Member(Struct, frozen=True):
+    """A member of an object; positions are offsets into the text."""
 
     name: str
+    begin: int
+    """After the brace or comma before it."""
     start: int
-    value: JsonNode
+    """Of the name's opening quote."""
+    value: int
+    end: int
+    """Of the value."""
+    after: int
+    """Of the comma or brace after it."""
 
 
-def scan(text: str) -> JsonNode:
-    """Return the top-level value of a valid JSON document."""
-    root: JsonNode | None = None
-    open_nodes: list[JsonNode] = []
-    name: tuple[str, int] | None = None
-    position = 0
-    while (token := _TOKEN.match(text, position)) is not None:
-        piece, start, position = token.group(1), token.start(1), token.end()
-        if piece in "}]":
-            open_nodes.pop().end = position
-            continue
-        if piece in ":,":
-            continue
-        holder = open_nodes[-1] if open_nodes else None
-        if holder is not None and holder.members is not None and name is None:
-            name = (json.loads(piece, strict=False), start)
-            continue
-        node = JsonNode(start, position, [] if piece == "{" else None)
-        root = root or node
-        if holder is not None and holder.members is not None and name is not None:
-            holder.members.append(Member(name[0], name[1], node))
-            name = None
-        if piece in "{[":
-            open_nodes.append(node)
-    if root is None:
-        raise ValueError("no value")
-    return root
+def members_of(text: str, start: int) -> list[Member]:
+    """Return the members of the object at an offset; none of another value.
+
+    Of several members of one name the last one counts.
+    """
+    found: list[Member] = []
+    begin = start + 1
+    while text[start] == "{":
+        at = _after_blanks(text, begin)
+        if text[at] == "}":
+            break
+        name, colon = _DECODER.raw_decode(text, at)
+        value = _after_blanks(text, _after_blanks(text, colon) + 1)
+        _, end = _DECODER.raw_decode(text, value)
+        after = _after_blanks(text, end)
+        found.append(Member(name, begin, at, value, end, after))
+        if text[after] == "}":
+            break
+        begin = after + 1
+    return found
+
+
+def _after_blanks(text: str, position: int) -> int:
+    blanks = _BLANKS.match(text, position)
+    return position if blanks is None else blanks.end()

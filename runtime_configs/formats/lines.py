@@ -33,10 +33,10 @@ def _in_toml(document: str, path: KeyPath, text: str) -> int | None:
 
 
 def _in_json(document: str, path: KeyPath) -> int | None:
-    node, offset = json_spans.scan(document), None
+    value, offset = document.index("{"), None
     for key in path:
-        member = node.member(key)
-        if member is None:
+        named = [each for each in json_spans.members_of(document, value) if each.name == key]
+        if not named:
             break
-        node, offset = member.value, member.start
+        value, offset = named[-1].value, named[-1].start
     return offset

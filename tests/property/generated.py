@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from runtime_configs.formats.documents import REMOVE, Change
-from runtime_configs.formats.json_spans import scan
+from runtime_configs.formats.json_spans import members_of
 
 CRI = "io.containerd.grpc.v1.cri"
 PREFIX = ("plugins", CRI, "containerd")
@@ -368,16 +368,16 @@ def _member_edit(name: str, *, keep: bool) -> Edit:
     """Cut a member of the document; to be kept, it becomes the first one."""
 
     def edit(text: str) -> str:
-        members = scan(text).members or []
+        members = members_of(text, text.index("{"))
         index = next((i for i, member in enumerate(members) if member.name == name), None)
         if index is None or (keep and index == 0):
             return text
-        start, end = members[index].start, members[index].value.end
+        start, end = members[index].start, members[index].end
         cut = text[start:end]
         if index + 1 < len(members):
             text = text[:start] + text[members[index + 1].start :]
         elif index > 0:
-            text = text[: members[index - 1].value.end] + text[end:]
+            text = text[: members[index - 1].end] + text[end:]
         else:
             return text[:start] + text[end:]
         first = members[0].start

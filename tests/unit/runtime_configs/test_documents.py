@@ -105,6 +105,13 @@ def test_a_value_that_toml_cannot_hold_is_refused() -> None:
         ('{ "a": null }', "a", {"x": 1}, '{ "a": {"x": 1} }'),
         ("\ufeff{}", "a", "ü", '\ufeff{\n  "a": "ü"\n}'),
         ('{"a": [1, {"b": 2}]}', "c/d", 1, '{"a": [1, {"b": 2}], "c": {"d": 1}}'),
+        ('{ "a" :1 , "b" : 2 }', "b", 3, '{ "a" :1 , "b" : 3 }'),
+        ('{ "a" :1 , "b" : 2 }', "c", 3, '{ "a" :1 , "b" : 2, "c": 3 }'),
+        ('{ "a": 1, "b": 2 }', "a", REMOVE, '{ "b": 2 }'),
+        ('{ "a": 1, "b": 2 }', "b", REMOVE, '{ "a": 1 }'),
+        ('{\n    "a": {"x":1}\n}', "a/y", {"z": 2}, '{\n    "a": {"x":1,"y":{"z":2}}\n}'),
+        ('{\n\t"a": {}\n}', "a/b", [1], '{\n\t"a": {\n\t\t"b": [\n\t\t\t1\n\t\t]\n\t}\n}'),
+        ('{"a": {\n "b": 1}}', "a/c", 2, '{"a": {\n "b": 1,\n "c": 2}}'),
     ],
 )  # fmt: skip
 def test_json_changes_only_what_changes(before: str, path: str, value: object, after: str) -> None:
