@@ -6,7 +6,6 @@ old tree stays beside it until the change is final.
 
 from __future__ import annotations
 
-import os
 import posixpath
 from collections.abc import Iterable
 
@@ -68,26 +67,24 @@ class InPlace(Struct, frozen=True, kw_only=True):
     def _remove(self, names: Iterable[str]) -> None:
         """Remove entries, the deepest first."""
         for name in sorted(names, key=len, reverse=True):
-            path = posixpath.join(self.directory, name)
-            if self.trees.entry(path).is_dir() and not self.trees.entry(path).is_symlink():
-                self.trees.writer.remove_tree(path)
-            else:
-                self._remove_entry(path)
+            self._remove_entry(posixpath.join(self.directory, name))
 
     def _make_way(self, path: str, kind: EntryKind) -> None:
         """Remove an entry that a rename cannot replace: a directory for a file, or the reverse."""
-        entry = self.trees.entry(path)
-        is_directory = entry.is_dir() and not entry.is_symlink()
-        if is_directory and kind is not EntryKind.DIRECTORY:
-            self.trees.writer.remove_tree(path)
-        elif os.path.lexists(entry) and not is_directory and kind is EntryKind.DIRECTORY:
+        if self.trees.exists(path) and self._is_directory(path) != (kind is EntryKind.DIRECTORY):
             self._remove_entry(path)
 
     def _remove_entry(self, path: str) -> None:
-        if self.trees.entry(path).is_symlink():
+        if self._is_directory(path):
+            self.trees.writer.remove_tree(path)
+        elif self.trees.entry(path).is_symlink():
             self.trees.writer.remove_link(path)
         else:
             self.trees.writer.remove(path)
+
+    def _is_directory(self, path: str) -> bool:
+        entry = self.trees.entry(path)
+        return entry.is_dir() and not entry.is_symlink()
 
 
 def _in_order(entries: Iterable[Entry]) -> list[Entry]:

@@ -23,8 +23,8 @@ from toolkit.host.writer import FileWriter
 from toolkit.journal.store import JOURNAL_DIRECTORY
 from toolkit.payload.file_by_file import InPlace, backup_path
 from toolkit.payload.manifest import EntryKind, Manifest, Stamp, stamp
-from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
-from toolkit.payload.source import MODES, RUNTIME, WRAPPED
+from toolkit.payload.records import FOREIGN, GenerationState, PayloadRecord
+from toolkit.payload.source import WRAPPED
 from toolkit.payload.state_file import StateFile
 from toolkit.payload.tree import Trees
 from toolkit.payload.wrappers import CONFIG_PATHS, MARK
@@ -82,31 +82,7 @@ class Generations:
     def swapped_in(self) -> GenerationState | None:
         """Return the state of a generation that is in place but not committed."""
         state = self._staged.load()
-        if state is not None and self._is_swapped_in(state):
-            return state
-        return None
-
-    def programs(self, name: str) -> tuple[InstalledFile, ...]:
-        """Return the files of a program of the installed generation.
-
-        They are its wrapper and the binary behind it, which the runtimes of one mode may share.
-        """
-        state = self.swapped_in() or self.state()
-        if state is None:
-            return ()
-        files = {each.path: each for each in state.manifest.entries if each.kind is EntryKind.FILE}
-        behind = f"{name}.real"
-        if name in MODES and behind not in files:
-            behind = f"{RUNTIME}.real"
-        return tuple(
-            InstalledFile(
-                path=posixpath.join(self.directory, each),
-                sha256=files[each].sha256,
-                stamp=state.stamps.get(each),
-            )
-            for each in (name, behind)
-            if each in files
-        )
+        return state if state is not None and self._is_swapped_in(state) else None
 
     def restores_foreign(self) -> bool:
         """Return whether another installer's tree is kept, to be restored by ``remove``."""
@@ -123,10 +99,6 @@ class Generations:
         """Return the path where a generation is staged."""
         return posixpath.join(self._install_dir, f".toolkit-{digest}")
 
-    def missing_directories(self) -> tuple[str, ...]:
-        """Return the directories that staging must create, outermost first."""
-        return self._writer.missing_directories(self._install_dir)
-
     # Install
 
     def stage(self, state: GenerationState, written: Contents, clock: Clock) -> None:
@@ -138,7 +110,7 @@ class Generations:
         self._finish_interrupted()
         self._writer.make_directories(self._install_dir)
         staged = self.staged_path(state.digest)
-        wrong = self._trees.make_checked(staged, written.manifest, written.files, clock)
+        wrong = self._trees.create_checked(staged, written.manifest, written.files, clock)
         if wrong or any(stamp(Path(path)) != was[:-1] for path, was in state.sources.items()):
             raise PayloadError(
                 f"{staged}: {', '.join(wrong) or 'a file'} differs from the payload",

@@ -18,16 +18,15 @@ from toolkit.host.paths import HostRoot
 from toolkit.host.writer import FileWriter
 from toolkit.payload.cdi import Cdi
 from toolkit.payload.generation import Generations
+from toolkit.payload.manifest import EntryKind
 from toolkit.payload.records import FOREIGN, GenerationState, InstalledFile, PayloadRecord
-from toolkit.payload.source import RUNTIME, PayloadSource, find_payload
+from toolkit.payload.source import MODES, RUNTIME, PayloadSource, find_payload
 from toolkit.payload.wrappers import CONFIG_PATH, CONFIG_PATHS
 from toolkit.settings import Settings
 
 if TYPE_CHECKING:
     from toolkit.payload.contents import Contents
     from toolkit.payload.low_level import LowLevelRuntimes
-
-__all__ = ["PayloadAction", "PayloadInstaller", "PayloadPlan", "PayloadRecord"]
 
 
 class PayloadAction(StrEnum):
@@ -103,7 +102,7 @@ class PayloadInstaller:
             runtimes=low_level.paths,
             exists=lambda path: Path(self._root.access(path)).exists(),
         )
-        edited = None if before is None else self._installed_config()
+        edited = None if before is None else self._content(self._config_path)
         config, notes = self._config(ours, before, edited)
         lay_out = partial(
             contents_of,
@@ -151,7 +150,7 @@ class PayloadInstaller:
             staged=self._generations.staged_path(plan.digest),
             previous=self._generations.previous(),
             changes=plan.changes,
-            directories=self._generations.missing_directories(),
+            directories=self._writer.missing_directories(self._install_dir),
         )
 
     def stage(self, plan: PayloadPlan, clock: Clock) -> None:
@@ -166,13 +165,11 @@ class PayloadInstaller:
 
     def require_edits_kept(self, plan: PayloadPlan, record: PayloadRecord) -> None:
         """Raise ConcurrentEditError if ``config.toml`` was edited between the plan and the swap."""
-        replaced = self._writer.read(
-            posixpath.join(self._generations.replaced(record), CONFIG_PATH)
-        )
-        if plan.edited is not None and replaced is not None and replaced.content != plan.edited:
-            path = posixpath.join(self._generations.directory, CONFIG_PATH)
+        replaced = self._content(posixpath.join(self._generations.replaced(record), CONFIG_PATH))
+        if plan.edited is not None and replaced not in (None, plan.edited):
             raise ConcurrentEditError(
-                f"{path} was modified by another process while being written", "run again"
+                f"{self._config_path} was modified by another process while being written",
+                "run again",
             )
 
     def undo(self, record: PayloadRecord) -> None:
@@ -210,12 +207,27 @@ class PayloadInstaller:
         return None
 
     def programs(self, binary: str) -> tuple[InstalledFile, ...]:
-        """Return the installed files behind a binary on the host; none if it is not ours."""
-        directory, name = posixpath.split(binary)
-        return self._generations.programs(name) if self._is_toolkit(directory) else ()
+        """Return the installed files behind a binary on the host; none if it is not ours.
 
-    def _is_toolkit(self, directory: str) -> bool:
-        return posixpath.normpath(directory) == self._generations.directory
+        They are its wrapper and the program behind it, which the runtimes of one mode may share.
+        """
+        directory, name = posixpath.split(binary)
+        state = self._generations.swapped_in() or self._generations.state()
+        if state is None or posixpath.normpath(directory) != self._generations.directory:
+            return ()
+        files = {each.path: each for each in state.entries if each.kind is EntryKind.FILE}
+        behind = f"{name}.real"
+        if name in MODES and behind not in files:
+            behind = f"{RUNTIME}.real"
+        return tuple(
+            InstalledFile(
+                path=posixpath.join(self._generations.directory, each),
+                sha256=files[each].sha256,
+                stamp=state.stamps.get(each),
+            )
+            for each in (name, behind)
+            if each in files
+        )
 
     def is_foreign(self) -> bool:
         """Return whether another installer's tree is in the toolkit directory's place."""
@@ -237,8 +249,12 @@ class PayloadInstaller:
         """Return whether ``remove`` also restores another installer's tree."""
         return self._generations.restores_foreign()
 
-    def _installed_config(self) -> bytes | None:
-        now = self._writer.read(posixpath.join(self._generations.directory, CONFIG_PATH))
+    @property
+    def _config_path(self) -> str:
+        return posixpath.join(self._generations.directory, CONFIG_PATH)
+
+    def _content(self, path: str) -> bytes | None:
+        now = self._writer.read(path)
         return None if now is None else now.content
 
     def _config(
@@ -249,9 +265,8 @@ class PayloadInstaller:
             return ours, ()
         from toolkit.payload.runtime_config import keep_edits
 
-        path = posixpath.join(self._generations.directory, CONFIG_PATH)
-        kept = keep_edits(before.config.encode(), edited, ours, path)
-        return kept, (f"{path} was edited by hand; the edit is kept",)
+        kept = keep_edits(before.config.encode(), edited, ours, self._config_path)
+        return kept, (f"{self._config_path} was edited by hand; the edit is kept",)
 
     def _action(
         self, state: GenerationState, before: GenerationState | None, written: Contents
@@ -260,15 +275,13 @@ class PayloadInstaller:
             return PayloadAction.INSTALL
         if before is None or before.digest != state.digest:
             return PayloadAction.REPLACE
-        same = self._has_configs(written) and self._generations.intact(before)
+        has_configs = all(
+            self._content(posixpath.join(self._generations.directory, path))
+            == written.files.get(path)
+            for path in CONFIG_PATHS
+        )
+        same = has_configs and self._generations.intact(before)
         return PayloadAction.UNCHANGED if same else PayloadAction.REPLACE
-
-    def _has_configs(self, written: Contents) -> bool:
-        for path in CONFIG_PATHS:
-            now = self._writer.read(posixpath.join(self._generations.directory, path))
-            if written.files.get(path) != (None if now is None else now.content):
-                return False
-        return True
 
 
 def _notes(source: PayloadSource) -> Iterator[str]:

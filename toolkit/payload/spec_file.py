@@ -82,14 +82,12 @@ class SpecFile:
         """Return the present spec, if it is what we wrote."""
         record = self._record.load()
         ours = record is not None and record.path == path and self._holds_ours(record)
-        now = self._writer.read(path) if ours else None
-        return None if now is None else now.content
+        return self._content(path) if ours else None
 
     def write(self, path: str, content: bytes | None) -> bool:
         """Put the spec in place, or remove it; return whether that was needed."""
         record = self._record.load()
-        now = self._writer.read(path)
-        found = now.content if now is not None else None
+        found = self._content(path)
         same = record if record is not None and record.path == path else None
         ours = same if same is not None and self._holds_ours(same) else None
         if ours is not None and found == content and not ours.going:
@@ -172,19 +170,21 @@ class SpecFile:
         """Restore the content before each; return the directories that cannot be removed yet."""
         left = []
         for each in record.chain:
-            now = self._writer.read(each.path)
             if self._holds_ours(each):
                 self._put(each, each.before)
-            elif (None if now is None else now.content) != each.before:
+            elif self._content(each.path) != each.before:
                 log.warning(
                     "cdi.foreign", "the CDI spec was changed by somebody and stays", path=each.path
                 )
             left += self._remove_directories(each)
         return left
 
+    def _content(self, path: str) -> bytes | None:
+        now = self._writer.read(path)
+        return None if now is None else now.content
+
     def _holds_ours(self, record: SpecRecord) -> bool:
-        now = self._writer.read(record.path)
-        return _sum(None if now is None else now.content) == record.sha256
+        return _sum(self._content(record.path)) == record.sha256
 
     def _put(self, record: SpecRecord, content: bytes | None) -> None:
         if content is None:

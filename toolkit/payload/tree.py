@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -46,45 +46,15 @@ class Trees(Struct, frozen=True, kw_only=True):
         except OSError:
             return None
 
-    def make(
-        self,
-        directory: str,
-        manifest: Manifest,
-        contents: Mapping[str, bytes | Path],
-        clock: Clock | None = None,
-        made: Callable[[str], object] | None = None,
-    ) -> None:
-        """Create a tree that nobody reads yet, with the ``contents`` of each file; do not sync it.
-
-        ``made`` is called with the name of each file once its content is written.
-        """
-        self.writer.remove_tree(directory)
-        self.writer.create(directory, None, FileMetadata(mode=0o755))
-        for each in manifest.entries:
-            if clock is not None:
-                clock.check()
-            new: NewEntry
-            if each.kind is EntryKind.DIRECTORY:
-                new = None
-            elif each.kind is EntryKind.LINK:
-                new = NewLink(target=each.target)
-            else:
-                new = contents[each.path]
-            metadata = FileMetadata(mode=each.mode)
-            self.writer.create(posixpath.join(directory, each.path), new, metadata)
-            if made is not None and each.kind is EntryKind.FILE:
-                made(each.path)
-        if clock is not None:
-            clock.check()
-
     def copy(self, source: str, target: str) -> None:
         """Copy a tree as it is, durably."""
         manifest = self.describe(source)
         contents = {each.path: self.at(source) / each.path for each in manifest.entries}
-        self.make(target, manifest, contents)
+        for _ in self._create(target, manifest, contents):
+            pass
         self.writer.sync_tree(target)
 
-    def make_checked(
+    def create_checked(
         self,
         directory: str,
         manifest: Manifest,
@@ -100,15 +70,33 @@ class Trees(Struct, frozen=True, kw_only=True):
 
         base = self.at(posixpath.dirname(directory)) / posixpath.basename(directory)
         checks: dict[str, Future[bool]] = {}
-
-        def check(name: str) -> None:
-            checks[name] = pool.submit(_same, base / name, contents[name])
-
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            self.make(directory, manifest, contents, clock, made=check)
+            for each in self._create(directory, manifest, contents):
+                clock.check()
+                if each.kind is EntryKind.FILE:
+                    name = each.path
+                    checks[name] = pool.submit(_same, base / name, contents[name])
             self.writer.sync_tree(directory)
             wrong = [name for name, same in checks.items() if not same.result()]
         return (*manifest.differences(base, exempt=contents), *wrong)
+
+    def _create(
+        self, directory: str, manifest: Manifest, contents: Mapping[str, bytes | Path]
+    ) -> Iterator[Entry]:
+        """Create a tree that nobody reads yet, unsynced; yield each entry that is created."""
+        self.writer.remove_tree(directory)
+        self.writer.create(directory, None, FileMetadata(mode=0o755))
+        for each in manifest.entries:
+            new: NewEntry
+            if each.kind is EntryKind.DIRECTORY:
+                new = None
+            elif each.kind is EntryKind.LINK:
+                new = NewLink(target=each.target)
+            else:
+                new = contents[each.path]
+            metadata = FileMetadata(mode=each.mode)
+            self.writer.create(posixpath.join(directory, each.path), new, metadata)
+            yield each
 
     def describe(self, directory: str) -> Manifest:
         """Return the entries of a tree, without checksums; sockets and the like are left out."""
