@@ -18,8 +18,9 @@ from toolkit.host.writer import FileWriter
 from toolkit.options.build import build_settings
 from toolkit.options.command_line import read
 from toolkit.options.lookup import Sources
-from toolkit.payload.installer import PayloadInstaller, PayloadPlan, PayloadRecord
+from toolkit.payload.installer import PayloadInstaller, PayloadPlan
 from toolkit.payload.low_level import LowLevelRuntimes
+from toolkit.payload.records import PayloadRecord
 from toolkit.settings import Settings
 
 RUNC = LowLevelRuntimes(paths=("/usr/bin/runc", "runc", "crun"), engine_runtime="/usr/bin/runc")

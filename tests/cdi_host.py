@@ -10,7 +10,7 @@ from testbed.payload_host import FIRST, PayloadHost
 from toolkit.errors import InterruptedBySignalError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.paths import HostRoot
-from toolkit.payload.installer import PayloadRecord
+from toolkit.payload.records import PayloadRecord
 
 ON = "--cdi-enabled=true"
 SPEC = "management.nvidia.com-gpu.yaml"

@@ -25,7 +25,8 @@ from tests.fakes.faulty_writer import FaultyWriter
 from toolkit.errors import ExchangeUnsupportedError, HostPathError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.writer import FileWriter
-from toolkit.payload.installer import PayloadInstaller, PayloadRecord
+from toolkit.payload.installer import PayloadInstaller
+from toolkit.payload.records import PayloadRecord
 
 MANY = 400
 """More steps than any installation has."""

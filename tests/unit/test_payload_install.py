@@ -20,8 +20,9 @@ from testbed.sample_payload import make_sample_payload
 from tests.fakes.faulty_writer import FaultyWriter
 from toolkit.errors import ExchangeUnsupportedError, PayloadError
 from toolkit.host.clock import UninterruptedClock
-from toolkit.payload.installer import PayloadAction, PayloadRecord
+from toolkit.payload.installer import PayloadAction
 from toolkit.payload.manifest import stamp
+from toolkit.payload.records import PayloadRecord
 from toolkit.payload.source import find_payload
 from toolkit.payload.wrappers import CONFIG_PATH
 

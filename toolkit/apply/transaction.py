@@ -21,7 +21,7 @@ from toolkit.host.clock import Clock
 from toolkit.host.writer import FileMetadata
 from toolkit.journal.record import Record, State, committed
 from toolkit.node import Node
-from toolkit.payload.installer import PayloadRecord
+from toolkit.payload.records import PayloadRecord
 from toolkit.settings import RestartMode
 from toolkit.undo.engine import reload_or_start, run_stages
 from toolkit.undo.files import Target, stages_of, write_file

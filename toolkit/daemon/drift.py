@@ -14,7 +14,7 @@ from toolkit.errors import HostPathError
 from toolkit.host.paths import HostRoot
 from toolkit.journal.record import FileRecord, Record, digest_of
 from toolkit.node import Node
-from toolkit.payload.installer import PayloadRecord
+from toolkit.payload.records import PayloadRecord
 
 UNKNOWN = "?"
 """No file has this signature."""

@@ -41,14 +41,13 @@ def problems_of(
 def _binaries(source: PayloadSource, root: HostRoot) -> Iterator[str]:
     host = _host_machine(root)
     facts = [(each, found) for each in source.files if (found := _elf(each.path)) is not None]
-    foreign = [(each, found) for each, found in facts if found.machine != host]
-    if foreign:
-        file, found = foreign[0]
-        yield (
-            f"{file.path} is built for {found.machine}, the host is {host}: "
-            "use the payload of that architecture"
-        )
-        return
+    for file, found in facts:
+        if found.machine != host:
+            yield (
+                f"{file.path} is built for {found.machine}, the host is {host}: "
+                "use the payload of that architecture"
+            )
+            return
     needs = [(found.glibc, each.path) for each, found in facts if found.glibc is not None]
     if not needs:
         return

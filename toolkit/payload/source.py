@@ -132,7 +132,8 @@ def _source_root(settings: PayloadSettings, root: HostRoot) -> Path:
     """
     kind = settings.package_type
     if kind is PackageType.AUTO:
-        kind = PackageType.RPM if _exists(root, "/usr/bin/rpm") else PackageType.DEB
+        has_rpm = Path(root.access("/usr/bin/rpm")).exists()
+        kind = PackageType.RPM if has_rpm else PackageType.DEB
     given = settings.source_root or f"{_IMAGE_DIRECTORY}/{kind.value}"
     path = Path(given)
     if not path.is_absolute():
@@ -167,7 +168,3 @@ def _inside(source: HostRoot, name: str) -> Path | None:
         return Path(source.access(f"/{name}"))
     except HostPathError:
         return None
-
-
-def _exists(root: HostRoot, path: str) -> bool:
-    return Path(root.access(path)).exists()

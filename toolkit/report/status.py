@@ -24,7 +24,7 @@ from toolkit.errors import ToolkitError
 from toolkit.host.clock import SystemClock, UninterruptedClock
 from toolkit.journal.record import FileRecord, Record, State
 from toolkit.node import Node, choose_engine, engine_of
-from toolkit.payload.installer import PayloadRecord
+from toolkit.payload.records import PayloadRecord
 from toolkit.request import config_request
 from toolkit.settings import Verify
 

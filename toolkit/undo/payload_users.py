@@ -9,7 +9,7 @@ from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.record import Record
 from toolkit.node import Node, choose_engine
-from toolkit.payload.installer import PayloadRecord
+from toolkit.payload.records import PayloadRecord
 from toolkit.undo.k3s_autodetect import goes_with_payload, needed_by_option
 
 ASKING_SECONDS = 5.0

@@ -14,7 +14,7 @@ from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.journal.record import Record, State, digest_of
 from toolkit.node import Node, engine_of
 from toolkit.payload import parting
-from toolkit.payload.installer import PayloadRecord
+from toolkit.payload.records import PayloadRecord
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode
 from toolkit.undo.engine import GoBackReport, facts_of

@@ -22,7 +22,7 @@ from toolkit.errors import EngineRejectedError, NotRestoredError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.record import Record, State
 from toolkit.node import Node
-from toolkit.payload.installer import PayloadRecord
+from toolkit.payload.records import PayloadRecord
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode
 from toolkit.undo.engine import (
