@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, EngineAdapter
 from runtime_configs.draft import Draft
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import KeyPath, load
+from runtime_configs.formats.documents import load
 from runtime_configs.formats.handler_merge import changes_of_remains
 from runtime_configs.formats.key_case import Keys
 from runtime_configs.formats.merge import merge3
 from runtime_configs.formats.own_handlers import edit_without_ours
+from runtime_configs.formats.values import KeyPath
 from runtime_configs.model import Format, HostView, OwnFile, Role
 
 

@@ -11,8 +11,8 @@ from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.shim import binary_of, flaw_of
 from runtime_configs.draft import Draft
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import Change, KeyPath, lookup
-from runtime_configs.formats.values import MISSING
+from runtime_configs.formats.documents import Change
+from runtime_configs.formats.values import MISSING, KeyPath, lookup
 from runtime_configs.model import ConfigError, Role
 from runtime_configs.shims import starts_runc
 

@@ -19,9 +19,9 @@ from runtime_configs.containerd import imports, keys, schema
 from runtime_configs.containerd.imports import LoadedFile, every_file
 from runtime_configs.containerd.merged import has_plugin
 from runtime_configs.containerd.schema import CRI_PLUGINS, IMAGES, Era
-from runtime_configs.formats.documents import REMOVE, Change, edited_to, load
+from runtime_configs.formats.documents import Change, edited_to, load
 from runtime_configs.formats.key_case import apply_spelled
-from runtime_configs.formats.values import table
+from runtime_configs.formats.values import REMOVE, table
 from runtime_configs.model import Format, HostView
 
 BOOTED: Final = b"containerd successfully booted"

@@ -13,8 +13,8 @@ from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import binary_of, flaw_of
 from runtime_configs.formats import key_case
 from runtime_configs.formats.comparison import CHANGED, differing
-from runtime_configs.formats.documents import KeyPath, load
-from runtime_configs.formats.values import table, tables_of
+from runtime_configs.formats.documents import load
+from runtime_configs.formats.values import KeyPath, table, tables_of
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
 
 SOURCE = "containerd"

@@ -24,9 +24,8 @@ from runtime_configs.containerd.imports import (
 )
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import IMAGES, Era
-from runtime_configs.formats.documents import KeyPath, lookup
 from runtime_configs.formats.lines import line_of
-from runtime_configs.formats.values import MISSING, deep_merge, table
+from runtime_configs.formats.values import MISSING, KeyPath, deep_merge, lookup, table
 from runtime_configs.model import Format
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import OLD_LINUX, RUNC_V2

@@ -19,8 +19,8 @@ from runtime_configs.containerd.shim import (
     own_program,
     shim_of,
 )
-from runtime_configs.formats.documents import MISSING, REMOVE, Change, KeyPath, lookup
-from runtime_configs.formats.values import deep_merge, table
+from runtime_configs.formats.documents import Change
+from runtime_configs.formats.values import MISSING, REMOVE, KeyPath, deep_merge, lookup, table
 from runtime_configs.model import RuntimeHandler
 
 LEGACY_DEFAULT = "default"

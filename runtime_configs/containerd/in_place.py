@@ -11,7 +11,8 @@ from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import has_runc_shim
 from runtime_configs.draft import Draft
-from runtime_configs.formats.documents import REMOVE, Change
+from runtime_configs.formats.documents import Change
+from runtime_configs.formats.values import REMOVE
 from runtime_configs.model import ConfigError, HostView, Role
 from runtime_configs.shims import TAKES_SANDBOX
 

@@ -9,8 +9,7 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.shim import is_nvidia
 from runtime_configs.formats.comparison import NOT_IN_FORCE, differing
-from runtime_configs.formats.documents import KeyPath
-from runtime_configs.formats.values import deep_merge, table
+from runtime_configs.formats.values import KeyPath, deep_merge, table
 from runtime_configs.model import EffectiveConfig
 
 NAMED = (

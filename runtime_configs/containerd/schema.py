@@ -6,7 +6,7 @@ from enum import Enum
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.formats.documents import KeyPath
+from runtime_configs.formats.values import KeyPath
 from runtime_configs.model import Version
 from runtime_configs.shims import RUNC_V2
 

@@ -10,9 +10,8 @@ from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd.keys import HANDLER, OPTIONS
 from runtime_configs.containerd.keys import matching as matching_of
 from runtime_configs.containerd.schema import NVIDIA_BINARY, Era, era_of
-from runtime_configs.formats.documents import KeyPath
 from runtime_configs.formats.key_case import read, repeated, table_at
-from runtime_configs.formats.values import table
+from runtime_configs.formats.values import KeyPath, table
 from runtime_configs.shims import OLD_LINUX, RUNC_V1, RUNC_V2, sandbox_error, starts_runc
 
 OLD_KEYS: Final[tuple[KeyPath, ...]] = (

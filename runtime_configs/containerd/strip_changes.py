@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import Change, load, lookup
+from runtime_configs.formats.documents import Change, load
 from runtime_configs.formats.handler_merge import changes_of_remains
 from runtime_configs.formats.merge import merge3
-from runtime_configs.formats.values import table
+from runtime_configs.formats.values import lookup, table
 from runtime_configs.model import Format
 
 NEEDED = frozenset({"runtime_type"})

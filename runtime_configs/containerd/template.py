@@ -25,10 +25,10 @@ from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import binary_of, flaw_of, refuse_sandbox
 from runtime_configs.draft import Draft
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import MISSING, Change, KeyPath, apply_changes, load, lookup
+from runtime_configs.formats.documents import Change, apply_changes, load
 from runtime_configs.formats.template_mask import masked
 from runtime_configs.formats.toml_text import quoted
-from runtime_configs.formats.values import tables_of
+from runtime_configs.formats.values import MISSING, KeyPath, lookup, tables_of
 from runtime_configs.model import ConfigError, Format, HostView, Role
 from runtime_configs.shims import starts_runc
 

@@ -21,8 +21,8 @@ from runtime_configs.crio.load_order import (
 )
 from runtime_configs.draft import Draft
 from runtime_configs.formats.comparison import CHANGED, differing
-from runtime_configs.formats.documents import Change, KeyPath, lookup
-from runtime_configs.formats.values import table
+from runtime_configs.formats.documents import Change
+from runtime_configs.formats.values import KeyPath, lookup, table
 from runtime_configs.model import (
     ConfigError,
     EditSet,

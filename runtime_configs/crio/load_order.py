@@ -9,9 +9,9 @@ from typing import Final
 from msgspec import Struct
 
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import KeyPath, load, lookup
+from runtime_configs.formats.documents import load
 from runtime_configs.formats.key_case import Keys
-from runtime_configs.formats.values import table, tables_of
+from runtime_configs.formats.values import KeyPath, lookup, table, tables_of
 from runtime_configs.glob import escaped, glob_order
 from runtime_configs.model import ConfigError, Format, HostView
 

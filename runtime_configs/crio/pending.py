@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.crio.load_order import RUNTIME
 from runtime_configs.formats.comparison import NOT_IN_FORCE, differing
-from runtime_configs.formats.documents import KeyPath
-from runtime_configs.formats.values import table
+from runtime_configs.formats.values import KeyPath, table
 from runtime_configs.model import EffectiveConfig
 
 NAMED: tuple[KeyPath, ...] = ((*RUNTIME, "runtimes"), (*RUNTIME, "workloads"))

@@ -14,9 +14,9 @@ from runtime_configs.adapter import ConfigRequest, Fault
 from runtime_configs.docker.arguments import flags
 from runtime_configs.docker.keys import KEYS
 from runtime_configs.formats import key_case
-from runtime_configs.formats.documents import KeyPath, load
+from runtime_configs.formats.documents import load
 from runtime_configs.formats.lines import line_of
-from runtime_configs.formats.values import table
+from runtime_configs.formats.values import KeyPath, table
 from runtime_configs.model import Format
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import OLD_LINUX, RUNC_V2

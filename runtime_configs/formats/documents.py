@@ -26,23 +26,10 @@ from runtime_configs.formats.values import (
     Table,
     Verbatim,
     differences,
-    lookup,
     same,
     with_value,
 )
 from runtime_configs.model import ConfigError, Format
-
-__all__ = [
-    "MISSING",
-    "REMOVE",
-    "Change",
-    "KeyPath",
-    "apply_changes",
-    "edited_to",
-    "load",
-    "lookup",
-    "same",
-]
 
 _BOM: Final = "\ufeff"
 _KEPT: Final = 16
@@ -118,7 +105,7 @@ def edited_to(
                 return result.encode()
     except RecursionError as error:
         raise _too_deep(path) from error
-    wanted = ", ".join(".".join(step.path) for step in differences(current, target))
+    wanted = ", ".join(".".join(key) for key, _, _ in differences(current, target))
     raise ConfigError(
         path, f"cannot edit {wanted}: rewrite the inline table as [table] sections",
         "spell the tables around them out",
@@ -128,11 +115,8 @@ def edited_to(
 def _means(result: Mapping[str, object], target: Mapping[str, object]) -> bool:
     """Return whether a result is the target, except for empty tables that it does not spell."""
     return all(
-        step.new is not MISSING
-        and step.old is MISSING
-        and isinstance(step.new, Mapping)
-        and _hollow(step.new)
-        for step in differences(result, target)
+        was is MISSING and isinstance(wanted, Mapping) and _hollow(wanted)
+        for _, was, wanted in differences(result, target)
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime_configs.formats.documents import REMOVE, Change, KeyPath
-from runtime_configs.formats.values import table
+from runtime_configs.formats.documents import Change
+from runtime_configs.formats.values import REMOVE, KeyPath, table
 
 
 def changes_of_remains(

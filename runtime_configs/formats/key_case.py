@@ -11,8 +11,8 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct, field
 
-from runtime_configs.formats.documents import REMOVE, Change, apply_changes, load
-from runtime_configs.formats.values import KeyPath, Table, overlaid, table
+from runtime_configs.formats.documents import Change, apply_changes, load
+from runtime_configs.formats.values import REMOVE, KeyPath, Table, overlaid, table
 from runtime_configs.model import Format
 
 Matching: TypeAlias = Callable[[str, Iterable[str]], tuple[str, ...]]

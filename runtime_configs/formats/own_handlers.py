@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from runtime_configs.formats.documents import REMOVE, Change, KeyPath, apply_changes, load, lookup
-from runtime_configs.formats.values import table
+from runtime_configs.formats.documents import Change, apply_changes, load
+from runtime_configs.formats.values import REMOVE, KeyPath, lookup, table
 from runtime_configs.model import FileEdit, Format, Role
 
 Places = tuple[tuple[KeyPath, KeyPath], ...]

@@ -64,11 +64,11 @@ class _Edit:
     ) -> Iterator[tuple[KeyPath, object, object]]:
         """Yield the differences; those within an inline table as one."""
         inline: set[KeyPath] = set()
-        for step in differences(old, new):
-            above = (step.path[:length] for length in range(1, len(step.path)))
-            holder = next((path for path in above if path in self.outline.keys), None)
+        for path, was, will in differences(old, new):
+            above = (path[:length] for length in range(1, len(path)))
+            holder = next((each for each in above if each in self.outline.keys), None)
             if holder is None:
-                yield step.path, step.old, step.new
+                yield path, was, will
             elif holder not in inline:
                 inline.add(holder)
                 yield holder, lookup(old, holder), lookup(new, holder)

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeAlias
 
-from msgspec import Struct
-
 KeyPath: TypeAlias = tuple[str, ...]
 Table: TypeAlias = dict[str, object]
 
@@ -32,14 +30,6 @@ class Verbatim(str):
     """A number as written in the document, so that no digit is lost."""
 
     __slots__ = ()
-
-
-class Step(Struct, frozen=True):
-    """One difference between two tables: the value at ``path`` before and after."""
-
-    path: KeyPath
-    old: object
-    new: object
 
 
 def lookup(data: Mapping[str, object], path: KeyPath) -> object:
@@ -89,8 +79,11 @@ def same(left: object, right: object) -> bool:
 
 def differences(
     old: Mapping[str, object], new: Mapping[str, object], path: KeyPath = ()
-) -> Iterator[Step]:
-    """Yield each key whose value differs; tables on both sides are compared key by key."""
+) -> Iterator[tuple[KeyPath, object, object]]:
+    """Yield each key path whose value differs, with the old value and the new one.
+
+    Tables on both sides are compared key by key.
+    """
     for key in [*old, *(key for key in new if key not in old)]:
         was, will = old.get(key, MISSING), new.get(key, MISSING)
         if was is will:
@@ -98,7 +91,7 @@ def differences(
         if isinstance(was, Mapping) and isinstance(will, Mapping):
             yield from differences(was, will, (*path, key))
         elif not same(was, will):
-            yield Step((*path, key), was, will)
+            yield (*path, key), was, will
 
 
 def with_value(data: Mapping[str, object], path: KeyPath, value: object) -> Table:

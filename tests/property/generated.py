@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from runtime_configs.formats.documents import REMOVE, Change
+from runtime_configs.formats.documents import Change
 from runtime_configs.formats.json_spans import members_of
+from runtime_configs.formats.values import REMOVE
 
 CRI = "io.containerd.grpc.v1.cri"
 PREFIX = ("plugins", CRI, "containerd")

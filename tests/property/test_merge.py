@@ -5,8 +5,9 @@ import tomllib
 
 from hypothesis import assume, given, note
 
-from runtime_configs.formats.documents import REMOVE, apply_changes, load
+from runtime_configs.formats.documents import apply_changes, load
 from runtime_configs.formats.merge import merge3
+from runtime_configs.formats.values import REMOVE
 from runtime_configs.model import Format
 from tests.property.generated import Case, json_cases, toml_cases
 

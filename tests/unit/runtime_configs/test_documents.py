@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from runtime_configs.formats.documents import MISSING, REMOVE, Change, apply_changes, load, lookup
+from runtime_configs.formats.documents import Change, apply_changes, load
+from runtime_configs.formats.values import MISSING, REMOVE, lookup
 from runtime_configs.model import ConfigError, Format
 
 PATH = "/etc/engine/config"
