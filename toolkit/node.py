@@ -47,6 +47,11 @@ class Node(Struct, frozen=True, kw_only=True):
     """Opens a sandbox in which the engine can be started without effect on the host."""
 
     @property
+    def toolkit_dir(self) -> str:
+        """The directory of the toolkit's files, on the host."""
+        return f"{self.store.install_dir}/toolkit"
+
+    @property
     def pid_file(self) -> str:
         """The pid file, which is the lock, on the host."""
         return self.root.host_path(self.settings.lifecycle.pid_file)

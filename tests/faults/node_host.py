@@ -26,9 +26,10 @@ from toolkit.journal.record import Record
 from toolkit.journal.store import JournalStore
 from toolkit.node import Node
 from toolkit.payload.installer import PayloadInstaller
+from toolkit.undo.engine import GoBackReport
 from toolkit.undo.ownership import named_again
 from toolkit.undo.recovery import recover
-from toolkit.undo.revert import RevertReport, revert_record
+from toolkit.undo.revert import revert_record
 
 CONFIG = "/etc/containerd/config.toml"
 DROP_IN = "/etc/containerd/conf.d/99-nvidia.toml"
@@ -138,7 +139,7 @@ class FaultHost:
         recover(node)
         return set_up(node, clock or UninterruptedClock(), patience=0.0, repair=repair)
 
-    def revert(self, steps: Steps | None = None, *, purge: bool = False) -> RevertReport | None:
+    def revert(self, steps: Steps | None = None, *, purge: bool = False) -> GoBackReport | None:
         """Do what the command does: recover, then revert."""
         node = self.node(steps)
         record = recover(node, reverts=True) or named_again(node)

@@ -21,8 +21,9 @@ from toolkit.errors import (
 )
 from toolkit.host.clock import UninterruptedClock
 from toolkit.node import Node
+from toolkit.undo.engine import GoBackReport
 from toolkit.undo.recovery import recover
-from toolkit.undo.revert import RevertReport, revert_record
+from toolkit.undo.revert import revert_record
 
 TOOLKIT = "/usr/local/nvidia/toolkit"
 DROP_IN = f"{DROP_INS}/99-nvidia.toml"
@@ -57,7 +58,7 @@ def started(node: Node) -> Outcome:
     return set_up(node, UninterruptedClock(), patience=10.0)
 
 
-def reverted(node: Node) -> RevertReport:
+def reverted(node: Node) -> GoBackReport:
     record = recover(node)
     assert record is not None
     return revert_record(node, record)

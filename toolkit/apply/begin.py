@@ -63,7 +63,7 @@ def begin_record(
     facts = plan.facts
     process = None if facts is None else facts.process
     effective = None if facts is None else facts.in_force
-    left = directories_left(node.writer, f"{node.store.install_dir}/toolkit")
+    left = directories_left(node.writer, node.toolkit_dir)
     payload = node.installer.intent(plan.payload).to_json()
     intent = Record(
         state=State.WRITING,

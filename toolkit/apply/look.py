@@ -78,7 +78,7 @@ def explained(node: Node, facts: HostFacts, error: EngineTimeoutError) -> Engine
         return error
     from toolkit.dry_run import refusal
 
-    request = config_request(node.settings, facts, f"{node.store.install_dir}/toolkit")
+    request = config_request(node.settings, facts, node.toolkit_dir)
     try:
         why = refusal(node, facts, request, (), stages=False)
     except ToolkitError as refused:

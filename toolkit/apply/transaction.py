@@ -24,9 +24,9 @@ from toolkit.node import Node
 from toolkit.payload.records import PayloadRecord
 from toolkit.settings import RestartMode
 from toolkit.undo.engine import reload_or_start, run_stages
-from toolkit.undo.files import Target, stages_of, write_file
+from toolkit.undo.files import target_of, write_file
 from toolkit.undo.recovery import settle_payload
-from toolkit.undo.rollback import roll_back
+from toolkit.undo.rollback import at_start, roll_back
 
 log = logs.get(__name__)
 
@@ -141,22 +141,18 @@ class Transaction:
         process = None if plan.facts is None else plan.facts.process
         if not plan.reload.needed or self._control is None or process is None:
             return intent, ()
-        files = tuple(each for each in intent.files if each.start != each.ours)
+        blob, default = self._node.store.blob, intent.default or intent.previous_default
         targets = tuple(
-            Target(
-                record=each,
-                now=self._node.store.blob(each.start),
-                content=self._node.store.blob(each.ours),
-            )
-            for each in files
+            target_of(self._node, intent, each, blob(each.start), blob(each.ours), default=default)
+            for each in intent.files
+            if each.start != each.ours
         )
-        default = intent.default or intent.previous_default
-        stages = stages_of(self._node, intent, targets, default)
+        stages = tuple(content for each in targets for content in each.stages)
         if stages:
             intent = intent.with_state(State.RELOADING)
             self._node.store.advance(intent)
-            run_stages(self._node, self._control, process, stages, self._clock)
-        return intent, tuple(content for _, content in stages)
+            run_stages(self._node, self._control, process, targets, self._clock)
+        return intent, stages
 
     def _reload(self, plan: Plan, process: EngineProcess | None, deadline: float) -> ReloadReport:
         if self._control is None:
@@ -189,7 +185,8 @@ class Transaction:
             latest = self._node.store.load_intent() or intent
             self._node.store.undo_commit(latest, record)
             process = None if plan.facts is None else plan.facts.process
-            roll_back(self._node, latest, record, self._control, process)
+            aim = at_start(self._node, latest, record, self._control, process)
+            roll_back(self._node, aim, record)
         except ToolkitError as failure:
             raise NotRestoredError(
                 f"{_text(cause)}; and undoing it failed: {failure.message}",

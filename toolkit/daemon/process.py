@@ -37,7 +37,7 @@ from toolkit.undo.recovery import recover
 if TYPE_CHECKING:
     from toolkit.apply.begin import Outcome
     from toolkit.daemon.health import Responder
-    from toolkit.undo.revert import RevertReport
+    from toolkit.undo.engine import GoBackReport
 
 log = logs.get(__name__)
 
@@ -64,7 +64,7 @@ def run(settings: Settings) -> ExitCode:
     return Daemon.started(node, SystemClock()).start()
 
 
-def revert(settings: Settings, *, purge: bool) -> RevertReport | None:
+def revert(settings: Settings, *, purge: bool) -> GoBackReport | None:
     """Undo every change in the journal; None where there is none.
 
     Raises LockedError while a daemon runs.
@@ -345,7 +345,7 @@ class Daemon:
         self._presence.know(record)
         return record
 
-    def _revert(self) -> RevertReport | None:
+    def _revert(self) -> GoBackReport | None:
         from toolkit.journal import memory_copy
         from toolkit.undo.revert import revert_record
 

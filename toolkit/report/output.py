@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from toolkit.apply.plan import FileChange
     from toolkit.report.preview import Preview
     from toolkit.report.status import Answer
-    from toolkit.undo.revert import RevertReport
+    from toolkit.undo.engine import GoBackReport
 
 
 def plan(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
@@ -105,7 +105,7 @@ def doctor(settings: Settings, output: Output) -> ExitCode:
     return ExitCode.FAILED if failed else ExitCode.DONE
 
 
-def reverted(report: RevertReport | None, output: Output, color: Color) -> ExitCode:
+def reverted(report: GoBackReport | None, output: Output, color: Color) -> ExitCode:
     """Show what a revert did."""
     if output is Output.JSON:
         print_json(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -18,20 +18,18 @@ from toolkit.engine.facts import (
     Served,
 )
 from toolkit.engine.verify import shortcomings
-from toolkit.engine.wait import too_slow
+from toolkit.engine.wait import LOOK_SECONDS, Deadline, too_slow
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, HostPathError, ToolkitError
 from toolkit.host.clock import Clock, UninterruptedClock
 from toolkit.journal.record import Record
 from toolkit.node import Node
 from toolkit.request import config_request
 from toolkit.settings import RestartMode
-from toolkit.undo.files import Aim, Stage, restore_files, write_file
+from toolkit.undo.files import Aim, Target, restore_files, write_file
 from toolkit.undo.k3s_autodetect import drop_unmeetable
 
 log = logs.get(__name__)
 
-ASKING_SECONDS = 5.0
-"""How long the engine may take to report what it serves."""
 COMING_SECONDS = 0.5
 """How long to wait for an engine that is not running: another process may be restarting it."""
 POLL_SECONDS = 0.1
@@ -91,15 +89,15 @@ def run_stages(
     node: Node,
     control: EngineControl,
     process: EngineProcess,
-    stages: Sequence[Stage],
+    targets: Iterable[Target],
     clock: Clock,
 ) -> None:
     """Write each stage and let the engine load it. Raises what writing and reload raise."""
-    for target, stage in stages:
-        others = (content for other, content in stages if other is target)
-        known = (target.now, target.content, *others)
-        write_file(node, target.record.path, stage, target.record.metadata, known)
-        control.reload(process, RestartMode.SIGNAL, clock, clock.now() + STAGE_SECONDS)
+    for target in targets:
+        known = (target.now, target.content, *target.stages)
+        for stage in target.stages:
+            write_file(node, target.record.path, stage, target.record.metadata, known)
+            control.reload(process, RestartMode.SIGNAL, clock, clock.now() + STAGE_SECONDS)
 
 
 def facts_of(control: EngineControl, seconds: float) -> HostFacts | None:
@@ -120,7 +118,7 @@ def settled_facts(control: EngineControl, deadline: float) -> HostFacts | None:
     clock = UninterruptedClock()
     end = clock.now() + COMING_SECONDS
     while True:
-        facts = facts_of(control, ASKING_SECONDS)
+        facts = facts_of(control, LOOK_SECONDS)
         if facts is None or not is_pending(facts):
             return facts
         if clock.now() >= (end if facts.process is None else deadline):
@@ -142,9 +140,13 @@ class GoBackReport(Struct, frozen=True, kw_only=True):
     seen: bool = True
     """True if the engine reported what it should serve; False where it is not running."""
     warnings: tuple[str, ...] = ()
+    payload: str = "none"
+    """What a revert did with the payload: ``removed``, ``kept`` or ``none``."""
+    kept_for: tuple[str, ...] = ()
+    """The containers that use it."""
 
 
-def restore_engine(node: Node, aim: Aim, control: EngineControl, by: float) -> GoBackReport:
+def restore_engine(node: Node, aim: Aim, control: EngineControl, by: Deadline) -> GoBackReport:
     """Make the engine serve what its restored files say; reload it only if it does not yet.
 
     Raises ToolkitError where the engine can't be reloaded or does not serve it in time.
@@ -164,7 +166,7 @@ def restore_engine(node: Node, aim: Aim, control: EngineControl, by: float) -> G
     if is_pending(facts) and facts.served.lack is not None:
         reason = facts.served.lack.reason
         raise EngineTimeoutError(
-            f"{control.name} did not come back within {aim.seconds:g} s: {reason}",
+            f"{control.name} did not come back within {by.seconds:g} s: {reason}",
             too_slow(by),
         )
     expected = drop_unmeetable(aim.expected, aim.record, node.view)
@@ -208,9 +210,9 @@ def _reload(
     node: Node, aim: Aim, control: EngineControl, process: EngineProcess, by: float
 ) -> None:
     clock = UninterruptedClock()
-    if aim.stages:
+    if aim.staged:
         try:
-            run_stages(node, control, process, aim.stages, clock)
+            run_stages(node, control, process, aim.targets, clock)
         finally:
             restore_files(node, aim)
         return
@@ -232,7 +234,7 @@ def _require_loadable(node: Node, aim: Aim, facts: HostFacts) -> None:
     """
     from toolkit.dry_run import refusal
 
-    request = config_request(node.settings, facts, f"{node.store.install_dir}/toolkit")
+    request = config_request(node.settings, facts, node.toolkit_dir)
     try:
         reason = refusal(
             node, facts, request, [(each.record, each.content) for each in aim.targets]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 
 from msgspec import Struct
 
-from runtime_configs.model import EngineName
 from runtime_configs.overlay import Snapshot
 from toolkit import logs
 from toolkit.engine.control import EngineControl
@@ -17,7 +16,6 @@ from toolkit.host.writer import FileMetadata
 from toolkit.journal.baseline import baselines, restore_if_deleted, strip_our_changes
 from toolkit.journal.record import FileRecord, Record
 from toolkit.node import Node
-from toolkit.undo.recovery import clean_directories
 
 log = logs.get(__name__)
 
@@ -31,6 +29,9 @@ class Target(Struct, frozen=True, kw_only=True):
     record: FileRecord
     now: bytes | None
     content: bytes | None
+    stages: tuple[bytes, ...] = ()
+    """Contents that are written and reloaded first, one by one: without them a live reload of
+    ``content`` would not make the engine drop its old default."""
 
     @property
     def differs(self) -> bool:
@@ -38,18 +39,12 @@ class Target(Struct, frozen=True, kw_only=True):
         return self.now != self.content
 
 
-Stage = tuple[Target, bytes]
-"""A temporary content, with which a live reload makes the engine drop its old default."""
-
-
 class Aim(Struct, frozen=True, kw_only=True):
-    """The state to restore, and how long that may take."""
+    """The state to restore: the start of an unfinished change, or the time before us."""
 
     record: Record
     """The change to undo: the intent of an unfinished one, or the journal in force."""
     targets: tuple[Target, ...]
-    stages: tuple[Stage, ...]
-    """Written and reloaded first, if a live reload of the targets alone is not enough."""
     directories: tuple[str, ...]
     """Our directories; removed if they are empty."""
     expected: Expectation
@@ -58,16 +53,15 @@ class Aim(Struct, frozen=True, kw_only=True):
     """The engine may have loaded our files, according to the journal and the files."""
     control: EngineControl | None
     """None where no engine is asked."""
-    seconds: float
-    """How long the engine may take."""
-    flag: str
-    """The flag that sets these seconds."""
     known: EngineProcess | None = None
     """The earlier process, from which a dead engine is started; None: it is not started."""
-    broken: bool = False
-    """The engine served nothing before the change either."""
     release: Callable[[], None] = lambda: None
     """Removes the payload before a reload, for an engine that would find it by itself."""
+
+    @property
+    def staged(self) -> bool:
+        """Whether the engine needs more than one reload."""
+        return any(each.stages for each in self.targets)
 
 
 def targets_at_start(node: Node, intent: Record) -> tuple[Target, ...]:
@@ -83,17 +77,17 @@ def targets_at_start(node: Node, intent: Record) -> tuple[Target, ...]:
         start, ours = node.store.blob(each.start), node.store.blob(each.ours)
         known: tuple[bytes | None, ...] = (ours,)
         if adapter is not None:
-            default = intent.default or intent.previous_default
             known = (
                 ours,
                 *adapter.revert_stages(ours, start, intent.previous_default),
-                *adapter.revert_stages(start, ours, default),
+                *adapter.revert_stages(start, ours, intent.default or intent.previous_default),
             )
         if start is None and restore_if_deleted(each):
             # The file was lost when a repair began: the engine needs one to start.
             start = node.store.blob(each.before)
         content = start if now in known else strip_our_changes(each, start, ours, now, adapter)
-        targets.append(Target(record=each, now=now, content=content))
+        default = intent.previous_default
+        targets.append(target_of(node, intent, each, now, content, default=default))
     return tuple(targets)
 
 
@@ -104,30 +98,33 @@ def targets_before_us(
 
     A file that was deleted stays deleted, unless it is ``lost``.
     """
-    view = Snapshot(node.view)
+    view, default = Snapshot(node.view), record.previous_default
     found = baselines(record, view, node.store.blob, node.adapter, lost=lost)
     return tuple(
-        Target(record=each, now=view.read(each.path), content=found[each.path])
+        target_of(node, record, each, view.read(each.path), found[each.path], default=default)
         for each in record.files
     )
 
 
-def stages_of(
-    node: Node, record: Record, targets: Sequence[Target], previous_default: str | None
-) -> tuple[Stage, ...]:
-    """Return the contents that have to be reloaded one by one before the targets count.
+def target_of(
+    node: Node,
+    record: Record,
+    file: FileRecord,
+    now: bytes | None,
+    content: bytes | None,
+    *,
+    default: str | None,
+) -> Target:
+    """Return a target with the stages on its way; ``default`` is the default handler in the end.
 
-    Includes files that are restored already, as the engine may still use what we wrote there.
+    A file that is restored already may have stages too: the engine may still use what we wrote.
     """
-    if record.engine is None:
-        return ()
-    stages = node.adapter(record.engine).revert_stages
-    return tuple(
-        (target, stage)
-        for target in targets
-        for stage in stages(target.now, target.content, previous_default)
-        or stages(node.store.blob(target.record.ours), target.content, previous_default)
-    )
+    stages: tuple[bytes, ...] = ()
+    if record.engine is not None:
+        between = node.adapter(record.engine).revert_stages
+        stages = between(now, content, default)
+        stages = stages or between(node.store.blob(file.ours), content, default)
+    return Target(record=file, now=now, content=content, stages=stages)
 
 
 def write_file(
@@ -157,20 +154,24 @@ def restore_files(node: Node, aim: Aim) -> None:
     """
     clean_directories(node, (each.record.path for each in aim.targets))
     for target in reversed(aim.targets):
-        ours = (target.now, *(content for other, content in aim.stages if other is target))
-        _restore_file(node, aim.record.engine, target, ours)
+        _restore_file(node, aim, target)
     for path in sorted(aim.directories, key=len, reverse=True):
         node.writer.remove_directory(path)
 
 
-def _restore_file(
-    node: Node, engine: EngineName | None, target: Target, ours: Sequence[bytes | None]
-) -> None:
+def clean_directories(node: Node, paths: Iterable[str]) -> None:
+    """Finish or undo interrupted writes to these files; may restore the old content of one."""
+    for directory in sorted({posixpath.dirname(each) for each in paths}):
+        if not node.writer.missing_directories(directory):
+            node.writer.clean_leftovers(directory)
+
+
+def _restore_file(node: Node, aim: Aim, target: Target) -> None:
     path = target.record.path
     took = logs.stopwatch()
     for attempt in range(WRITE_ATTEMPTS):
         now = node.view.read(path)
-        content = _content(node, engine, target, ours, now)
+        content = _content(node, aim, target, now)
         if now == content:
             return
         try:
@@ -183,17 +184,12 @@ def _restore_file(
             return
 
 
-def _content(
-    node: Node,
-    engine: EngineName | None,
-    target: Target,
-    ours: Sequence[bytes | None],
-    now: bytes | None,
-) -> bytes | None:
+def _content(node: Node, aim: Aim, target: Target, now: bytes | None) -> bytes | None:
     """Return the content for a file that may have been edited since it was looked at."""
+    ours = (target.now, *target.stages)
     if now == target.content or now in ours or (now is None and restore_if_deleted(target.record)):
         return target.content
-    adapter = None if engine is None else node.adapter(engine)
+    adapter = None if aim.record.engine is None else node.adapter(aim.record.engine)
     for each in ours:
         now = strip_our_changes(target.record, target.content, each, now, adapter)
     return now

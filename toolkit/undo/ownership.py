@@ -12,13 +12,13 @@ from functools import partial
 from runtime_configs.model import ConfigError
 from toolkit import logs
 from toolkit.engine.facts import HostFacts
+from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.record import FileRecord, Record, State, digest_of
 from toolkit.node import Node, choose_engine
 from toolkit.request import config_request
 from toolkit.settings import RestartMode
-from toolkit.undo.engine import ASKING_SECONDS
 from toolkit.undo.recovery import Step
 from toolkit.version import VERSION
 
@@ -32,7 +32,7 @@ UNKNOWN = (
 
 def unnamed_setup(node: Node, facts: HostFacts) -> Step | None:
     """Return a step for a setup of ours that has no journal, if there is one; reads only."""
-    directory = f"{node.store.install_dir}/toolkit"
+    directory = node.toolkit_dir
     try:
         own = node.adapter(facts.engine).own_files(
             config_request(node.settings, facts, directory), node.view
@@ -101,7 +101,7 @@ def named_again(node: Node) -> Record | None:
     """Give a setup without a journal a new one; None if there is none, or no engine to ask."""
     try:
         control = node.control(choose_engine(node, None).name)
-        step = unnamed_setup(node, control.facts(UninterruptedClock().now() + ASKING_SECONDS))
+        step = unnamed_setup(node, control.facts(UninterruptedClock().now() + LOOK_SECONDS))
     except ToolkitError as error:
         log.debug("engine.unreachable", "no engine could be asked", reason=str(error))
         return None

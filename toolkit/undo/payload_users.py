@@ -5,15 +5,13 @@ from __future__ import annotations
 from runtime_configs.model import EffectiveConfig
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import Holding, HoldReport
+from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.record import Record
 from toolkit.node import Node, choose_engine
 from toolkit.payload.records import PayloadRecord
 from toolkit.undo.k3s_autodetect import goes_with_payload, needed_by_option
-
-ASKING_SECONDS = 5.0
-"""How long the engine may take to report which containers use the payload."""
 
 
 def held(
@@ -31,11 +29,11 @@ def held(
     try:
         # No engine was touched, but an administrator may have configured one to use the files.
         control = control or node.control(choose_engine(node, record).name)
-        facts = control.facts(UninterruptedClock().now() + ASKING_SECONDS)
+        facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
         if facts.effective is None:
             reason = facts.unreachable or "; ".join(facts.unread)
             return HoldReport(holding=Holding.CANNOT_TELL, reason=reason)
-        directory = f"{node.store.install_dir}/toolkit"
+        directory = node.toolkit_dir
         # An engine that was not reloaded may still serve the payload, though its files do not name
         # it.
         known = [each for each in (facts.effective, facts.served.config) if each is not None]

@@ -7,8 +7,7 @@ undoes a change is loaded only when needed.
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,11 +26,9 @@ from toolkit.payload.records import PayloadRecord
 from toolkit.settings import RestartMode
 
 if TYPE_CHECKING:
-    from toolkit.undo.files import Target
+    from toolkit.undo.files import Aim, Target
 
 log = logs.get(__name__)
-
-_NOT_UNDONE = "an interrupted setup could not be undone"
 
 
 def settle_payload(node: Node, record: Record) -> None:
@@ -57,8 +54,8 @@ class Step(Struct, frozen=True, kw_only=True):
     """The contents that the journal keeps afterwards."""
     reloads: Callable[[], RestartMode | None] = lambda: None
     """Ask the engine how the step reloads it, if it does."""
-    unfinished: str = ""
-    """The start of an error message where an earlier run's change stays because of the error."""
+    unfinished: bool = False
+    """Whether an interrupted setup stays because of an error."""
 
     def require_possible(self) -> None:
         """Raise NotWritableError, or NotRestoredError where an earlier run's change stays."""
@@ -70,7 +67,7 @@ class Step(Struct, frozen=True, kw_only=True):
         except NotWritableError as failure:
             if not self.unfinished:
                 raise
-            raise _unfinished(self.node, self.unfinished, failure) from failure
+            raise _not_undone(self.node, failure) from failure
 
     def do(self) -> None:
         """Carry out the step."""
@@ -99,27 +96,29 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
                 act=partial(_finish, node, done),
                 leaves=done,
             )
-        from toolkit.undo.files import targets_at_start
+        from toolkit.undo.rollback import at_start
 
+        aim = at_start(node, intent, record, engine_of(node, intent))
         return Step(
             path=path,
             reason=f"{begun}; it is undone first",
             node=node,
-            act=partial(_undo, node, intent, record, reverts=reverts),
+            act=partial(_undo, node, aim, record, reverts=reverts),
             leaves=record,
-            targets=targets_at_start(node, intent),
-            unfinished=_NOT_UNDONE,
+            targets=aim.targets,
+            unfinished=True,
         )
     if record is not None and record.state is State.REVERTING and not reverts:
-        from toolkit.undo.files import targets_before_us
+        from toolkit.undo.rollback import before_us
 
+        aim = before_us(node, record)
         return Step(
             path=node.store.path,
             reason="an interrupted revert is finished",
             node=node,
-            act=partial(_finish_revert, node, record),
+            act=partial(_finish_revert, node, aim),
             leaves=record.without_files(),
-            targets=targets_before_us(node, record),
+            targets=aim.targets,
         )
     return None
 
@@ -162,15 +161,10 @@ def _finish_writes(node: Node) -> None:
     """Finish or undo writes that a kill interrupted, before the files' contents are compared."""
     for each in (node.store.load(), node.store.load_intent()):
         if each is not None and each.state is not State.COMMITTED:
+            from toolkit.undo.files import clean_directories
+
             _require_no_living_owner(node, each)
             clean_directories(node, (file.path for file in each.files))
-
-
-def clean_directories(node: Node, paths: Iterable[str]) -> None:
-    """Finish or undo interrupted writes to these files; may restore the old content of one."""
-    for directory in sorted({posixpath.dirname(each) for each in paths}):
-        if not node.writer.missing_directories(directory):
-            node.writer.clean_leftovers(directory)
 
 
 def _is_complete(node: Node, intent: Record, control: EngineControl | None) -> bool:
@@ -187,9 +181,10 @@ def _is_complete(node: Node, intent: Record, control: EngineControl | None) -> b
     if intent.state is not State.RELOADING:
         return False
     from toolkit.engine.verify import shortcomings
-    from toolkit.undo.engine import ASKING_SECONDS, settled_facts
+    from toolkit.engine.wait import LOOK_SECONDS
+    from toolkit.undo.engine import settled_facts
 
-    facts = settled_facts(control, UninterruptedClock().now() + ASKING_SECONDS)
+    facts = settled_facts(control, UninterruptedClock().now() + LOOK_SECONDS)
     expected = Expectation(served=intent.handlers, default=intent.default)
     return facts is not None and not shortcomings(expected, facts.served)
 
@@ -205,46 +200,41 @@ def _finish(node: Node, done: Record) -> None:
     log.step("recovery.finished", "it was complete; the engine serves the handlers")
 
 
-def _undo(node: Node, intent: Record, record: Record | None, *, reverts: bool) -> None:
-    from toolkit.undo.files import stages_of, targets_at_start
+def _undo(node: Node, aim: Aim, record: Record | None, *, reverts: bool) -> None:
     from toolkit.undo.rollback import roll_back
 
     _begin()
     took = logs.stopwatch()
-    control, leaves = engine_of(node, intent), None
-    targets = targets_at_start(node, intent)
-    staged = bool(stages_of(node, intent, targets, intent.previous_default))
-    if reverts and record is not None and record.files and not staged:
+    intent, leaves = aim.record, None
+    if reverts and record is not None and record.files and not aim.staged:
         # The revert that follows reloads once for both; it also verifies that these are gone.
         made = tuple(each for each in intent.handlers if each not in record.handlers)
         default = intent.default or record.default
         leaves = replace(record, handlers=(*record.handlers, *made), default=default)
-        control = None
+        aim = replace(aim, control=None)
     try:
-        back = roll_back(node, intent, record, control, leaves=leaves)
+        back = roll_back(node, aim, record, leaves=leaves)
     except ToolkitError as failure:
-        raise _unfinished(node, _NOT_UNDONE, failure) from failure
+        raise _not_undone(node, failure) from failure
     said = "it was undone" if back.seen else "its files are restored"
     log.step("recovery.undone", said, seconds=took())
 
 
-def _unfinished(node: Node, what: str, failure: ToolkitError) -> NotRestoredError:
+def _not_undone(node: Node, failure: ToolkitError) -> NotRestoredError:
     return NotRestoredError(
-        f"{what}: {failure.message}",
+        f"an interrupted setup could not be undone: {failure.message}",
         failure.hint or f"the previous files are in {node.store.directory}",
     )
 
 
-def _finish_revert(node: Node, record: Record) -> None:
+def _finish_revert(node: Node, aim: Aim) -> None:
     """Restore the engine's files that an interrupted revert left; the payload stays in the record.
 
     The engine may still use our change; the setup that follows reloads it. Only an engine that
     needs more than one reload to drop our change is reloaded here, in stages.
     """
-    from toolkit.undo.files import targets_before_us
-    from toolkit.undo.rollback import before_us, go_back
+    from toolkit.undo.rollback import go_back
 
-    aim = before_us(node, record, targets_before_us(node, record), engine_of(node, record))
-    go_back(node, aim if aim.stages else replace(aim, control=None))
+    go_back(node, aim if aim.staged else replace(aim, control=None))
     log.step("recovery.reverted", "an interrupted revert was finished")
-    node.store.commit(record.without_files())
+    node.store.commit(aim.record.without_files())

@@ -6,7 +6,7 @@ until then the engine runs with what it had loaded.
 
 from __future__ import annotations
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.engine.facts import Holding, HoldReport
@@ -18,23 +18,14 @@ from toolkit.payload.records import PayloadRecord
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode
 from toolkit.undo.engine import GoBackReport, facts_of
-from toolkit.undo.files import Aim, targets_before_us
+from toolkit.undo.files import Aim
 from toolkit.undo.payload_users import held
 from toolkit.undo.rollback import before_us, go_back, mode_of
 
 log = logs.get(__name__)
 
 
-class RevertReport(GoBackReport, frozen=True, kw_only=True):
-    """What a revert did."""
-
-    payload: str = "none"
-    """``removed``, ``kept`` or ``none``."""
-    kept_for: tuple[str, ...] = ()
-    """The containers that use the payload."""
-
-
-def revert_record(node: Node, record: Record, *, purge: bool = False) -> RevertReport:
+def revert_record(node: Node, record: Record, *, purge: bool = False) -> GoBackReport:
     """Undo the record's change; ``purge`` removes the payload even if no engine can be asked.
 
     Raises NotRestoredError after all possible steps were done, any other ToolkitError before
@@ -69,7 +60,7 @@ def revert_aim(node: Node, record: Record) -> Aim:
         process = None if facts is None else facts.process
         return process is None or any(path in each for each in process.arguments)
 
-    return before_us(node, record, targets_before_us(node, record, lost), control)
+    return before_us(node, record, lost)
 
 
 def _note(node: Node, aim: Aim) -> None:
@@ -79,11 +70,10 @@ def _note(node: Node, aim: Aim) -> None:
     recognises both as ours.
     """
     record = aim.record
-    stages = {target.record.path: stage for target, stage in aim.stages}
     contents: list[bytes | None] = []
     files = []
     for target in aim.targets:
-        between = stages.get(target.record.path, target.now)
+        between = target.stages[-1] if target.stages else target.now
         contents += [target.content, target.now, between]
         files.append(
             replace(
@@ -106,19 +96,14 @@ class _Payload:
         self._gone = False
         self._parting = parting.Parting()
 
-    @property
-    def _directory(self) -> str:
-        return f"{self._node.store.install_dir}/toolkit"
-
     def release(self) -> None:
         """Remove files that the engine would find by itself, before it is reloaded."""
-        there = bool(self._node.view.glob(f"{self._directory}/{RUNTIME}"))
+        there = bool(self._node.view.glob(f"{self._node.toolkit_dir}/{RUNTIME}"))
         if self._record.payload is not None and there:
             self._remove_unless_held(restarts=True)
 
-    def settle(self, back: GoBackReport) -> RevertReport:
+    def settle(self, report: GoBackReport) -> GoBackReport:
         """Remove the files, or keep them and log why; the journal goes with them."""
-        report = RevertReport(**asdict(back))
         self._node.installer.cdi.remove_spec()
         if self._record.payload is None:
             self._node.store.drop(self._record)
@@ -132,7 +117,7 @@ class _Payload:
             return self._kept(report, found)
         parting.leave(self._node.writer, self._parting)
         self._node.store.drop(self._record)
-        path = self._directory
+        path = self._node.toolkit_dir
         log.step("payload.removed", "the toolkit's files are gone", path=path, seconds=took())
         if self._parting.containers:
             message = "a script stays until the engine has deleted the installer's own container"
@@ -148,12 +133,12 @@ class _Payload:
             return found
         payload = PayloadRecord.from_json(record.payload or {})
         made = (*record.install_directories, *payload.directories)
-        self._parting = parting.prepare(self._node.writer, self._directory, found.own, made)
+        self._parting = parting.prepare(self._node.writer, self._node.toolkit_dir, found.own, made)
         self._node.installer.remove(payload)
         self._gone = True
         return None
 
-    def _kept(self, report: RevertReport, found: HoldReport) -> RevertReport:
+    def _kept(self, report: GoBackReport, found: HoldReport) -> GoBackReport:
         self._node.store.commit(self._record.without_files())
         because = f" ({found.reason})" if found.reason else ""
         why = (
@@ -162,8 +147,8 @@ class _Payload:
             else f"the engine could not be asked who uses it{because}"
         )
         message = (
-            f"kept {self._directory}: {why}; the next start or `revert` removes it once nobody"
-            " uses it"
+            f"kept {self._node.toolkit_dir}: {why}; the next start or `revert` removes it"
+            " once nobody uses it"
         )
         log.warning("payload.kept", message)
         return replace(

@@ -1,15 +1,12 @@
-"""Roll back, recover, and the code that a revert shares with them.
+"""Go back to the start of an unfinished change, or to the time before us.
 
-``go_back`` has two aims: the start of an unfinished change, or the time before us (a revert). It
-restores the files first. Then it asks the engine what it serves, reloads it only if that differs,
-and verifies. A change counts as undone only after that.
-
-Recovery is the first step of every start. It compares digests and guesses nothing. A setup whose
-files are all in place and whose handlers the engine serves counts as done; any other is undone. A
-revert is always finished.
+``go_back`` restores the files first. Then it asks the engine what it serves, reloads it only if
+that differs, and verifies. A change counts as undone only after that.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -17,16 +14,15 @@ from runtime_configs.model import Role
 from toolkit import logs
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess
-from toolkit.engine.wait import STOP_TIMEOUT, VERIFY_TIMEOUT, Deadline
+from toolkit.engine.wait import LOOK_SECONDS, STOP_TIMEOUT, VERIFY_TIMEOUT, Deadline
 from toolkit.errors import EngineRejectedError, NotRestoredError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.record import Record, State
-from toolkit.node import Node
+from toolkit.node import Node, engine_of
 from toolkit.payload.records import PayloadRecord
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode
 from toolkit.undo.engine import (
-    ASKING_SECONDS,
     GoBackReport,
     differs,
     facts_of,
@@ -34,71 +30,23 @@ from toolkit.undo.engine import (
     state_before,
     without_us,
 )
-from toolkit.undo.files import (
-    Aim,
-    Target,
-    restore_files,
-    stages_of,
-    targets_at_start,
-)
+from toolkit.undo.files import Aim, restore_files, targets_at_start, targets_before_us
 from toolkit.undo.k3s_autodetect import searcher
 
 log = logs.get(__name__)
 
 
-def go_back(node: Node, aim: Aim) -> GoBackReport:
-    """Restore the files, then make the engine serve what they say; signals wait.
-
-    Raises NotRestoredError if the files are restored and the engine does not serve them, another
-    ToolkitError if a file cannot be written.
-    """
-    clock = UninterruptedClock()
-    began = clock.now()
-    restore_files(node, aim)
-    back = GoBackReport()
-    if not aim.record.unfinished:
-        seconds = clock.now() - began
-        log.step("revert.files", "the engine's files are restored", seconds=seconds)
-    try:
-        if aim.control is not None:
-            if searcher(aim.record, f"{node.store.install_dir}/toolkit") is not None:
-                aim.release()
-            by = Deadline.after(began, aim.seconds, aim.flag)
-            back = restore_engine(node, aim, aim.control, by)
-    except ToolkitError as error:
-        if not aim.broken or not isinstance(error, EngineRejectedError):
-            there = node.view.glob(f"{node.store.install_dir}/toolkit/{RUNTIME}")
-            stay = "; the toolkit's files stay until then" if there else ""
-            raise NotRestoredError(
-                f"the config files are back, but {error.message}",
-                error.hint or f"restart the engine{stay}",
-            ) from error
-        log.warning("engine.not_restored", "it serves no pods, as before", reason=str(error))
-    return replace(back, files=tuple(each.record.path for each in aim.targets if each.differs))
-
-
-def reload_mode(node: Node, aim: Aim) -> RestartMode | None:
-    """Return how the engine would be reloaded; None where it already serves what it should."""
-    facts = None if aim.control is None else facts_of(aim.control, ASKING_SECONDS)
-    if facts is None or facts.process is None or not differs(aim, aim.expected, facts):
-        return None
-    return mode_of(node, aim.record)
-
-
-def roll_back(
+def at_start(
     node: Node,
     intent: Record,
     record: Record | None,
     control: EngineControl | None,
     process: EngineProcess | None = None,
-    *,
-    leaves: Record | None = None,
-) -> GoBackReport:
-    """Undo an intent's change, from any point at which it stopped.
+) -> Aim:
+    """Return the aim of a rollback, from any point at which an intent's change stopped.
 
-    ``record`` is the journal before the change, and afterwards unless ``leaves`` is given.
-    ``control`` is None if no engine is asked; ``process`` is the engine from before, if known.
-    Raises what ``go_back`` raises.
+    ``record`` is the journal before the change. ``control`` is None if no engine is asked;
+    ``process`` is the engine from before, if known.
     """
     kept = () if record is None else record.directories
     payload = None if intent.payload is None else PayloadRecord.from_json(intent.payload)
@@ -108,47 +56,86 @@ def roll_back(
             node.installer.undo(payload)
 
     reloading = intent.state is State.RELOADING
-    targets = targets_at_start(node, intent)
-    back = go_back(
-        node,
-        Aim(
-            record=intent,
-            targets=targets,
-            stages=stages_of(node, intent, targets, intent.previous_default),
-            directories=tuple(each for each in intent.directories if each not in kept),
-            expected=state_before(record, intent),
-            loaded=reloading,
-            control=_reloaded(node, intent, control if intent.reloads else None),
-            seconds=node.settings.lifecycle.verify_timeout,
-            flag=VERIFY_TIMEOUT,
-            known=process if reloading else None,
-            broken=intent.start_lack is not None,
-            release=release,
-        ),
+    return Aim(
+        record=intent,
+        targets=targets_at_start(node, intent),
+        directories=tuple(each for each in intent.directories if each not in kept),
+        expected=state_before(record, intent),
+        loaded=reloading,
+        control=_reloaded(node, intent, control if intent.reloads else None),
+        known=process if reloading else None,
+        release=release,
     )
-    release()
+
+
+def before_us(node: Node, record: Record, lost: Callable[[str], bool] = lambda _path: False) -> Aim:
+    """Return the aim of a revert. A deleted file is restored only if it is ``lost``."""
+    targets = targets_before_us(node, record, lost)
+    return Aim(
+        record=record,
+        targets=targets,
+        directories=record.directories,
+        expected=without_us(record),
+        loaded=record.state is State.REVERTING or any(each.differs for each in targets),
+        control=_reloaded(node, record, engine_of(node, record) if _is_served(record) else None),
+    )
+
+
+def go_back(node: Node, aim: Aim) -> GoBackReport:
+    """Restore the files, then make the engine serve what they say; signals wait.
+
+    Raises NotRestoredError if the files are restored and the engine does not serve them, another
+    ToolkitError if a file cannot be written.
+    """
+    clock, life = UninterruptedClock(), node.settings.lifecycle
+    began = clock.now()
+    restore_files(node, aim)
+    by = Deadline.after(began, life.verify_timeout, VERIFY_TIMEOUT)
+    if not aim.record.unfinished:
+        seconds = clock.now() - began
+        log.step("revert.files", "the engine's files are restored", seconds=seconds)
+        by = Deadline.after(began, life.stop_timeout, STOP_TIMEOUT)
+    back = GoBackReport()
+    try:
+        if aim.control is not None:
+            if searcher(aim.record, node.toolkit_dir) is not None:
+                aim.release()
+            back = restore_engine(node, aim, aim.control, by)
+    except ToolkitError as error:
+        served_nothing = aim.record.start_lack is not None
+        if not served_nothing or not isinstance(error, EngineRejectedError):
+            there = node.view.glob(f"{node.toolkit_dir}/{RUNTIME}")
+            stay = "; the toolkit's files stay until then" if there else ""
+            raise NotRestoredError(
+                f"the config files are back, but {error.message}",
+                error.hint or f"restart the engine{stay}",
+            ) from error
+        log.warning("engine.not_restored", "it serves no pods, as before", reason=str(error))
+    return replace(back, files=tuple(each.record.path for each in aim.targets if each.differs))
+
+
+def roll_back(
+    node: Node, aim: Aim, record: Record | None, *, leaves: Record | None = None
+) -> GoBackReport:
+    """Undo the change of an aim from ``at_start``. Raises what ``go_back`` raises.
+
+    ``record`` is the journal afterwards, unless ``leaves`` is given.
+    """
+    back = go_back(node, aim)
+    aim.release()
     if leaves is None:
-        node.store.abandon(intent, record)
+        node.store.abandon(aim.record, record)
     else:
         node.store.commit(leaves)
     return back
 
 
-def before_us(
-    node: Node, record: Record, targets: tuple[Target, ...], control: EngineControl | None
-) -> Aim:
-    """Return the aim of a revert."""
-    return Aim(
-        record=record,
-        targets=targets,
-        stages=stages_of(node, record, targets, record.previous_default),
-        directories=record.directories,
-        expected=without_us(record),
-        loaded=record.state is State.REVERTING or any(each.differs for each in targets),
-        control=_reloaded(node, record, control if _is_served(record) else None),
-        seconds=node.settings.lifecycle.stop_timeout,
-        flag=STOP_TIMEOUT,
-    )
+def reload_mode(node: Node, aim: Aim) -> RestartMode | None:
+    """Return how the engine would be reloaded; None where it already serves what it should."""
+    facts = None if aim.control is None else facts_of(aim.control, LOOK_SECONDS)
+    if facts is None or facts.process is None or not differs(aim, aim.expected, facts):
+        return None
+    return mode_of(node, aim.record)
 
 
 def _is_served(record: Record) -> bool:
