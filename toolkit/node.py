@@ -61,7 +61,8 @@ def open_node(settings: Settings) -> Node:
     """Return the real host. Raises HostPathError if the host root is unusable."""
     from runtime_configs.registry import adapter_for
     from toolkit.host.commands import HostCommands
-    from toolkit.host.host_files import HostFiles, HostFilesView
+    from toolkit.host.host_files import HostFiles
+    from toolkit.host.view import HostFilesView
 
     root = host_root(settings)
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests.fakes.faulty_syscalls import FaultySyscalls
 from toolkit.errors import ToolkitError
-from toolkit.host.host_files import HostFiles, HostFilesView
+from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
+from toolkit.host.view import HostFilesView
 from toolkit.host.writer import FileMetadata, NewLink
 
 SWAPPED = ("etc", "etc/engine", "etc/engine/conf.d")

@@ -17,8 +17,9 @@ import pytest
 from tests.fakes.faulty_syscalls import FaultySyscalls
 from tests.fakes.memory_files import MemoryFiles
 from toolkit.errors import ExchangeUnsupportedError, HostPathError
-from toolkit.host.host_files import HostFiles, HostFilesView
+from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
+from toolkit.host.view import HostFilesView
 from toolkit.host.writer import FileMetadata, FileState, FileWriter
 
 

@@ -9,10 +9,10 @@ from runtime_configs.registry import adapter_for
 from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.control import EngineControl
 from toolkit.host.commands import HostCommands
-from toolkit.host.host_files import HostFilesView
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import PidfdSignaller, ProcFs
 from toolkit.host.services import Systemctl
+from toolkit.host.view import HostFilesView
 from toolkit.settings import Settings
 
 

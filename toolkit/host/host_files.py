@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from toolkit.errors import (
@@ -22,19 +22,18 @@ from toolkit.host.mounts import below, read_mountinfo
 from toolkit.host.paths import HostRoot, NoDirectoryError
 from toolkit.host.replace import remove_file, replace_file
 from toolkit.host.syscalls import LinuxSyscalls, Syscalls
-from toolkit.host.view import HostFilesView
 from toolkit.host.writable import require_replaceable
 from toolkit.host.writer import FileMetadata, FileState, Known, NewEntry
 
-__all__ = ["ExchangeUnsupportedError", "HostFiles", "HostFilesView"]
-
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY, errno.EOPNOTSUPP})
-
-
 _FIXES = {
     errno.EROFS: "mount it writable, or let what makes that file have the change",
     errno.EPERM: "take its attribute away, `lsattr` shows it (`chattr -i`, `chattr -a`)",
 }
+
+
+class _NoDirectoryOnHostError(HostPathError):
+    """The directory of an entry is missing, so the entry is too."""
 
 
 class HostFiles:
@@ -46,7 +45,7 @@ class HostFiles:
 
     def read(self, path: str) -> FileState | None:
         """Return the file, or None if there is none."""
-        with _host_path_errors("read", path), _missing_is_fine(), self._root.held(path) as place:
+        with _missing_is_fine(), self._place("read", path, follow=True) as place:
             return read_state(place)
         return None
 
@@ -72,27 +71,19 @@ class HostFiles:
         follow: bool = True,
     ) -> None:
         """Write a whole file, durably."""
-        with _host_path_errors("write", path), self._root.held(path, follow=follow) as place:
+        with self._place("write", path, follow=follow) as place:
             replace_file(self._calls, place, content, metadata, instead_of)
 
     def remove(self, path: str, *, instead_of: Known = None, follow: bool = True) -> None:
         """Remove a file, durably; a link's target for a link."""
-        with (
-            _host_path_errors("remove", path),
-            _missing_is_fine(),
-            self._root.held(path, follow=follow) as place,
-        ):
+        with _missing_is_fine(), self._place("remove", path, follow=follow) as place:
             if not follow and os.path.islink(place):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             remove_file(self._calls, place, instead_of)
 
     def remove_link(self, path: str) -> None:
         """Remove a symbolic link, durably, not its target."""
-        with (
-            _host_path_errors("remove", path),
-            _missing_is_fine(),
-            self._root.held(path, follow=False) as place,
-        ):
+        with _missing_is_fine(), self._place("remove", path) as place:
             if os.path.lexists(place) and not os.path.islink(place):
                 raise HostPathError(f"cannot remove {path}: it is not a symbolic link")
             remove_file(self._calls, place, None)
@@ -133,11 +124,7 @@ class HostFiles:
 
     def remove_directory(self, path: str) -> bool:
         """Remove a directory if it exists and is empty, durably; return whether it is gone."""
-        with (
-            _host_path_errors("remove directory", path),
-            _missing_is_fine(),
-            self._root.held(path, follow=False) as place,
-        ):
+        with _missing_is_fine(), self._place("remove directory", path) as place:
             if not os.path.lexists(place):
                 return True
             if os.path.isdir(place) and not os.path.islink(place):
@@ -154,25 +141,26 @@ class HostFiles:
 
     def exchange(self, first: str, second: str) -> None:
         """Exchange two entries in one step, durably."""
-        with _host_path_errors("exchange", first), self._both(first, second) as places:
+        with self._place("exchange", second) as other, self._place("exchange", first) as one:
             try:
-                self._calls.exchange(*places)
+                self._calls.exchange(one, other)
             except OSError as error:
                 if error.errno in _NO_EXCHANGE:
                     reason = f"{first} and {second} can't be exchanged: {error.strerror}"
                     raise ExchangeUnsupportedError(reason) from error
                 raise
-            self._sync_parents(*places)
+            self._sync_parents(one, other)
 
     def rename(self, source: str, target: str) -> None:
         """Rename an entry within a file system, durably."""
-        with _host_path_errors(f"rename {source} to", target), self._both(source, target) as places:
-            self._calls.rename(*places)
-            self._sync_parents(*places)
+        what = f"rename {source} to"
+        with self._place("rename", source) as old, self._place(what, target) as new:
+            self._calls.rename(old, new)
+            self._sync_parents(old, new)
 
     def link(self, path: str, target: str) -> None:
         """Make ``path`` a symbolic link to ``target``, in one step, durably."""
-        with _host_path_errors("link", path), self._root.held(path, follow=False) as place:
+        with self._place("link", path) as place:
             directory = os.path.dirname(place)
             remove_temporaries(self._calls, directory)
             temporary = os.path.join(directory, temporary_name())
@@ -183,21 +171,17 @@ class HostFiles:
 
     def create(self, path: str, content: NewEntry, metadata: FileMetadata) -> None:
         """Create an entry in a tree that nobody reads yet; durable only after ``sync_tree``."""
-        with _host_path_errors("write", path), self._root.held(path, follow=False) as place:
+        with self._place("write", path) as place:
             bulk.create_entry(Path(place), content, metadata)
 
     def sync_tree(self, path: str) -> None:
         """Sync a directory and everything below it."""
-        with _host_path_errors("sync", path), self._root.held(path, follow=False) as place:
+        with self._place("sync", path) as place:
             bulk.sync_tree(Path(place))
 
     def remove_tree(self, path: str) -> None:
         """Remove a directory tree without following links or crossing mounts."""
-        with (
-            _host_path_errors("remove", path),
-            _missing_is_fine(),
-            self._root.held(path, follow=False) as place,
-        ):
+        with _missing_is_fine(), self._place("remove", path) as place:
             if not os.path.lexists(place):
                 return
             seen = self._root.entry(path)
@@ -214,8 +198,8 @@ class HostFiles:
         """Remove the temporary files that a killed installer left in a directory."""
         entry = os.path.join(directory, temporary_name())
         with (
-            _host_path_errors("clean", directory),
             _missing_is_fine(),
+            _host_path_errors("clean", directory),
             self._root.held(entry, follow=False) as place,
         ):
             held = os.path.dirname(place)
@@ -225,12 +209,10 @@ class HostFiles:
                 remove_temporaries(self._calls, os.path.join(held, ".."))
 
     @contextlib.contextmanager
-    def _both(self, first: str, second: str) -> Iterator[tuple[str, str]]:
-        with (
-            self._root.held(first, follow=False) as one,
-            self._root.held(second, follow=False) as other,
-        ):
-            yield one, other
+    def _place(self, what: str, path: str, *, follow: bool = False) -> Iterator[str]:
+        """Yield where this process finds an entry, as ``HostRoot.held``; name it in errors."""
+        with _host_path_errors(what, path), self._root.held(path, follow=follow) as place:
+            yield place
 
     def _remove_below(self, place: str, device: int) -> None:
         """Remove an entry and everything below it.
@@ -256,14 +238,13 @@ class HostFiles:
         self._calls.rmdir(place)
 
     def _sync_parents(self, *places: str) -> None:
-        sync: Callable[[str], None] = self._calls.sync_directory
         for directory in dict.fromkeys(os.path.dirname(place) for place in places):
-            sync(directory)
+            self._calls.sync_directory(directory)
 
 
 def _missing_is_fine() -> contextlib.suppress:
     """Treat a missing directory as a missing file."""
-    return contextlib.suppress(NoDirectoryError)
+    return contextlib.suppress(_NoDirectoryOnHostError)
 
 
 @contextlib.contextmanager
@@ -273,7 +254,8 @@ def _host_path_errors(what: str, path: str) -> Iterator[None]:
     except OSError as error:
         linked = error.errno == errno.ELOOP
         reason = "a symbolic link is in its place" if linked else error.strerror
-        raise HostPathError(f"cannot {what} {path}: {reason}") from error
+        kind = _NoDirectoryOnHostError if isinstance(error, NoDirectoryError) else HostPathError
+        raise kind(f"cannot {what} {path}: {reason}") from error
     except ChangedError as error:
         raise ConcurrentEditError(
             f"{path} was modified by another process while being written", "run again"
