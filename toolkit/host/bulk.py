@@ -10,11 +10,14 @@ import errno
 import os
 from pathlib import Path
 
+from toolkit.host.file_state import apply_metadata, write_all
 from toolkit.host.regular import open_regular
-from toolkit.host.writer import ACL, FileMetadata, NewEntry, NewLink
+from toolkit.host.syscalls import LinuxSyscalls
+from toolkit.host.writer import FileMetadata, NewEntry, NewLink
+
+_CALLS = LinuxSyscalls()
 
 _NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF}
-_NOTHING_TO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 _PIECE = 1 << 24
 _LARGE = 1 << 20
 """Size in bytes from which the kernel starts writing a file to disk while the next one is
@@ -30,21 +33,15 @@ def create_entry(target: Path, content: NewEntry, metadata: FileMetadata) -> Non
         return
     if content is None:
         target.mkdir()
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     else:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(target, flags, 0o600)
+        descriptor = _CALLS.open_new(str(target))
     try:
         if isinstance(content, Path):
             _copy(content, descriptor)
         elif content is not None:
-            _write_all(descriptor, content)
-        os.fchown(descriptor, metadata.uid, metadata.gid)
-        if ACL not in metadata.xattrs and ACL in _names(descriptor):
-            os.removexattr(descriptor, ACL)
-        os.fchmod(descriptor, metadata.mode)
-        for name, value in metadata.xattrs.items():
-            os.setxattr(descriptor, name, value)
+            write_all(_CALLS, descriptor, content)
+        apply_metadata(_CALLS, descriptor, metadata)
     finally:
         os.close(descriptor)
 
@@ -61,14 +58,7 @@ def sync_tree(directory: Path) -> None:
     with ThreadPoolExecutor(_PARALLEL) as pool:
         list(pool.map(_sync, files))
     for path in reversed(directories):
-        _sync(path)
-
-
-def _names(descriptor: int) -> list[str]:
-    try:
-        return os.listxattr(descriptor)
-    except OSError:  # a file system without extended attributes
-        return []
+        _CALLS.sync_directory(str(path))
 
 
 def _copy(source: Path, target: int) -> None:
@@ -82,26 +72,16 @@ def _copy(source: Path, target: int) -> None:
         # Some file systems do not support this call, or report an early end. Both offsets have
         # moved, so plain reads continue where the kernel stopped.
         while piece := reader.read(_PIECE):
-            _write_all(target, piece)
+            write_all(_CALLS, target, piece)
     if os.fstat(target).st_size >= _LARGE:
         # A hint to start writing the pages to disk; it does not wait for them.
         with contextlib.suppress(OSError):
             os.posix_fadvise(target, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _write_all(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.fsync(descriptor)
-    except OSError as error:
-        # Some network and FUSE file systems have nothing to sync for a directory.
-        if error.errno not in _NOTHING_TO_SYNC or not path.is_dir():
-            raise
     finally:
         os.close(descriptor)

@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 
+from toolkit.host.regular import open_regular, require_regular
 from toolkit.host.syscalls import Syscalls
 from toolkit.host.writer import ACL, FileMetadata, FileState, Known
 
@@ -26,20 +27,18 @@ class ChangedError(Exception):
 def read_state(path: str) -> FileState | None:
     """Read a regular file with its metadata; None where there is none."""
     try:
-        # O_NONBLOCK: opening a FIFO would block.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = open_regular(path, follow=False)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    try:
-        return state_of(descriptor)
-    finally:
-        os.close(descriptor)
+    with file:
+        return state_of(file.fileno())
 
 
 def state_of(descriptor: int) -> FileState:
     """Read an open file from its beginning."""
-    status = os.fstat(descriptor)
-    _require_readable(status)
+    status = require_regular(descriptor)
+    if status.st_size > MAX_SIZE:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     metadata = FileMetadata(
         mode=stat.S_IMODE(status.st_mode),
         uid=status.st_uid,
@@ -90,12 +89,3 @@ def _read_xattrs(descriptor: int) -> dict[str, bytes]:
         if error.errno in _NO_XATTRS:
             return {}
         raise
-
-
-def _require_readable(status: os.stat_result) -> None:
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "Not a regular file")
-    if status.st_size > MAX_SIZE:
-        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))

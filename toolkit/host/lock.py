@@ -10,10 +10,10 @@ import contextlib
 import errno
 import fcntl
 import os
-import stat
 from collections.abc import Iterable, Sequence
 
 from toolkit.errors import HostPathError, LockedError
+from toolkit.host.regular import require_regular
 
 MADE = ".toolkit-made"
 """File next to the pid file that lists the directories created for it, until the record does."""
@@ -138,7 +138,7 @@ def _open_locked(path: str, made: list[str]) -> int | None:
     except FileNotFoundError:  # a holder that exits removes the directories it created
         return None
     try:
-        _require_regular(descriptor)
+        require_regular(descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # A holder that removed the file before it released the lock leaves us a file without a
         # name.
@@ -155,11 +155,6 @@ def _open_locked(path: str, made: list[str]) -> int | None:
         raise
     os.close(descriptor)
     return None
-
-
-def _require_regular(descriptor: int) -> None:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise OSError(errno.EINVAL, "Not a regular file")
 
 
 def _is_file_at(descriptor: int, path: str) -> bool:

@@ -16,7 +16,19 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> FileIO
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags if follow else flags | os.O_NOFOLLOW)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        require_regular(descriptor)
+    except OSError:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "Not a regular file")
+        raise
     return FileIO(descriptor, "rb")
+
+
+def require_regular(descriptor: int) -> os.stat_result:
+    """Raise OSError unless this is a regular file; return its state."""
+    status = os.fstat(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file")
+    return status
