@@ -23,7 +23,7 @@ from toolkit import logs
 from toolkit.engine.facts import HostFacts
 from toolkit.errors import EngineConfigError
 from toolkit.host.commands import CommandResult
-from toolkit.host.sandbox import DIRECTORY, Request, Sandbox, SandboxUnavailableError
+from toolkit.host.sandbox import DIRECTORY, Program, Sandbox, SandboxUnavailableError
 from toolkit.journal.baseline import engine_config_error
 from toolkit.journal.record import FileRecord
 from toolkit.node import Node
@@ -87,8 +87,8 @@ class DryRuns:
         self._adapter = node.adapter(facts.engine)
         self._sandbox = sandbox
         self.stages = stages
-        self._results: list[tuple[Request, CommandResult]] = []
-        """Results of programs that ran ahead."""
+        self._results: list[tuple[Program, CommandResult]] = []
+        """Programs that ran ahead, with their results."""
         # Asked for twice, to run it ahead and to evaluate it; a large config takes its time.
         self._check = cache(self._check_of)
         self._trial = cache(self._trial_of)
@@ -100,28 +100,29 @@ class DryRuns:
         """
         if self._sandbox is None:
             return
-        requests: list[tuple[Request, float]] = []
+        programs: list[Program] = []
         with contextlib.suppress(ConfigError, EngineConfigError):  # the question reports it
             for each in (edits, base):
-                loads = None if each is None else self._load_request(tuple(each))
+                loads = None if each is None else self._loading(tuple(each))
                 if loads is not None and (each is edits or loads[0].prints):
-                    requests.append((loads[1], LOAD_SECONDS))
+                    programs.append(loads[1])
             trial = self._trial(tuple(edits))
-            starts = None if trial is None else self._start_request(trial)
+            starts = None if trial is None else self._starting(trial)
             if starts is not None:
-                requests.append((starts, START_SECONDS))
-        if not requests:
+                programs.append(starts)
+        if not programs:
             return
         with contextlib.suppress(SandboxUnavailableError):
-            results = self._sandbox.run_all(requests)
-            self._results = [(x[0], found) for x, found in zip(requests, results, strict=True)]
+            results = self._sandbox.run(*programs)
+            self._results = list(zip(programs, results, strict=True))
 
-    def _run(self, sandbox: Sandbox, request: Request, seconds: float) -> CommandResult:
+    def _run(self, sandbox: Sandbox, program: Program) -> CommandResult:
         """Run a program, or return its result if it ran ahead."""
         for known, result in self._results:
-            if known == request:
+            if known == program:
                 return result
-        return sandbox.run(request, seconds)
+        (result,) = sandbox.run(program)
+        return result
 
     def missing(self, edits: Iterable[FileEdit]) -> Fault | None:
         """Return the first missing file that the edited files need."""
@@ -137,12 +138,12 @@ class DryRuns:
         if executable is None:
             return None
         if self._sandbox is not None:
-            loads = self._load_request(edits)
+            loads = self._loading(edits)
             if loads is None:
                 return None
-            check, request = loads
+            check, program = loads
             with contextlib.suppress(SandboxUnavailableError):  # the copies are staged instead
-                result = self._run(self._sandbox, request, LOAD_SECONDS)
+                result = self._run(self._sandbox, program)
                 if result.status not in CANNOT_BE_RUN and not _is_of_the_sandbox(result.reason):
                     return _loaded(check, result, DIRECTORY)
         return self._staged(executable, edits) if self.stages else None
@@ -173,30 +174,35 @@ class DryRuns:
 
     def _started(self, trial: Trial) -> CommandResult | None:
         """Start the engine for a moment; None where that is not possible."""
-        request = self._start_request(trial)
-        if self._sandbox is None or request is None:
+        program = self._starting(trial)
+        if self._sandbox is None or program is None:
             return None
         try:
-            result = self._run(self._sandbox, request, START_SECONDS)
+            result = self._run(self._sandbox, program)
         except SandboxUnavailableError:
             return None
         return None if result.timed_out or result.status in CANNOT_BE_RUN else result
 
-    def _load_request(self, edits: tuple[FileEdit, ...]) -> tuple[DryRun, Request] | None:
+    def _loading(self, edits: tuple[FileEdit, ...]) -> tuple[DryRun, Program] | None:
         """Return how the engine's binary loads files; None where it cannot be run."""
         executable, check = self._facts.executable, self._check(edits, DIRECTORY)
         if executable is None or check is None:
             return None
-        request = Request(arguments=(executable, *check.arguments), files=dict(check.files))
-        return check, request
+        program = Program(
+            arguments=(executable, *check.arguments),
+            seconds=LOAD_SECONDS,
+            files=dict(check.files),
+        )
+        return check, program
 
-    def _start_request(self, trial: Trial) -> Request | None:
+    def _starting(self, trial: Trial) -> Program | None:
         """Return how the engine is started; None where its binary is not known."""
         executable = self._facts.executable
         if executable is None:
             return None
-        return Request(
+        return Program(
             arguments=(executable, *trial.arguments),
+            seconds=START_SECONDS,
             files=dict(trial.files),
             until=trial.until,
             search=False,

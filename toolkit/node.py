@@ -72,9 +72,9 @@ def open_node(settings: Settings) -> Node:
         return control_of(name, _found_earlier(settings, name, socket), root)
 
     def sandbox() -> Sandbox:
-        from toolkit.host.sandbox import NamespaceSandbox
+        from toolkit.host.sandbox import Sandbox
 
-        return NamespaceSandbox.open(root.root)
+        return Sandbox.open(root.root)
 
     writer = HostFiles(root)
     view = HostFilesView(root)

@@ -12,7 +12,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ from toolkit.engine.facts import LiveAnswer
 from toolkit.host.commands import CommandResult
 from toolkit.host.host_files import HostFiles
 from toolkit.host.paths import HostRoot
-from toolkit.host.sandbox import Request
+from toolkit.host.sandbox import Program, Sandbox
 from toolkit.host.view import HostFilesView
 from toolkit.host.writer import Known
 from toolkit.journal.store import JournalStore
@@ -271,20 +271,18 @@ class _Files(SteppedFiles):
         remove(path, instead_of=instead_of, follow=follow)
 
 
-class _Sandbox:
-    """Fulfils ``Sandbox``: the engine's program on the host's files and those of a request."""
+class _Sandbox(Sandbox):
+    """Runs the engine's program on the host's files and those of a program, one after another."""
 
     def __init__(self, host: JudgedHost) -> None:
         self._host = host
 
-    def run(self, request: Request, seconds: float) -> CommandResult:
-        del seconds
-        view = Overlay(HostFilesView(self._host.root), dict(request.files))
-        return self._host.load(view, request.arguments)
-
-    def run_all(self, requests: Sequence[tuple[Request, float]]) -> tuple[CommandResult, ...]:
+    def run(self, *programs: Program) -> tuple[CommandResult, ...]:
         """Run one after the other: the fake's programs take no time."""
-        return tuple(self.run(*each) for each in requests)
+        view = HostFilesView(self._host.root)
+        return tuple(
+            self._host.load(Overlay(view, dict(each.files)), each.arguments) for each in programs
+        )
 
     def close(self) -> None:
         """Nothing runs."""

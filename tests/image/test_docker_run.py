@@ -151,17 +151,18 @@ def test_plan_shows_the_change_and_makes_none(docker: DockerHost, looking: str) 
 
 
 STARTED_ASIDE = """
-from toolkit.host.sandbox import DIRECTORY, NamespaceSandbox, Request
-place = NamespaceSandbox.open("/host")
+from toolkit.host.sandbox import DIRECTORY, Program, Sandbox
+place = Sandbox.open("/host")
 options = [f"--config={DIRECTORY}/c.toml"]
 options += [f"--{each}={DIRECTORY}/{each}" for each in ("root", "state", "address")]
 content = b'version = 2\\n[plugins."io.containerd.grpc.v1.cri"]\\nno_pivot = true\\n'
-request = Request(
+program = Program(
     arguments=("/usr/bin/containerd", *options),
+    seconds=60.0,
     files={f"{DIRECTORY}/c.toml": content},
     until=(b"successfully booted",),
 )
-result = place.run(request, 60.0)
+(result,) = place.run(program)
 place.close()
 print(result.status, "`no_pivot` only works for runtime" in result.errors)
 """

@@ -13,18 +13,17 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from msgspec import Struct, field
 
 from toolkit.errors import ToolkitError
+from toolkit.host.child import LATE, REACHED
 from toolkit.host.commands import PATH, CommandResult
 
 DIRECTORY = "/run/nvidia-toolkit-dry-run"
-"""The directory of a request's files, visible only inside the sandbox."""
-
-
+"""The directory of a program's files, visible only inside the sandbox."""
 _ENDING_SECONDS = 5.0
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -38,10 +37,12 @@ class SandboxUnavailableError(ToolkitError):
     """The kernel does not allow the namespaces here, or the sandbox exited."""
 
 
-class Request(Struct, frozen=True, kw_only=True):
-    """A program to run."""
+class Program(Struct, frozen=True, kw_only=True):
+    """A program to run in the sandbox."""
 
     arguments: tuple[str, ...]
+    seconds: float
+    """Its time limit, after which it is killed."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Files to create first, by path below ``DIRECTORY``."""
     until: tuple[bytes, ...] = ()
@@ -50,26 +51,7 @@ class Request(Struct, frozen=True, kw_only=True):
     """Whether the program finds others in the PATH."""
 
 
-class Sandbox(Protocol):
-    """Runs programs of the host without effect on it."""
-
-    def run(self, request: Request, seconds: float) -> CommandResult:
-        """Run a program; kill it when the time limit is reached.
-
-        Raises SandboxUnavailableError.
-        """
-
-    def run_all(self, requests: Sequence[tuple[Request, float]]) -> tuple[CommandResult, ...]:
-        """Run programs at the same time and wait for all of them; none sees the others' files.
-
-        Raises SandboxUnavailableError.
-        """
-
-    def close(self) -> None:
-        """Stop everything that still runs in the sandbox."""
-
-
-class NamespaceSandbox:
+class Sandbox:
     """A sandbox of Linux namespaces, with ``sandbox_child`` inside."""
 
     def __init__(self, pid: int, requests: int, answers: int) -> None:
@@ -113,14 +95,13 @@ class NamespaceSandbox:
             raise SandboxUnavailableError(str(answer["reason"]))
         return made
 
-    def run(self, request: Request, seconds: float) -> CommandResult:
-        """Run a program; kill it when the time limit is reached."""
-        return self.run_all([(request, seconds)])[0]
+    def run(self, *programs: Program) -> tuple[CommandResult, ...]:
+        """Run programs at the same time and wait for all of them; none sees the others' files.
 
-    def run_all(self, requests: Sequence[tuple[Request, float]]) -> tuple[CommandResult, ...]:
-        """Run programs at the same time and wait for all of them."""
+        Raises SandboxUnavailableError.
+        """
         try:
-            marshal.dump([_message(*each) for each in requests], self._requests)
+            marshal.dump([_message(each) for each in programs], self._requests)
             self._requests.flush()
         except (OSError, ValueError) as error:
             raise SandboxUnavailableError(f"it ended: {error}") from error
@@ -147,20 +128,20 @@ class NamespaceSandbox:
             raise SandboxUnavailableError("its process ended") from error
 
 
-def _message(request: Request, seconds: float) -> dict[str, object]:
+def _message(program: Program) -> dict[str, object]:
     return {
-        "files": dict(request.files),
-        "arguments": request.arguments,
-        "until": request.until,
-        "seconds": float(seconds),
-        "environment": {"PATH": PATH if request.search else "/nonexistent", "LANG": "C.UTF-8"},
+        "files": dict(program.files),
+        "arguments": program.arguments,
+        "until": program.until,
+        "seconds": float(program.seconds),
+        "environment": {"PATH": PATH if program.search else "/nonexistent", "LANG": "C.UTF-8"},
     }
 
 
 def _result(answer: Mapping[str, Any]) -> CommandResult:
     return CommandResult(
-        status=0 if answer["ended"] == "reached" else answer["status"],
+        status=0 if answer["how"] == REACHED else answer["status"],
         output=answer["output"],
         errors=answer["errors"].decode(errors="replace"),
-        timed_out=answer["ended"] == "late",
+        timed_out=answer["how"] == LATE,
     )

@@ -1,6 +1,6 @@
 """Run programs of the host without changing it (started by ``sandbox``).
 
-A separate process that imports nothing else of this package, to start quickly. It creates a mount,
+A separate process that imports little, to start quickly. It creates a mount,
 network and PID namespace, sees the host root read-only with an empty ``/run`` and ``/dev``, and
 serves requests from standard input. Programs of one request run at the same time, each with a
 ``/run`` of its own. When it exits, so does everything in its namespaces.
@@ -8,13 +8,13 @@ serves requests from standard input. Programs of one request run at the same tim
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # ``signal`` makes enums of its numbers
 import ctypes
 import marshal
 import os
-import select
 import sys
 import time
+
+from toolkit.host.child import finish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # loading these takes as long as everything else
@@ -29,7 +29,6 @@ _HIDDEN = ("/proc", "/dev", "/run", "/var/run")
 _CROWDED = ("/var/lib/kubelet", "/var/lib/containerd", "/var/lib/containers", "/var/lib/docker",
             "/var/lib/rancher")  # fmt: skip
 """Mounts below these are left out: sockets, devices, and thousands of mounts of pods."""
-_KEPT = 1 << 26
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -103,42 +102,30 @@ def build_view(root: str) -> str:
     return place
 
 
-class Program:
-    """A running program of a request.
+class RunningProgram:
+    """A program that is running; ``sandbox.Program`` describes it."""
 
-    It is killed, without failure, once its standard error contains one of ``until``.
-    """
-
-    def __init__(self, request: Mapping[str, Any]) -> None:
-        self._until = request["until"]
-        self._end = time.monotonic() + request["seconds"]
+    def __init__(self, program: Mapping[str, Any]) -> None:
+        self._until = program["until"]
+        self._end = time.monotonic() + program["seconds"]
         (self._output, output), (self._errors, errors) = os.pipe(), os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
-            _become(request, output, errors)
+            _become(program, output, errors)
         os.close(output)
         os.close(errors)
 
-    def answer(self) -> dict[str, object]:
+    def result(self) -> dict[str, object]:
         """Wait for its end and return the result."""
-        collected = {self._output: bytearray(), self._errors: bytearray()}
-        ended = _collect(self._pid, collected, self._errors, self._until, self._end)
-        if ended != "ended":
-            os.kill(self._pid, _signal.SIGKILL)
-        _, status = os.waitpid(self._pid, 0)
-        for descriptor in collected:
-            os.close(descriptor)
-        return {
-            "status": os.waitstatus_to_exitcode(status),
-            "output": bytes(collected[self._output]),
-            "errors": bytes(collected[self._errors]),
-            "ended": ended,
-        }
+        how, status, output, errors = finish(
+            self._pid, self._output, self._errors, self._end, until=self._until
+        )
+        return {"how": how, "status": status, "output": output, "errors": errors}
 
 
-def _become(request: Mapping[str, Any], output: int, errors: int) -> None:
-    """Write a request's files to a private ``/run`` and execute its program; never returns."""
-    words = request["arguments"]
+def _become(program: Mapping[str, Any], output: int, errors: int) -> None:
+    """Write a program's files to a private ``/run`` and execute it; never returns."""
+    words = program["arguments"]
     try:
         os.setsid()
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
@@ -146,45 +133,14 @@ def _become(request: Mapping[str, Any], output: int, errors: int) -> None:
         os.dup2(errors, 2)
         unshare(_NEW_MOUNTS)
         mount("tmpfs", "/run", "tmpfs", 0, "mode=755")
-        for path, content in request["files"].items():
+        for path, content in program["files"].items():
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as file:
                 file.write(content)
-        os.execve(words[0], words, request["environment"])  # noqa: S606 - no shell is wanted
+        os.execve(words[0], words, program["environment"])  # noqa: S606 - no shell is wanted
     except OSError as error:
         os.write(2, f"{words[0]}: {error.strerror}\n".encode())
     os._exit(127)
-
-
-def _collect(
-    pid: int, collected: dict[int, bytearray], errors: int, until: tuple[bytes, ...], end: float
-) -> str:
-    """Read a program's output; return why reading stopped: ``ended``, ``reached`` or ``late``."""
-    gone = os.pidfd_open(pid)
-    poll = select.poll()
-    for descriptor in (gone, *collected):
-        poll.register(descriptor, select.POLLIN)
-    finished = False
-    try:
-        while True:
-            left = 0.0 if finished else max(0.0, end - time.monotonic())
-            ready = [descriptor for descriptor, _ in poll.poll(left * 1000)]
-            if not ready:
-                return "ended" if finished else "late"
-            for descriptor in ready:
-                if descriptor == gone:
-                    finished = True
-                    poll.unregister(gone)
-                    continue
-                chunk = os.read(descriptor, 1 << 16)
-                if not chunk:
-                    poll.unregister(descriptor)
-                elif len(collected[descriptor]) < _KEPT:
-                    collected[descriptor] += chunk
-            if until and any(each in collected[errors] for each in until):
-                return "reached"
-    finally:
-        os.close(gone)
 
 
 def serve(view: str) -> None:
@@ -200,8 +156,8 @@ def serve(view: str) -> None:
             together = marshal.load(requests)  # noqa: S302 - from our own parent
         except EOFError:
             return
-        programs = [Program(request) for request in together]
-        marshal.dump([each.answer() for each in programs], answers)
+        running = [RunningProgram(each) for each in together]
+        marshal.dump([each.result() for each in running], answers)
         answers.flush()
 
 
