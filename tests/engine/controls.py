@@ -10,7 +10,7 @@ from runtime_configs.registry import adapter_for
 from toolkit.engine.base import BaseControl, Host
 from toolkit.host.commands import HostCommands
 from toolkit.host.paths import HostRoot
-from toolkit.host.processes import PidfdSignaller, ProcFs
+from toolkit.host.processes import PidfdSignaller, ProcessTable
 from toolkit.host.services import Systemctl
 from toolkit.host.view import HostFilesView
 from toolkit.settings import EngineSettings, GivenPath, RestartMode
@@ -47,7 +47,7 @@ def engine_settings(
 def host(root: str = "/") -> Host:
     """Return the machine itself."""
     host_root = HostRoot(root=root)
-    table = ProcFs(root=root)
+    table = ProcessTable(root=root)
     commands = HostCommands(root)
     return Host(
         root=host_root,

@@ -20,7 +20,7 @@ from tests.unit.cli_session import settings_of
 from toolkit.engine.process.discover import Earlier, chosen_runtime
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.paths import HostRoot
-from toolkit.host.processes import ProcFs
+from toolkit.host.processes import ProcessTable
 
 pytestmark = [pytest.mark.engine, pytest.mark.usefixtures("_root")]
 SLEEP = "import time; time.sleep(600)"
@@ -129,7 +129,7 @@ def test_a_kubelet_in_a_container_does_not_tell_the_hosts_engine(
     root.mkdir()
     inside = f"import os; os.chroot({str(root)!r}); {SLEEP}"
     with kubelet(cluster.directory, cluster.socket, inside):
-        (found,) = ProcFs().named(("kubelet",))
+        (found,) = ProcessTable().named(("kubelet",))
         wait_for(lambda: os.readlink(f"/proc/{found.pid}/root") == str(root), "its own root")
         assert chosen(cluster.socket, docker.socket) is EngineName.DOCKER
 

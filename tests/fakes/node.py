@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from toolkit.errors import EngineNotFoundError, EngineTimeoutError
 from toolkit.host.commands import CommandResult
-from toolkit.host.processes import ProcessFacts
+from toolkit.host.processes import Handle, ProcessFacts, ProcessTable
 
 
 def process(
@@ -37,8 +37,8 @@ def process(
 SYSTEMD = process(1, "/usr/lib/systemd/systemd", "/sbin/init", parent=0, name="systemd")
 
 
-class FakeTable:
-    """Fulfils ``ProcessTable``."""
+class FakeTable(ProcessTable):
+    """A table of these processes."""
 
     def __init__(self, *processes: ProcessFacts) -> None:
         self.processes = {each.pid: each for each in processes}
@@ -57,8 +57,8 @@ class FakeTable:
 
 
 @dataclass
-class FakeHandle:
-    """Fulfils ``Handle``."""
+class FakeHandle(Handle):
+    """A process to which nothing is sent."""
 
     acts: list[str]
     pid: int

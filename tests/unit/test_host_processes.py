@@ -15,7 +15,7 @@ import pytest
 from testbed.supervised import wait_for
 from toolkit.errors import EngineNotFoundError
 from toolkit.host.commands import HostCommands
-from toolkit.host.processes import PidfdSignaller, ProcessFacts, ProcFs, has_root
+from toolkit.host.processes import PidfdSignaller, ProcessFacts, ProcessTable, has_root
 
 COMMANDS = HostCommands("/")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other roots and mounts need root")
@@ -29,25 +29,25 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_a_process_is_described_from_proc() -> None:
-    own = ProcFs().find(os.getpid())
+    own = ProcessTable().find(os.getpid())
     assert own is not None
     assert own.parent_pid == os.getppid()
     assert own.executable == os.path.realpath(sys.executable)
     assert own.arguments[0]
     assert own.start_time > 0
-    assert own in list(ProcFs().all())
+    assert own in list(ProcessTable().all())
 
 
 def test_a_process_that_is_not_there_is_none() -> None:
-    assert ProcFs().find(0) is None
-    assert ProcFs().find(-1) is None
-    assert ProcFs().find(2**22 + 1) is None
+    assert ProcessTable().find(0) is None
+    assert ProcessTable().find(-1) is None
+    assert ProcessTable().find(2**22 + 1) is None
 
 
 def test_a_zombie_counts_as_gone() -> None:
     with subprocess.Popen(("/bin/true",)) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        assert ProcFs().find(child.pid) is None
+        assert ProcessTable().find(child.pid) is None
 
 
 def test_a_process_whose_binary_was_replaced_is_named_by_its_path(
@@ -58,7 +58,7 @@ def test_a_process_whose_binary_was_replaced_is_named_by_its_path(
     program.chmod(0o755)
     with subprocess.Popen((program, "60")) as child:
         program.unlink()
-        found = ProcFs().find(child.pid)
+        found = ProcessTable().find(child.pid)
         assert found is not None
         assert found.executable == str(program)
         child.kill()
@@ -67,9 +67,9 @@ def test_a_process_whose_binary_was_replaced_is_named_by_its_path(
 def test_a_held_process_gets_the_signal_and_its_end_is_seen(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
-    found = ProcFs().find(sleeper.pid)
+    found = ProcessTable().find(sleeper.pid)
     assert found is not None
-    handle = PidfdSignaller(ProcFs()).hold(found.pid, found.start_time)
+    handle = PidfdSignaller(ProcessTable()).hold(found.pid, found.start_time)
     assert not handle.wait_gone(0.01)
     handle.signal(signal.SIGHUP)
     assert handle.wait_gone(5.0)
@@ -81,14 +81,14 @@ def test_a_held_process_gets_the_signal_and_its_end_is_seen(
 @pytest.mark.parametrize("pid", [-1, 0, 1])
 def test_no_process_group_and_no_init_is_ever_held(pid: int) -> None:
     with pytest.raises(EngineNotFoundError, match="never signalled"):
-        PidfdSignaller(ProcFs()).hold(pid, 0)
+        PidfdSignaller(ProcessTable()).hold(pid, 0)
 
 
 def test_a_pid_with_another_start_time_is_another_process(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
     with pytest.raises(EngineNotFoundError, match="no longer the engine"):
-        PidfdSignaller(ProcFs()).hold(sleeper.pid, 1)
+        PidfdSignaller(ProcessTable()).hold(sleeper.pid, 1)
 
 
 def test_a_command_returns_status_output_and_errors() -> None:
@@ -107,7 +107,7 @@ def test_a_command_is_killed_with_its_children_at_the_deadline() -> None:
     result = COMMANDS.run(("sh", "-c", "sleep infinity & echo $!; sleep infinity"), 1.0)
     assert result.timed_out
     child = int(result.output)
-    wait_for(lambda: ProcFs().find(child) is None, "the end of the child")
+    wait_for(lambda: ProcessTable().find(child) is None, "the end of the child")
 
 
 def test_a_grandchild_that_keeps_the_pipe_open_is_not_waited_for() -> None:
@@ -140,7 +140,7 @@ def running(*arguments: str) -> Iterator[ProcessFacts | None]:
     with subprocess.Popen(arguments, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"there\n"
-        yield ProcFs().find(child.pid)
+        yield ProcessTable().find(child.pid)
         child.kill()
 
 
@@ -153,8 +153,8 @@ time.sleep(60)
 PRIVATE = "mount -t tmpfs none /mnt && echo there && exec sleep 60"
 AS_PID_1 = """
 import os, sys
-from toolkit.host.processes import ProcFs
-print(os.getpid(), ProcFs(root=sys.argv[1]).find(1).on_host)
+from toolkit.host.processes import ProcessTable
+print(os.getpid(), ProcessTable(root=sys.argv[1]).find(1).on_host)
 """
 
 
@@ -163,7 +163,7 @@ def test_a_process_with_another_root_is_not_the_hosts(tmp_path: Path) -> None:
     with running(sys.executable, "-c", ELSEWHERE, str(tmp_path)) as found:
         assert found is not None
         assert found.on_host is False
-        seen_from_there = ProcFs(root=str(tmp_path)).find(found.pid)
+        seen_from_there = ProcessTable(root=str(tmp_path)).find(found.pid)
         assert seen_from_there is not None
         assert seen_from_there.on_host is True
 

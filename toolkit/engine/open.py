@@ -10,7 +10,7 @@ from toolkit.engine.base import BaseControl, Host
 from toolkit.engine.control import EngineControl
 from toolkit.host.commands import HostCommands
 from toolkit.host.paths import HostRoot
-from toolkit.host.processes import PidfdSignaller, ProcFs
+from toolkit.host.processes import PidfdSignaller, ProcessTable
 from toolkit.host.services import Systemctl
 from toolkit.host.view import HostFilesView
 from toolkit.settings import Settings
@@ -44,7 +44,7 @@ CONTROLS: Mapping[EngineName, Callable[[], type[BaseControl]]] = {
 
 def control_of(name: EngineName, settings: Settings, root: HostRoot) -> EngineControl:
     """Return the control of one engine on the node below ``root``; makes no call to it."""
-    table = ProcFs(root.proc, root.root)
+    table = ProcessTable(root.proc, root.root)
     commands = HostCommands(root.root)
     host = Host(
         root=root,

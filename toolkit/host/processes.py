@@ -49,32 +49,6 @@ class ProcessFacts(Struct, frozen=True, kw_only=True):
         return unit_of(self.cgroup)
 
 
-class ProcessTable(Protocol):
-    """How processes are read."""
-
-    def find(self, pid: int) -> ProcessFacts | None:
-        """Return the process, or None if there is none (a zombie counts as gone)."""
-
-    def all(self) -> Iterator[ProcessFacts]:
-        """Return every visible process."""
-
-    def named(self, prefixes: tuple[str, ...]) -> Iterator[ProcessFacts]:
-        """Return every process whose name (comm) has one of these prefixes."""
-
-
-class Handle(Protocol):
-    """One process, held so that its PID cannot be reused."""
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal; does nothing if the process has exited."""
-
-    def wait_gone(self, seconds: float) -> bool:
-        """Wait up to ``seconds`` for the process to exit; return whether it has."""
-
-    def close(self) -> None:
-        """Close the handle."""
-
-
 class Signaller(Protocol):
     """The only way to signal a process."""
 
@@ -134,7 +108,7 @@ def has_root(proc: str, pid: int, directory: str) -> bool | None:
         return None
 
 
-class ProcFs:
+class ProcessTable:
     """The processes of a procfs; ``root`` is where this process sees the host's root."""
 
     def __init__(self, proc: str = "/proc", root: str = "/") -> None:
@@ -172,9 +146,7 @@ class ProcFs:
 
     def all(self) -> Iterator[ProcessFacts]:
         """Return every visible process."""
-        for entry in os.listdir(self._proc):
-            if entry.isdecimal() and (process := self.find(int(entry))) is not None:
-                yield process
+        return self.named(("",))
 
     def named(self, prefixes: tuple[str, ...]) -> Iterator[ProcessFacts]:
         """Return every process whose name (comm) begins with one of these.
@@ -234,8 +206,8 @@ def _search_path(variables: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(each for each in variables.get("PATH", "").split(":") if each.startswith("/"))
 
 
-class PidfdHandle:
-    """A process behind a pidfd."""
+class Handle:
+    """One process behind a pidfd, held so that its PID cannot be reused."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -275,7 +247,7 @@ class PidfdSignaller:
         if pid <= 1:
             raise EngineNotFoundError(f"PID {pid} is not an engine and is never signalled")
         try:
-            handle = PidfdHandle(os.pidfd_open(pid))
+            handle = Handle(os.pidfd_open(pid))
         except OSError as error:
             raise EngineNotFoundError(f"process {pid} is gone: {error.strerror}") from error
         process = self._table.find(pid)

@@ -19,7 +19,7 @@ from toolkit.errors import EngineNotFoundError, HostPathError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_container_image
 from toolkit.host.paths import HostRoot
-from toolkit.host.processes import ProcessTable, ProcFs
+from toolkit.host.processes import ProcessTable
 from toolkit.host.view import HostFilesView
 from toolkit.settings import Settings
 
@@ -50,7 +50,9 @@ def chosen_runtime(settings: Settings, root: HostRoot, earlier: Earlier | None =
     """
     if settings.runtime is not None:
         return Choice(name=settings.runtime, why="named by --runtime or RUNTIME")
-    node = Surroundings(root=root, table=ProcFs(root.proc, root.root), view=HostFilesView(root))
+    node = Surroundings(
+        root=root, table=ProcessTable(root.proc, root.root), view=HostFilesView(root)
+    )
     served = kubelet.endpoint(node.table, node.view)
     if served is not None:
         named = _engine_of_kubelet(served, node)

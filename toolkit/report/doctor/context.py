@@ -13,7 +13,7 @@ from toolkit.engine.facts import HostFacts
 from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import HostPathError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
-from toolkit.host.processes import ProcessTable, ProcFs
+from toolkit.host.processes import ProcessTable
 from toolkit.journal.record import Record
 from toolkit.node import Node, choose_engine
 from toolkit.report.preview import Preview, preview
@@ -70,7 +70,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
 def look(node: Node) -> Context:
     """Look at the host; the result names what could not be read."""
-    context = Context(node=node, processes=ProcFs(node.root.proc, node.root.root))
+    context = Context(node=node, processes=ProcessTable(node.root.proc, node.root.root))
     try:
         require_free(node)
     except ToolkitError as error:
