@@ -11,11 +11,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from toolkit.errors import InterruptedBySignalError
-from toolkit.host.clock import SystemClock, block_termination_signals
+from toolkit.host.clock import SystemClock
+from toolkit.host.signals import block_signals
 from toolkit.nri.plugin import Plugin
 
 if __name__ == "__main__":
-    block_termination_signals()
+    block_signals()
     path, kind = sys.argv[1:]
     plugin = Plugin(
         index=10,

@@ -32,9 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_standard_streams()
     try:
         # Before the slow imports: a signal during them is handled at the first safe point.
-        from toolkit.host.clock import block_termination_signals
+        from toolkit.host.signals import block_signals
 
-        block_termination_signals()
+        block_signals()
         # A start makes thousands of objects that stay: a tenth of it would be garbage collection.
         gc.set_threshold(_SELDOM)
         _load_records()

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.errors import ExitCode, ToolkitError, UsageError
-from toolkit.host.clock import BLOCKED
+from toolkit.host.signals import BLOCKED
 from toolkit.options import general
 from toolkit.options.command_line import CommandLine, Shown, read
 from toolkit.options.lookup import Sources

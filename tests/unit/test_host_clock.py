@@ -14,8 +14,9 @@ import pytest
 PROLOGUE = """
     import os, signal, sys, time
     from toolkit.errors import InterruptedBySignalError
-    from toolkit.host.clock import SystemClock, block_termination_signals
-    block_termination_signals()
+    from toolkit.host.clock import SystemClock
+    from toolkit.host.signals import block_signals
+    block_signals()
     clock = SystemClock()
 """
 

@@ -27,7 +27,8 @@ from toolkit.errors import (
     ToolkitError,
     signal_behind,
 )
-from toolkit.host.clock import Clock, SystemClock, block_termination_signals
+from toolkit.host.clock import Clock, SystemClock
+from toolkit.host.signals import block_signals
 from toolkit.journal.record import Record
 from toolkit.node import Node, open_node
 from toolkit.payload.cdi import SpecState
@@ -55,7 +56,7 @@ def load_all(environment: Mapping[str, str]) -> None:
 
 def run(settings: Settings) -> ExitCode:
     """Set up, wait, revert. Returns only after the revert or with ``--no-daemon``."""
-    block_termination_signals()
+    block_signals()
     resident = Resident.from_environment(os.environ)
     keeper_state.forget()
     node = open_node(settings)
@@ -69,7 +70,7 @@ def revert(settings: Settings, *, purge: bool) -> GoBackReport | None:
 
     Raises LockedError while a daemon runs.
     """
-    block_termination_signals()
+    block_signals()
     node = open_node(settings)
     presence = Presence.begun(node)
     try:

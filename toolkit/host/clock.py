@@ -13,12 +13,6 @@ from typing import Protocol
 from toolkit.errors import InterruptedBySignalError
 from toolkit.host import signals
 
-TERMINATION: tuple[int, ...] = signals.TERMINATION
-"""The signals that roll back a setup or start the revert; without SIGHUP under ``nohup``."""
-BLOCKED = (*TERMINATION, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
-"""TERMINATION, SIGALRM, which ends a wait, and two signals that would kill the process by
-default."""
-
 
 class Clock(Protocol):
     """Time and waiting; every wait and every safe point goes through it."""
@@ -64,8 +58,3 @@ class UninterruptedClock:
 
     def check(self) -> None:
         """Do nothing: signals stay pending."""
-
-
-def block_termination_signals() -> None:
-    """Block the signals for this thread and all that it starts; they stay blocked across exec."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)

@@ -8,14 +8,16 @@ import time
 
 ENDING = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
 TERMINATION = ENDING[: 3 if _signal.getsignal(_signal.SIGHUP) == _signal.SIG_IGN else 4]
-"""Without SIGHUP under ``nohup``."""
+"""The signals that roll back a setup or start the revert; without SIGHUP under ``nohup``."""
+BLOCKED = (*TERMINATION, _signal.SIGALRM, _signal.SIGUSR1, _signal.SIGUSR2)
+"""TERMINATION, SIGALRM, which ends a wait, and two that would kill the process by default."""
 MIN_TIMER_SECONDS = 0.000001
 """The shortest time of a timer; 0 would switch it off."""
 
 
 def block_signals() -> None:
-    """Block the signals; earlier versions of the daemon have blocked them already."""
-    _signal.pthread_sigmask(_signal.SIG_BLOCK, (*TERMINATION, _signal.SIGALRM))
+    """Block the signals for this thread and all that it starts; they stay blocked across exec."""
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, BLOCKED)
 
 
 def take_signal(seconds: float) -> int:
