@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from msgspec import Struct
-
-from toolkit.host.mounts import Mount, below, covering, place_on_host, read_mountinfo, rebased
+from toolkit.host.mounts import (
+    Mount,
+    Mounted,
+    below,
+    covering,
+    place_on_host,
+    read_mountinfo,
+    rebased,
+)
 
 _HOST_MOUNT = "/host"
 NO_HOST_ROOT = (
@@ -21,16 +27,13 @@ _LAYERED = frozenset({"overlay", "fuse-overlayfs", "aufs"})
 _MANAGERS = (b"systemd\n", b"init\n")
 
 
-class GivenMount(Struct, frozen=True, kw_only=True):
+class GivenMount(Mounted, frozen=True, kw_only=True):
     """A mount passed to the container."""
 
-    point: str
-    """The path at which this process sees it."""
     host: str
     """The host path of the same directory or file; ``point`` where it is not known."""
     known: bool
     """Whether the host path is known."""
-    writable: bool
 
 
 def default_host_root(*, proc: str = "/proc") -> str:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 _IN_MEMORY = frozenset({"tmpfs", "ramfs", "rootfs"})
 _ESCAPE = re.compile(r"\\([0-7]{3})")
+Found = TypeVar("Found", bound="Mounted")
 
 
-class Mount(Struct, frozen=True, kw_only=True):
+class Mounted(Struct, frozen=True, kw_only=True):
+    """A mount as one process sees it."""
+
+    point: str
+    """The mount point."""
+    writable: bool
+
+
+class Mount(Mounted, frozen=True, kw_only=True):
     """One line of mountinfo (proc(5))."""
 
     number: str
@@ -22,9 +32,6 @@ class Mount(Struct, frozen=True, kw_only=True):
     """``major:minor``, the same in every mount namespace."""
     root: str
     """The directory or file of the file system that is mounted."""
-    point: str
-    """The mount point, as the table's process sees it."""
-    writable: bool
     kind: str
     """File system type, such as ``ext4`` or ``overlay``."""
     options: str = ""
@@ -80,14 +87,10 @@ def join(directory: str, rest: str) -> str:
     return (directory if directory != "/" else "") + rest or "/"
 
 
-def covering(path: str, mounts: Sequence[Mount]) -> Mount | None:
+def covering(path: str, mounts: Sequence[Found]) -> Found | None:
     """Return the mount visible at a path: the deepest one, the last of several at one point."""
-    best: Mount | None = None
-    for mount in mounts:
-        reaches = below(path, mount.point) is not None
-        if reaches and (best is None or len(mount.point) >= len(best.point)):
-            best = mount
-    return best
+    reaching = [each for each in reversed(mounts) if below(path, each.point) is not None]
+    return max(reaching, key=lambda each: len(each.point), default=None)
 
 
 def rebased(mounts: Sequence[Mount], directory: str) -> tuple[Mount, ...]:

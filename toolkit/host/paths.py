@@ -13,14 +13,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from enum import Enum, auto
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from toolkit.errors import HostPathError
 from toolkit.host.given_mounts import GivenMount, given_mounts
-from toolkit.host.mounts import below, join
+from toolkit.host.mounts import below, covering, join
 
 _MAX_LINKS = 40
 _MAX_PATH = 4095
@@ -33,14 +32,6 @@ _LOOKUPS = 8
 
 class NoDirectoryError(OSError):
     """The directory of an entry is missing, so the entry is too."""
-
-
-class Reading(Enum):
-    """The rule by which a path was read."""
-
-    BELOW_ROOT = auto()
-    BELOW_MOUNT = auto()
-    ON_HOST = auto()
 
 
 class HostRoot(Struct, frozen=True, kw_only=True):
@@ -90,15 +81,15 @@ class HostRoot(Struct, frozen=True, kw_only=True):
 
         Raises HostPathError for a path that is relative, empty, too long or contains ``..``.
         """
-        return self._read(given)[1]
+        return self._read(given)[0]
 
     def explain(self, given: str) -> str:
         """Explain in one line how a path was read."""
-        reading, path, mount = self._read(given)
-        if reading is Reading.BELOW_ROOT:
-            return f"{given}: host path {path}" if path != given else f"{given}: as it stands"
+        path, mount = self._read(given)
         if mount is None:
             return f"{given}: host path, opened as {self.access(path)}"
+        if mount.point == self.root:
+            return f"{given}: host path {path}" if path != given else f"{given}: as it stands"
         if not mount.known:
             return (
                 f"{given}: below the mount {mount.point}, whose host path is not known; "
@@ -162,13 +153,10 @@ class HostRoot(Struct, frozen=True, kw_only=True):
     def host_of(self, access_path: str) -> str:
         """Return the host path for a path of this process; raises HostPathError if it has none."""
         path = _checked(access_path)
-        mount = self._mount_at(path)
-        if mount is not None:
-            return join(mount.host, below(path, mount.point) or "")
-        rest = below(path, self.root)
-        if rest is None:
+        mount = covering(path, self.mounts) or covering(path, (self._root_mount,))
+        if mount is None:
             raise HostPathError(f"{access_path} is not on the host, whose root is {self.root}")
-        return rest or "/"
+        return join(mount.host, below(path, mount.point) or "")
 
     def locate(self, resolved: str) -> str:
         """Return where this process sees a host path without symbolic links.
@@ -188,32 +176,26 @@ class HostRoot(Struct, frozen=True, kw_only=True):
             return best.point, below(resolved, best.host) or ""
         return self.root, resolved
 
-    def _read(self, given: str) -> tuple[Reading, str, GivenMount | None]:
+    @property
+    def _root_mount(self) -> GivenMount:
+        return GivenMount(point=self.root, host="/", known=True, writable=True)
+
+    def _read(self, given: str) -> tuple[str, GivenMount | None]:
+        """Return the host path for a path from the user, and the mount that it is below."""
         path = _checked(given)
-        for declared in self.declared:
-            inside = below(path, declared.point)
+        for mount in (*self.declared, self._root_mount):
+            inside = below(path, mount.point)
             if inside is not None:
-                return Reading.BELOW_MOUNT, join(declared.host, inside), declared
-        rest = below(path, self.root)
-        if rest is not None:
-            return Reading.BELOW_ROOT, rest or "/", None
+                return join(mount.host, inside), mount
         # The image's own links count up to the mount point: /var/run/cdi is mounted at /run/cdi.
         for seen in (path, os.path.realpath(path), _real_parent(path)):
-            mount = self._mount_at(seen)
-            if mount is None:
+            found = covering(seen, self.mounts)
+            if found is None:
                 continue
-            placed = join(mount.host, below(seen, mount.point) or "")
-            same = mount.known and self.resolve(path) == self.resolve(placed)
-            return Reading.BELOW_MOUNT, path if same else placed, mount
-        return Reading.ON_HOST, path, None
-
-    def _mount_at(self, path: str) -> GivenMount | None:
-        found: GivenMount | None = None
-        for mount in self.mounts:
-            deeper = found is None or len(mount.point) >= len(found.point)
-            if below(path, mount.point) is not None and deeper:
-                found = mount
-        return found
+            placed = join(found.host, below(seen, found.point) or "")
+            same = found.known and self.resolve(path) == self.resolve(placed)
+            return path if same else placed, found
+        return path, None
 
     def _walk(self, path: str, *, follow_last: bool) -> str:
         todo = path.split("/")[::-1]
