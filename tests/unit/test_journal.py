@@ -48,7 +48,7 @@ RECORD = Record(
 
 @pytest.mark.parametrize("state", State)
 def test_a_record_comes_back_as_it_was_written(state: State) -> None:
-    record = RECORD.with_state(state)
+    record = replace(RECORD, state=state)
     assert decode(encode(record), PATH) == record
 
 

@@ -116,7 +116,7 @@ def _planned(
         adapter=node.adapter(facts.engine),
         view=view,
         record=record,
-        without=baselines(record, view, node.store.blob, node.adapter),
+        without={} if record is None else baselines(record, view, node.store.blob, node.adapter),
         payload=node.installer.plan(low_level),
     )
     plan = replace(plan, notes=(*plan.notes, *_severed_links(node, plan)))

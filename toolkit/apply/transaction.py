@@ -8,6 +8,8 @@ intent.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from toolkit import logs
 from toolkit.apply.begin import Outcome, begin_record
 from toolkit.apply.check import check_plan, require_possible
@@ -115,7 +117,7 @@ class Transaction:
                     self._node, self._control, plan, _serving(plan, None), clock=self._clock
                 )
             return intent, None
-        intent = intent.with_state(State.RELOADING)
+        intent = replace(intent, state=State.RELOADING)
         store.advance(intent)
         limit = self._node.settings.lifecycle.verify_timeout
         deadline = Deadline.after(self._clock.now(), limit, VERIFY_TIMEOUT)
@@ -149,7 +151,7 @@ class Transaction:
         )
         stages = tuple(content for each in targets for content in each.stages)
         if stages:
-            intent = intent.with_state(State.RELOADING)
+            intent = replace(intent, state=State.RELOADING)
             self._node.store.advance(intent)
             run_stages(self._node, self._control, process, targets, self._clock)
         return intent, stages

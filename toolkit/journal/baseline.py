@@ -14,14 +14,12 @@ from runtime_configs.model import ConfigError, EngineName, HostView, Role
 from toolkit.errors import EngineConfigError
 from toolkit.journal.record import FileRecord, Record, State, digest_of
 
-Adapters = Callable[[EngineName], EngineAdapter]
-
 
 def baselines(
-    record: Record | None,
+    record: Record,
     view: HostView,
     blob: Callable[[str | None], bytes | None],
-    adapters: Adapters,
+    adapters: Callable[[EngineName], EngineAdapter],
     *,
     lost: Callable[[str], bool] = lambda _path: True,
 ) -> dict[str, bytes | None]:
@@ -30,17 +28,16 @@ def baselines(
     ``lost`` decides whether a deleted top-level config must be restored. Raises EngineConfigError
     for a file whose present form cannot be merged.
     """
+    adapter = None if record.engine is None else adapters(record.engine)
+    reverting = record.state is State.REVERTING
     found: dict[str, bytes | None] = {}
-    for each in () if record is None else record.files:
-        now = view.read(each.path)
-        if restore_if_deleted(each) and now is None and lost(each.path):
-            found[each.path] = blob(each.before)
-            continue
-        if record is not None and record.state is State.REVERTING and digest_of(now) == each.start:
-            found[each.path] = blob(each.before)
-            continue
-        adapter = None if record is None or record.engine is None else adapters(record.engine)
-        found[each.path] = strip_our_changes(each, blob(each.before), blob(each.ours), now, adapter)
+    for each in record.files:
+        now, before = view.read(each.path), blob(each.before)
+        is_lost = now is None and restore_if_deleted(each) and lost(each.path)
+        if is_lost or (reverting and digest_of(now) == each.start):
+            found[each.path] = before
+        else:
+            found[each.path] = strip_our_changes(each, before, blob(each.ours), now, adapter)
     return found
 
 

@@ -6,9 +6,9 @@ nothing to do. The copy is in a memfd: it survives exec and uses no memory of th
 
 from __future__ import annotations
 
-import base64
-import json
 import os
+
+import msgspec
 
 from toolkit import logs
 from toolkit.journal.store import JournalStore
@@ -18,14 +18,10 @@ log = logs.get(__name__)
 
 def keep(store: JournalStore, descriptor: int = -1) -> int:
     """Copy the journal as it is now, over any earlier copy; return the copy's descriptor."""
-    document = {
-        name: base64.b64encode(content).decode() for name, content in store.export().items()
-    }
-    content = json.dumps(document).encode()
     if descriptor < 0:
         descriptor = os.memfd_create("toolkit-journal", os.MFD_CLOEXEC)
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, content, 0)
+    os.pwrite(descriptor, msgspec.json.encode(store.export()), 0)
     return descriptor
 
 
@@ -33,9 +29,8 @@ def restore(store: JournalStore, descriptor: int) -> None:
     """Write the lost parts of the journal again. Raises HostPathError, NewerJournalError."""
     if descriptor < 0:
         return
-    size = os.fstat(descriptor).st_size
-    document = json.loads(os.pread(descriptor, size, 0) or b"{}")
-    if store.restore({name: base64.b64decode(content) for name, content in document.items()}):
+    content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    if store.restore(msgspec.json.decode(content or b"{}", type=dict[str, bytes])):
         log.warning(
             "journal.restored",
             "the journal was removed or damaged; it is restored from memory",

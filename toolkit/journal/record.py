@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import chain
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -52,15 +53,6 @@ class FileRecord(Struct, frozen=True, kw_only=True):
     metadata: FileMetadata | None = None
     """Metadata of the file before us; None if it was absent."""
     extra: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def blobs(self) -> frozenset[str]:
-        """The digests that this record needs."""
-        return frozenset(
-            digest
-            for digest in (self.first, self.before, self.start, self.ours)
-            if digest is not None
-        )
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -113,7 +105,8 @@ class Record(Struct, frozen=True, kw_only=True):
     @property
     def blobs(self) -> frozenset[str]:
         """The digests that this record needs."""
-        return frozenset[str]().union(*(each.blobs for each in self.files))
+        digests = [(each.first, each.before, each.start, each.ours) for each in self.files]
+        return frozenset(each for each in chain.from_iterable(digests) if each is not None)
 
     @property
     def unfinished(self) -> bool:
@@ -123,10 +116,6 @@ class Record(Struct, frozen=True, kw_only=True):
     def without_files(self) -> Record:
         """Return the record that remains once the engine's files are restored: the payload's."""
         return replace(self, state=State.PAYLOAD_KEPT, files=(), directories=())
-
-    def with_state(self, state: State) -> Record:
-        """Return the same record in another state."""
-        return replace(self, state=state)
 
 
 def digest_of(content: bytes | None) -> str | None:

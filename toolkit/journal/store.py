@@ -53,15 +53,10 @@ class JournalStore:
 
     def export(self) -> dict[str, bytes]:
         """Return every file of the journal by its relative path."""
-        names = [glob.escape(self._path(*below)) for below in ((), ("blobs",))]
-        paths = [path for name in names for path in self._view.glob(posixpath.join(name, "*"))]
-        found = {}
-        for path in paths:
-            if posixpath.basename(path) != "blobs":
-                content = self._view.read(path)
-                if content is not None:
-                    found[posixpath.relpath(path, self.directory)] = content
-        return found
+        place = glob.escape(self.directory)
+        paths = (*self._view.glob(f"{place}/*.json"), *self._view.glob(f"{place}/blobs/*"))
+        found = {posixpath.relpath(path, self.directory): self._view.read(path) for path in paths}
+        return {name: content for name, content in found.items() if content is not None}
 
     def restore(self, files: Mapping[str, bytes]) -> bool:
         """Write the missing or damaged files of the journal; return whether there were any.
@@ -160,25 +155,23 @@ class JournalStore:
         with contextlib.suppress(HostPathError):
             self._remove_blobs_except(record.blobs)
 
-    def abandon(self, intent: Record, record: Record | None) -> None:
-        """Remove an intent whose change was undone; ``record`` stays in force, or none if None."""
-        if record is None:
-            self.drop(intent)
-            return
-        self._writer.remove(self._path("intent.json"))
-        self.tidy(record)
+    def abandon(self, intent: Record | None, record: Record | None) -> None:
+        """Remove an intent whose change was undone; ``record`` stays in force, or none if None.
 
-    def forget_unfinished(self, record: Record | None) -> None:
-        """Remove the remains of an intent that was not written completely."""
-        self.clean()
-        intent = self.load_intent()
+        Without either, remove what was created for an intent that is not there.
+        """
         if record is not None:
-            self._writer.remove(self._path("intent.json"))
+            self._writer.remove(self.intent_path)
             self.tidy(record)
         elif intent is not None:
             self.drop(intent)
         elif not self._writer.missing_directories(self.directory):
             self._writer.remove_tree(self.directory)
+
+    def forget_unfinished(self, record: Record | None) -> None:
+        """Remove the remains of an intent that was not written completely."""
+        self.clean()
+        self.abandon(self.load_intent(), record)
 
     @contextmanager
     def staging(self) -> Iterator[str]:
