@@ -49,7 +49,7 @@ def watched(
     if record is None:
         return ()
     found = [(path, _signature(node, each, earlier)) for each, path in _places(node, record)]
-    toolkit = _place(node, posixpath.join(node.store.install_dir, "toolkit"))
+    toolkit = _place(node, node.toolkit_dir)
     if toolkit is not None:
         # Taken before the files are compared, so that damage since the setup is detected.
         inside = [(path, keeper.signature(path)) for path in _toolkit(toolkit)]

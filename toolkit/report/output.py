@@ -22,7 +22,7 @@ from toolkit.settings import Color, Output, Settings
 if TYPE_CHECKING:
     from toolkit.apply.plan import FileChange
     from toolkit.report.preview import Preview
-    from toolkit.report.status import Answer
+    from toolkit.report.status import Verification
     from toolkit.undo.engine import GoBackReport
 
 
@@ -51,22 +51,11 @@ def plan(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
 
 def verify(settings: Settings, output: Output) -> ExitCode:
     """Ask the engine which handlers it serves; return DONE where all wanted ones are served."""
-    from toolkit.report.status import ask, binaries
+    from toolkit.report.status import ask
 
     found = ask(open_node(settings))
-    answer = found.answer
     if output is Output.JSON:
-        print_json(
-            {
-                "engine": None if found.engine is None else found.engine.value,
-                "served": binaries(answer),
-                "default": None if answer is None else answer.default,
-                "plugin": found.plugin,
-                "missing": list(found.missing),
-                "tried": [to_builtins(each) for each in found.runs],
-                "ok": not found.missing,
-            }
-        )
+        print_json({**to_builtins(found), "ok": not found.missing})
     else:
         print_lines(_verified(found), settings.color)
     return ExitCode.FAILED if found.missing else ExitCode.DONE
@@ -107,25 +96,27 @@ def doctor(settings: Settings, output: Output) -> ExitCode:
 
 def reverted(report: GoBackReport | None, output: Output, color: Color) -> ExitCode:
     """Show what a revert did."""
+    from toolkit.undo.engine import GoBackReport
+
+    done = report or GoBackReport()
     if output is Output.JSON:
         print_json(
             {
-                "files": [] if report is None else list(report.files),
-                "reloaded": report is not None and report.reloaded,
-                "payload": "none" if report is None else report.payload,
-                "held_by": [] if report is None else list(report.kept_for),
-                "warnings": [] if report is None else list(report.warnings),
+                "files": done.files,
+                "reloaded": done.reloaded,
+                "payload": done.payload,
+                "held_by": done.kept_for,
+                "warnings": done.warnings,
             }
         )
-        return ExitCode.DONE
-    if report is None:
+    elif report is None:
         print_lines(["nothing to revert: no setup of ours is on this host"], color)
-        return ExitCode.DONE
-    lines = [f"restored: {path}" for path in report.files]
-    lines.append(f"engine reloaded: {'yes' if report.reloaded else 'no'}")
-    lines.append(f"payload: {report.payload}")
-    warnings = (Line(text=f"warning: {each}", colour="yellow") for each in report.warnings)
-    print_lines([*lines, *warnings], color)
+    else:
+        lines = [f"restored: {path}" for path in done.files]
+        lines.append(f"engine reloaded: {'yes' if done.reloaded else 'no'}")
+        lines.append(f"payload: {done.payload}")
+        warnings = (Line(text=f"warning: {each}", colour="yellow") for each in done.warnings)
+        print_lines([*lines, *warnings], color)
     return ExitCode.DONE
 
 
@@ -210,12 +201,9 @@ def _engine_remarks(facts: HostFacts) -> list[str]:
     return lines
 
 
-def _verified(found: Answer) -> Iterator[Line]:
-    from toolkit.report.status import binaries
-
-    if found.answer is not None:
-        yield from handler_lines(binaries(found.answer), found.answer.default)
-    for run in found.runs:
+def _verified(found: Verification) -> Iterator[Line]:
+    yield from handler_lines(found.served, found.default)
+    for run in found.tried:
         who = run.handler or "the default handler"
         if run.untried:
             yield Line(text=f"not tried: {who}: {run.untried}", colour="yellow")

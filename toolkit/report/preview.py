@@ -5,7 +5,7 @@ Nothing changes: the next step sees a step's files and journal as an overlay on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -50,7 +50,11 @@ def preview(node: Node) -> Preview:
     Raises the ToolkitError that the start would end with if there is no plan to show.
     """
     recovery(node)  # as in every start: a failed recovery comes first
-    driver = _error_of(node.installer.cdi.require_driver)
+    driver: ToolkitError | None = None
+    try:
+        node.installer.cdi.require_driver()
+    except ToolkitError as error:
+        driver = error
     try:
         there, steps, planned = _steps(node)
     except ToolkitError as error:
@@ -82,14 +86,6 @@ def _steps(node: Node) -> tuple[Node, tuple[Step, ...], Planned]:
         step.require_possible()
         steps.append(step)
         there = _after(there, step)
-
-
-def _error_of(act: Callable[[], object]) -> ToolkitError | None:
-    try:
-        act()
-    except ToolkitError as error:
-        return error
-    return None
 
 
 def _after(node: Node, step: Step) -> Node:

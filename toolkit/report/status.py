@@ -22,7 +22,7 @@ from toolkit.engine.verify import part_met, run_faults, shortcomings
 from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import SystemClock, UninterruptedClock
-from toolkit.journal.record import FileRecord, Record, State
+from toolkit.journal.record import Record, State
 from toolkit.node import Node, choose_engine, engine_of
 from toolkit.payload.records import PayloadRecord
 from toolkit.request import config_request
@@ -33,20 +33,22 @@ T = TypeVar("T")
 UNKNOWN = "unknown"
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """What the engine reports and can execute, compared with the settings."""
+class Verification(Struct, frozen=True, kw_only=True):
+    """What the engine serves and can execute, compared with the settings."""
 
-    engine: EngineName | None
+    engine: EngineName | None = None
     """None in NRI mode and with ``--no-runtime-config``: no handler is wanted of any engine."""
+    served: Mapping[str, str | None] = {}
+    """The handlers that the engine reports, with their binaries."""
+    default: str | None = None
     plugin: int | None = None
     """In NRI mode, the process whose plugin is registered with the engine."""
-    answer: EffectiveConfig | None
     missing: tuple[str, ...]
-    runs: tuple[HandlerRun, ...] = ()
+    tried: tuple[HandlerRun, ...] = ()
     """With ``verify --run``: what each handler started."""
 
 
-def ask(node: Node) -> Answer:
+def ask(node: Node) -> Verification:
     """Ask the engine which handlers it serves. Raises ToolkitError if none can be chosen."""
     if node.settings.nri.enabled:
         return _plugin(node)
@@ -54,9 +56,7 @@ def ask(node: Node) -> Answer:
         return _files(node)
     control = node.control(choose_engine(node, node.store.load()).name)
     facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)
-    request = config_request(
-        node.settings, facts, posixpath.join(node.store.install_dir, "toolkit")
-    )
+    request = config_request(node.settings, facts, node.toolkit_dir)
     expected, config = expectation(request, None), facts.served.config
     spec = node.installer.cdi.path()
     if expected.cdi is not None and spec is not None:
@@ -66,42 +66,42 @@ def ask(node: Node) -> Answer:
     runs: tuple[HandlerRun, ...] = ()
     if node.settings.lifecycle.verify is Verify.RUN:
         runs = handler_runs(node, control, served, SystemClock())
-    return Answer(
+    return Verification(
         engine=facts.engine,
-        answer=config,
+        served=_binaries(config),
+        default=None if config is None else config.default,
         missing=(
             *shortcomings(expected, facts.served),
             *faults_of(view, served, config, hook),
             *run_faults(served, runs),
         ),
-        runs=runs,
+        tried=runs,
     )
 
 
-def _plugin(node: Node) -> Answer:
+def _plugin(node: Node) -> Verification:
     """Return whether an installer's plugin is registered: its ready file exists just as long."""
     holder = _holder(node)
     if holder is not None:
-        return Answer(engine=None, answer=None, missing=(), plugin=int(holder["pid"]))
+        return Verification(missing=(), plugin=int(holder["pid"]))
     socket = node.root.host_path(node.settings.nri.socket)
     lack = "" if os.path.exists(node.root.access(socket)) else ", which is not there"
     missing = f"no NRI plugin of this installer is connected to {socket}{lack}"
-    return Answer(engine=None, answer=None, missing=(missing,))
+    return Verification(missing=(missing,))
 
 
-def _files(node: Node) -> Answer:
+def _files(node: Node) -> Verification:
     """Return whether the toolkit's files are installed, which is all that is wanted."""
-    directory = posixpath.join(node.store.install_dir, "toolkit")
-    missing = f"the toolkit's files are not in {directory}, or not as they were installed"
+    missing = f"the toolkit's files are not in {node.toolkit_dir}, or not as they were installed"
     there = node.installer.installed() is not None
-    return Answer(engine=None, answer=None, missing=() if there else (missing,))
+    return Verification(missing=() if there else (missing,))
 
 
-def binaries(answer: EffectiveConfig | None) -> dict[str, str | None]:
+def _binaries(config: EffectiveConfig | None) -> dict[str, str | None]:
     """Return the handlers and binaries that a running engine reports."""
-    if answer is None:
+    if config is None:
         return {}
-    return {name: each.binary_path for name, each in answer.handlers.items()}
+    return {name: each.binary_path for name, each in config.handlers.items()}
 
 
 def status_of(node: Node) -> dict[str, object]:
@@ -112,7 +112,7 @@ def status_of(node: Node) -> dict[str, object]:
     looks = _Looks()
     record = looks.at("journal", node.store.load, None)
     intent = looks.at("journal's intent", node.store.load_intent, None)
-    journal = looks.first()
+    journal = next(iter(looks.failed.values()), None)
     holder = looks.at("ready file", lambda: _holder(node), None)
     document: dict[str, object] = {
         "state": f"unknown: {journal}" if journal else _state(record, intent, holder),
@@ -137,7 +137,7 @@ def _set_up(node: Node, record: Record, looks: _Looks) -> dict[str, object]:
         "handlers": dict(record.handlers),
         "default": record.default,
         "files": {
-            each.path: looks.at(each.path, partial(_drift, node, each), UNKNOWN)
+            each.path: looks.at(each.path, partial(drift_of, node, each), UNKNOWN)
             for each in record.files
         },
     }
@@ -146,10 +146,6 @@ def _set_up(node: Node, record: Record, looks: _Looks) -> dict[str, object]:
     seen = looks.at("engine", lambda: _served(node, record), None)
     document["served"], document["unexecutable"] = seen or (None, ())
     return document
-
-
-def _drift(node: Node, file: FileRecord) -> str:
-    return drift_of(node, file).value
 
 
 def _payload(node: Node, document: Mapping[str, object] | None) -> dict[str, object]:
@@ -175,7 +171,7 @@ def _served(node: Node, record: Record) -> tuple[object, tuple[str, ...]]:
     config = facts.served.config
     expected = part_met(Expectation(served=record.handlers, default=record.default), config)
     view = view_of(node, facts.engine, facts.process)
-    return binaries(config), faults_of(view, expected, config)
+    return _binaries(config), faults_of(view, expected, config)
 
 
 class _Looks:
@@ -191,10 +187,6 @@ class _Looks:
         except (ToolkitError, OSError, ValueError, RecursionError) as error:
             self.failed[what] = str(error) or type(error).__name__
             return otherwise
-
-    def first(self) -> str | None:
-        """Return the reason of the first failed read among those named."""
-        return next(iter(self.failed.values()), None)
 
 
 def _state(record: Record | None, intent: Record | None, holder: Mapping[str, str] | None) -> str:
