@@ -8,10 +8,9 @@ from runtime_configs.adapter import OVERRIDE_IGNORED, ConfigRequest, EngineAdapt
 from runtime_configs.draft import Draft
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
-from runtime_configs.formats.handler_merge import changes_of_remains
 from runtime_configs.formats.key_case import Keys
 from runtime_configs.formats.merge import merge3
-from runtime_configs.formats.own_handlers import edit_without_ours
+from runtime_configs.formats.our_handlers import changes_of_remains, edit_without_ours
 from runtime_configs.formats.values import KeyPath
 from runtime_configs.model import Format, HostView, OwnFile, Role
 
@@ -63,7 +62,7 @@ class OneTableAdapter(EngineAdapter):
                 content,
                 self.format,
                 role,
-                places=((self.handlers, self.default),),
+                paths=((self.handlers, self.default),),
                 toolkit_dir=request.toolkit_dir,
             )
             for path, content, role in self.files(request, view)

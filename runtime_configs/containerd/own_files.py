@@ -7,13 +7,13 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.drop_in import HEADER
 from runtime_configs.containerd.imports import LoadedFile, declared_version, load_order
 from runtime_configs.containerd.shim import is_nvidia
-from runtime_configs.formats.own_handlers import Places, edit_without_ours
+from runtime_configs.formats.our_handlers import HandlerPaths, edit_without_ours
 from runtime_configs.formats.values import table
 from runtime_configs.model import FileEdit, Format, HostView, OwnFile, Role
 
 VERSIONS = (1, 2, 3)
 """Config versions with their own key paths; 4 has those of 3."""
-PLACES: Places = tuple((schema.runtimes(each), schema.default_name(each)) for each in VERSIONS)
+PATHS: HandlerPaths = tuple((schema.runtimes(each), schema.default_name(each)) for each in VERSIONS)
 
 
 def own_files(request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
@@ -33,7 +33,7 @@ def own_files(request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
             before,
             Format.TOML,
             role,
-            places=PLACES,
+            paths=PATHS,
             toolkit_dir=request.toolkit_dir,
             stock=schema.RUNC if schema.era_of(request) is schema.Era.REPLACES else None,
         )
@@ -60,7 +60,7 @@ def _outruns(file: LoadedFile, root: LoadedFile | None, request: ConfigRequest) 
     version = declared_version(file.document, file.path)
     if root is None or version <= max(root.version, 1):
         return False
-    handlers = [handler for place, _ in PLACES for handler in table(file.document, *place).values()]
+    handlers = [handler for place, _ in PATHS for handler in table(file.document, *place).values()]
     return bool(handlers) and all(
         isinstance(each, dict) and is_nvidia(each, request.toolkit_dir) for each in handlers
     )

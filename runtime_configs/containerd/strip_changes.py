@@ -8,8 +8,8 @@ from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, load
-from runtime_configs.formats.handler_merge import changes_of_remains
 from runtime_configs.formats.merge import merge3
+from runtime_configs.formats.our_handlers import changes_of_remains
 from runtime_configs.formats.values import lookup, table
 from runtime_configs.model import Format
 

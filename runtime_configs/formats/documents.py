@@ -134,18 +134,12 @@ def _normal(value: object, format: Format, path: str, key: KeyPath) -> object:
     """Return the value as it decodes after it is written."""
     try:
         if format is Format.JSON:
-            text = json.dumps({"value": value}, allow_nan=False, default=_json_default)
+            text = json.dumps({"value": value}, allow_nan=False)
         else:
             text = f"value = {value_text(value)}"
         return _parse(text, format, path, exact=True)["value"]
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(path, f"{'.'.join(key)} can't be set: {error}") from error
-
-
-def _json_default(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"JSON has no {type(value).__name__}")
 
 
 def _decoded(content: bytes, path: str) -> str:
