@@ -69,6 +69,46 @@ class Refusal(Struct, frozen=True, kw_only=True):
         return f"{self.reason} ({self.fault.where})" if self.reason else str(self.fault)
 
 
+class _SandboxedEngine:
+    """The engine's binary in a sandbox. What ran ahead is not run again."""
+
+    def __init__(self, sandbox: Sandbox, executable: str) -> None:
+        self._sandbox = sandbox
+        self._executable = executable
+        self._results: list[tuple[Program, CommandResult]] = []
+
+    def load(self, check: DryRun) -> Program:
+        """Return how it loads files."""
+        return Program(
+            arguments=(self._executable, *check.arguments),
+            seconds=LOAD_SECONDS,
+            files=dict(check.files),
+        )
+
+    def start(self, trial: Trial) -> Program:
+        """Return how it is started for a moment."""
+        return Program(
+            arguments=(self._executable, *trial.arguments),
+            seconds=START_SECONDS,
+            files=dict(trial.files),
+            until=trial.until,
+            search=False,
+        )
+
+    def run_ahead(self, programs: Sequence[Program]) -> None:
+        """Run programs in parallel."""
+        with contextlib.suppress(SandboxUnavailableError):
+            self._results = list(zip(programs, self._sandbox.run(*programs), strict=True))
+
+    def run(self, program: Program) -> CommandResult:
+        """Run a program, or return its result if it ran ahead. Raises SandboxUnavailableError."""
+        for known, result in self._results:
+            if known == program:
+                return result
+        (result,) = self._sandbox.run(program)
+        return result
+
+
 class DryRuns:
     """One engine with its files, asked about edits to them."""
 
@@ -77,7 +117,7 @@ class DryRuns:
         node: Node,
         facts: HostFacts,
         request: ConfigRequest,
-        sandbox: Sandbox | None,
+        engine: _SandboxedEngine | None,
         *,
         stages: bool,
     ) -> None:
@@ -85,10 +125,8 @@ class DryRuns:
         self._facts = facts
         self._request = request
         self._adapter = node.adapter(facts.engine)
-        self._sandbox = sandbox
+        self._engine = engine
         self.stages = stages
-        self._results: list[tuple[Program, CommandResult]] = []
-        """Programs that ran ahead, with their results."""
         # Asked for twice, to run it ahead and to evaluate it; a large config takes its time.
         self._check = cache(self._check_of)
         self._trial = cache(self._trial_of)
@@ -98,31 +136,20 @@ class DryRuns:
 
         ``base`` has the edits to the files without us, to compare the engine's dump with.
         """
-        if self._sandbox is None:
+        engine = self._engine
+        if engine is None:
             return
         programs: list[Program] = []
         with contextlib.suppress(ConfigError, EngineConfigError):  # the question reports it
             for each in (edits, base):
-                loads = None if each is None else self._loading(tuple(each))
-                if loads is not None and (each is edits or loads[0].prints):
-                    programs.append(loads[1])
+                check = None if each is None else self._check(tuple(each), DIRECTORY)
+                if check is not None and (each is edits or check.prints):
+                    programs.append(engine.load(check))
             trial = self._trial(tuple(edits))
-            starts = None if trial is None else self._starting(trial)
-            if starts is not None:
-                programs.append(starts)
-        if not programs:
-            return
-        with contextlib.suppress(SandboxUnavailableError):
-            results = self._sandbox.run(*programs)
-            self._results = list(zip(programs, results, strict=True))
-
-    def _run(self, sandbox: Sandbox, program: Program) -> CommandResult:
-        """Run a program, or return its result if it ran ahead."""
-        for known, result in self._results:
-            if known == program:
-                return result
-        (result,) = sandbox.run(program)
-        return result
+            if trial is not None:
+                programs.append(engine.start(trial))
+        if programs:
+            engine.run_ahead(programs)
 
     def missing(self, edits: Iterable[FileEdit]) -> Fault | None:
         """Return the first missing file that the edited files need."""
@@ -134,19 +161,16 @@ class DryRuns:
 
     def loaded(self, edits: Iterable[FileEdit]) -> Loaded | None:
         """Let the engine's binary load copies of its files; None where it cannot be run."""
-        executable, edits = self._facts.executable, tuple(edits)
-        if executable is None:
-            return None
-        if self._sandbox is not None:
-            loads = self._loading(edits)
-            if loads is None:
+        edits = tuple(edits)
+        if self._engine is not None:
+            check = self._check(edits, DIRECTORY)
+            if check is None:
                 return None
-            check, program = loads
             with contextlib.suppress(SandboxUnavailableError):  # the copies are staged instead
-                result = self._run(self._sandbox, program)
+                result = self._engine.run(self._engine.load(check))
                 if result.status not in CANNOT_BE_RUN and not _is_of_the_sandbox(result.reason):
                     return _loaded(check, result, DIRECTORY)
-        return self._staged(executable, edits) if self.stages else None
+        return self._staged(edits) if self.stages else None
 
     def refused(self, edits: Iterable[FileEdit]) -> Refusal | None:
         """Return why the engine, started on its files with edits, would serve no pods."""
@@ -156,63 +180,36 @@ class DryRuns:
             faults = self._adapter.faults(self._request, self._edited(edits))
         except ConfigError as error:
             return Refusal(reason=str(error), fault=None)
-        fault = faults[0] if faults else None
-        hidden = next((each for each in faults if each.hidden), None)
         result = None if trial is None else self._started(trial)
         if trial is None or result is None:
-            return None if fault is None else Refusal(reason="", fault=fault)
+            return Refusal(reason="", fault=faults[0]) if faults else None
         reason = trial.refusal(result.errors)
         if reason is None and result.status != 0:
             reason = result.reason
         if reason is None:
-            return None if hidden is None else Refusal(reason="", fault=hidden)
-        if _is_of_the_sandbox(reason):
+            faults = tuple(each for each in faults if each.hidden)
+        elif _is_of_the_sandbox(reason):
             log.debug("config.untried", "a trial start gives no answer", reason=reason)
-            return None if fault is None else Refusal(reason="", fault=fault)
-        reason = without_secret_shapes(reason.replace(DIRECTORY, ""), "(hidden)")
-        return Refusal(reason=reason, fault=fault)
+        else:
+            fault = faults[0] if faults else None
+            return Refusal(reason=_shown(reason, DIRECTORY), fault=fault)
+        return Refusal(reason="", fault=faults[0]) if faults else None
 
     def _started(self, trial: Trial) -> CommandResult | None:
         """Start the engine for a moment; None where that is not possible."""
-        program = self._starting(trial)
-        if self._sandbox is None or program is None:
+        if self._engine is None:
             return None
         try:
-            result = self._run(self._sandbox, program)
+            result = self._engine.run(self._engine.start(trial))
         except SandboxUnavailableError:
             return None
         return None if result.timed_out or result.status in CANNOT_BE_RUN else result
-
-    def _loading(self, edits: tuple[FileEdit, ...]) -> tuple[DryRun, Program] | None:
-        """Return how the engine's binary loads files; None where it cannot be run."""
-        executable, check = self._facts.executable, self._check(edits, DIRECTORY)
-        if executable is None or check is None:
-            return None
-        program = Program(
-            arguments=(executable, *check.arguments),
-            seconds=LOAD_SECONDS,
-            files=dict(check.files),
-        )
-        return check, program
-
-    def _starting(self, trial: Trial) -> Program | None:
-        """Return how the engine is started; None where its binary is not known."""
-        executable = self._facts.executable
-        if executable is None:
-            return None
-        return Program(
-            arguments=(executable, *trial.arguments),
-            seconds=START_SECONDS,
-            files=dict(trial.files),
-            until=trial.until,
-            search=False,
-        )
 
     def _edited(self, edits: Iterable[FileEdit]) -> Overlay:
         return Overlay(self._node.view, {each.path: each.after for each in edits})
 
     def _trial_of(self, edits: tuple[FileEdit, ...]) -> Trial | None:
-        if self._sandbox is None or self._facts.executable is None:
+        if self._engine is None:
             return None
         return self._adapter.trial(self._request, self._edited(edits), DIRECTORY)
 
@@ -222,9 +219,11 @@ class DryRuns:
         except ConfigError as error:
             raise engine_config_error(error) from error
 
-    def _staged(self, executable: str, edits: tuple[FileEdit, ...]) -> Loaded | None:
+    def _staged(self, edits: tuple[FileEdit, ...]) -> Loaded | None:
         """Let the engine's binary load copies that are on the host during the call."""
-        node = self._node
+        node, executable = self._node, self._facts.executable
+        if executable is None:
+            return None
         with node.store.staging() as directory:
             check = self._check(edits, directory)
             if check is None:
@@ -241,19 +240,17 @@ def dry_runs(
     node: Node, facts: HostFacts, request: ConfigRequest, *, stages: bool = True
 ) -> Iterator[DryRuns]:
     """Yield a way to ask the engine; ``stages`` allows copies on the host without a sandbox."""
-    sandbox = None
-    if facts.executable is not None:
-        try:
-            sandbox = node.sandbox()
-        except SandboxUnavailableError as error:
-            log.debug(
-                "config.untried", "the engine can't be started in a sandbox", reason=str(error)
-            )
-    try:
-        yield DryRuns(node, facts, request, sandbox, stages=stages)
-    finally:
-        if sandbox is not None:
-            sandbox.close()
+    with contextlib.ExitStack() as stack:
+        engine = None
+        if facts.executable is not None:
+            try:
+                sandbox = stack.enter_context(contextlib.closing(node.sandbox()))
+                engine = _SandboxedEngine(sandbox, facts.executable)
+            except SandboxUnavailableError as error:
+                log.debug(
+                    "config.untried", "the engine can't be started in a sandbox", reason=str(error)
+                )
+        yield DryRuns(node, facts, request, engine, stages=stages)
 
 
 def refusal(
@@ -290,10 +287,15 @@ def _is_of_the_sandbox(reason: str) -> bool:
     return any(each in reason.lower() for each in OF_THE_SANDBOX)
 
 
+def _shown(reason: str, directory: str) -> str:
+    """Return a reason without the names of staged copies, and without secrets."""
+    return without_secret_shapes(reason.replace(directory, ""), "(hidden)")
+
+
 def _loaded(check: DryRun, result: CommandResult, directory: str) -> Loaded:
     return Loaded(
         result=result,
-        reason=without_secret_shapes(result.reason.replace(directory, ""), "(hidden)"),
+        reason=_shown(result.reason, directory),
         excused=check.excused,
         prints=check.prints,
     )
