@@ -12,6 +12,7 @@ import pytest
 from testbed.containerd import RELEASES, real_containerd
 from testbed.packages import REPOSITORY
 from testbed.program import Installer
+from tests.documented import shows
 
 pytestmark = pytest.mark.engine
 
@@ -70,7 +71,7 @@ def usual(text: str, directory: Path) -> str:
 
 def test_the_page_of_the_commands_shows_the_plans_of_a_real_run() -> None:
     page = (REPOSITORY / "docs/commands.md").read_text()
-    blocks = re.findall(r"```console\n\$ nvidia-toolkit plan\n(.*?)```", page, re.DOTALL)
+    (block,) = re.findall(r"```console\n\$ nvidia-toolkit plan\n(.*?)```", page, re.DOTALL)
     with real_containerd(RELEASES[-1]) as engine:
         engine.start()
         installer = Installer(
@@ -88,6 +89,7 @@ def test_the_page_of_the_commands_shows_the_plans_of_a_real_run() -> None:
         printed.append(installer.run("plan").stdout)
         installer.run("revert")
     nowhere = Path("/nowhere")
-    assert [usual(each, engine.directory) for each in printed] == [
-        usual(each, nowhere) for each in blocks
-    ]
+    first, second = (usual(each, engine.directory) for each in printed)
+    assert shows(usual(block, nowhere), first), first
+    assert all(line.startswith("# ") for line in second.splitlines())
+    assert f"`{second.splitlines()[-1]}`" in page

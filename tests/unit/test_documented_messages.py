@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec import convert
 
+from tests.documented import shows
 from toolkit.report.doctor.findings import Finding
 from toolkit.report.doctor.layout import doctor_lines
 from toolkit.report.layout import WIDTH, Line, handler_lines, status_lines
@@ -94,14 +95,34 @@ def rendered(lines: Iterable[Line]) -> str:
 def test_the_page_of_the_commands_shows_what_a_terminal_shows() -> None:
     documents = {path.stem: json.loads(path.read_text()) for path in SAMPLES.glob("*.json")}
     findings = convert(documents["doctor-problem"]["findings"], list[Finding])
-    assert blocks("doctor") == [rendered(doctor_lines(findings))]
-    states = (documents["status-before"], documents["status"])
-    assert blocks("status") == [rendered(status_lines(each)) for each in states]
-    for block, name in zip(blocks("verify"), ("verify-before", "verify"), strict=True):
-        found = documents[name]
-        missing = (Line(text=f"missing: {each}") for each in found["missing"])
-        handlers = handler_lines(found["served"], found["default"])
-        assert block == rendered([*handlers, *missing])
+    (doctor,), (status,), (verify,) = map(blocks, ("doctor", "status", "verify"))
+    assert shows(doctor, rendered(doctor_lines(findings)))
+    assert status == rendered(status_lines(documents["status"]))
+    found = documents["verify-before"]
+    missing = (Line(text=f"missing: {each}") for each in found["missing"])
+    handlers = handler_lines(found["served"], found["default"])
+    assert verify == rendered([*handlers, *missing])
+
+
+def test_status_of_a_node_without_a_setup_is_four_lines() -> None:
+    document = json.loads((SAMPLES / "status-before.json").read_text())
+    assert [line.text for line in status_lines(document)] == [
+        "state    not set up",
+        "ready    no",
+        "mode     engine config",
+        "driver   not loaded: the wrappers run the low-level runtime alone",
+    ]
+
+
+def test_verify_shows_one_handler_a_line_and_marks_the_default() -> None:
+    found = json.loads((SAMPLES / "verify.json").read_text())
+    program = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
+    assert [line.text for line in handler_lines(found["served"], found["default"])] == [
+        f"nvidia         {program} (default)",
+        f"nvidia-cdi     {program}.cdi",
+        f"nvidia-legacy  {program}.legacy",
+        "runc           -",
+    ]
 
 
 def test_no_line_of_a_console_block_is_wider_than_a_terminal() -> None:
