@@ -97,7 +97,11 @@ def edited_to(
     current = _parse(text, format, path, exact=True)
     if same(current, target):
         return content
-    edit = _json_edited if format is Format.JSON else toml_edit.edited
+    edit = toml_edit.edited
+    if format is Format.JSON:
+        from runtime_configs.formats import json_edit  # of TOML's two engines none needs it
+
+        edit = json_edit.edited
     try:
         with contextlib.suppress(ConfigError, ValueError, TypeError):
             result = bom + edit(text.removeprefix(bom), current, target)
@@ -122,12 +126,6 @@ def _means(result: Mapping[str, object], target: Mapping[str, object]) -> bool:
 
 def _hollow(table: Mapping[str, object]) -> bool:
     return all(isinstance(value, Mapping) and _hollow(value) for value in table.values())
-
-
-def _json_edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
-    from runtime_configs.formats import json_edit  # of TOML's two engines none needs it
-
-    return json_edit.edited(text if text.strip() else "{}\n", old, new)
 
 
 def _normal(value: object, format: Format, path: str, key: KeyPath) -> object:

@@ -30,6 +30,7 @@ class _Style(Struct, frozen=True):
 
 def edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> str:
     """Return the text of ``old``, edited to decode to ``new``; the caller checks the result."""
+    text = text if text.strip() else "{}\n"
     start, end = text.index("{"), text.rindex("}") + 1
     newline = "\r\n" if "\r\n" in text else "\n"
     around = _Style(newline + text[text.rfind("\n", 0, start) + 1 : start])

@@ -42,23 +42,14 @@ def merge3(
         return before
     if now is None or ours is None or before in (now, ours) or format is Format.OPAQUE:
         return now
-    if now.startswith(_BOM):
-        # A new first line is inserted after the mark, so the mark is no part of a line.
-        rest = now.removeprefix(_BOM)
-        result = merge3(
-            before and before.removeprefix(_BOM),
-            ours.removeprefix(_BOM),
-            rest,
-            format,
-            path=path,
-            keys=keys,
-        )
-        return None if result is None else _BOM + result
-    return (
-        _text(before, ours, now, path, keys)
-        if format is Format.TEXT
-        else _document((before, ours, now), format, path, keys)
-    )
+    # A new first line is inserted after a byte order mark, so the mark is no part of a line.
+    mark = _BOM if now.startswith(_BOM) else b""
+    contents = before and before.removeprefix(mark), ours.removeprefix(mark), now.removeprefix(mark)
+    if format is Format.TEXT:
+        result = _text(contents, path, keys)
+    else:
+        result = _document(contents, format, path, keys)
+    return None if result is None else mark + result
 
 
 def _document(
@@ -91,7 +82,7 @@ def _document(
     return result
 
 
-def _text(before: bytes | None, ours: bytes, now: bytes, path: str, keys: Keys) -> bytes | None:
+def _text(contents: tuple[bytes | None, bytes, bytes], path: str, keys: Keys) -> bytes | None:
     """Merge a template: key by key if it is TOML except for its directives, else by lines.
 
     The directives of a template that we created stay if anything else stays.
@@ -99,13 +90,13 @@ def _text(before: bytes | None, ours: bytes, now: bytes, path: str, keys: Keys) 
     from runtime_configs.formats.template_mask import directives, masked, unmasked
     from runtime_configs.formats.text_merge import without_lines
 
+    before, ours, now = contents
     base = directives(ours) if before is None else before
-    texts = [masked(each) for each in (base, ours, now)]
+    texts = masked(base), masked(ours), masked(now)
     try:
         for each in texts:
             load(each, Format.TOML, path=path)
-        found = merge3(texts[0], texts[1], texts[2], Format.TOML, path=path, keys=keys)
-        result = unmasked(found or b"")
+        result = unmasked(merge3(*texts, Format.TOML, path=path, keys=keys) or b"")
     except ConfigError:
         result = without_lines(base, ours, now)
     others = set(result.splitlines()) - set(base.splitlines())
