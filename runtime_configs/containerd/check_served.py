@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from runtime_configs.adapter import ConfigRequest, Placement
 from runtime_configs.containerd import keys, schema
-from runtime_configs.containerd.imports import LoadedFile
 from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.shim import binary_of, flaw_of
 from runtime_configs.draft import Draft
@@ -23,21 +22,20 @@ def check_served(result: Draft, request: ConfigRequest, ours: str) -> None:
     A file that is read after ours and has another value gets our value too; the rest of it stays.
     Raises ConfigError if even that does not help.
     """
-    top_level = request.top_level
-    merged = read_merged(request, result.view)
-    if _missing(merged, request) is None:
-        _check_spelling(merged, request)
-        return
-    files = merged.files
-    if request.placement is Placement.DROP_IN_ONLY and all(each.path != ours for each in files):
-        result.note(f"{top_level} does not import {ours} itself: its owner has to import it")
-        return
-    for each in _after(files, ours):
-        changes = list(_overruled(each.document, request))
-        if changes:
-            result.apply(each.path, changes, Role.IMPORTED)
-            result.note(f"{each.path} is edited too, as it is read after {ours} and overrides it")
-    merged = read_merged(request, result.view)
+    top_level, merged = request.top_level, read_merged(request, result.view)
+    if _missing(merged, request) is not None:
+        paths = [each.path for each in merged.files]
+        if ours not in paths and request.placement is Placement.DROP_IN_ONLY:
+            result.note(f"{top_level} does not import {ours} itself: its owner has to import it")
+            return
+        for each in merged.files[paths.index(ours) + 1 :] if ours in paths else ():
+            changes = list(_overruled(each.document, request))
+            if changes:
+                result.apply(each.path, changes, Role.IMPORTED)
+                result.note(
+                    f"{each.path} is edited too, as it is read after {ours} and overrides it"
+                )
+        merged = read_merged(request, result.view)
     _check_spelling(merged, request)
     missing = _missing(merged, request)
     if missing is not None:
@@ -46,11 +44,6 @@ def check_served(result: Draft, request: ConfigRequest, ours: str) -> None:
             f"with this config the engine would not serve {missing}",
             "compare with the output of containerd config dump",
         )
-
-
-def _after(files: Sequence[LoadedFile], ours: str) -> Sequence[LoadedFile]:
-    paths = [each.path for each in files]
-    return files[paths.index(ours) + 1 :] if ours in paths else ()
 
 
 def _check_spelling(found: Merged, request: ConfigRequest) -> None:

@@ -30,8 +30,13 @@ def draft(request: ConfigRequest, view: HostView) -> Draft:
     found, top_level = read_merged(request, view), request.top_level
     version = _version(request, found)
     path = found.owner or top_level
+    if path != top_level and path.startswith(RENDERED):
+        raise ConfigError(
+            path,
+            f"its CRI table replaces that of {top_level} and it may not be edited",
+            "remove its CRI table, or update to containerd 2.0, which merges tables",
+        )
     result = Draft(view, keys.ROOT, keys.matching(found.era))
-    _check_editable(path, top_level)
     if path != top_level:
         result.note(f"{path} is edited, as its CRI table counts and not that of {top_level}")
     base, tables = handlers.wanted_tables(found, request, version)
@@ -39,12 +44,15 @@ def draft(request: ConfigRequest, view: HostView) -> Draft:
         result.note(f"the handlers take their options from {base.name}")
     template = request.placement is Placement.TEMPLATE
     role = Role.TEMPLATE if template else Role.TOP_LEVEL if path == top_level else Role.IMPORTED
-    document = result.document(path)
-    changes = [
-        *_first_key(document, request, version),
-        *_runc(found, request, version),
-        *_keys(document, found, request, tables, version),
-    ]
+    document, changes = result.document(path), []
+    if not document and not request.use_legacy_config:
+        # A file without any key would mean version 1.
+        changes.append(Change(path=("version",), value=version))
+    if tables and found.era is Era.REPLACES and not found.handlers and schema.RUNC not in tables:
+        # 1.x drops its built-in handler as soon as a file names another one.
+        built_in = schema.built_in_runc(request.version)
+        changes.append(Change(path=(*schema.runtimes(version), schema.RUNC), value=built_in))
+    changes += _keys(document, found, request, tables, version)
     result.apply(path, changes, role)
     return result
 
@@ -64,31 +72,6 @@ def _version(request: ConfigRequest, found: Merged) -> int:
             "write it in version 2 or update containerd",
         )
     return found.version
-
-
-def _check_editable(path: str, top_level: str) -> None:
-    if path != top_level and path.startswith(RENDERED):
-        raise ConfigError(
-            path,
-            f"its CRI table replaces that of {top_level} and it may not be edited",
-            "remove its CRI table, or update to containerd 2.0, which merges tables",
-        )
-
-
-def _first_key(
-    document: Mapping[str, object], request: ConfigRequest, version: int
-) -> Iterator[Change]:
-    """Yield the version for a file without any key, which would mean version 1."""
-    if not document and not request.use_legacy_config:
-        yield Change(path=("version",), value=version)
-
-
-def _runc(found: Merged, request: ConfigRequest, version: int) -> Iterator[Change]:
-    """Yield the built-in handler, which 1.x drops as soon as a file names another one."""
-    names = {each.name for each in request.desired.handlers}
-    if names and found.era is Era.REPLACES and not found.handlers and schema.RUNC not in names:
-        path = (*schema.runtimes(version), schema.RUNC)
-        yield Change(path=path, value=schema.built_in_runc(request.version))
 
 
 def _keys(

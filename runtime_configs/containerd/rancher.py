@@ -77,31 +77,43 @@ def option_file(name: str, view: HostView) -> str:
             f"set {OPTION} there, and use --set-as-default=false here",
         )
     ours = posixpath.join(f"{config}.d", FILE_NAME)
-    for path in view.glob(f"{config}.d/*"):
-        later = path > ours and path.endswith((".yaml", ".yml")) and not view.is_directory(path)
-        if later and _OPTION_LINE.search((view.read(path) or b"").decode("utf-8", "replace")):
+    for path, text in _option_files(config, view):
+        if path > ours and _OPTION_LINE.search(text):
             raise _overruled(path)
     return ours
 
 
 def named_default(name: str, view: HostView) -> str | None:
     """Return the default handler in the distribution's own options, or None."""
-    _, found, config = _service(name, view)
-    for path in () if found else (config, *view.glob(f"{config}.d/*")):
+    _, flag, config = _service(name, view)
+    values = [
+        value for _, text in _option_files(config, view) for value in _OPTION_VALUE.findall(text)
+    ]
+    return flag or next(reversed(values), None)
+
+
+def _option_files(config: str, view: HostView) -> Iterator[tuple[str, str]]:
+    """Yield the files of the distribution's options in their order, with their texts."""
+    for path in (config, *view.glob(f"{config}.d/*")):
         if path.endswith((".yaml", ".yml")) and not view.is_directory(path):
-            values = _OPTION_VALUE.findall((view.read(path) or b"").decode("utf-8", "replace"))
-            found = next(reversed(values), found)
-    return found
+            yield path, _text(path, view)
+
+
+def _text(path: str, view: HostView) -> str:
+    return (view.read(path) or b"").decode("utf-8", "replace")
 
 
 def _service(name: str, view: HostView) -> tuple[str, str | None, str]:
     """Return the service's unit, its flag for the default handler, and the file of its options."""
     variable, unit = f"{name.upper()}_CONFIG_FILE", ""
     for unit in _enabled(name, view):
-        lines = list(_unit_lines(unit, view))
-        arguments = _arguments(lines)
+        settings = list(_unit_settings(unit, view))
+        # Of several ExecStart the last one counts; an empty one resets it.
+        starts = [value for key, value in settings if key == "ExecStart"]
+        arguments = _words(starts[-1]) if starts else []
         flag = _flag(arguments, f"--{OPTION}")
-        given = _environment(lines, unit, view).get(variable) or _flag(arguments, "--config", "-c")
+        variables = _environment(settings, unit, view)
+        given = variables.get(variable) or _flag(arguments, "--config", "-c")
         if flag is not None or given is not None:
             return unit, flag, given or _config_of(name)
     return unit, None, _config_of(name)
@@ -136,7 +148,7 @@ def _enabled(name: str, view: HostView) -> tuple[str, ...]:
     return enabled or _UNITS[name]
 
 
-def _unit_lines(unit: str, view: HostView) -> Iterator[str]:
+def _unit_settings(unit: str, view: HostView) -> Iterator[tuple[str, str]]:
     """Yield the settings of a unit and its drop-ins, with continued lines joined."""
     paths = [f"{directory}/{unit}" for directory in _UNIT_DIRECTORIES]
     main = next((path for path in paths if view.read(path) is not None), None)
@@ -144,30 +156,19 @@ def _unit_lines(unit: str, view: HostView) -> Iterator[str]:
     for directory in reversed(_UNIT_DIRECTORIES):
         files += view.glob(f"{directory}/{unit}.d/*.conf")
     for path in files:
-        text = (view.read(path) or b"").decode("utf-8", "replace")
-        yield from (line.strip() for line in _CONTINUED.sub(" ", text).split("\n"))
+        for line in _CONTINUED.sub(" ", _text(path, view)).split("\n"):
+            key, _, value = line.strip().partition("=")
+            yield key.strip(), value
 
 
-def _arguments(lines: Sequence[str]) -> list[str]:
-    """Return the command's arguments; an empty ExecStart resets them."""
-    found: list[str] = []
-    for line in lines:
-        key, _, value = line.partition("=")
-        if key.strip() == "ExecStart":
-            found = _words(value)
-    return found
-
-
-def _environment(lines: Sequence[str], unit: str, view: HostView) -> dict[str, str]:
+def _environment(settings: Sequence[tuple[str, str]], unit: str, view: HostView) -> dict[str, str]:
     found: dict[str, str] = {}
-    for line in lines:
-        key, _, value = line.partition("=")
-        if key.strip() == "Environment":
+    for key, value in settings:
+        if key == "Environment":
             found |= _assignments(_words(value))
-        elif key.strip() == "EnvironmentFile":
+        elif key == "EnvironmentFile":
             path = value.strip().removeprefix("-").replace("%N", unit.removesuffix(".service"))
-            text = (view.read(path) or b"").decode("utf-8", "replace")
-            for each in text.splitlines():
+            for each in _text(path, view).splitlines():
                 found |= _assignments(_words(each.strip())[:1])
     return found
 
