@@ -15,7 +15,7 @@ from runtime_configs.adapter import (
     Trial,
 )
 from runtime_configs.containerd import check_served, in_place, schema, strip_changes
-from runtime_configs.containerd.dump import decode, unintended
+from runtime_configs.containerd.dump import decode
 from runtime_configs.containerd.merged import Merged, read_merged
 from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import refuse_sandbox
@@ -75,15 +75,17 @@ class ContainerdAdapter(EngineAdapter):
         self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
         """Describe each effective setting that changed unintentionally."""
-        return unintended(before, after, request)
+        from runtime_configs.containerd import comparison
+
+        return comparison.unintended(before, after, request)
 
     def pending(
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
         """Describe each CRI setting of the files that is not in force."""
-        from runtime_configs.containerd import pending
+        from runtime_configs.containerd import comparison
 
-        return pending.pending(live, files, request)
+        return comparison.pending(live, files, request)
 
     def dry_run(self, request: ConfigRequest, view: HostView, directory: str) -> DryRun | None:
         """Return copies that ``containerd config dump`` can load; None for a template."""

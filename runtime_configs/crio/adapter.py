@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Fault
-from runtime_configs.crio import faults, hook, pending
+from runtime_configs.crio import comparison, faults, hook
 from runtime_configs.crio.inheritance import in_place, inherited_fields
 from runtime_configs.crio.load_order import (
     KEYS,
@@ -20,9 +20,8 @@ from runtime_configs.crio.load_order import (
     runtimes_of,
 )
 from runtime_configs.draft import Draft
-from runtime_configs.formats.comparison import CHANGED, differing
 from runtime_configs.formats.documents import Change
-from runtime_configs.formats.values import KeyPath, lookup, table
+from runtime_configs.formats.values import lookup, table
 from runtime_configs.model import (
     ConfigError,
     EditSet,
@@ -90,44 +89,27 @@ class CrioAdapter(OneTableAdapter):
         self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
         """Describe changed settings other than our handlers and the default."""
-        meant: list[KeyPath] = [
-            (*RUNTIME, "runtimes", handler.name) for handler in request.desired.handlers
-        ]
-        if request.desired.default is not None:
-            meant.append((*RUNTIME, "default_runtime"))
-            meant += pending.following(before)
-        if not request.desired.handlers:
-            meant.append((*RUNTIME, "cdi_spec_dirs"))
-        if not before.handlers:
-            # CRI-O prints its built-in handlers once there are others.
-            meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
-        return differing(before.raw, after.raw, meant, CHANGED)
+        return comparison.unintended(before, after, request)
 
     def pending(
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
         """Describe each setting of the files that is not in force."""
-        return pending.pending(live, files, request)
+        return comparison.pending(live, files, request)
 
     def dry_run(self, request: ConfigRequest, view: HostView, directory: str) -> DryRun | None:
         """Return copies of all files for ``crio config``; None for a hook, which is not config."""
         if request.drop_in is None or request.crio_hook_path is not None:
             return None
         inside, drop_ins = posixpath.dirname(request.drop_in), f"{directory}/crio.conf.d"
-        contents = {
-            file.path: file.content for file in read_all(request.top_level, request.drop_in, view)
-        }
-        live = contents.pop(request.top_level, None)
-        copies = {
-            f"{drop_ins}/{posixpath.relpath(path, inside)}": content
-            for path, content in contents.items()
-        }
-        top = ""
-        if live is not None:
-            top = f"{directory}/crio.conf"
-            copies[top] = live
+        copies, top = [], ""
+        for path, content, role in self.files(request, view):
+            name = f"{drop_ins}/{posixpath.relpath(path, inside)}"
+            if role is Role.TOP_LEVEL:
+                name = top = f"{directory}/crio.conf"
+            copies.append((name, content))
         return DryRun(
-            files=tuple(copies.items()),
+            files=tuple(copies),
             arguments=("--config", top, "--config-dir", drop_ins, "config"),
         )
 

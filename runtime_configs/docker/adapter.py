@@ -139,7 +139,7 @@ class DockerAdapter(OneTableAdapter):
         gone = [
             key
             for key in ("runtimes", "default-runtime", "features")
-            if _is_removed(key, now, then)
+            if now.get(key) is not None and then.get(key) is None
         ]
         if not gone:
             return ()
@@ -185,7 +185,3 @@ def _changes(request: ConfigRequest, data: Mapping[str, object]) -> Iterator[Cha
         yield Change(path=("default-runtime",), value=desired.default)
     if desired.enable_cdi:
         yield Change(path=("features", "cdi"), value=True)
-
-
-def _is_removed(key: str, now: Mapping[str, object], then: Mapping[str, object]) -> bool:
-    return now.get(key) is not None and then.get(key) is None

@@ -46,7 +46,7 @@ SETUP = frozenset(
     {
         "runtime_configs.containerd.copies",
         "runtime_configs.containerd.faults",
-        "runtime_configs.containerd.pending",
+        "runtime_configs.containerd.comparison",
         "runtime_configs.formats.unified_diff",
         "toolkit.apply.check",
         "toolkit.apply.served",

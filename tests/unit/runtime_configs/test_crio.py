@@ -252,9 +252,9 @@ def test_an_empty_directory_beside_the_drop_in_is_walked_past() -> None:
     check = adapter.dry_run(REQUEST, after(edits, host.view()), "/s")
     assert check is not None
     assert [path for path, _ in check.files] == [
+        "/s/crio.conf",
         "/s/crio.conf.d/99-nvidia.toml",
         "/s/crio.conf.d/[x]/50.conf",
-        "/s/crio.conf",
     ]
 
 

@@ -1,14 +1,14 @@
-"""Compare the running containerd's settings with those of its files."""
+"""containerd's settings compared: before and after our change, in force and in its files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.shim import is_nvidia
-from runtime_configs.formats.comparison import NOT_IN_FORCE, differing
+from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, differing
 from runtime_configs.formats.values import KeyPath, deep_merge, table
 from runtime_configs.model import EffectiveConfig
 
@@ -23,6 +23,54 @@ NAMED = (
 In other tables it is a setting that one report omits: CRI's status of 2.x has nothing about images
 and the streaming server.
 """
+DEFAULT_KEYS = ("default_runtime_name", "defaultRuntimeName", "default_runtime", "defaultRuntime")
+"""The default handler in a dump and in a status."""
+
+
+def unintended(
+    before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
+) -> tuple[str, ...]:
+    """Describe each setting that changed unintentionally, one line each."""
+    if _form(before.raw) != _form(after.raw):
+        return tuple(_handler_lines(before, after, request))
+    return differing(before.raw, after.raw, tuple(_meant(request)), CHANGED)
+
+
+def _form(raw: Mapping[str, object]) -> object:
+    """Return the form of a report; only reports of the same form are compared key by key."""
+    return raw.get("version", "status")
+
+
+def _handler_lines(
+    before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
+) -> Iterator[str]:
+    """Compare reports of different forms by what both contain: other handlers, the default."""
+    ours = {each.name for each in request.desired.handlers}
+    for name, old in before.handlers.items():
+        new = after.handlers.get(name)
+        was = (old.binary_path, old.runtime_type)
+        if name not in ours and (new is None or (new.binary_path, new.runtime_type) != was):
+            now = "absent" if new is None else f"{new.runtime_type} with {new.binary_path}"
+            yield f"handler {name}: {old.runtime_type} with {old.binary_path} became {now}"
+    if request.desired.default is None and before.default != after.default:
+        yield f"default handler: {before.default} became {after.default}"
+
+
+def _meant(request: ConfigRequest) -> Iterator[KeyPath]:
+    """Yield the key paths that a setup is supposed to change, in a dump and in a status."""
+    yield from (("imports",), ("version",))
+    desired = request.desired
+    sections: list[KeyPath] = [(), *(("plugins", name) for name in schema.CRI_PLUGINS)]
+    for section in sections:
+        containerd = (*section, "containerd")
+        moved = (LEGACY_DEFAULT,) if desired.default else ()
+        for name in (*moved, *(each.name for each in desired.handlers)):
+            yield (*containerd, "runtimes", name)
+        if desired.default is not None:
+            for key in DEFAULT_KEYS:
+                yield (*containerd, key)
+        if desired.enable_cdi:
+            yield from ((*section, "enable_cdi"), (*section, "enableCDI"))
 
 
 def pending(

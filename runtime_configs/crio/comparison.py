@@ -1,4 +1,4 @@
-"""Compare the running CRI-O's settings with those of its files."""
+"""CRI-O's settings compared: before and after our change, in force and in its files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,30 @@ from collections.abc import Iterator, Mapping
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.crio.load_order import RUNTIME
-from runtime_configs.formats.comparison import NOT_IN_FORCE, differing
+from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, differing
 from runtime_configs.formats.values import KeyPath, table
 from runtime_configs.model import EffectiveConfig
 
 NAMED: tuple[KeyPath, ...] = ((*RUNTIME, "runtimes"), (*RUNTIME, "workloads"))
 """Tables with user-chosen keys: a key missing on either side is a difference."""
+
+
+def unintended(
+    before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
+) -> tuple[str, ...]:
+    """Describe changed settings other than our handlers and the default."""
+    meant: list[KeyPath] = [
+        (*RUNTIME, "runtimes", handler.name) for handler in request.desired.handlers
+    ]
+    if request.desired.default is not None:
+        meant.append((*RUNTIME, "default_runtime"))
+        meant += following(before)
+    if not request.desired.handlers:
+        meant.append((*RUNTIME, "cdi_spec_dirs"))
+    if not before.handlers:
+        # CRI-O prints its built-in handlers once there are others.
+        meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
+    return differing(before.raw, after.raw, meant, CHANGED)
 
 
 def pending(
