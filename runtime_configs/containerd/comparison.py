@@ -8,7 +8,7 @@ from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import schema
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.shim import is_nvidia
-from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, differing
+from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, common, differing
 from runtime_configs.formats.values import KeyPath, deep_merge, table
 from runtime_configs.model import EffectiveConfig
 
@@ -92,7 +92,8 @@ def pending(
         meant.append(("enable_cdi",))
     wanted = _validated(_cri(files.raw))
     known = _respelled(_cri(live.raw), wanted, ())
-    return differing(_common(known, wanted, ()), _common(wanted, known, ()), meant, NOT_IN_FORCE)
+    both = (common(known, wanted, _is_chosen), common(wanted, known, _is_chosen))
+    return differing(*both, meant, NOT_IN_FORCE)
 
 
 def _cri(raw: Mapping[str, object]) -> Mapping[str, object]:
@@ -147,18 +148,8 @@ def _respelled(
     return found
 
 
-def _common(
-    settings: Mapping[str, object], others: Mapping[str, object], above: KeyPath
-) -> dict[str, object]:
-    """Return the settings that the others have too, and all below a table with chosen keys."""
-    chosen = any(above[: len(each)] == each for each in NAMED)
-    return {
-        key: _common(value, table(others, key), (*above, key))
-        if isinstance(value, Mapping)
-        else value
-        for key, value in settings.items()
-        if key in others or chosen
-    }
+def _is_chosen(place: KeyPath) -> bool:
+    return any(place[: len(each)] == each for each in NAMED)
 
 
 def _plain(key: str) -> str:

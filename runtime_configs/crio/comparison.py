@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.crio.load_order import RUNTIME
-from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, differing
+from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, common, differing
 from runtime_configs.formats.values import KeyPath, table
 from runtime_configs.model import EffectiveConfig
 
@@ -49,7 +49,8 @@ def pending(
     if not files.handlers or not live.handlers:
         meant += [(*RUNTIME, "runtimes")]
     from_files = _set_values(files.raw, ())
-    return differing(_common(live.raw, from_files, ()), from_files, meant, NOT_IN_FORCE)
+    in_force = common(live.raw, from_files, NAMED.__contains__)
+    return differing(in_force, from_files, meant, NOT_IN_FORCE)
 
 
 def following(before: EffectiveConfig) -> Iterator[KeyPath]:
@@ -67,17 +68,4 @@ def _set_values(files: Mapping[str, object], place: KeyPath) -> dict[str, object
         key: _set_values(table(files, key), (*place, key)) if isinstance(value, Mapping) else value
         for key, value in files.items()
         if value != "" or not inside
-    }
-
-
-def _common(
-    live: Mapping[str, object], files: Mapping[str, object], place: KeyPath
-) -> dict[str, object]:
-    """Return the settings in force that the files have too."""
-    return {
-        key: _common(value, table(files, key), (*place, key))
-        if isinstance(value, Mapping) and key in files
-        else value
-        for key, value in live.items()
-        if key in files or place in NAMED
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from runtime_configs.formats.secrets import names_secret, without_secret_shapes
-from runtime_configs.formats.values import MISSING, NEUTRAL, KeyPath, same
+from runtime_configs.formats.values import MISSING, NEUTRAL, KeyPath, Table, same, table
 
 CHANGED: Final = "{} -> {}"
 NOT_IN_FORCE: Final = "{} is in force, the files say {}"
@@ -29,6 +29,22 @@ def differing(
         if not any(path[: len(each)] == each for each in meant)
         and not (was in NEUTRAL and now in NEUTRAL)
     )
+
+
+def common(
+    settings: Mapping[str, object],
+    others: Mapping[str, object],
+    is_whole: Callable[[KeyPath], bool],
+    place: KeyPath = (),
+) -> Table:
+    """Return the settings that the others have too, and all of a table that ``is_whole``."""
+    return {
+        key: common(value, table(others, key), is_whole, (*place, key))
+        if isinstance(value, Mapping) and key in others
+        else value
+        for key, value in settings.items()
+        if key in others or is_whole(place)
+    }
 
 
 def _leaves(path: KeyPath, old: object, new: object) -> Iterator[tuple[KeyPath, object, object]]:
