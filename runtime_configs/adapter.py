@@ -61,6 +61,10 @@ class ConfigRequest(Struct, frozen=True, kw_only=True):
     engine_arguments: tuple[str, ...] = ()
     """The running daemon's arguments (dockerd rejects a key that is also set by a flag)."""
 
+    def is_ours(self, binary: object) -> bool:
+        """Return whether a handler's binary is in our directory."""
+        return isinstance(binary, str) and binary.startswith(f"{self.toolkit_dir.rstrip('/')}/")
+
 
 OVERRIDE_IGNORED: Final = (
     "--runtime-config-override has no effect: its keys are those of a containerd handler"

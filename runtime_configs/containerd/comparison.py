@@ -82,9 +82,7 @@ def pending(
     tags of ``PluginConfig`` and ``RuntimeConfig``; tried on 1.6, 1.7 and 2.1).
     """
     ours = {each.name for each in request.desired.handlers}
-    ours |= {
-        name for name, each in live.handlers.items() if is_nvidia(each.table, request.toolkit_dir)
-    }
+    ours |= {name for name, each in live.handlers.items() if is_nvidia(each.table, request)}
     meant: list[KeyPath] = [(*NAMED[0], name) for name in ours]
     if live.default in ours:
         meant += [("containerd", "default_runtime_name"), ("containerd", "default_runtime")]

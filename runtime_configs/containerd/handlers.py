@@ -63,11 +63,11 @@ def bases(merged: Merged, request: ConfigRequest) -> Iterator[Base]:
         yield Base(name=default, table=_reported(default, request))
     for name in dict.fromkeys([default, RUNC, "crun", *handlers]):
         handler = None if name in ours else handlers.get(name)
-        if handler is not None and is_low_level(handler, request.toolkit_dir):
+        if handler is not None and is_low_level(handler, request):
             spelled_out = handler == built_in_runc(request.version)
             yield Base(name=name, table={} if spelled_out else handler)
     own = handlers.get(default, {})
-    if is_nvidia(own, request.toolkit_dir) and has_runc_shim(own):
+    if is_nvidia(own, request) and has_runc_shim(own):
         yield Base(name=default, table=own)
     yield Base(name=RUNC, table={})
 
@@ -76,13 +76,13 @@ def _reported(name: str, request: ConfigRequest) -> Mapping[str, object]:
     """Return the engine's report of a handler that no file names, without neutral defaults."""
     effective = request.effective
     handler = None if effective is None else effective.handlers.get(name)
-    if handler is None or is_nvidia(handler.table, request.toolkit_dir):
+    if handler is None or is_nvidia(handler.table, request):
         return {}
     options = {key: value for key, value in table(handler.table, "options").items() if value}
     found: dict[str, object] = {"options": options} if options else {}
     if handler.runtime_type:
         found["runtime_type"] = handler.runtime_type
-    return found if is_low_level(found, request.toolkit_dir) else {}
+    return found if is_low_level(found, request) else {}
 
 
 def wanted_table(
@@ -141,7 +141,7 @@ def wanted_tables(
     ]
     there = merged.handlers if present is None else present
     first = results[0][0]
-    plain = not is_nvidia(first.table, request.toolkit_dir)
+    plain = not is_nvidia(first.table, request)
     if first.name == default_of(merged, request) and plain:
         return results[0]
     explained = (

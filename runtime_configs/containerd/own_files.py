@@ -62,5 +62,5 @@ def _outruns(file: LoadedFile, root: LoadedFile | None, request: ConfigRequest) 
         return False
     handlers = [handler for place, _ in PATHS for handler in table(file.document, *place).values()]
     return bool(handlers) and all(
-        isinstance(each, dict) and is_nvidia(each, request.toolkit_dir) for each in handlers
+        isinstance(each, dict) and is_nvidia(each, request) for each in handlers
     )

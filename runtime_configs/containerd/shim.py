@@ -49,23 +49,19 @@ def binary_of(handler: Mapping[str, object], era: Era) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
-def is_nvidia(handler: Mapping[str, object], toolkit_dir: str) -> bool:
+def is_nvidia(handler: Mapping[str, object], request: ConfigRequest) -> bool:
     """Return whether a handler names one of our or NVIDIA's binaries, in any key."""
     options = table(handler, "options")
     named = (options.get("BinaryName"), options.get("Runtime"), handler.get("runtime_engine"))
     return any(
-        isinstance(binary, str)
-        and (
-            posixpath.basename(binary).startswith(NVIDIA_BINARY)
-            or binary.startswith(f"{toolkit_dir.rstrip('/')}/")
-        )
+        request.is_ours(binary) or posixpath.basename(str(binary)).startswith(NVIDIA_BINARY)
         for binary in named
     )
 
 
-def is_low_level(handler: Mapping[str, object], toolkit_dir: str) -> bool:
+def is_low_level(handler: Mapping[str, object], request: ConfigRequest) -> bool:
     """Return whether a handler's options are for a binary that replaces runc."""
-    return has_runc_shim(handler) and not is_nvidia(handler, toolkit_dir)
+    return has_runc_shim(handler) and not is_nvidia(handler, request)
 
 
 def has_runc_shim(handler: Mapping[str, object]) -> bool:

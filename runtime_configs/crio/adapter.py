@@ -14,7 +14,6 @@ from runtime_configs.crio.load_order import (
     RUNTIME,
     ConfigFile,
     default_of,
-    later,
     read,
     read_all,
     runtimes_of,
@@ -64,8 +63,9 @@ class CrioAdapter(OneTableAdapter):
         path = request.drop_in
         if path is None:
             raise ConfigError(request.top_level, "CRI-O needs a drop-in", "use --drop-in-config")
-        files = read_all(request.top_level, path, view)
-        _check_later(request, later(files, path))
+        files = read_all(request.top_level, path, Overlay(view, {path: view.read(path) or b""}))
+        place = [file.path for file in files].index(path)
+        _check_later(request, files[place + 1 :])
         _refuse_sandbox(request, files)
         others = [file for file in files if file.path != path]
         inherited = inherited_fields(request, others)

@@ -41,7 +41,6 @@ def _wrong(
     kind, path = handler.get("runtime_type", ""), handler.get("runtime_path")
     if kind not in TYPES:
         yield "runtime_type", f'the default handler {name} has the type "{kind}", not "oci"'
-    ours = f"{request.toolkit_dir.rstrip('/')}/"
-    others = isinstance(path, str) and path.startswith("/") and not path.startswith(ours)
-    if others and not view.glob(escaped(str(path))):
+    absolute = isinstance(path, str) and path.startswith("/")
+    if absolute and not request.is_ours(path) and not view.glob(escaped(str(path))):
         yield "runtime_path", f"the default handler {name} needs {path}, which is not there"

@@ -41,10 +41,9 @@ def inherited_fields(request: ConfigRequest, files: Sequence[ConfigFile]) -> Map
         tables |= {name: served.table for name, served in effective.handlers.items()}
     in_force = None if effective is None else effective.default
     names = (declared, request.previous_default, in_force, *LOW_LEVEL)
-    ours = f"{request.toolkit_dir.rstrip('/')}/"
     for name in names:
         table = tables.get(name) if name else None
-        if table is None or str(table.get("runtime_path", "")).startswith(ours):
+        if table is None or request.is_ours(table.get("runtime_path")):
             continue
         if table.get("runtime_type", "") in ("", "oci"):
             return {key: value for key, value in table.items() if _is_inherited(key, value)}

@@ -12,7 +12,7 @@ from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
 from runtime_configs.formats.key_case import Keys
 from runtime_configs.formats.values import KeyPath, lookup, table, tables_of
-from runtime_configs.glob import escaped, glob_order
+from runtime_configs.glob import escaped
 from runtime_configs.model import ConfigError, Format, HostView
 
 RUNTIME: Final[KeyPath] = ("crio", "runtime")
@@ -87,16 +87,6 @@ def _levels(document: Mapping[str, object]) -> Iterator[tuple[KeyPath, Keys]]:
             inside = keys.inside(keys.name_of(name))
             if inside is not key_case.EXACT:
                 pending.append(((*place, name), inside))
-
-
-def later(files: list[ConfigFile], drop_in: str) -> list[ConfigFile]:
-    """Return the drop-ins that are read after ours."""
-    inside = posixpath.dirname(drop_in).rstrip("/") + "/"
-    return [
-        file
-        for file in files
-        if file.path.startswith(inside) and glob_order(file.path) > glob_order(drop_in)
-    ]
 
 
 def default_of(data: Mapping[str, object]) -> str | None:
