@@ -13,7 +13,7 @@ from runtime_configs.model import (
     EditSet,
     EffectiveConfig,
     EngineName,
-    Format,
+    FileEdit,
     HostView,
     OwnFile,
     Version,
@@ -186,16 +186,8 @@ class EngineAdapter(Protocol):
         del request, view, directory
         return None
 
-    def strip_our_changes(
-        self,
-        before: bytes | None,
-        ours: bytes | None,
-        now: bytes | None,
-        format: Format,
-        *,
-        path: str,
-    ) -> bytes | None:
-        """Return ``now`` without what ``ours`` added to ``before``; the engine accepts the result.
+    def strip_our_changes(self, edit: FileEdit, now: bytes | None) -> bytes | None:
+        """Return a file's present content without our edit; the engine accepts the result.
 
         A plain three-way merge would keep a single edited value of one of our handlers, and half a
         handler may stop an engine. Raises ConfigError if the content does not parse.

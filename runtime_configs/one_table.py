@@ -12,7 +12,7 @@ from runtime_configs.formats.key_case import Keys
 from runtime_configs.formats.merge import merge3
 from runtime_configs.formats.our_handlers import changes_of_remains, edit_without_ours
 from runtime_configs.formats.values import KeyPath
-from runtime_configs.model import Format, HostView, OwnFile, Role
+from runtime_configs.model import FileEdit, Format, HostView, OwnFile, Role
 
 
 class OneTableAdapter(EngineAdapter):
@@ -32,22 +32,15 @@ class OneTableAdapter(EngineAdapter):
             result.note(OVERRIDE_IGNORED)
         return result
 
-    def strip_our_changes(
-        self,
-        before: bytes | None,
-        ours: bytes | None,
-        now: bytes | None,
-        format: Format,
-        *,
-        path: str,
-    ) -> bytes | None:
+    def strip_our_changes(self, edit: FileEdit, now: bytes | None) -> bytes | None:
         """Return a file without our handlers, and without parts of them. Raises ConfigError."""
-        content = merge3(before, ours, now, format, path=path, keys=self.keys)
-        if content is None or ours is None or content == before or format is Format.OPAQUE:
+        path, format = edit.path, edit.format
+        content = merge3(edit.before, edit.after, now, format, path=path, keys=self.keys)
+        if content in (None, edit.before) or edit.after is None or format is Format.OPAQUE:
             return content
         first, written, left = (
             key_case.read(load(each or b"", format, path=path), self.keys)
-            for each in (before, ours, content)
+            for each in (edit.before, edit.after, content)
         )
         changes = changes_of_remains(first, written, left, self.handlers, self.needed)
         if not changes:

@@ -25,7 +25,7 @@ from runtime_configs.model import (
     EditSet,
     EffectiveConfig,
     EngineName,
-    Format,
+    FileEdit,
     HostView,
     OwnFile,
 )
@@ -115,17 +115,9 @@ class ContainerdAdapter(EngineAdapter):
 
         return copies.trial(request, view, directory)
 
-    def strip_our_changes(
-        self,
-        before: bytes | None,
-        ours: bytes | None,
-        now: bytes | None,
-        format: Format,
-        *,
-        path: str,
-    ) -> bytes | None:
+    def strip_our_changes(self, edit: FileEdit, now: bytes | None) -> bytes | None:
         """Return a file without our handlers, or parts of them. Raises ConfigError."""
-        return strip_changes.strip_our_changes(before, ours, now, format, path=path)
+        return strip_changes.strip_our_changes(edit, now)
 
     def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
         """Return the files with handlers of ours. Raises ConfigError."""

@@ -11,15 +11,13 @@ from runtime_configs.formats.documents import Change, load
 from runtime_configs.formats.merge import merge3
 from runtime_configs.formats.our_handlers import changes_of_remains
 from runtime_configs.formats.values import lookup, table
-from runtime_configs.model import Format
+from runtime_configs.model import FileEdit, Format
 
 NEEDED = frozenset({"runtime_type"})
 """Without it containerd rejects the handler's pods (``pkg/cri/config``, ValidatePluginConfig)."""
 
 
-def strip_our_changes(
-    before: bytes | None, ours: bytes | None, now: bytes | None, format: Format, *, path: str
-) -> bytes | None:
+def strip_our_changes(edit: FileEdit, now: bytes | None) -> bytes | None:
     """Return a file without our handlers or parts of them, and with the ``runc`` that it needs.
 
     1.x has its built-in ``runc`` only while no file names a handler. If others added a handler
@@ -27,6 +25,7 @@ def strip_our_changes(
     replaced the whole file, its ``runc`` is not ours. A table of a template that is conditional on
     the distribution's is removed as a whole: its rest would be unconditional.
     """
+    before, ours, format, path = edit.before, edit.after, edit.format, edit.path
     if format is Format.TEXT and now not in (before, ours, None) and ours is not None:
         return _template_without_ours(before, ours, now or b"", path)
     content = merge3(before, ours, now, format, path=path, keys=keys.ROOT)

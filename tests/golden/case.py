@@ -73,9 +73,7 @@ class GoldenCase:
         """Return the tree without our changes."""
         result = dict(now)
         for edit in edits.edits:
-            content = self.adapter.strip_our_changes(
-                edit.before, edit.after, now.get(edit.path), edit.format, path=edit.path
-            )
+            content = self.adapter.strip_our_changes(edit, now.get(edit.path))
             if content is None:
                 result.pop(edit.path, None)
             else:

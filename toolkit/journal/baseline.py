@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from runtime_configs.adapter import EngineAdapter
 from runtime_configs.formats.merge import merge3
-from runtime_configs.model import ConfigError, EngineName, HostView, Role
+from runtime_configs.model import ConfigError, EngineName, FileEdit, HostView, Role
 from toolkit.errors import EngineConfigError
 from toolkit.journal.record import FileRecord, Record, State, digest_of
 
@@ -62,9 +62,11 @@ def strip_our_changes(
     With an adapter, the result is in a form that the engine can run with. Raises EngineConfigError
     for a file whose present form cannot be merged.
     """
-    merge = merge3 if adapter is None else adapter.strip_our_changes
+    edit = FileEdit(path=file.path, before=before, after=ours, format=file.format, role=file.role)
     try:
-        return merge(before, ours, now, file.format, path=file.path)
+        if adapter is None:
+            return merge3(before, ours, now, file.format, path=file.path)
+        return adapter.strip_our_changes(edit, now)
     except ConfigError as error:
         raise engine_config_error(error) from error
 

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from runtime_configs.adapter import Placement
-from runtime_configs.model import ConfigError, Format
+from runtime_configs.model import ConfigError
 from tests.fakes.k3s import render
 from tests.fakes.memory_files import MemoryFiles
 from tests.unit.containerd.hosts import ADAPTER, BINARY, V2, request, version
@@ -36,9 +36,7 @@ def after(text: str) -> str:
     assert edit.after is not None
     files.put(TEMPLATE, edit.after)
     assert ADAPTER.edits(ASKED, files.view()).edits == ()
-    undone = ADAPTER.strip_our_changes(
-        edit.before, edit.after, edit.after, Format.TEXT, path=TEMPLATE
-    )
+    undone = ADAPTER.strip_our_changes(edit, edit.after)
     assert undone == text.encode()
     return edit.after.decode()
 
@@ -158,7 +156,7 @@ def test_a_table_that_gives_way_goes_whole_though_somebody_edited_it() -> None:
     [edit] = ADAPTER.edits(ASKED, MemoryFiles.holding({TEMPLATE: BASE.encode()}).view()).edits
     ours = edit.after or b""
     now = ours.replace(b"BinaryName = ", b"  # by hand\n  BinaryName =") + b"[metrics]\n"
-    undone = ADAPTER.strip_our_changes(edit.before, ours, now, Format.TEXT, path=TEMPLATE)
+    undone = ADAPTER.strip_our_changes(edit, now)
     assert undone == BASE.encode() + b"[metrics]\n"
 
 
@@ -167,7 +165,7 @@ def test_a_table_of_others_between_ours_stays_when_ours_go() -> None:
     ours = edit.after or b""
     theirs = f'[{RUNTIMES}.runsc]\nruntime_type = "x"\n'.encode()
     now = ours.replace(b"{{ end }}\n", theirs + b"{{ end }}\n", 1)
-    undone = ADAPTER.strip_our_changes(edit.before, ours, now, Format.TEXT, path=TEMPLATE)
+    undone = ADAPTER.strip_our_changes(edit, now)
     assert theirs in (undone or b"")
     assert b"nvidia-container-runtime" not in (undone or b"")
 
@@ -182,9 +180,7 @@ def edited_and_undone(edit: Callable[[str], str], before: str = BASE) -> str | N
     ours = (made.after or b"").decode()
     now = edit(ours)
     assert now != ours
-    undone = ADAPTER.strip_our_changes(
-        made.before, made.after, now.encode(), Format.TEXT, path=TEMPLATE
-    )
+    undone = ADAPTER.strip_our_changes(made, now.encode())
     return None if undone is None else undone.decode()
 
 

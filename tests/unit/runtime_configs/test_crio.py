@@ -304,10 +304,10 @@ def test_a_key_in_two_spellings_is_refused_as_either_may_count() -> None:
 def test_a_key_that_somebody_spells_in_another_way_goes_at_a_revert() -> None:
     before = b'[crio.runtime]\ndefault_runtime = "crun"\n'
     tree = HostTree({DROP_IN: before})
-    ours = CrioAdapter().edits(REQUEST, tree).edits[0].after
-    now = (ours or b"").replace(b"default_runtime =", b"Default_Runtime =")
+    [edit] = CrioAdapter().edits(REQUEST, tree).edits
+    now = (edit.after or b"").replace(b"default_runtime =", b"Default_Runtime =")
     now = now.replace(b"runtime_path", b"Runtime_Path") + b"# seen\n"
-    left = CrioAdapter().strip_our_changes(before, ours, now, Format.TOML, path=DROP_IN)
+    left = CrioAdapter().strip_our_changes(edit, now)
     assert CrioAdapter().effective(left or b"").default == "crun"
     assert b"Default_Runtime" in (left or b"")
     assert b"nvidia" not in (left or b"")

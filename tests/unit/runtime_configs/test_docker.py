@@ -10,7 +10,9 @@ from runtime_configs.docker.adapter import DockerAdapter
 from runtime_configs.model import (
     ConfigError,
     DesiredHandlers,
+    FileEdit,
     Format,
+    Role,
     RuntimeHandler,
     Version,
 )
@@ -79,7 +81,8 @@ def test_a_path_that_somebody_spells_in_another_way_goes_at_a_revert() -> None:
     ours = written(before) or b""
     now = ours.replace(b'"path": "%s"' % BINARY.encode(), b'"Path": "%s"' % BINARY.encode())
     now = now.replace(b'"/k"', b'"/else"')
-    left = DockerAdapter().strip_our_changes(before, ours, now, Format.JSON, path=PATH)
+    edit = FileEdit(path=PATH, before=before, after=ours, format=Format.JSON, role=Role.TOP_LEVEL)
+    left = DockerAdapter().strip_our_changes(edit, now)
     assert json.loads(left or b"") == {
         "runtimes": {"nvidia": {"Path": "/old"}, "kata": {"path": "/else"}}
     }

@@ -6,7 +6,7 @@ import tomllib
 
 from runtime_configs.containerd.adapter import ContainerdAdapter
 from runtime_configs.docker.adapter import DockerAdapter
-from runtime_configs.model import Format
+from runtime_configs.model import FileEdit, Format, Role
 
 BEFORE = b"version = 2\n"
 TABLE = 'plugins."io.containerd.grpc.v1.cri".containerd'
@@ -30,10 +30,14 @@ runtime_type = "io.containerd.runc.v2"
 """.encode()
 
 
-def reverted(before: bytes, ours: bytes, now: bytes) -> bytes | None:
-    return ContainerdAdapter().strip_our_changes(
-        before, ours, now, Format.TOML, path="/etc/containerd/config.toml"
+def edit(before: bytes, ours: bytes, form: Format) -> FileEdit:
+    return FileEdit(
+        path="/etc/engine/config", before=before, after=ours, format=form, role=Role.TOP_LEVEL
     )
+
+
+def reverted(before: bytes, ours: bytes, now: bytes) -> bytes | None:
+    return ContainerdAdapter().strip_our_changes(edit(before, ours, Format.TOML), now)
 
 
 def test_a_value_that_somebody_gave_inside_our_handler_goes_with_the_handler() -> None:
@@ -73,7 +77,6 @@ def test_a_docker_handler_of_ours_without_its_path_goes_whole() -> None:
     before = b'{"debug": true}'
     ours = b'{"debug": true, "runtimes": {"nvidia": {"path": "/opt/nvidia", "args": []}}}'
     now = b'{"debug": true, "runtimes": {"nvidia": {"path": "/opt/nvidia", "args": ["-x"]}}}'
-    path = "/etc/docker/daemon.json"
-    content = DockerAdapter().strip_our_changes(before, ours, now, Format.JSON, path=path)
+    content = DockerAdapter().strip_our_changes(edit(before, ours, Format.JSON), now)
     assert content is not None
     assert b"nvidia" not in content
