@@ -34,7 +34,7 @@ from toolkit.payload.installer import PayloadInstaller
 from toolkit.payload.low_level import low_level_runtimes
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode, Settings
-from toolkit.undo.recovery import Step, recovery, settle_payload
+from toolkit.undo.recovery import StartStep, recovery, settle_payload
 
 if TYPE_CHECKING:
     from toolkit.engine.process.discover import Choice
@@ -57,7 +57,7 @@ class Planned(Struct, frozen=True, kw_only=True):
 
 def make_plan(
     node: Node, record: Record | None, clock: Clock, *, patience: float | None
-) -> Planned | Step:
+) -> Planned | StartStep:
     """Look at the node and compute what to do; wait up to ``patience`` seconds for the engine.
 
     A setup without a journal gets one before anything is planned. Without patience the engine is
@@ -99,7 +99,7 @@ def _planned(
     record: Record | None,
     *,
     names: bool,
-) -> Planned | Step:
+) -> Planned | StartStep:
     """Plan for an engine from its facts; with ``names``, a setup without a journal gets one."""
     if (refused := refused_node(facts)) is not None:
         raise refused
@@ -123,7 +123,7 @@ def _planned(
     return Planned(plan=plan, control=control, why=choice.why)
 
 
-def _unnamed(node: Node, facts: HostFacts) -> Step | None:
+def _unnamed(node: Node, facts: HostFacts) -> StartStep | None:
     from toolkit.undo.ownership import unnamed_setup
 
     return unnamed_setup(node, facts)
@@ -147,7 +147,7 @@ def touches_no_engine(settings: Settings) -> bool:
 
 def next_step(
     node: Node, clock: Clock, *, patience: float | None, done: Collection[str] = ()
-) -> Step | Planned:
+) -> StartStep | Planned:
     """Decide the next step of a start from the state of the node: the setup, or one before it.
 
     ``done`` has the paths of the steps so far. Waits as ``make_plan`` does.
@@ -164,7 +164,7 @@ def next_step(
             reason=f"the setup on {record.engine} is reverted first",
         )
     planned = make_plan(node, record, clock, patience=patience)
-    if isinstance(planned, Step):
+    if isinstance(planned, StartStep):
         return planned
     install_dir = other_install(node, planned.plan)
     if install_dir is None or f"{install_dir}/toolkit" in done:
@@ -185,7 +185,7 @@ def next_step(
 
 def _reversion(
     node: Node, record: Record, *, path: str, reason: str, elsewhere: bool = False
-) -> Step:
+) -> StartStep:
     from toolkit.undo.revert import revert_aim, revert_record
     from toolkit.undo.rollback import reload_mode
 
@@ -203,7 +203,7 @@ def _reversion(
             )
 
     aim = revert_aim(node, record)
-    return Step(
+    return StartStep(
         path=path,
         reason=reason,
         node=node,
@@ -229,7 +229,7 @@ def set_up(
     """
     node.installer.cdi.require_driver()
     done: list[str] = []
-    while isinstance(step := next_step(node, clock, patience=patience, done=done), Step):
+    while isinstance(step := next_step(node, clock, patience=patience, done=done), StartStep):
         step.do()
         done.append(step.path)
     plan, control, record = step.plan, step.control, node.store.load()

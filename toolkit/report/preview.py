@@ -20,7 +20,7 @@ from toolkit.journal.codec import encode
 from toolkit.journal.store import JournalStore
 from toolkit.node import Node
 from toolkit.payload.spec_file import SpecChange
-from toolkit.undo.recovery import Step, recovery
+from toolkit.undo.recovery import StartStep, recovery
 
 
 class Preview(Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class Preview(Struct, frozen=True, kw_only=True):
     specs: tuple[SpecChange, ...]
     driver_lacks: str | None
     """The driver's missing parts, which the start would wait for before it writes a CDI spec."""
-    steps: tuple[Step, ...]
+    steps: tuple[StartStep, ...]
     """The steps before the setup."""
     pending: tuple[str, ...] = ()
     """Edits by others that the engine has not loaded and will load at its next reload."""
@@ -76,19 +76,19 @@ def preview(node: Node) -> Preview:
     )
 
 
-def _steps(node: Node) -> tuple[Node, tuple[Step, ...], Planned]:
+def _steps(node: Node) -> tuple[Node, tuple[StartStep, ...], Planned]:
     """Return the steps before the setup, the node after them, and the setup."""
-    there, steps, clock = node, list[Step](), UninterruptedClock()
+    there, steps, clock = node, list[StartStep](), UninterruptedClock()
     while True:
         step = next_step(there, clock, patience=None, done=[each.path for each in steps])
-        if not isinstance(step, Step):
+        if not isinstance(step, StartStep):
             return there, tuple(steps), step
         step.require_possible()
         steps.append(step)
         there = _after(there, step)
 
 
-def _after(node: Node, step: Step) -> Node:
+def _after(node: Node, step: StartStep) -> Node:
     """Return the node as it would be after a step."""
     store = step.node.store
     files = {each.record.path: each.content for each in step.targets}
@@ -99,7 +99,7 @@ def _after(node: Node, step: Step) -> Node:
     return replace(node, view=view, store=own)
 
 
-def _from_here(node: Node, planned: Plan, steps: Sequence[Step]) -> Plan:
+def _from_here(node: Node, planned: Plan, steps: Sequence[StartStep]) -> Plan:
     """Return a plan whose changes begin at the present files."""
     left = {each.record.path: each for step in steps for each in step.targets}
     if not left:

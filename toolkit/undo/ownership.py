@@ -19,7 +19,7 @@ from toolkit.journal.record import FileRecord, Record, State, digest_of
 from toolkit.node import Node, choose_engine
 from toolkit.request import config_request
 from toolkit.settings import RestartMode
-from toolkit.undo.recovery import Step
+from toolkit.undo.recovery import StartStep
 from toolkit.version import VERSION
 
 log = logs.get(__name__)
@@ -30,7 +30,7 @@ UNKNOWN = (
 )
 
 
-def unnamed_setup(node: Node, facts: HostFacts) -> Step | None:
+def unnamed_setup(node: Node, facts: HostFacts) -> StartStep | None:
     """Return a step for a setup of ours that has no journal, if there is one; reads only."""
     directory = node.toolkit_dir
     try:
@@ -82,7 +82,7 @@ def unnamed_setup(node: Node, facts: HostFacts) -> Step | None:
     )
     contents = tuple(each for edit in edits for each in (edit.before, edit.after))
     where = ", ".join(each.path for each in edits) or f"{facts.engine} on {facts.socket}"
-    return Step(
+    return StartStep(
         path=node.store.path,
         reason=f"{where} has handlers of ours and no journal names them; one is written first",
         node=node,

@@ -37,7 +37,7 @@ def settle_payload(node: Node, record: Record) -> None:
         node.installer.commit(PayloadRecord.from_json(record.payload))
 
 
-class Step(Struct, frozen=True, kw_only=True):
+class StartStep(Struct, frozen=True, kw_only=True):
     """A step of a start before its setup: decided read-only, carried out by ``do``."""
 
     path: str
@@ -75,7 +75,7 @@ class Step(Struct, frozen=True, kw_only=True):
         self.act()
 
 
-def recovery(node: Node, *, reverts: bool = False) -> Step | None:
+def recovery(node: Node, *, reverts: bool = False) -> StartStep | None:
     """Decide which step an interrupted run needs before anything else; reads only.
 
     ``reverts``: a revert follows, which reloads the engine. Raises LockedError where another
@@ -89,7 +89,7 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
         begun = "a setup is under way or was interrupted"
         done = committed(intent)
         if record == done or _is_complete(node, intent, engine_of(node, intent)):
-            return Step(
+            return StartStep(
                 path=path,
                 reason=f"{begun}; it was complete; the journal is updated first",
                 node=node,
@@ -99,7 +99,7 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
         from toolkit.undo.rollback import at_start
 
         aim = at_start(node, intent, record, engine_of(node, intent))
-        return Step(
+        return StartStep(
             path=path,
             reason=f"{begun}; it is undone first",
             node=node,
@@ -112,7 +112,7 @@ def recovery(node: Node, *, reverts: bool = False) -> Step | None:
         from toolkit.undo.rollback import before_us
 
         aim = before_us(node, record)
-        return Step(
+        return StartStep(
             path=node.store.path,
             reason="an interrupted revert is finished",
             node=node,
