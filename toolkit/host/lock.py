@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from toolkit.errors import HostPathError, LockedError
-from toolkit.host.regular import require_regular
+from toolkit.host.regular import open_regular, require_regular
 
 MADE = ".toolkit-made"
 """File next to the pid file that lists the directories created for it, until the record does."""
@@ -137,23 +137,18 @@ def _open_locked(path: str, made: list[str]) -> int | None:
         descriptor = os.open(path, flags, 0o644)
     except FileNotFoundError:  # a holder that exits removes the directories it created
         return None
-    try:
+    with contextlib.ExitStack() as unless_locked:
+        unless_locked.callback(os.close, descriptor)
         require_regular(descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # A holder that removed the file before it released the lock leaves us a file without a
-        # name.
-        if _is_file_at(descriptor, path):
-            return descriptor
-    except BlockingIOError:
-        error = locked_error(descriptor, path)
-        os.close(descriptor)
-        raise error from None
-    except FileNotFoundError:
-        pass
-    except OSError:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise locked_error(descriptor, path) from None
+        # A holder that removes the file before it releases the lock leaves us one without a name.
+        with contextlib.suppress(FileNotFoundError):
+            if _is_file_at(descriptor, path):
+                unless_locked.pop_all()
+                return descriptor
     return None
 
 
@@ -252,9 +247,8 @@ def _remove_note(path: str) -> None:
 def _read_note(path: str) -> tuple[str, ...]:
     """Return the directories that this run, or one that was killed, created."""
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(os.path.join(os.path.dirname(path), MADE), flags)) as note:
-            lines = note.read().splitlines()
+        with open_regular(os.path.join(os.path.dirname(path), MADE), follow=False) as note:
+            lines = note.read().decode().splitlines()
     except (OSError, UnicodeError):
         return ()
     return tuple(each for each in lines if path.startswith(f"{each}/"))

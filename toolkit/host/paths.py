@@ -84,18 +84,15 @@ class HostRoot(Struct, frozen=True, kw_only=True):
         return self._read(given)[0]
 
     def explain(self, given: str) -> str:
-        """Explain in one line how a path was read."""
+        """Explain in one line how a path from the user was read."""
         path, mount = self._read(given)
         if mount is None:
-            return f"{given}: host path, opened as {self.access(path)}"
+            return f"host path, opened as {self.access(path)}"
         if mount.point == self.root:
-            return f"{given}: host path {path}" if path != given else f"{given}: as it stands"
+            return "as it stands" if path == given else f"host path {path}"
         if not mount.known:
-            return (
-                f"{given}: below the mount {mount.point}, whose host path is not known; "
-                "taken as it stands"
-            )
-        return f"{given}: below the mount {mount.point}, host path {path}"
+            return f"below the mount {mount.point}, whose host path is not known; as it stands"
+        return f"below the mount {mount.point}, host path {path}"
 
     def resolve(self, host_path: str) -> str:
         """Return the host path with every symbolic link resolved as the host would.

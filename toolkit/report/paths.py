@@ -42,8 +42,7 @@ def paths_read(node: Node, facts: HostFacts | None) -> Iterator[str]:
 
 def _given(root: HostRoot, what: str, path: str, source: str = "") -> str:
     said = f" ({source})" if source else ""
-    how = root.explain(path).removeprefix(f"{path}: ")
-    return f"{what} {path}{said}: {how}{_behind_links(root, root.host_path(path))}"
+    return f"{what} {path}{said}: {root.explain(path)}{_behind_links(root, root.host_path(path))}"
 
 
 def _of_engine(root: HostRoot, what: str, given: GivenPath, used: str | None) -> str:

@@ -119,17 +119,17 @@ def settled_facts(control: EngineControl, deadline: float) -> HostFacts | None:
     end = clock.now() + COMING_SECONDS
     while True:
         facts = facts_of(control, LOOK_SECONDS)
-        if facts is None or not is_pending(facts):
+        if facts is None or _pending(facts) is None:
             return facts
         if clock.now() >= (end if facts.process is None else deadline):
             return facts
         clock.sleep(POLL_SECONDS)
 
 
-def is_pending(facts: HostFacts) -> bool:
-    """Return whether an engine is still starting and may serve more without a reload."""
+def _pending(facts: HostFacts) -> str | None:
+    """Return why an engine that is still starting serves nothing yet; None for any other."""
     lack = facts.served.lack
-    return lack is not None and lack.kind is LackKind.PENDING
+    return lack.reason if lack is not None and lack.kind is LackKind.PENDING else None
 
 
 class GoBackReport(Struct, frozen=True, kw_only=True):
@@ -163,8 +163,8 @@ def restore_engine(node: Node, aim: Aim, control: EngineControl, by: Deadline) -
         warning = f"{control.name} does not run ({why}); files were restored, no reload needed"
         log.warning("engine.absent", warning)
         return GoBackReport(seen=False, warnings=(warning,))
-    if is_pending(facts) and facts.served.lack is not None:
-        reason = facts.served.lack.reason
+    reason = _pending(facts)
+    if reason is not None:
         raise EngineTimeoutError(
             f"{control.name} did not come back within {by.seconds:g} s: {reason}",
             too_slow(by),
