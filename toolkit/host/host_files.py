@@ -27,8 +27,8 @@ from toolkit.host.writer import FileMetadata, FileState, Known, NewEntry
 
 _NO_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EXDEV, errno.EBUSY, errno.EOPNOTSUPP})
 _FIXES = {
-    errno.EROFS: "mount it writable, or let what makes that file have the change",
-    errno.EPERM: "take its attribute away, `lsattr` shows it (`chattr -i`, `chattr -a`)",
+    errno.EROFS: "mount it writable, or make the change in what generates that file",
+    errno.EPERM: "remove its attribute, which `lsattr` shows (`chattr -i`, `chattr -a`)",
 }
 
 

@@ -1,4 +1,4 @@
-"""Whether a pid file could be locked, told without touching it: for what must not take a lock."""
+"""Whether a pid file could be locked, without trying: for commands that must not take the lock."""
 
 from __future__ import annotations
 

@@ -236,12 +236,12 @@ def _checked(path: str) -> str:
         raise HostPathError("an empty path was given")
     shown = ascii(path[:80]) if not path.isprintable() else path[:80]
     if "\0" in path:
-        raise HostPathError(f"{shown}: the path holds a NUL byte")
+        raise HostPathError(f"{shown}: the path contains a NUL byte")
     if not path.startswith("/"):
         raise HostPathError(f"{shown}: the path is relative", "give an absolute path")
     names = [name for name in path.split("/") if name not in {"", "."}]
     if ".." in names:
-        raise HostPathError(f"{shown}: the path holds '..'", "give the path without it")
+        raise HostPathError(f"{shown}: the path contains '..'", "give the path without it")
     clean = "/" + "/".join(names)
     if len(os.fsencode(clean)) > _MAX_PATH or any(
         len(os.fsencode(name)) > _MAX_NAME for name in names

@@ -41,7 +41,7 @@ def revert_record(node: Node, record: Record, *, purge: bool = False) -> GoBackR
     except ToolkitError as error:
         raise NotRestoredError(
             f"the revert stopped half-way: {error.message}",
-            "fix that and start it again: it goes on where it stopped",
+            "fix that and run it again: it continues where it stopped",
         ) from error
 
 

@@ -107,7 +107,7 @@ def go_back(node: Node, aim: Aim) -> GoBackReport:
             there = node.view.glob(f"{node.toolkit_dir}/{RUNTIME}")
             stay = "; the toolkit's files stay until then" if there else ""
             raise NotRestoredError(
-                f"the config files are back, but {error.message}",
+                f"the config files are restored, but {error.message}",
                 error.hint or f"restart the engine{stay}",
             ) from error
         log.warning("engine.not_restored", "it serves no pods, as before", reason=str(error))
