@@ -106,7 +106,7 @@ HOST_ROOT = GENERAL.add(
 PID_FILE = GENERAL.add(
     "--pid-file",
     "TOOLKIT_PID_FILE PID_FILE",
-    path("/run/nvidia/toolkit/toolkit.pid", parsers.named("toolkit.pid")),
+    path("/run/nvidia/toolkit/toolkit.pid", parsers.pid_file),
     "the lock of the one instance on a node; must be named toolkit.pid",
 )
 IGNORE_ERRORS = GENERAL.add(

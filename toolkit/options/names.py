@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
-from toolkit.errors import UsageError
-from toolkit.options.parsers import absolute_path, items, matching, shown
+from toolkit.options.parsers import absolute_path, items, matching, unusable
 
 _ENGINES_OWN = ("runc", "crun")
 
@@ -62,7 +61,7 @@ def handler_name(text: str) -> str:
     name = _handler(text)
     if name in _ENGINES_OWN:
         # Docker rejects runtimes.runc; any other engine would run every pod through our runtime.
-        raise UsageError(f"{shown(text)} is the engine's own handler", "write another name")
+        raise unusable(text, "is the engine's own handler", "write another name")
     return name
 
 
@@ -70,31 +69,27 @@ def low_level_runtime(text: str) -> str:
     """Parse a low-level runtime: a name to look up, or an absolute path."""
     path = absolute_path(text) if "/" in text else text
     if not path.isprintable() or " " in path:
-        raise UsageError(f"{shown(text)} is not a runtime", "write a name or an absolute path")
+        raise unusable(text, "is not a runtime", "write a name or an absolute path")
     if posixpath.basename(path).startswith("nvidia-container-runtime"):
         # It would execute itself forever.
-        raise UsageError(
-            f"{shown(text)} is an NVIDIA runtime", "write a low-level one, such as runc or crun"
-        )
+        hint = "write a low-level one, such as runc or crun"
+        raise unusable(text, "is an NVIDIA runtime", hint)
     return path
 
 
 def config_sources(text: str) -> tuple[str, ...]:
-    """Parse the config sources, in order of preference."""
-    found = []
-    for item in items(text):
-        kind, equals, path = item.partition("=")
-        if equals and kind == "file":
-            found.append(f"file={absolute_path(path)}")
-        elif not equals and kind in {"live", "command", "file"}:
-            found.append(kind)
-        else:
-            raise UsageError(
-                f"{shown(item)} is not a config source", "write live, command, file or file=/PATH"
-            )
-    if not found:
-        raise UsageError("no config source is named", "write live, command, file or file=/PATH")
-    return tuple(dict.fromkeys(found))
+    """Parse the config sources, in order of preference; there is at least one."""
+    return tuple(dict.fromkeys(_config_source(item) for item in items(text) or ("",)))
+
+
+def _config_source(text: str) -> str:
+    kind, equals, path = text.partition("=")
+    if equals and kind == "file":
+        return f"file={absolute_path(path)}"
+    if text not in {"live", "command", "file"}:
+        hint = "write live, command, file or file=/PATH"
+        raise unusable(text, "is not a config source", hint)
+    return text
 
 
 def device_nodes(text: str) -> bool:
@@ -102,5 +97,5 @@ def device_nodes(text: str) -> bool:
     words = [word.strip() for word in text.split(",")]
     for word in words:
         if word not in {"", "none", "control"}:
-            raise UsageError(f"{shown(word)} is not a kind of device node", "write control or none")
+            raise unusable(word, "is not a kind of device node", "write control or none")
     return all(word == "control" for word in words)

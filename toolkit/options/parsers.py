@@ -1,6 +1,6 @@
 """Parsers of values: text in, value out, or UsageError with what to write instead.
 
-``Sources.read`` adds the flag or variable to the error.
+``Sources.value`` adds the flag or variable to the error.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ BOOLEANS = {
 _LONGEST_SHOWN = 80
 _LONGEST_WAIT = 31_536_000.0
 """A year in seconds; above it the kernel's timers overflow."""
+_HIGHEST_INDEX = 99
 _HIGHEST_PORT = 65535
 _LONGEST_PATH = 4095
 _LONGEST_NAME = 255
@@ -36,17 +37,16 @@ _NAMES_OF_BINARY = frozenset({"binaryname", "runtime"})
 """Options of a containerd handler that name its binary; ``runtime`` before config version 2."""
 
 
-def shown(text: str) -> str:
-    """Return a value for a message: quoted, on one line, truncated if very long."""
-    return repr(text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…")
+def unusable(text: str, problem: str, hint: str) -> UsageError:
+    """Return the error of a value, which is shown quoted, on one line, truncated if very long."""
+    shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+    return UsageError(f"{shown!r} {problem}", hint)
 
 
 def boolean(text: str) -> bool:
     """Parse one of the eight words, in any case."""
     if text.lower() not in BOOLEANS:
-        raise UsageError(
-            f"{shown(text)} is not a Boolean", "write true or false (t, f, 1, 0, yes, no)"
-        )
+        raise unusable(text, "is not a Boolean", "write true or false (t, f, 1, 0, yes, no)")
     return BOOLEANS[text.lower()]
 
 
@@ -54,11 +54,9 @@ def one_of(enum: type[E]) -> Callable[[str], E]:
     """Parse one of an enum's words."""
 
     def parse(text: str) -> E:
-        try:
-            return enum(text)
-        except ValueError:
-            words = ", ".join(member.value for member in enum)
-            raise UsageError(f"{shown(text)} is not known", f"write one of {words}") from None
+        if text not in set(enum):
+            raise unusable(text, "is not known", f"write one of {', '.join(enum)}")
+        return enum(text)
 
     return parse
 
@@ -67,9 +65,9 @@ def one_word_of(*words: str) -> Callable[[str], str]:
     """Parse one of some words, in any case."""
 
     def parse(text: str) -> str:
-        if text.lower() in words:
-            return text.lower()
-        raise UsageError(f"{shown(text)} is not known", f"write one of {', '.join(words)}")
+        if text.lower() not in words:
+            raise unusable(text, "is not known", f"write one of {', '.join(words)}")
+        return text.lower()
 
     return parse
 
@@ -96,7 +94,7 @@ def matching(pattern: str, what: str, hint: str) -> Callable[[str], str]:
         # Compiled only for a given value: every millisecond of a start counts.
         if re.fullmatch(pattern, text, re.ASCII):
             return text
-        raise UsageError(f"{shown(text)} is not a {what}", hint)
+        raise unusable(text, f"is not a {what}", hint)
 
     return parse
 
@@ -104,32 +102,23 @@ def matching(pattern: str, what: str, hint: str) -> Callable[[str], str]:
 def absolute_path(text: str) -> str:
     """Parse an absolute path; doubled and trailing slashes are removed."""
     if not text.startswith("/"):
-        raise UsageError(
-            f"{shown(text)} is not an absolute path", "write a path that begins with /"
-        )
+        raise unusable(text, "is not an absolute path", "write a path that begins with /")
     if re.search(_NO_TEXT, text):
-        raise UsageError(
-            f"{shown(text)} has control characters, or bytes that are not UTF-8",
-            "write a plain path",
-        )
+        problem = "has control characters, or bytes that are not UTF-8"
+        raise unusable(text, problem, "write a plain path")
     path = "/" + posixpath.normpath(text).lstrip("/")
-    if len(path.encode()) > _LONGEST_PATH or any(
-        len(name.encode()) > _LONGEST_NAME for name in path.split("/")
-    ):
-        raise UsageError(
-            f"{shown(text)} is too long",
-            f"write at most {_LONGEST_PATH} bytes, and {_LONGEST_NAME} between two slashes",
-        )
+    longest = max(len(name.encode()) for name in path.split("/"))
+    if len(path.encode()) > _LONGEST_PATH or longest > _LONGEST_NAME:
+        hint = f"write at most {_LONGEST_PATH} bytes, and {_LONGEST_NAME} between two slashes"
+        raise unusable(text, "is too long", hint)
     return path
 
 
 def search_path_directory(text: str) -> str:
     """Parse an absolute path that can be part of ``PATH``, where ``:`` ends a directory."""
     if ":" in text:
-        raise UsageError(
-            f"{shown(text)} has a ':', which ends a directory in the wrappers' PATH",
-            "choose a directory without one",
-        )
+        problem = "has a ':', which ends a directory in the wrappers' PATH"
+        raise unusable(text, problem, "choose a directory without one")
     return absolute_path(text)
 
 
@@ -138,33 +127,20 @@ def socket_path(text: str) -> str:
     return absolute_path(text.removeprefix("unix://"))
 
 
-def named(name: str) -> Callable[[str], str]:
-    """Parse an absolute path whose last component must have a given name."""
-
-    def parse(text: str) -> str:
-        path = absolute_path(text)
-        if posixpath.basename(path) != name:
-            raise UsageError(
-                f"{shown(text)} is not named {name}", f"write a path that ends in /{name}"
-            )
-        return path
-
-    return parse
+def pid_file(text: str) -> str:
+    """Parse the path of the lock, which has one name on every node."""
+    path = absolute_path(text)
+    if posixpath.basename(path) != "toolkit.pid":
+        raise unusable(text, "is not named toolkit.pid", "write a path that ends in /toolkit.pid")
+    return path
 
 
-def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
-    """Parse a decimal number within a range."""
-
-    def parse(text: str) -> int:
-        number = _decimal(text)
-        if number is not None and lowest <= number <= highest:
-            return number
-        raise UsageError(
-            f"{shown(text)} is not a number from {lowest} to {highest}",
-            f"write one, such as {lowest}",
-        )
-
-    return parse
+def plugin_index(text: str) -> int:
+    """Parse a position in NRI's order."""
+    number = _decimal(text)
+    if number is None or number > _HIGHEST_INDEX:
+        raise unusable(text, f"is not a number from 0 to {_HIGHEST_INDEX}", "write one, such as 0")
+    return number
 
 
 def seconds(*, zero: bool) -> Callable[[str], float]:
@@ -178,36 +154,26 @@ def seconds(*, zero: bool) -> Callable[[str], float]:
             value = math.nan
         if (value >= 0 if zero else value > 0) and value <= _LONGEST_WAIT:
             return value
-        raise UsageError(
-            f"{shown(text)} is not a {wanted}", "write a number without a unit (example: 5)"
-        )
+        raise unusable(text, f"is not a {wanted}", "write a number without a unit (example: 5)")
 
     return parse
 
 
-def json_object(text: str) -> Mapping[str, object]:
-    """Parse a JSON object that a TOML file can hold as well."""
+def handler_override(text: str) -> Mapping[str, object]:
+    """Parse the override for each handler's table: a JSON object that TOML can hold as well.
+
+    It must not name the handler's binary. containerd accepts a key in any case.
+    """
     import json  # rarely given, and every millisecond of a start counts
 
     hint = """write an object, such as {"options": {"SystemdCgroup": true}}"""
-    if not text.strip():
-        return {}
     try:
-        value = json.loads(text)
+        override = json.loads(text) if text.strip() else {}
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{shown(text)} is not JSON: {error}", hint) from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{shown(text)} is not a JSON object", hint)
-    _check_for_toml(value, "", 0)
-    return value
-
-
-def handler_override(text: str) -> Mapping[str, object]:
-    """Parse the override for each handler's table, which must not name the handler's binary.
-
-    containerd accepts a key in any case.
-    """
-    override = json_object(text)
+        raise unusable(text, f"is not JSON: {error}", hint) from None
+    if not isinstance(override, dict):
+        raise unusable(text, "is not a JSON object", hint)
+    _check_for_toml(override, "", 0)
     options = override.get("options")
     for key in options if isinstance(options, dict) else ():
         if key.lower() in _NAMES_OF_BINARY:
@@ -223,7 +189,7 @@ def handler_override(text: str) -> Mapping[str, object]:
 def _check_for_toml(value: object, where: str, depth: int) -> None:
     """Reject values that JSON has and TOML lacks; raises UsageError naming the key."""
     if depth > _DEEPEST:
-        raise UsageError(f"{shown(where)} is nested too deeply", f"write at most {_DEEPEST} levels")
+        raise unusable(where, "is nested too deeply", f"write at most {_DEEPEST} levels")
     if isinstance(value, dict):
         for key, inner in value.items():
             path = f"{where}.{key}".lstrip(".")
@@ -238,9 +204,7 @@ def _check_for_toml(value: object, where: str, depth: int) -> None:
         or (isinstance(value, float) and not math.isfinite(value))
         or (isinstance(value, int) and not -(2**63) <= value < 2**63)
     ):
-        raise UsageError(
-            f"the value of {shown(where)} can't be written as TOML", "leave that key out"
-        )
+        raise unusable(where, "has a value that can't be written as TOML", "leave that key out")
 
 
 def health_address(text: str) -> str | None:
@@ -251,10 +215,9 @@ def health_address(text: str) -> str | None:
     number = _decimal(port)
     if colon and _is_host(host) and number is not None and 1 <= number <= _HIGHEST_PORT:
         return f"{host}:{number}"
-    raise UsageError(
-        f"{shown(text)} is not an address",
-        f"write HOST:PORT, [IPV6]:PORT or :PORT with a port up to {_HIGHEST_PORT}, such as :8080",
-    )
+    forms = "HOST:PORT, [IPV6]:PORT or :PORT"
+    hint = f"write {forms} with a port up to {_HIGHEST_PORT}, such as :8080"
+    raise unusable(text, "is not an address", hint)
 
 
 def _is_host(text: str) -> bool:

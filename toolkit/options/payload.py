@@ -162,7 +162,7 @@ NRI_ENABLED = NRI.add(
 NRI_INDEX = NRI.add(
     "--nri-plugin-index",
     "NRI_PLUGIN_INDEX",
-    Value(parsers.whole_number(0, 99), "0-99", 10),
+    Value(parsers.plugin_index, "0-99", 10),
     "the plugin's position in NRI's order",
 )
 NRI_SOCKET = NRI.add(
