@@ -101,23 +101,23 @@ def run(
     _configure_logs(sources)
     try:
         return _flushed(_carry_out(line, sources, commands, program))
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     except ToolkitError as error:
+        failure = error
         log.error(
             "usage.refused" if isinstance(error, UsageError) else "program.failed", str(error)
         )
-        logs.traceback_of(error)
-        _print_failure(line, sources, error)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last resort: one line in place of a traceback
         if isinstance(error, BrokenPipeError) and _reader_went_away():
             return ExitCode.FAILED
-        hint = "" if logs.debugging() else "; --debug shows where"
-        log.error("program.broken", f"unexpected {type(error).__name__}: {error}{hint}")
-        logs.traceback_of(error)
-        _print_failure(line, sources, ToolkitError(f"unexpected {type(error).__name__}: {error}"))
-        return ExitCode.FAILED
+        hint = "" if logs.debugging() else "--debug shows where"
+        failure = ToolkitError(f"unexpected {type(error).__name__}: {error}", hint)
+        failure.__cause__ = error
+        log.error("program.broken", str(failure))
+    logs.traceback_of(failure)
+    _print_failure(line, sources, failure)
+    return failure.exit_code
 
 
 def _carry_out(line: CommandLine, sources: Sources, commands: Commands, program: str) -> ExitCode:
