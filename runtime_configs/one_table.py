@@ -56,7 +56,7 @@ class OneTableAdapter(EngineAdapter):
                 self.format,
                 role,
                 paths=((self.handlers, self.default),),
-                toolkit_dir=request.toolkit_dir,
+                is_ours=request.is_ours,
             )
             for path, content, role in self.files(request, view)
         )

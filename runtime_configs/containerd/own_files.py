@@ -34,7 +34,7 @@ def own_files(request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
             Format.TOML,
             role,
             paths=PATHS,
-            toolkit_dir=request.toolkit_dir,
+            is_ours=request.is_ours,
             stock=schema.RUNC if schema.era_of(request) is schema.Era.REPLACES else None,
         )
         if role is Role.DROP_IN and _outruns(file, files.get(request.top_level), request):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from runtime_configs.formats.documents import Change, apply_changes, load
@@ -40,10 +40,10 @@ def edit_without_ours(
     role: Role,
     *,
     paths: HandlerPaths,
-    toolkit_dir: str,
+    is_ours: Callable[[object], bool],
     stock: str | None = None,
 ) -> FileEdit | None:
-    """Return the edit that removes the handlers with a binary in ``toolkit_dir``; None without any.
+    """Return the edit that removes the handlers with a binary that ``is_ours``; None without any.
 
     A default of ours is removed with them, and a drop-in without other settings as a whole.
     ``stock`` is the engine's default handler if a file with other handlers drops it: one of those
@@ -53,7 +53,7 @@ def edit_without_ours(
     changes: list[Change] = []
     for handlers, default in paths:
         found = table(document, *handlers)
-        ours = [name for name, handler in found.items() if _is_below(toolkit_dir, handler)]
+        ours = [name for name, handler in found.items() if _has(handler, is_ours)]
         changes += [Change(path=(*handlers, name), value=REMOVE) for name in ours]
         if lookup(document, default) in ours:
             others = [name for name in found if name not in ours]
@@ -67,11 +67,11 @@ def edit_without_ours(
     return FileEdit(path=path, before=content, after=left, format=format, role=role)
 
 
-def _is_below(directory: str, value: object) -> bool:
-    """Return whether a text of a handler's table is a path below a directory."""
+def _has(value: object, is_ours: Callable[[object], bool]) -> bool:
+    """Return whether a handler's table has such a value, at any depth."""
     if isinstance(value, Mapping):
-        return any(_is_below(directory, each) for each in value.values())
-    return isinstance(value, str) and value.startswith(f"{directory.rstrip('/')}/")
+        return any(_has(each, is_ours) for each in value.values())
+    return is_ours(value)
 
 
 def _says_something(document: Mapping[str, object]) -> bool:
