@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from runtime_configs.formats.toml_outline import Outline
-from runtime_configs.formats.toml_spans import line_end
+from runtime_configs.formats.toml_spans import Statement, line_end
 from runtime_configs.formats.toml_text import rewritten, value_text
 from runtime_configs.formats.values import MISSING, KeyPath, Table, differences, lookup
 
@@ -30,11 +30,10 @@ class _Edit:
     def __init__(self, text: str) -> None:
         self.text = text
         self.outline = Outline(text)
-        self.statements = self.outline.statements
         self.newline = self.outline.newline
         self.insertions: defaultdict[int, list[str]] = defaultdict(list)
         self.replacements: list[tuple[int, int, str]] = []
-        self.deleted: set[int] = set()
+        self.deleted: dict[int, Statement] = {}
 
     def edited(self, old: Mapping[str, object], new: Mapping[str, object]) -> str:
         added: dict[KeyPath, Table] = {}
@@ -43,7 +42,7 @@ class _Edit:
             if was is not MISSING:
                 if self._replaced(path, was, will):
                     continue
-                self.deleted.update(self.outline.under(path))
+                self.deleted |= {each.start: each for each in self.outline.under(path)}
             if will is not MISSING:
                 if isinstance(will, Mapping) and self.outline.dotted(path) is None:
                     tables.append((path, will))
@@ -75,36 +74,31 @@ class _Edit:
 
     def _replaced(self, path: KeyPath, was: object, will: object) -> bool:
         """Replace the value in its place, if possible."""
-        index = self.outline.keys.get(path)
-        if will is MISSING or index is None:
+        statement = self.outline.keys.get(path)
+        if will is MISSING or statement is None:
             return False
         if isinstance(will, Mapping) and not isinstance(was, Mapping):
             return False
-        statement = self.statements[index]
-        text = self.text[statement.value_start : statement.value_end]
-        value = rewritten(text, was, will, self.newline)
-        self.replacements.append((statement.value_start, statement.value_end, value))
+        start, end = statement.value_start, statement.value_end
+        value = rewritten(self.text[start:end], was, will, self.newline)
+        self.replacements.append((start, end, value))
         return True
 
     def _add_keys(self, parent: KeyPath, pairs: Table) -> None:
         """Add keys to an existing table, in the table's own form."""
         dotted = self.outline.dotted((*parent, ""))
         if dotted is not None:
-            beside = self.statements[dotted]
-            base = self.outline.section_path(dotted)
-            flat = _flattened(parent[len(base) :], pairs)
-            self.insertions[beside.end] += self._lines(beside.indent, flat)
+            flat = _flattened(parent[len(dotted.header) :], pairs)
+            self.insertions[dotted.end] += self._lines(dotted.indent, flat)
             return
-        section = self.outline.headers.get(parent, -1)
-        members = self.outline.in_section[section]
-        if parent and section < 0:
+        header = self.outline.headers.get(parent)
+        keys = self.outline.below[parent]
+        if parent and header is None:
             self._add_header(parent, pairs)
-        elif members:
-            last = self.statements[members[-1]]
-            place = last.end if section >= 0 else self.outline.after(members[-1])
-            self.insertions[place] += self._lines(last.indent, _single(pairs))
-        elif section >= 0:
-            header = self.statements[section]
+        elif keys:
+            place = keys[-1].end if parent else self.outline.after(keys[-1])
+            self.insertions[place] += self._lines(keys[-1].indent, _single(pairs))
+        elif header is not None:
             indent = header.indent + self.outline.key_step
             self.insertions[header.end] += self._lines(indent, _single(pairs))
         else:
@@ -112,8 +106,8 @@ class _Edit:
 
     def _add_header(self, parent: KeyPath, pairs: Table) -> None:
         """Write the header of a table that was only implied by those below it."""
-        indexes = self.outline.under(parent)
-        place = self.outline.before(indexes[0]) if indexes else len(self.text)
+        below = self.outline.under(parent)
+        place = self.outline.before(below[0]) if below else len(self.text)
         indent = self.outline.indent_of(parent)
         text = self._table_text(parent, pairs, place, indent).removeprefix(self.newline)
         self.insertions[place].append(text + (self.newline if self.outline.blank_habit else ""))
@@ -121,10 +115,10 @@ class _Edit:
     def _add_first_keys(self, pairs: Table) -> None:
         """Add the document's first top-level keys."""
         lines = self._lines("", _single(pairs))
-        if not self.statements:
+        if not self.outline.statements:
             self.insertions[len(self.text)] += lines
             return
-        self.insertions[self.outline.before(0)] += [*lines, self.newline]
+        self.insertions[self.outline.before(self.outline.statements[0])] += [*lines, self.newline]
 
     def _table_text(
         self, path: KeyPath, pairs: Mapping[str, object], place: int, indent: str
@@ -160,8 +154,8 @@ class _Edit:
     def _deletions(self) -> Iterator[tuple[int, int]]:
         """Yield the line spans to delete, each with one of two blank lines that would meet."""
         spans: list[tuple[int, int]] = []
-        for index in sorted(self.deleted):
-            start, end = self.statements[index].start, self.statements[index].end
+        for start, statement in sorted(self.deleted.items()):
+            end = statement.end
             if spans and spans[-1][1] == start:
                 spans[-1] = (spans[-1][0], end)
             else:

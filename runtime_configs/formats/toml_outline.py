@@ -17,57 +17,52 @@ class Outline:
         self.text = text
         self.statements = scan(text)
         self.newline = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
-        self.headers: dict[KeyPath, int] = {}
-        self.keys: dict[KeyPath, int] = {}
-        self.in_section: defaultdict[int, list[int]] = defaultdict(list)
-        self._under: dict[KeyPath, list[int]] = {}
-        for index, statement in enumerate(self.statements):
-            if statement.kind is StatementKind.KEY:
-                self.in_section[statement.section].append(index)
-                if not statement.in_array:
-                    self.keys[statement.path] = index
-            elif not statement.in_array:
-                self.headers[statement.path] = index
+        self.headers: dict[KeyPath, Statement] = {}
+        self.keys: dict[KeyPath, Statement] = {}
+        self.below: defaultdict[KeyPath, list[Statement]] = defaultdict(list)
+        """The keys of each header; above the first one under an empty path."""
+        self._under: dict[KeyPath, list[Statement]] = {}
+        for each in self.statements:
+            if each.in_array:
+                continue
+            if each.kind is StatementKind.KEY:
+                self.keys[each.path] = each
+                self.below[each.header].append(each)
+            else:
+                self.headers[each.path] = each
 
-    def under(self, path: KeyPath) -> list[int]:
+    def under(self, path: KeyPath) -> list[Statement]:
         """Return the statements at or below a key path, in order."""
         found = self._under.get(path)
         if found is None:
             length = len(path)
             # From the parent's list, so that each level searches less.
-            above = self.under(path[:-1]) if length > 1 else range(len(self.statements))
-            found = [index for index in above if self.statements[index].path[:length] == path]
+            above = self.under(path[:-1]) if length > 1 else self.statements
+            found = [each for each in above if each.path[:length] == path]
             self._under[path] = found
         return found
 
-    def section_path(self, index: int) -> KeyPath:
-        """Return the key path of the header above a statement."""
-        section = self.statements[index].section
-        return self.statements[section].path if section >= 0 else ()
-
-    def dotted(self, path: KeyPath) -> int | None:
+    def dotted(self, path: KeyPath) -> Statement | None:
         """Return the last dotted key that defines the parent table of ``path``.
 
         None if a header defines it, or a header of a table below it.
         """
         for length in range(len(path) - 1, 0, -1):
             implied = False
-            for index in reversed(self.under(path[:length])):
-                statement = self.statements[index]
-                if statement.in_array:
+            for each in reversed(self.under(path[:length])):
+                if each.in_array:
                     continue
-                if statement.kind is not StatementKind.KEY:
+                if each.kind is not StatementKind.KEY:
                     implied = True
-                elif len(self.section_path(index)) < length < len(statement.path):
-                    return index
+                elif len(each.header) < length < len(each.path):
+                    return each
             if implied:
                 return None
         return None
 
-    def after(self, index: int) -> int:
+    def after(self, statement: Statement) -> int:
         """Return where to insert text after a statement: after the comments directly below it."""
-        place = self.statements[index].end
-        end = place
+        place = end = statement.end
         while end < len(self.text):
             line = self.text[end : line_end(self.text, end)]
             if not line.lstrip().startswith("#"):
@@ -75,19 +70,19 @@ class Outline:
             end += len(line)
         return end
 
-    def before(self, index: int) -> int:
+    def before(self, statement: Statement) -> int:
         """Return where to insert text before a statement: before the comments directly above it.
 
         A comment at the top may be about the file (k0s reads the first line), so it stays first.
         """
-        place = self.statements[index].start
+        place = statement.start
         while place > 0:
             start = self.text.rfind("\n", 0, place - 1) + 1
             if not self.text[start:place].lstrip().startswith("#"):
                 break
             place = start
-        at_top = index == 0 and not self.text[:place].strip()
-        return self.statements[index].start if at_top else place
+        at_top = statement is self.statements[0] and not self.text[:place].strip()
+        return statement.start if at_top else place
 
     def end_of_group(self, path: KeyPath) -> int:
         """Return where to insert a new table: after the last one with the same parent."""
@@ -106,13 +101,12 @@ class Outline:
 
     def indent_of(self, path: KeyPath) -> str:
         """Return the indentation of a new header: that of its siblings, else by its parents'."""
-        for index in self.under(path[:-1]) if path[:-1] else []:
-            statement = self.statements[index]
-            if statement.kind is StatementKind.TABLE and len(statement.path) == len(path):
-                return statement.indent
+        for each in self.under(path[:-1]) if path[:-1] else []:
+            if each.kind is StatementKind.TABLE and len(each.path) == len(path):
+                return each.indent
         for length in range(len(path) - 1, 0, -1):
             if (found := self.headers.get(path[:length])) is not None:
-                return self.statements[found].indent + self.level_step * (len(path) - length)
+                return found.indent + self.level_step * (len(path) - length)
         return ""
 
     @cached_property
@@ -135,15 +129,11 @@ class Outline:
         return spellings
 
     @cached_property
-    def _tables(self) -> tuple[Statement, ...]:
-        return tuple(self.statements[index] for index in self.headers.values())
-
-    @cached_property
     def blank_habit(self) -> bool:
         """Whether most tables follow a blank line."""
         headers = [
             header
-            for header in self._tables
+            for header in self.headers.values()
             if header is not self.statements[0] or self.text[: header.start].strip()
         ]
         spaced = sum(self.is_after_blank(header.start) for header in headers)
@@ -152,16 +142,15 @@ class Outline:
     @cached_property
     def key_step(self) -> str:
         """The indentation of keys relative to their header."""
-        for header in self._tables:
-            for index in self.in_section[self.headers[header.path]][:1]:
-                return self.statements[index].indent.removeprefix(header.indent)
+        for path, header in self.headers.items():
+            for first in self.below[path][:1]:
+                return first.indent.removeprefix(header.indent)
         return ""
 
     @cached_property
     def level_step(self) -> str:
         """The indentation of headers relative to the parent table's."""
-        for header in self._tables:
-            parent = self.headers.get(header.path[:-1])
-            if parent is not None:
-                return header.indent.removeprefix(self.statements[parent].indent)
+        for path, header in self.headers.items():
+            if (parent := self.headers.get(path[:-1])) is not None:
+                return header.indent.removeprefix(parent.indent)
         return ""

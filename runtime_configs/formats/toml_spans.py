@@ -53,8 +53,8 @@ class Statement(NamedTuple):
     """From the root, also for a key below a header."""
     spelling: tuple[str, ...]
     """The parts of the key or header as written, including quotes."""
-    section: int
-    """The index of the header above it (a header: its own), -1 above the first one."""
+    header: KeyPath
+    """The path of the header above it (of a header: its own); empty above the first one."""
     in_array: bool
     """Whether it is inside an element of an array of tables, which has no key path."""
     start: int
@@ -82,15 +82,14 @@ def has_long_key(text: str) -> bool:
 def _statements(text: str) -> Iterator[Statement]:
     prefix: KeyPath = ()
     arrays: set[KeyPath] = set()
-    section, index, in_array, position = -1, -1, False, 0
+    in_array, position = False, 0
     while position < len(text):
         line_start = position
         if (plain := _PLAIN_KEY.match(text, position)) is not None:
-            index += 1
             position = plain.end()
             indent, name, _ = plain.groups()
             yield Statement(
-                StatementKind.KEY, (*prefix, name), (name,), section, in_array,
+                StatementKind.KEY, (*prefix, name), (name,), prefix, in_array,
                 line_start, position, indent, *plain.span(3),
             )  # fmt: skip
             continue
@@ -101,24 +100,23 @@ def _statements(text: str) -> Iterator[Statement]:
         if text[position] in "#\n\r":
             position = line_end(text, position)
             continue
-        index += 1
         if text[position] == "[":
             is_array = text.startswith("[[", position)
             path, spelling, position = _key(text, position + (2 if is_array else 1))
             end = line_end(text, position)
             if is_array:
                 arrays.add(path)
-            prefix, section = path, index
+            prefix = path
             in_array = bool(arrays) and any(path[:n] in arrays for n in range(1, len(path) + 1))
             kind = StatementKind.ARRAY if is_array else StatementKind.TABLE
-            yield Statement(kind, path, spelling, section, in_array, line_start, end, indent)
+            yield Statement(kind, path, spelling, path, in_array, line_start, end, indent)
         else:
             path, spelling, position = _key(text, position)
             value_start = _after_blanks(text, position + 1)
             value_end = _value_end(text, value_start)
             end = line_end(text, value_end)
             yield Statement(
-                StatementKind.KEY, prefix + path, spelling, section, in_array,
+                StatementKind.KEY, prefix + path, spelling, prefix, in_array,
                 line_start, end, indent, value_start, value_end,
             )  # fmt: skip
         position = end
