@@ -54,8 +54,12 @@ class JournalStore:
     def export(self) -> dict[str, bytes]:
         """Return every file of the journal by its relative path."""
         place = glob.escape(self.directory)
-        paths = (*self._view.glob(f"{place}/*.json"), *self._view.glob(f"{place}/blobs/*"))
-        found = {posixpath.relpath(path, self.directory): self._view.read(path) for path in paths}
+        paths = (*self._view.glob(f"{place}/*"), *self._view.glob(f"{place}/blobs/*"))
+        found = {
+            posixpath.relpath(path, self.directory): self._view.read(path)
+            for path in paths
+            if posixpath.basename(path) != "blobs"
+        }
         return {name: content for name, content in found.items() if content is not None}
 
     def restore(self, files: Mapping[str, bytes]) -> bool:
