@@ -63,6 +63,7 @@ REVERT = frozenset(
         "runtime_configs.formats.hunks",
         "toolkit.daemon.stop_reason",
         "toolkit.journal.memory_copy",
+        "toolkit.undo.aim",
         "toolkit.undo.engine",
         "toolkit.undo.files",
         "toolkit.undo.k3s_autodetect",

@@ -25,10 +25,11 @@ from toolkit.journal.record import Record, State, committed
 from toolkit.node import Node
 from toolkit.payload.records import PayloadRecord
 from toolkit.settings import RestartMode
+from toolkit.undo.aim import at_start, target_of
 from toolkit.undo.engine import reload_or_start, run_stages
-from toolkit.undo.files import target_of, write_file
+from toolkit.undo.files import write_file
 from toolkit.undo.recovery import settle_payload
-from toolkit.undo.rollback import at_start, roll_back
+from toolkit.undo.rollback import roll_back
 
 log = logs.get(__name__)
 

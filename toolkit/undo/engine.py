@@ -25,7 +25,8 @@ from toolkit.journal.record import Record
 from toolkit.node import Node
 from toolkit.request import config_request
 from toolkit.settings import RestartMode
-from toolkit.undo.files import Aim, Target, restore_files, write_file
+from toolkit.undo.aim import Aim, Target
+from toolkit.undo.files import restore_files, write_file
 from toolkit.undo.k3s_autodetect import drop_unmeetable
 
 log = logs.get(__name__)
@@ -170,7 +171,7 @@ def restore_engine(node: Node, aim: Aim, control: EngineControl, by: Deadline) -
             too_slow(by),
         )
     expected = drop_unmeetable(aim.expected, aim.record, node.view)
-    reloads = differs(aim, expected, facts)
+    reloads = needs_reload(aim, expected, facts)
     if reloads:
         _require_loadable(node, aim, facts)
         _reload(node, aim, control, facts.process, by)
@@ -186,7 +187,7 @@ def restore_engine(node: Node, aim: Aim, control: EngineControl, by: Deadline) -
     return GoBackReport(reloaded=reloads)
 
 
-def differs(aim: Aim, expected: Expectation, facts: HostFacts) -> bool:
+def needs_reload(aim: Aim, expected: Expectation, facts: HostFacts) -> bool:
     """Return whether the engine has to be reloaded: by what it serves, else by what was written."""
     if shortcomings(expected, facts.served):
         return True
@@ -249,40 +250,3 @@ def _require_loadable(node: Node, aim: Aim, facts: HostFacts) -> None:
             f"{facts.executable} refuses them as they are without us: {reason}",
             f"fix the config and run `revert` again; {facts.engine} goes on with our handlers",
         )
-
-
-def state_before(record: Record | None, intent: Record) -> Expectation:
-    """Return what the engine served when the intent's change began, and should serve again.
-
-    If one of our files had been edited before that, the engine served what it had loaded earlier,
-    which its files no longer say.
-    """
-    if record is None or not record.files:
-        return without_us(intent)
-    start = set(intent.start_handlers or record.handlers)
-    absent = tuple(pair for pair in intent.handlers if pair not in start)
-    if _edited_by_others(record, intent):
-        return Expectation(absent=absent)
-    return Expectation(
-        served=tuple(pair for pair in record.handlers if pair in start),
-        absent=absent,
-        default=record.default if intent.start_handlers is None else intent.start_default,
-    )
-
-
-def _edited_by_others(record: Record, intent: Record) -> bool:
-    """Return whether one of our files had been edited before an intent's change began."""
-    known = {each.path: each.ours for each in record.files}
-    return any(known.get(each.path, each.start) != each.start for each in intent.files)
-
-
-def without_us(record: Record) -> Expectation:
-    """Return what the engine serves without the record's change.
-
-    It expects no particular default: an administrator may have chosen a third one.
-    """
-    before = set(record.previous_handlers)
-    return Expectation(
-        absent=tuple(pair for pair in record.handlers if pair not in before),
-        absent_default=None if record.default == record.previous_default else record.default,
-    )

@@ -26,7 +26,7 @@ from toolkit.payload.records import PayloadRecord
 from toolkit.settings import RestartMode
 
 if TYPE_CHECKING:
-    from toolkit.undo.files import Aim, Target
+    from toolkit.undo.aim import Aim, Target
 
 log = logs.get(__name__)
 
@@ -96,7 +96,7 @@ def recovery(node: Node, *, reverts: bool = False) -> StartStep | None:
                 act=partial(_finish, node, done),
                 leaves=done,
             )
-        from toolkit.undo.rollback import at_start
+        from toolkit.undo.aim import at_start
 
         aim = at_start(node, intent, record, engine_of(node, intent))
         return StartStep(
@@ -109,7 +109,7 @@ def recovery(node: Node, *, reverts: bool = False) -> StartStep | None:
             unfinished=True,
         )
     if record is not None and record.state is State.REVERTING and not reverts:
-        from toolkit.undo.rollback import before_us
+        from toolkit.undo.aim import before_us
 
         aim = before_us(node, record)
         return StartStep(

@@ -17,10 +17,10 @@ from toolkit.payload import parting
 from toolkit.payload.records import PayloadRecord
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode
+from toolkit.undo.aim import Aim, before_us, mode_of
 from toolkit.undo.engine import GoBackReport, facts_of
-from toolkit.undo.files import Aim
 from toolkit.undo.payload_users import held
-from toolkit.undo.rollback import before_us, go_back, mode_of
+from toolkit.undo.rollback import go_back
 
 log = logs.get(__name__)
 

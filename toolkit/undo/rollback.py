@@ -6,79 +6,22 @@ that differs, and verifies. A change counts as undone only after that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from msgspec.structs import replace
 
-from runtime_configs.model import Role
 from toolkit import logs
-from toolkit.engine.control import EngineControl
-from toolkit.engine.facts import EngineProcess
 from toolkit.engine.wait import LOOK_SECONDS, STOP_TIMEOUT, VERIFY_TIMEOUT, Deadline
 from toolkit.errors import EngineRejectedError, NotRestoredError, ToolkitError
 from toolkit.host.clock import UninterruptedClock
-from toolkit.journal.record import Record, State
-from toolkit.node import Node, engine_of
-from toolkit.payload.records import PayloadRecord
+from toolkit.journal.record import Record
+from toolkit.node import Node
 from toolkit.payload.source import RUNTIME
 from toolkit.settings import RestartMode
-from toolkit.undo.engine import (
-    GoBackReport,
-    differs,
-    facts_of,
-    restore_engine,
-    state_before,
-    without_us,
-)
-from toolkit.undo.files import Aim, restore_files, targets_at_start, targets_before_us
+from toolkit.undo.aim import Aim, mode_of
+from toolkit.undo.engine import GoBackReport, facts_of, needs_reload, restore_engine
+from toolkit.undo.files import restore_files
 from toolkit.undo.k3s_autodetect import searcher
 
 log = logs.get(__name__)
-
-
-def at_start(
-    node: Node,
-    intent: Record,
-    record: Record | None,
-    control: EngineControl | None,
-    process: EngineProcess | None = None,
-) -> Aim:
-    """Return the aim of a rollback, from any point at which an intent's change stopped.
-
-    ``record`` is the journal before the change. ``control`` is None if no engine is asked;
-    ``process`` is the engine from before, if known.
-    """
-    kept = () if record is None else record.directories
-    payload = None if intent.payload is None else PayloadRecord.from_json(intent.payload)
-
-    def release() -> None:
-        if payload is not None:
-            node.installer.undo(payload)
-
-    reloading = intent.state is State.RELOADING
-    return Aim(
-        record=intent,
-        targets=targets_at_start(node, intent),
-        directories=tuple(each for each in intent.directories if each not in kept),
-        expected=state_before(record, intent),
-        loaded=reloading,
-        control=_reloaded(node, intent, control if intent.reloads else None),
-        known=process if reloading else None,
-        release=release,
-    )
-
-
-def before_us(node: Node, record: Record, lost: Callable[[str], bool] = lambda _path: False) -> Aim:
-    """Return the aim of a revert. A deleted file is restored only if it is ``lost``."""
-    targets = targets_before_us(node, record, lost)
-    return Aim(
-        record=record,
-        targets=targets,
-        directories=record.directories,
-        expected=without_us(record),
-        loaded=record.state is State.REVERTING or any(each.differs for each in targets),
-        control=_reloaded(node, record, engine_of(node, record) if _is_served(record) else None),
-    )
 
 
 def go_back(node: Node, aim: Aim) -> GoBackReport:
@@ -133,22 +76,6 @@ def roll_back(
 def reload_mode(node: Node, aim: Aim) -> RestartMode | None:
     """Return how the engine would be reloaded; None where it already serves what it should."""
     facts = None if aim.control is None else facts_of(aim.control, LOOK_SECONDS)
-    if facts is None or facts.process is None or not differs(aim, aim.expected, facts):
+    if facts is None or facts.process is None or not needs_reload(aim, aim.expected, facts):
         return None
     return mode_of(node, aim.record)
-
-
-def _is_served(record: Record) -> bool:
-    """Return whether an engine has something of a record in force: handlers, or CDI alone."""
-    return bool(record.handlers) or any(each.role is not Role.HOOK for each in record.files)
-
-
-def mode_of(node: Node, record: Record) -> RestartMode:
-    """Return how the engine of a record is reloaded now; not at all if there is none."""
-    if record.engine is None:
-        return RestartMode.NONE
-    return node.settings.engines[record.engine].restart_mode
-
-
-def _reloaded(node: Node, record: Record, control: EngineControl | None) -> EngineControl | None:
-    return None if mode_of(node, record) is RestartMode.NONE else control
