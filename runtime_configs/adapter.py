@@ -119,7 +119,7 @@ class Trial(Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...]
     until: tuple[bytes, ...]
     """Log texts that mark the end of loading, or its failure; the engine is stopped then."""
-    refusal: Callable[[str], str | None]
+    failure: Callable[[str], str | None]
     """Returns the reason in its log why it would serve no pods; None if it would."""
 
 

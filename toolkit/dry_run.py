@@ -183,7 +183,7 @@ class DryRuns:
         result = None if trial is None else self._started(trial)
         if trial is None or result is None:
             return Refusal(reason="", fault=faults[0]) if faults else None
-        reason = trial.refusal(result.errors)
+        reason = trial.failure(result.errors)
         if reason is None and result.status != 0:
             reason = result.reason
         if reason is None:

@@ -9,7 +9,7 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.handlers import LEGACY_DEFAULT
 from runtime_configs.containerd.shim import is_nvidia
 from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, common, differing
-from runtime_configs.formats.values import KeyPath, deep_merge, table
+from runtime_configs.formats.values import KeyPath, deep_merge, table, tables_of
 from runtime_configs.model import EffectiveConfig
 
 NAMED = (
@@ -23,28 +23,22 @@ NAMED = (
 In other tables it is a setting that one report omits: CRI's status of 2.x has nothing about images
 and the streaming server.
 """
-DEFAULT_KEYS = ("default_runtime_name", "defaultRuntimeName", "default_runtime", "defaultRuntime")
-"""The default handler in a dump and in a status."""
+DEFAULT_KEYS = ("default_runtime_name", "default_runtime")
 
 
 def unintended(
     before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
 ) -> tuple[str, ...]:
-    """Describe each setting that changed unintentionally, one line each."""
-    if _form(before.raw) != _form(after.raw):
+    """Describe each setting that differs unintentionally between two dumps, one line each."""
+    if before.raw.get("version") != after.raw.get("version"):
         return tuple(_handler_lines(before, after, request))
     return differing(before.raw, after.raw, tuple(_meant(request)), CHANGED)
-
-
-def _form(raw: Mapping[str, object]) -> object:
-    """Return the form of a report; only reports of the same form are compared key by key."""
-    return raw.get("version", "status")
 
 
 def _handler_lines(
     before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
 ) -> Iterator[str]:
-    """Compare reports of different forms by what both contain: other handlers, the default."""
+    """Compare dumps with other key paths by what both contain: other handlers, the default."""
     ours = {each.name for each in request.desired.handlers}
     for name, old in before.handlers.items():
         new = after.handlers.get(name)
@@ -57,20 +51,18 @@ def _handler_lines(
 
 
 def _meant(request: ConfigRequest) -> Iterator[KeyPath]:
-    """Yield the key paths that a setup is supposed to change, in a dump and in a status."""
+    """Yield the key paths of a dump that a setup is supposed to change."""
     yield from (("imports",), ("version",))
     desired = request.desired
-    sections: list[KeyPath] = [(), *(("plugins", name) for name in schema.CRI_PLUGINS)]
-    for section in sections:
-        containerd = (*section, "containerd")
-        moved = (LEGACY_DEFAULT,) if desired.default else ()
+    moved = (LEGACY_DEFAULT,) if desired.default else ()
+    for plugin in schema.CRI_PLUGINS:
+        containerd = ("plugins", plugin, "containerd")
         for name in (*moved, *(each.name for each in desired.handlers)):
             yield (*containerd, "runtimes", name)
         if desired.default is not None:
-            for key in DEFAULT_KEYS:
-                yield (*containerd, key)
+            yield from ((*containerd, key) for key in DEFAULT_KEYS)
         if desired.enable_cdi:
-            yield from ((*section, "enable_cdi"), (*section, "enableCDI"))
+            yield ("plugins", plugin, "enable_cdi")
 
 
 def pending(
@@ -85,7 +77,7 @@ def pending(
     ours |= {name for name, each in live.handlers.items() if is_nvidia(each.table, request)}
     meant: list[KeyPath] = [(*NAMED[0], name) for name in ours]
     if live.default in ours:
-        meant += [("containerd", "default_runtime_name"), ("containerd", "default_runtime")]
+        meant += [("containerd", key) for key in DEFAULT_KEYS]
     if request.desired.enable_cdi:
         meant.append(("enable_cdi",))
     wanted = _validated(_cri(files.raw))
@@ -107,9 +99,7 @@ def _cri(raw: Mapping[str, object]) -> Mapping[str, object]:
 def _validated(files: Mapping[str, object]) -> Mapping[str, object]:
     """Return settings after the CRI plugin's validation, as it reports them."""
     containerd = dict(table(files, "containerd"))
-    handlers = {
-        name: dict(table(containerd, "runtimes", name)) for name in table(containerd, "runtimes")
-    }
+    handlers = {name: dict(each) for name, each in tables_of(containerd, ("runtimes",)).items()}
     legacy = table(containerd, "default_runtime")
     if legacy.get("runtime_type"):
         handlers[LEGACY_DEFAULT] = dict(legacy)

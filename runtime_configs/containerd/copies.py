@@ -100,11 +100,11 @@ def trial(request: ConfigRequest, view: HostView, directory: str) -> Trial | Non
             *("--state", f"{directory}/state", "--address", f"{directory}/containerd.sock"),
         ),
         until=(BOOTED,),
-        refusal=refusal,
+        failure=plugin_failure,
     )
 
 
-def refusal(text: str) -> str | None:
+def plugin_failure(text: str) -> str | None:
     """Return why the CRI plugin failed to load, from containerd's log; None if it was loaded."""
     found: dict[str, str] = {}
     for match in _FAILED.finditer(text):

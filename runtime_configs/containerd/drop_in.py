@@ -36,18 +36,18 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     result = Draft(view, keys.ROOT, keys.matching(found.era))
     document = result.document(drop_in)
     version = _allowed(document, _version(found), drop_in, request.top_level)
-    spelling = found.spelling if found.era is Era.MERGES and found.files else version
-    there = tables_of(document, schema.runtimes(spelling))
+    paths_version = found.new_version if found.era is Era.MERGES and found.files else version
+    there = tables_of(document, schema.runtimes(paths_version))
     refuse_sandbox(there, request, drop_in)
-    base, tables = handlers.wanted_tables(found, request, spelling, there)
+    base, tables = handlers.wanted_tables(found, request, paths_version, there)
     if tables:
         result.note(f"the handlers take their options from {base.name}")
     if view.read(drop_in) is None:
         result.put(drop_in, HEADER, Role.DROP_IN)
     wanted = handlers.changes_of(
-        document, request, tables, spelling, default=request.desired.default
+        document, request, tables, paths_version, default=request.desired.default
     )
-    merged_with = {"plugins": {schema.plugin(spelling): found.as_spelled}}
+    merged_with = {"plugins": {schema.plugin(paths_version): found.as_spelled}}
     changes = [Change(path=("version",), value=version), *wanted]
     result.apply(drop_in, changes, Role.DROP_IN, others=merged_with)
     if request.placement is Placement.PLAIN:

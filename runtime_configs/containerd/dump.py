@@ -102,29 +102,25 @@ def _effective(
         name: _served(name, value, table(spelled, name), era)
         for name, value in tables_of(containerd, ("runtimes",)).items()
     }
-    implicit = table(containerd, "default_runtime")
     default = containerd.get("default_runtime_name")
+    implicit = table(containerd, "default_runtime")
     if implicit.get("runtime_type"):
-        default = LEGACY_DEFAULT
         handlers[LEGACY_DEFAULT] = _served(LEGACY_DEFAULT, implicit, implicit, era)
+        default = _legacy_name(handlers)
     return EffectiveConfig(
         handlers=handlers,
-        default=_named(default, handlers, explicit=not implicit.get("runtime_type")),
+        default=default if isinstance(default, str) and default else None,
         raw=raw,
         cdi_dirs=cdi_dirs,
         disabled=disabled,
     )
 
 
-def _named(default: object, handlers: Mapping[str, ServedHandler], *, explicit: bool) -> str | None:
-    """Return the default's name; for a ``default_runtime`` table that of the same handler."""
-    if not isinstance(default, str) or not default:
-        return None
-    own = handlers.get(default)
-    if explicit or own is None or own.binary_path is None:
-        return default
-    same = (name for name, each in handlers.items() if each.binary_path == own.binary_path)
-    return next((name for name in same if name != default), default)
+def _legacy_name(handlers: Mapping[str, ServedHandler]) -> str:
+    """Return the name of the handler that is the same as the ``default_runtime`` table."""
+    binary = handlers[LEGACY_DEFAULT].binary_path
+    same = (name for name, each in handlers.items() if binary and each.binary_path == binary)
+    return next((name for name in same if name != LEGACY_DEFAULT), LEGACY_DEFAULT)
 
 
 def _served(

@@ -70,7 +70,7 @@ def cri_faults(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
     merged = merge(files, schema.era_of(request))
     found = _Settings(request=request, merged=merged, cri=_parts(merged))
     for where, message in _refused(found):
-        place = _place(files, *_of_cri(where))
+        place = _last_with(files, *_of_cri(where))
         if place is None:
             yield Fault(path=request.top_level, line=None, message=message)
         else:
@@ -81,7 +81,7 @@ def cri_faults(request: ConfigRequest, edited: Overlay) -> Iterator[Fault]:
 
 def _directories(files: Sequence[LoadedFile], edited: Overlay) -> Iterator[Fault]:
     """Yield root and state if they are the same directory (``CreateTopLevelDirectories``)."""
-    place = _place(files, ("state",), ("root",))
+    place = _last_with(files, ("state",), ("root",))
     if place is not None and directory(files, "root") == directory(files, "state"):
         yield _fault(edited, *place, "root and state are one directory", hidden=True)
 
@@ -101,7 +101,7 @@ def _addresses(files: Sequence[LoadedFile], edited: Overlay) -> Iterator[Fault]:
         ("grpc.tcp_address", [("grpc", "tcp_address")]),
         ("stream_server_address", _of_cri(("stream_server_address",))),
     ):
-        place = _place(files, *paths)
+        place = _last_with(files, *paths)
         value = MISSING if place is None else lookup(place[0].document, place[1])
         if place is None or not isinstance(value, str):
             continue
@@ -238,7 +238,7 @@ def _of_cri(where: KeyPath) -> list[KeyPath]:
     return [("plugins", name, *where) for name in names]
 
 
-def _place(files: Sequence[LoadedFile], *paths: KeyPath) -> tuple[LoadedFile, KeyPath] | None:
+def _last_with(files: Sequence[LoadedFile], *paths: KeyPath) -> tuple[LoadedFile, KeyPath] | None:
     """Return the last file with one of the key paths, and the first of them that it has."""
     places = ((file, path) for file in reversed(files) for path in paths)
     return next((each for each in places if lookup(each[0].document, each[1]) is not MISSING), None)

@@ -161,7 +161,7 @@ def contains(present: object, wanted: object) -> bool:
     return type(present) is type(wanted) and present == wanted
 
 
-def merging(
+def changes_to(
     document: Mapping[str, object], key: KeyPath, wanted: Mapping[str, object]
 ) -> Iterator[Change]:
     """Yield the changes that give a table all its desired keys; other keys stay."""
@@ -171,7 +171,7 @@ def merging(
         return
     for name, value in wanted.items():
         if isinstance(value, Mapping):
-            yield from merging(document, (*key, name), value)
+            yield from changes_to(document, (*key, name), value)
         else:
             yield Change(path=(*key, name), value=value)
 
@@ -192,7 +192,7 @@ def changes_of(
         yield Change(path=schema.default_name(config_version), value=default)
     for name, wanted in tables.items():
         place = (*schema.runtimes(config_version), name)
-        yield from merging(document, place, wanted)
+        yield from changes_to(document, place, wanted)
         for key in OLD_KEYS:
             if lookup(document, (*place, *key)) is not MISSING and lookup(wanted, key) is MISSING:
                 yield Change(path=(*place, *key), value=REMOVE)

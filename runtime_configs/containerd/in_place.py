@@ -29,7 +29,7 @@ def draft(request: ConfigRequest, view: HostView) -> Draft:
     """
     found, top_level = read_merged(request, view), request.top_level
     version = _version(request, found)
-    path = found.owner or top_level
+    path = found.edited_file or top_level
     if path != top_level and path.startswith(RENDERED):
         raise ConfigError(
             path,
@@ -92,13 +92,13 @@ def _keys(
     if legacy:
         if not has_runc_shim(found.legacy_default):
             raise ConfigError(
-                found.owner or request.top_level,
+                found.edited_file or request.top_level,
                 f"default_runtime has runtime_type {found.legacy_default['runtime_type']}, which "
                 f"is not a shim of runc: {TAKES_SANDBOX}",
                 "use --set-as-default=false",
             )
         kept = {"runtime_engine": "", "runtime_root": ""} | dict(tables[default])
-        yield from handlers.merging(document, path, kept)
+        yield from handlers.changes_to(document, path, kept)
     elif old := found.legacy_default:
         yield Change(path=(*schema.runtimes(version), handlers.LEGACY_DEFAULT), value=dict(old))
         yield Change(path=path, value=REMOVE)

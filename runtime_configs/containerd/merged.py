@@ -30,7 +30,7 @@ class Merged(Struct, frozen=True, kw_only=True):
     era: Era
     version: int
     """The version of the tables for 1.x and 2.0 to 2.2; for later engines the root's own."""
-    spelling: int
+    new_version: int
     """The version of a new file's key paths: 3 if those override version 2's."""
     cri: Mapping[str, object]
     as_spelled: Mapping[str, object]
@@ -63,7 +63,7 @@ class Merged(Struct, frozen=True, kw_only=True):
         return found if self.era is Era.REPLACES and found.get("runtime_type") else {}
 
     @property
-    def owner(self) -> str | None:
+    def edited_file(self) -> str | None:
         """The last file with the CRI table: for 1.x the only one that counts."""
         owners = [each.path for each in self.files if has_plugin(each, self.version)]
         return owners[-1] if owners else None
@@ -83,16 +83,16 @@ def read_merged(request: ConfigRequest, view: HostView) -> Merged:
 def merge(files: Sequence[LoadedFile], era: Era) -> Merged:
     """Return the settings that an engine of this era reads from its files, in load order."""
     if era is Era.REPLACES:
-        version, spelling, section = _replaced(files)
+        version, new_version, section = _replaced(files)
     elif era is Era.MERGES:
-        version, spelling, section = _merged(files)
+        version, new_version, section = _merged(files)
     else:
-        version, spelling, section = _migrated_each(files)
+        version, new_version, section = _migrated_each(files)
     return Merged(
         files=tuple(files),
         era=era,
         version=version,
-        spelling=spelling,
+        new_version=new_version,
         cri=_read(section, era),
         as_spelled=section,
     )

@@ -256,7 +256,8 @@ def _name_default(result: Draft, path: str, request: ConfigRequest) -> None:
             f"it extends the distribution's base, which has no {rancher.OPTION} in this release",
             "use --set-as-default=false, or update the distribution",
         )
-    name = rancher.program(path, result.view.read(request.top_level))
+    rendered = result.view.read(request.top_level)
+    name = rancher.distribution([path], rendered=rendered) or "k3s"
     where = rancher.option_file(name, result.view)
     content = rancher.with_option(result.view.read(where), default)
     result.put(where, content, Role.DROP_IN, Format.TEXT)

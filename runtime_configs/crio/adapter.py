@@ -8,7 +8,7 @@ from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Fault
 from runtime_configs.crio import comparison, faults, hook
-from runtime_configs.crio.inheritance import in_place, inherited_fields
+from runtime_configs.crio.inheritance import corrected, inherited_fields
 from runtime_configs.crio.load_order import (
     KEYS,
     RUNTIME,
@@ -75,7 +75,7 @@ class CrioAdapter(OneTableAdapter):
 
     def effective(self, dump: bytes) -> EffectiveConfig:
         """Decode the TOML of ``crio status config`` or ``crio config``."""
-        raw = in_place(read(dump, "crio config"))
+        raw = corrected(read(dump, "crio config"))
         default = default_of(raw)
         handlers = {
             name: ServedHandler.read(name, table, binary="runtime_path", kind="runtime_type")

@@ -55,7 +55,7 @@ def _is_inherited(key: str, value: object) -> bool:
     return bool(value) and key not in NOT_INHERITED and key not in MISPLACED
 
 
-def in_place(raw: Mapping[str, object]) -> Mapping[str, object]:
+def corrected(raw: Mapping[str, object]) -> Mapping[str, object]:
     """Return a dump with the misplaced keys where they belong."""
     crio = table(raw, "crio")
     runtime = dict(table(crio, "runtime"))

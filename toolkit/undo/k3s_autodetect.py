@@ -20,7 +20,8 @@ def searcher(record: Record, toolkit_dir: str) -> str | None:
     """Return which distribution finds the payload there, ``k3s`` or ``rke2``; None if none does."""
     if toolkit_dir != rancher.SEARCHED:
         return None
-    return rancher.owner(record.unit, (record.socket, *(each.path for each in record.files)))
+    paths = (record.socket, *(each.path for each in record.files))
+    return rancher.distribution(paths, unit=record.unit)
 
 
 def goes_with_payload(
