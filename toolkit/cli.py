@@ -7,9 +7,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-
-from msgspec.structs import replace
+from collections.abc import Mapping, Sequence
 
 from toolkit import logs
 from toolkit.errors import ExitCode, ToolkitError, UsageError
@@ -17,7 +15,7 @@ from toolkit.host.signals import BLOCKED
 from toolkit.options import general
 from toolkit.options.command_line import CommandLine, Shown, read
 from toolkit.options.lookup import Sources
-from toolkit.settings import Output, Settings, Verify
+from toolkit.settings import Output, Settings
 from toolkit.version import VERSION
 
 log = logs.get(__name__)
@@ -62,13 +60,13 @@ class Commands:
         _default_signals()
         return printed.status(settings, output)
 
-    def verify(self, settings: Settings, output: Output) -> ExitCode:
-        """Ask the engine which handlers it serves."""
+    def verify(self, settings: Settings, output: Output, *, run: bool) -> ExitCode:
+        """Ask the engine which handlers it serves; ``run`` starts something with each."""
         from toolkit.report import output as printed
 
-        if settings.lifecycle.verify is not Verify.RUN:
+        if not run:
             _default_signals()
-        return printed.verify(settings, output)
+        return printed.verify(settings, output, run=run)
 
     def doctor(self, settings: Settings, output: Output) -> ExitCode:
         """Check the host before anything is done."""
@@ -147,26 +145,19 @@ def _call(
     commands: Commands, command: str | None, sources: Sources, settings: Settings
 ) -> ExitCode:
     """Read the options of the command itself and call it."""
-    output = sources.value(general.OUTPUT)
-    detailed_exitcode = sources.value(general.DETAILED_EXITCODE)
-    purge = sources.value(general.PURGE)
-    run = sources.value(general.RUN)
     if command is None:
         return commands.run(settings)
-    calls: Mapping[str, Callable[[], ExitCode]] = {
-        "plan": lambda: commands.plan(settings, output, detailed_exitcode=detailed_exitcode),
-        "revert": lambda: commands.revert(settings, output, purge=purge),
-        "status": lambda: commands.status(settings, output),
-        "verify": lambda: commands.verify(_verified_by(settings, run=run), output),
-        "doctor": lambda: commands.doctor(settings, output),
-    }
-    return calls[command]()
-
-
-def _verified_by(settings: Settings, *, run: bool) -> Settings:
-    """Return the settings of the command `verify`, which ignores what a setup has to verify."""
-    verify = Verify.RUN if run else Verify.SERVED
-    return replace(settings, lifecycle=replace(settings.lifecycle, verify=verify))
+    output = sources.value(general.OUTPUT)
+    if command == "plan":
+        detailed = sources.value(general.DETAILED_EXITCODE)
+        return commands.plan(settings, output, detailed_exitcode=detailed)
+    if command == "revert":
+        return commands.revert(settings, output, purge=sources.value(general.PURGE))
+    if command == "verify":
+        return commands.verify(settings, output, run=sources.value(general.RUN))
+    if command == "status":
+        return commands.status(settings, output)
+    return commands.doctor(settings, output)
 
 
 def _configure_logs(sources: Sources) -> None:

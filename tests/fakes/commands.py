@@ -30,8 +30,8 @@ class RecordingCommands(Commands):
     def status(self, settings: Settings, output: Output) -> ExitCode:
         return self._called("status", settings, output=output)
 
-    def verify(self, settings: Settings, output: Output) -> ExitCode:
-        return self._called("verify", settings, output=output)
+    def verify(self, settings: Settings, output: Output, *, run: bool) -> ExitCode:
+        return self._called("verify", settings, output=output, run=run)
 
     def doctor(self, settings: Settings, output: Output) -> ExitCode:
         return self._called("doctor", settings, output=output)

@@ -12,7 +12,7 @@ from tests.fakes.commands import RecordingCommands
 from tests.unit.cli_session import call
 from toolkit import cli
 from toolkit.errors import ExitCode, PayloadError
-from toolkit.settings import Output, Verify
+from toolkit.settings import Output
 from toolkit.version import VERSION
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,9 @@ def test_without_a_command_the_daemon_runs() -> None:
         ),
         (["revert", "--purge"], "revert", {"output": Output.TEXT, "purge": True}),
         (["status", "-output=json"], "status", {"output": Output.JSON}),
-        (["verify"], "verify", {"output": Output.TEXT}),
-        (["verify", "--run"], "verify", {"output": Output.TEXT}),
+        (["verify"], "verify", {"output": Output.TEXT, "run": False}),
+        (["verify", "--run"], "verify", {"output": Output.TEXT, "run": True}),
+        (["--verify=run", "verify"], "verify", {"output": Output.TEXT, "run": False}),
         (["doctor", "/opt/nvidia"], "doctor", {"output": Output.TEXT}),
     ],
 )
@@ -48,18 +49,6 @@ def test_options_go_before_or_behind_the_command(
     _, commands = call(*arguments)
     ((called, _, given),) = commands.calls
     assert (called, given) == (name, options)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [(["--verify=run", "verify"], Verify.SERVED), (["verify", "--run"], Verify.RUN)],
-)
-def test_the_command_verify_starts_something_only_where_it_is_told_to(
-    arguments: list[str], expected: Verify
-) -> None:
-    _, commands = call(*arguments)
-    ((_, settings, _),) = commands.calls
-    assert settings.lifecycle.verify is expected
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,11 @@ def plan(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
     return ExitCode.CHANGES if changes else ExitCode.DONE
 
 
-def verify(settings: Settings, output: Output) -> ExitCode:
+def verify(settings: Settings, output: Output, *, run: bool) -> ExitCode:
     """Ask the engine which handlers it serves; return DONE where all wanted ones are served."""
     from toolkit.report.status import ask
 
-    found = ask(open_node(settings))
+    found = ask(open_node(settings), run=run)
     if output is Output.JSON:
         print_json({**to_builtins(found), "ok": not found.missing})
     else:

@@ -26,7 +26,6 @@ from toolkit.journal.record import Record, State
 from toolkit.node import Node, choose_engine, engine_of
 from toolkit.payload.records import PayloadRecord
 from toolkit.request import config_request
-from toolkit.settings import Verify
 
 T = TypeVar("T")
 
@@ -48,8 +47,11 @@ class Verification(Struct, frozen=True, kw_only=True):
     """With ``verify --run``: what each handler started."""
 
 
-def ask(node: Node) -> Verification:
-    """Ask the engine which handlers it serves. Raises ToolkitError if none can be chosen."""
+def ask(node: Node, *, run: bool = False) -> Verification:
+    """Ask the engine which handlers it serves; ``run`` starts something with each of them.
+
+    Raises ToolkitError if no engine can be chosen.
+    """
     if node.settings.nri.enabled:
         return _plugin(node)
     if node.settings.lifecycle.no_runtime_config:
@@ -64,7 +66,7 @@ def ask(node: Node) -> Verification:
     view, hook = view_of(node, facts.engine, facts.process), request.hook_binary
     served = part_met(expected, config)
     runs: tuple[HandlerRun, ...] = ()
-    if node.settings.lifecycle.verify is Verify.RUN:
+    if run:
         runs = handler_runs(node, control, served, SystemClock())
     return Verification(
         engine=facts.engine,
