@@ -18,7 +18,7 @@ from typing import NoReturn
 _SELDOM = 100_000
 """New objects between two searches for cycles."""
 _RESIDENT = "NVIDIA_TOOLKIT_RESIDENT"
-"""Set in a daemon that was idle before, as ``toolkit.daemon.keeper_state`` sets it."""
+"""Set in a daemon that was idle before, as ``toolkit.daemon.handover`` names it."""
 _BROKEN_SINCE = "NVIDIA_TOOLKIT_BROKEN_SINCE"
 """When the program first failed to load, on the monotonic clock."""
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if _RESIDENT in os.environ:
             from toolkit.daemon import process
 
-            process.load_all(os.environ)
+            process.load_all()
     except Exception as error:
         if _RESIDENT not in os.environ:
             raise

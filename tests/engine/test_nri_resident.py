@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,21 +15,12 @@ from google import protobuf
 
 from testbed.nri_engine import FakeEngine
 from testbed.supervised import wait_for
-from toolkit.daemon import keeper_state
-from toolkit.daemon.keeper import signature
+from tests.kept import Kept
+from toolkit.daemon.keeper_state import Watch
+from toolkit.daemon.observe import signature
 
 MOST_RESIDENT = 24 << 10
 """KiB at the peak; 5 MiB of it is the protobuf runtime."""
-RESIDENT = Path(__file__).parents[2] / "toolkit/daemon/nri.py"
-BEGIN = """
-import os, signal, sys
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-BACK = """
-import os, signal
-print(os.getpid(), os.environ["NVIDIA_TOOLKIT_WOKEN"], signal.SIGTERM in signal.sigpending())
-"""
 
 
 class Resident:
@@ -52,34 +40,19 @@ class Resident:
             "namespaces": ["gpu-operator", "monitoring"],
             "cdi_kind": "management.nvidia.com/gpu",
             "socket_path": str(directory / "nri.sock"),
-            "log_format": "text",
+            "log": ["text", False],
             "packages": str(Path(protobuf.__file__).parents[2]),
-            "debug": False,
         }
-        descriptor = self.listener.fileno()
-        held = keeper_state.Resident(
-            lock_fd=-1, lock_path="", lock_made=(), peer="-", listener_fd=descriptor
-        )
-        watch = keeper_state.Watch(
+        watch = Watch(
             interval=0.2,
-            rest=0.0,
-            ready=False,
             ready_file=str(self.ready),
-            socket="",
             files=((str(self.watched), signature(str(self.watched))),),
+            listener_fd=self.listener.fileno(),
             answers=("alive", "yes", "no", "metrics 1", "metrics 0"),
+            nri=settings,
         )
-        back = (sys.executable, "-I", "-c", BACK)
-        self.process = subprocess.Popen(
-            (
-                *(sys.executable, "-c", BEGIN, sys.executable, "-I", "-S", str(RESIDENT)),
-                json.dumps(settings),
-                *keeper_state.arguments(held, watch, back),
-            ),
-            pass_fds=(descriptor,),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._kept = Kept(watch, pass_fds=(self.listener.fileno(),))
+        self.process = self._kept.process
 
     def resident(self) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -93,11 +66,8 @@ class Resident:
             with error:
                 return error.code, error.read().decode()
 
-    def came_back(self) -> list[str]:
-        printed, _ = self.process.communicate(timeout=10)
-        pid, *rest = printed.split()
-        assert int(pid) == self.process.pid
-        return rest
+    def came_back(self) -> tuple[str, bool]:
+        return self._kept.woken()
 
     def close(self) -> None:
         self.process.kill()
@@ -145,7 +115,7 @@ def test_a_signal_leaves_the_engine_and_becomes_the_daemon_with_the_signal_pendi
     with pytest.raises(EOFError):
         resident.engine.read()
     resident.engine.drop()
-    assert resident.came_back() == ["signal", "True"]
+    assert resident.came_back() == ("signal", True)
     assert not resident.ready.exists()
 
 
@@ -156,7 +126,7 @@ def test_a_watched_file_that_differs_becomes_the_daemon(resident: Resident) -> N
     with pytest.raises(EOFError):
         resident.engine.read()
     resident.engine.drop()
-    assert resident.came_back() == ["file", str(resident.watched), "False"]
+    assert resident.came_back() == (f"file {resident.watched}", False)
 
 
 def test_a_ready_file_that_somebody_removed_comes_back_while_the_plugin_is_registered(

@@ -23,7 +23,7 @@ from tests.engine.resident import (
     wait_idle,
     wait_probe,
 )
-from toolkit.daemon.keeper import SOCKET_SECONDS
+from toolkit.daemon.observe import SOCKET_SECONDS
 
 pytestmark = [
     pytest.mark.engine,

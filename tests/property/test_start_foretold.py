@@ -31,7 +31,7 @@ from tests.fakes.judged_host import (
     first_write,
     sample_payload,
 )
-from toolkit.daemon.process import Daemon
+from toolkit.daemon.start import FirstDaemon
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.codec import encode
@@ -433,7 +433,7 @@ def plan_with(node: Node) -> ToolkitError | None:
 
 def start_of(host: JudgedHost) -> ToolkitError | None:
     try:
-        Daemon.started(host.node(first_write()), UninterruptedClock()).start()
+        FirstDaemon.locked(host.node(first_write()), UninterruptedClock()).start()
     except ToolkitError as error:
         return error
     except CrashPoint:

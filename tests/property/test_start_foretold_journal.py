@@ -16,7 +16,7 @@ from tests.faults.node_host import CONFIG, FaultHost
 from tests.faults.steps import ENGINE, Steps
 from tests.property.test_start_foretold import needs_root, plan_with
 from tests.unit.doctor_host import node_of
-from toolkit.daemon.process import Daemon
+from toolkit.daemon.start import FirstDaemon
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.report.doctor import Verdict, examine
@@ -148,7 +148,7 @@ class Writes(Steps):
 def start_of(host: FaultHost, *more: str) -> ToolkitError | None:
     """Start up to the first write, the ready file's removal aside."""
     steps = Writes()
-    daemon = Daemon.started(node_of(host, *more, steps=steps), UninterruptedClock())
+    daemon = FirstDaemon.locked(node_of(host, *more, steps=steps), UninterruptedClock())
     daemon._presence.mark_not_ready = lambda: None  # type: ignore[method-assign]
     steps.at = len(steps.done)
     try:

@@ -7,13 +7,12 @@ import json
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
 from tests.faults.node_host import CONFIG, FaultHost
 from tests.unit.doctor_host import node_of, only
-from toolkit.daemon.keeper_state import STATE_VARIABLE, Resident
+from toolkit.daemon.handover import VARIABLE
 from toolkit.errors import HostPathError
 from toolkit.host.lock_look import flock_holder
 from toolkit.report.doctor import Verdict, checks, examine
@@ -93,14 +92,10 @@ def test_the_daemon_of_the_container_that_doctor_runs_in_is_no_other_instance(
     device = f"{os.major(state.st_dev):02x}:{os.minor(state.st_dev):02x}"
     proc = Path(node.root.proc)
     (proc / "locks").write_text(f"1: FLOCK ADVISORY WRITE 77 {device}:{state.st_ino} 0 EOF\n")
-    resident = Resident(
-        lock_fd=3, lock_path="x", lock_made=(), peer="-", pid=77, install_dir=node.store.install_dir
-    )
     for pid, inode in (("self", "1"), ("77", namespace)):
         (proc / pid / "ns").mkdir(parents=True)
         (proc / pid / "ns/mnt").symlink_to(f"mnt:[{inode}]")
-    text = msgspec.json.encode(resident).decode()
-    (proc / "77/environ").write_text(f"A=b\0{STATE_VARIABLE}={text}\0")
+    (proc / "77/environ").write_text(f"A=b\0{VARIABLE}=77:5:{node.store.install_dir}\0")
     assert only(node, "lock").verdict is verdict
 
 

@@ -7,8 +7,6 @@ import os
 import resource
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,27 +14,30 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from toolkit.daemon import keeper
+from tests.kept import Kept
+from toolkit.daemon import keeper, observe
+from toolkit.daemon.keeper_state import Watch
 from toolkit.daemon.probes import ACCEPTED, CLIENTS, Probes
 
-ANSWERS = ["alive\n", "ready\n", "not ready\n", "ready 1\n", "ready 0\n"]
+ANSWERS = ("alive\n", "ready\n", "not ready\n", "ready 1\n", "ready 0\n")
 
 
 def test_a_file_that_is_written_replaced_or_removed_has_another_signature(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    seen = {keeper.signature(str(path))}
+    seen = {observe.signature(str(path))}
     assert seen == {"-"}
     path.write_bytes(b"one")
-    seen.add(keeper.signature(str(path)))
+    seen.add(observe.signature(str(path)))
     path.write_bytes(b"other")
-    seen.add(keeper.signature(str(path)))
+    seen.add(observe.signature(str(path)))
     path.chmod(0o600)
-    seen.add(keeper.signature(str(path)))
+    seen.add(observe.signature(str(path)))
     other = tmp_path / "new"
     other.write_bytes(b"other")
     other.replace(path)
-    seen.add(keeper.signature(str(path)))
+    seen.add(observe.signature(str(path)))
     assert len(seen) == 5
 
 
@@ -49,10 +50,10 @@ def listener(tmp_path: Path) -> Iterator[socket.socket]:
 
 
 def test_who_listens_is_told_by_pid(listener: socket.socket, tmp_path: Path) -> None:
-    assert keeper.peer_of(str(tmp_path / "s")) == str(os.getpid())
+    assert observe.peer_of(str(tmp_path / "s")) == str(os.getpid())
     listener.close()
-    assert keeper.peer_of(str(tmp_path / "s")) == "-"
-    assert keeper.peer_of(str(tmp_path / "absent")) == "-"
+    assert observe.peer_of(str(tmp_path / "s")) == "-"
+    assert observe.peer_of(str(tmp_path / "absent")) == "-"
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def server() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def probes(server: socket.socket) -> Iterator[Probes]:
-    made = Probes(server.fileno(), ANSWERS)
+    made = Probes(server.fileno(), list(ANSWERS))
     yield made
     made.close()
 
@@ -133,7 +134,7 @@ def test_an_engine_that_says_nothing_is_mute_and_probes_are_answered_meanwhile(
         return len(asked) == 3
 
     assert listener.fileno() >= 0
-    assert keeper.peer_of(str(tmp_path / "s"), b"GET", at_the_third_time) == keeper.MUTE
+    assert observe.peer_of(str(tmp_path / "s"), b"GET", at_the_third_time) == observe.MUTE
     assert len(asked) == 3
 
 
@@ -204,15 +205,9 @@ def test_a_client_that_dribbles_is_closed_at_its_deadline_and_holds_up_no_signal
     server: socket.socket, clients: Connect
 ) -> None:
     dribbles = clients()
-    os.set_inheritable(server.fileno(), True)  # noqa: FBT003 - no keywords there
-    fields = ["0", "0", "-1", str(server.fileno()), "", "", "", "-", "", "Laway", "Lstuck"]
-    command = ["/bin/sh", "-c", 'echo "$NVIDIA_TOOLKIT_WOKEN"']
-    words = [*fields, *ANSWERS, "0", *command]
-    with subprocess.Popen(
-        [sys.executable, "-I", "-S", keeper.__file__, *words],
-        pass_fds=[server.fileno()],
-        stdout=subprocess.PIPE,
-    ) as process:
+    watch = Watch(listener_fd=server.fileno(), answers=ANSWERS)
+    kept = Kept(watch, pass_fds=(server.fileno(),))
+    with kept.process as process:
         closed = threading.Event()
 
         def dribble() -> None:
@@ -234,7 +229,7 @@ def test_a_client_that_dribbles_is_closed_at_its_deadline_and_holds_up_no_signal
         thread = threading.Thread(target=dribble)
         thread.start()
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60)[0] == b"signal\n"
+        assert kept.woken() == ("signal", True)
         server.close()
         thread.join()
 
@@ -248,39 +243,41 @@ def test_without_a_descriptor_left_it_answers_nobody_and_vouches_for_nobody(
         stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
         probes.turn(READY)
-        assert keeper.peer_of(str(tmp_path / "s")) == keeper.MUTE
+        assert observe.peer_of(str(tmp_path / "s")) == observe.MUTE
 
 
 def test_a_program_that_the_engine_sees_otherwise_is_told_after_the_engine_itself(
     tmp_path: Path, listener: socket.socket
 ) -> None:
     program = tmp_path / "program"
-    assert keeper.executable_signature(str(program)) == "x-"
+    assert observe.executable_signature(str(program)) == "-"
     program.write_bytes(b"#!/bin/sh\n")
     program.chmod(0o755)
-    watched = [str(program), keeper.executable_signature(str(program))]
+    seen = observe.executable_signature(str(program))
     assert listener.fileno() >= 0
-    path, peer = str(tmp_path / "s"), str(os.getpid())
-    assert keeper.difference(path, peer, watched) == ""
+    watch = Watch(programs=((str(program), seen),))
+    with_engine = replace(watch, socket=str(tmp_path / "s"), peer=str(os.getpid()))
+    assert difference(with_engine) == ""
     program.write_bytes(b"#!/bin/sh\nexit 0\n")
-    assert keeper.difference(path, peer, watched) == "", "its content is looked at elsewhere"
+    assert difference(with_engine) == "", "its content is looked at elsewhere"
     program.chmod(0o644)
-    assert keeper.difference(path, peer, watched) == f"program {program}"
-    assert keeper.difference(path, "1", watched) == "engine restarted"
-    assert keeper.difference("", "", watched) == f"program {program}"
+    assert difference(with_engine) == f"program {program}"
+    assert difference(replace(with_engine, peer="1")) == "engine restarted"
+    assert difference(watch) == f"program {program}"
 
 
-def given_for(feature_file: Path, interval: float) -> keeper.KeeperArguments:
-    head = [str(interval), "0", "-1", "-1", "ready", "", "", "-", "", "", ""]
-    given = keeper.KeeperArguments([*head, *ANSWERS, "0"])
-    given.feature_file = str(feature_file)
-    return given
+def difference(watch: Watch) -> str:
+    return keeper.difference(watch, lambda: False)
+
+
+def labels(feature_file: Path, interval: float) -> Watch:
+    return Watch(interval=interval, ready=True, feature_file=str(feature_file))
 
 
 def test_a_ready_node_is_labelled_until_after_the_next_look(tmp_path: Path) -> None:
     feature = tmp_path / "nvidia-toolkit"
     before = time.time()
-    keeper.label(given_for(feature, 30.0), ready=True)
+    keeper.label(labels(feature, 30.0), ready=True)
     directive, line, end = feature.read_text().split("\n")
     assert line == "feature.node.kubernetes.io/nvidia-toolkit.ready=true"
     assert not end
@@ -289,7 +286,7 @@ def test_a_ready_node_is_labelled_until_after_the_next_look(tmp_path: Path) -> N
     assert until > before + 30.0
     assert feature.stat().st_mode & 0o777 == 0o644
     assert [each.name for each in tmp_path.iterdir()] == ["nvidia-toolkit"]
-    keeper.label(given_for(feature, 30.0), ready=False)
+    keeper.label(labels(feature, 30.0), ready=False)
     assert not feature.exists()
 
 
@@ -306,13 +303,13 @@ def test_what_is_in_the_place_of_the_label_that_is_written_is_left_alone(
         beside.hardlink_to(victim)
     else:
         os.mkfifo(beside)
-    keeper.label(given_for(feature, 30.0), ready=True)
+    keeper.label(labels(feature, 30.0), ready=True)
     assert "ready=true" in feature.read_text()
     assert victim.read_text() == "theirs"
     assert {each.name for each in tmp_path.iterdir()} == {"victim", "label"}
 
 
 def test_a_node_that_nobody_looks_at_again_is_not_labelled(tmp_path: Path) -> None:
-    keeper.label(given_for(tmp_path / "nvidia-toolkit", 0.0), ready=True)
-    keeper.label(given_for(tmp_path / "absent/nvidia-toolkit", 1.0), ready=True)
+    keeper.label(labels(tmp_path / "nvidia-toolkit", 0.0), ready=True)
+    keeper.label(labels(tmp_path / "absent/nvidia-toolkit", 1.0), ready=True)
     assert not list(tmp_path.iterdir())

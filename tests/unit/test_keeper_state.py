@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from testbed.supervised import wait_for
-from toolkit.daemon import keeper
-from toolkit.daemon.keeper_state import (
-    LONGEST_REST,
-    QUICK_REPAIRS,
-    Counters,
-    Resident,
-    Watch,
-    arguments,
-)
+from tests.kept import RESIDENT, Kept
+from toolkit.daemon.keeper_state import LONGEST_REST, QUICK_REPAIRS, Counters, Watch
+from toolkit.daemon.observe import signature
 from toolkit.payload.cdi import SpecState
 
 INTERVAL = 30.0
-RESIDENT = Resident(lock_fd=3, lock_path="/run/toolkit.pid", lock_made=(), peer="1")
 
 
 def rests(moments: list[float]) -> list[float]:
@@ -85,24 +76,17 @@ class Idle:
         self.ready.write_text("here")
         self.watched = directory / "config.toml"
         self.watched.write_text("ours")
-        script = directory / "back.py"
-        script.write_text("import os\nprint(os.environ['NVIDIA_TOOLKIT_WOKEN'])\n")
         watch = Watch(
             interval=interval,
             rest=rest,
             retry=retry,
             ready=True,
             ready_file=str(self.ready),
-            socket="",
-            files=((str(self.watched), keeper.signature(str(self.watched))),),
+            files=((str(self.watched), signature(str(self.watched))),),
         )
-        words = arguments(RESIDENT, watch, (sys.executable, str(script)))
         self.began = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", keeper.__file__, *words],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._kept = Kept(watch)
+        self.process = self._kept.process
 
     def takes_signals_its_own_way(self) -> bool:
         """Tell whether its first line has run."""
@@ -111,8 +95,8 @@ class Idle:
 
     def woken(self) -> tuple[str, float]:
         """Return why it came back, and after how many seconds."""
-        printed, _ = self.process.communicate(timeout=60)
-        return printed.strip(), time.monotonic() - self.began
+        reason, _ = self._kept.woken()
+        return reason, time.monotonic() - self.began
 
 
 def test_a_difference_is_told_at_once_and_looked_into_once_the_rest_is_over(tmp_path: Path) -> None:

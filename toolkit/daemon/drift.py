@@ -8,16 +8,13 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
-from toolkit.daemon import keeper
+from toolkit.daemon.observe import UNKNOWN, executable_signature, signature
 from toolkit.engine.executable import chain, obstacle, root_of
 from toolkit.errors import HostPathError
 from toolkit.host.paths import HostRoot
 from toolkit.journal.record import FileRecord, Record, digest_of
 from toolkit.node import Node
 from toolkit.payload.records import PayloadRecord
-
-UNKNOWN = "?"
-"""No file has this signature."""
 
 
 class Drift(StrEnum):
@@ -52,14 +49,14 @@ def watched(
     toolkit = _place(node, node.toolkit_dir)
     if toolkit is not None:
         # Taken before the files are compared, so that damage since the setup is detected.
-        inside = [(path, keeper.signature(path)) for path in _toolkit(toolkit)]
+        inside = [(path, signature(path)) for path in _toolkit(toolkit)]
         if earlier is not None and not _is_intact(node, record):
             inside[0] = (toolkit, UNKNOWN)
         found += inside
     for path in (node.installer.cdi.path(), node.store.path):
         place = None if path is None else _place(node, path)
         if place is not None:
-            found.append((place, keeper.signature(place)))
+            found.append((place, signature(place)))
     return tuple(found)
 
 
@@ -75,14 +72,12 @@ def executed(
     if record is None or root is None or root is node.root:
         return ()
     found = [
-        (path, keeper.executable_signature(engine_root + path))
-        for path in _programs(node, record, root)
+        (path, executable_signature(engine_root + path)) for path in _programs(node, record, root)
     ]
     # Looked at after the signatures, so that a mount over it since the setup is detected.
     known = [path for path, _ in found if obstacle(root, path) is None]
-    unknown = keeper.EXECUTED + UNKNOWN
     return tuple(
-        (engine_root + path, seen if path in known or not verified else unknown)
+        (engine_root + path, seen if path in known or not verified else UNKNOWN)
         for path, seen in found
     )
 
@@ -101,7 +96,7 @@ def _programs(node: Node, record: Record, root: HostRoot) -> tuple[str, ...]:
 def signatures(node: Node, record: Record | None) -> dict[str, str]:
     """Return the signature of each of the engine's files, with any content."""
     places = () if record is None else _places(node, record)
-    return {path: keeper.signature(path) for _, path in places}
+    return {path: signature(path) for _, path in places}
 
 
 def greeting_of(record: Record | None) -> bytes:
@@ -153,7 +148,7 @@ def _signature(node: Node, file: FileRecord, earlier: Mapping[str, str] | None) 
     signature from then.
     """
     path = _place(node, file.path) or file.path
-    found = keeper.signature(path)
+    found = signature(path)
     if earlier is None or earlier.get(path) == found:
         return found
     try:

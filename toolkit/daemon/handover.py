@@ -1,111 +1,145 @@
-"""What the daemon hands over to the resident process: the engine's process and what to watch."""
+"""The record that the daemon and the keeper hand to each other, and the keeper's way back.
 
-from __future__ import annotations
+The record is a dictionary in a memfd, which survives an exec and has no largest size. The
+environment names it: ``PID:DESCRIPTOR:INSTALL DIRECTORY``. By the PID a process knows its own
+record from one that its parent left in the environment; by the directory another instance knows
+whether this one has the same journal.
 
+Standard library C modules only, as ``toolkit.daemon.keeper``.
+"""
+
+import marshal
+import posix
+import sys
 import time
-from collections.abc import Mapping
 
-from toolkit.apply.begin import Outcome
-from toolkit.daemon import keeper
-from toolkit.daemon.drift import UNKNOWN, executed, greeting_of, signatures, watched
-from toolkit.daemon.keeper_state import Resident, Watch
-from toolkit.daemon.lock_and_ready import Presence
-from toolkit.host.followed import RETRY, state_of
-from toolkit.host.followed import UNKNOWN as NOT_LOOKED_AT
-from toolkit.journal.record import Record
-from toolkit.node import Node
+TYPE_CHECKING = False
+"""The constant of ``typing``, without loading that module."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-SYSTEMD_PEER = "1"
-"""The peer of a socket that systemd opened for the engine."""
-UNVERIFIED = "unverified"
-"""A peer that matches no process: the keeper returns as soon as its rest is over."""
+    from toolkit.daemon.keeper_state import Watch
+
+PACKAGES = __file__.rpartition("/")[0].rpartition("/")[0].rpartition("/")[0]
+PROGRAM = PACKAGES + "/toolkit/__main__.py"
+VARIABLE = "NVIDIA_TOOLKIT_RESIDENT"
+MARSHAL_VERSION = 2
+"""Every Python reads it: an upgrade may bring another one between two execs."""
+SIGNAL = "signal"
+"""The reason to become the daemon where a signal asks for a stop."""
+DRIVER = "driver"
+"""The start of the reason where only the CDI spec has to be made again."""
+RETURN_SECONDS = 10.0
+"""How long a signal to stop waits for the program to return."""
 
 
-def watch(
-    node: Node,
-    presence: Presence,
-    resident: Resident,
-    record: Record | None,
-    earlier: Mapping[str, str] | None,
-) -> Watch:
-    """Return what the keeper watches.
+def own() -> str:
+    """Return the variable's value as it was when this process began; empty without one."""
+    return posix.environ.get(VARIABLE.encode(), b"").decode(errors="surrogateescape")
 
-    ``earlier`` has the signatures from before a setup looked at the files; None where it failed.
-    Without the right CDI spec the node is not ready either.
+
+def descriptor_of(value: str) -> int:
+    """Return the record's descriptor; -1 where the variable is not set or another process's."""
+    pid, _, rest = value.partition(":")
+    return int(rest.partition(":")[0]) if pid == str(posix.getpid()) else -1
+
+
+def install_dir_of(pid: int, proc: str = "/proc") -> str | None:
+    """Return the install directory of a resident daemon; None for any other process.
+
+    The kernel shows the environment of the last exec.
     """
-    now, retry_at = time.monotonic(), resident.retry_at
-    root = engine_root(node, resident.peer)
-    pid_file = resident.lock_path
-    lack = node.installer.cdi.state.lack
-    return Watch(
-        interval=node.settings.lifecycle.reconcile_interval,
-        rest=max(0.0, resident.not_before - now),
-        retry=-1.0 if retry_at is None else max(0.0, retry_at - now),
-        ready=earlier is not None and not lack and not node.settings.nri.enabled,
-        ready_file="" if lack and node.settings.nri.enabled else presence.ready_file,
-        feature_file=presence.feature_file,
-        socket=socket(node, record),
-        greeting=greeting_of(record),
-        files=(
-            (pid_file, keeper.signature(pid_file)),
-            *watched(node, record, earlier),
-            *executed(node, record, root, verified=earlier is not None),
-            *_followed(node, resident),
-        ),
-    )
+    try:
+        with open(f"{proc}/{pid}/environ", "rb") as file:
+            variables = dict(each.partition(b"=")[::2] for each in file.read().split(b"\0"))
+    except OSError:
+        return None
+    value = variables.get(VARIABLE.encode(), b"").decode(errors="surrogateescape")
+    owner, _, rest = value.partition(":")
+    return rest.partition(":")[2] if owner == str(pid) else None
 
 
-def _followed(node: Node, resident: Resident) -> tuple[tuple[str, str], ...]:
-    """Return what the CDI spec depends on, and when to retry a spec that could not be made."""
-    found = dict(node.installer.cdi.followed())
-    wait = resident.cdi_retry(node.settings.lifecycle.reconcile_interval)
-    if found and wait:
-        # Not at once, and over and over: what was not looked at counts from now on.
-        found |= {each: state_of(each) for each, state in found.items() if state == NOT_LOOKED_AT}
-        found[f"{RETRY}{wait}"] = ""
-    return tuple((entry, keeper.FOLLOWED + state) for entry, state in found.items())
+def write(record: "dict[str, Any]", descriptor: int = -1) -> int:
+    """Write a record, over an earlier one if there is one; return its descriptor.
+
+    Every program that this process executes inherits it.
+    """
+    if descriptor < 0:
+        descriptor = posix.memfd_create("toolkit-resident", 0)
+    posix.ftruncate(descriptor, 0)
+    posix.pwrite(descriptor, marshal.dumps(record, MARSHAL_VERSION), 0)
+    return descriptor
 
 
-def found_right(node: Node, record: Record | None, watch: Watch) -> tuple[tuple[str, str], ...]:
-    """Return the engine's files that a watch has found right, each with its signature."""
-    places = signatures(node, record)
-    return tuple((path, mark) for path, mark in watch.files if path in places and mark != UNKNOWN)
-
-
-def engine_root(node: Node, peer: str) -> str:
-    """Return where this process sees the root directory of a peer; empty where it is not known."""
-    if not peer.isdecimal() or peer == SYSTEMD_PEER:
-        return ""
-    return f"{node.root.proc}/{peer}/root"
-
-
-def verified_peer(node: Node, outcome: Outcome) -> str:
-    """Return the PID that listens, if it is the process that was verified."""
-    found, known = peer(node, outcome.record), outcome.process
-    if known is not None and found not in (str(known.pid), SYSTEMD_PEER):
-        return UNVERIFIED
+def read(descriptor: int) -> "dict[str, Any]":
+    """Return the record."""
+    content = posix.pread(descriptor, posix.fstat(descriptor).st_size, 0)
+    found: dict[str, Any] = marshal.loads(content)  # noqa: S302 - this process wrote it
     return found
 
 
-def peer(node: Node, record: Record | None) -> str:
-    """Return the PID that listens on the engine's socket, as the keeper sees it."""
-    path = socket(node, record)
-    return keeper.peer_of(path, greeting_of(record)) if path else keeper.DOWN
+def note(reason: str) -> None:
+    """Add to this process's record why it becomes the daemon."""
+    descriptor = descriptor_of(own())
+    write({**read(descriptor), "woken": reason}, descriptor)
 
 
-def socket(node: Node, record: Record | None) -> str:
-    """Return the engine's socket as this process opens it; empty where none is watched."""
-    if record is None or record.engine is None or not record.socket or not record.reloads:
-        return ""
-    return node.root.access(record.socket)
+def become(watch: "Watch", reason: str, wait: "Callable[[float], bool]") -> None:
+    """Exec back into the daemon with the reason; does not return.
+
+    Waits for a program that is missing, as in the middle of an upgrade; ``wait`` returns whether a
+    signal is pending. At a signal the wait ends with exit code 3, as the setup stays.
+    """
+    logged = False
+    end = time.monotonic() + RETURN_SECONDS
+    while True:
+        note(reason)
+        try:
+            posix.stat(PROGRAM)
+            posix.execv(watch.command[0], watch.command)
+        except OSError as error:
+            why = error.strerror or ""
+            if reason == SIGNAL and time.monotonic() >= end:
+                tell(watch.stuck, why)
+                posix._exit(3)  # noqa: SLF001 - the module's name for it
+            if not logged:
+                logged = True
+                tell(watch.away, why)
+        if reason == SIGNAL:
+            time.sleep(0.1)
+        elif wait(1.0):
+            reason, end = SIGNAL, time.monotonic() + RETURN_SECONDS
 
 
-def program(node: Node) -> tuple[str, ...]:
-    """Return the program that stays resident: the keeper, or in NRI mode the plugin."""
-    settings = node.settings
-    if not settings.nri.enabled:
-        return (keeper.SCRIPT,)
-    from toolkit.daemon import nri
+def program(watch: "Watch") -> "Callable[[], None] | None":
+    """Load the daemon into this same process, without a second interpreter; return what runs it.
 
-    path = node.root.access(node.root.host_path(settings.nri.socket))
-    return nri.program(settings, socket_path=path)
+    None where it cannot be loaded like this: ``become`` then starts it as at first.
+    """
+    import importlib
+
+    note(SIGNAL)
+    sys.path[:], sys.argv[:] = [*watch.search_path, PACKAGES], watch.arguments
+    sys.orig_argv[:] = watch.command
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "toolkit":  # an upgrade may have come since it was loaded
+            del sys.modules[name]
+    try:  # by its name, as ``become`` starts it by its path
+        found: Callable[[], None] = importlib.import_module("toolkit.__main__").program
+    except Exception:  # noqa: BLE001 - whatever a half-written program raises, ``become`` waits for it
+        return None
+    return found
+
+
+def tell(template: str, reason: str) -> None:
+    """Write a log line, if it can still be written.
+
+    Its first letter is the time zone of its pattern: L is local, Z is UTC.
+    """
+    clock = time.localtime() if template[0] == "L" else time.gmtime()
+    text = time.strftime(template[1:], clock).replace("REASON", reason)
+    try:  # noqa: SIM105 - contextlib is not imported here
+        posix.write(2, text.encode(errors="surrogateescape") + b"\n")
+    except OSError:
+        pass

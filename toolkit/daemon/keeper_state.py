@@ -1,7 +1,7 @@
 """Become the keeper, and keep across both execs all that the daemon has to remember.
 
-The lock's descriptor, the blocked signals and the PID survive an exec. The rest is one environment
-variable, which the keeper passes on unread.
+The lock's descriptor, the blocked signals and the PID survive an exec. The rest is the record of
+``toolkit.daemon.handover``: a ``Resident``, which the keeper does not read, and a ``Watch``.
 """
 
 from __future__ import annotations
@@ -9,32 +9,22 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from toolkit import logs
-from toolkit.daemon import keeper
-from toolkit.host.lock import Lock
+from toolkit.daemon import handover, observe
 from toolkit.payload.cdi import SpecState
 
 QUICK_REPAIRS = 3
 """This many repairs in a row start at once; after that each waits twice as long as the last."""
 LONGEST_REST = 600.0
 """Seconds."""
-STATE_VARIABLE = "NVIDIA_TOOLKIT_RESIDENT"
-WOKEN_VARIABLE = "NVIDIA_TOOLKIT_WOKEN"
-FEATURE_VARIABLE = "NVIDIA_TOOLKIT_FEATURE_FILE"
-"""As ``KeeperArguments`` reads it."""
-START_VARIABLE = "NVIDIA_TOOLKIT_START"
-"""The number of the program's arguments, and a line for each directory of its modules."""
-AWAY = "cannot restart the installer (REASON); retrying"
-STUCK = (
-    "cannot start the installer to revert (REASON); the engine's config still holds the "
-    "handlers, start the program again to take over or run its command `revert`"
-)
+STAY = os.path.join(os.path.dirname(__file__), "stay.py")
+"""The program that stays resident."""
 
 
 class Counters(Struct, frozen=True, kw_only=True):
@@ -56,8 +46,6 @@ class Resident(Struct, frozen=True, kw_only=True):
     lock_fd: int
     lock_path: str
     lock_made: tuple[str, ...]
-    peer: str
-    """The PID that listened on the engine's socket when the handlers were verified, or ``-``."""
     counters: Counters = Counters()
     attempts: int = 0
     """Repairs in a row, for the back-off."""
@@ -75,28 +63,9 @@ class Resident(Struct, frozen=True, kw_only=True):
     """The last logged fault of the CDI spec."""
     cdi_failures: int = 0
     """Failures in a row: each retry waits longer."""
-    known: tuple[tuple[str, str], ...] = ()
-    """The engine's files that were found right, each with its signature from then."""
     listener_fd: int = -1
     journal_fd: int = -1
     """The descriptor of the journal's copy in memory."""
-    pid: int = 0
-    install_dir: str = ""
-    """On the host; by it a successor knows whether the journal is its own."""
-    woken: str = ""
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Resident | None:
-        """Return the state from before the exec, or None at a first start."""
-        text = environment.get(STATE_VARIABLE)
-        if text is None:
-            return None
-        # Fields that this version does not know are skipped: an upgrade may come between the execs.
-        found = msgspec.json.decode(text, type=cls)
-        if found.pid != os.getpid():
-            # Another process's copy of our environment.
-            return None
-        return replace(found, woken=environment.get(WOKEN_VARIABLE, ""))
 
     def after_set_up(self, seconds: float, downtime: float | None) -> Resident:
         """Count a setup that succeeded; without a downtime there was no reload."""
@@ -155,109 +124,88 @@ class Resident(Struct, frozen=True, kw_only=True):
         """Return the same state without a retry."""
         return replace(self, failures=0, retry_at=None)
 
-    def text(self) -> str:
-        """Return the variable's value."""
-        return msgspec.json.encode(replace(self, pid=os.getpid(), woken="")).decode()
-
-
-def install_dir_of(pid: int, proc: str = "/proc") -> str | None:
-    """Return the install directory of a resident daemon; None for any other process.
-
-    The environment of a resident process keeps what went through the execs.
-    """
-    try:
-        with open(f"{proc}/{pid}/environ", "rb") as file:
-            variables = dict(each.partition(b"=")[::2] for each in file.read().split(b"\0"))
-        found = msgspec.json.decode(variables[STATE_VARIABLE.encode()], type=Resident)
-    except (OSError, KeyError, msgspec.MsgspecError):
-        return None
-    # Another PID: a copy of the environment.
-    return found.install_dir if found.pid == pid else None
-
 
 def _rest(steps: int, interval: float) -> float:
     """Return the seconds to wait before the next try; 0 for the first tries."""
     return 0.0 if steps <= 0 else min(LONGEST_REST, max(interval, 1.0) * 2.0 ** min(steps, 16))
 
 
-def forget() -> None:
-    """Remove the variables, so that the engine's and our own children do not get them."""
-    os.environ.pop(STATE_VARIABLE, None)
-    os.environ.pop(WOKEN_VARIABLE, None)
-    os.environ.pop(FEATURE_VARIABLE, None)
-    os.environ.pop(START_VARIABLE, None)
-
-
 class Watch(Struct, frozen=True, kw_only=True):
-    """What the keeper watches; paths as this process opens them."""
+    """What the keeper watches, answers and runs afterwards; paths as this process opens them."""
 
-    interval: float
-    rest: float
+    interval: float = 0.0
+    rest: float = 0.0
     """Seconds in which a difference only removes the ready file and is not repaired yet."""
-    ready: bool
-    """Whether the engine is marked ready; otherwise the ready file means nothing."""
-    ready_file: str
-    socket: str
-    """Empty: no engine is watched."""
-    files: tuple[tuple[str, str], ...]
-    """Each path with its signature from when its content was known to be right."""
-    greeting: bytes = b""
-    """The bytes that make the engine answer."""
-    feature_file: str = ""
-    """The file that labels the node while it is ready; empty without a label."""
     retry: float = -1.0
     """Seconds until a failed repair is tried again; negative without one."""
+    ready: bool = False
+    """Whether the engine is marked ready; otherwise the ready file means nothing."""
+    ready_file: str = ""
+    feature_file: str = ""
+    """The file that labels the node while it is ready; empty without a label."""
+    socket: str = ""
+    """Empty: no engine is watched."""
+    peer: str = observe.DOWN
+    """The PID that listened on the socket when the handlers were verified, or ``-``."""
+    greeting: bytes = b""
+    """The bytes that make the engine answer."""
+    files: tuple[tuple[str, str], ...] = ()
+    """Each path with its signature from when its content was known to be right."""
+    programs: tuple[tuple[str, str], ...] = ()
+    """The binaries that the engine executes, each with its ``executable_signature``."""
+    followed: tuple[tuple[str, str], ...] = ()
+    """What the CDI spec depends on, as ``toolkit.host.followed.Followed`` takes it."""
+    listener_fd: int = -1
+    """For probes; -1: there are none."""
     answers: tuple[str, str, str, str, str] = ("", "", "", "", "")
+    """As ``toolkit.daemon.probes.Probes`` takes them."""
+    away: str = ""
+    stuck: str = ""
+    """The log lines that only the keeper writes, for ``handover.tell``."""
+    command: tuple[str, ...] = ()
+    """What the keeper executes to become the daemon again."""
+    arguments: tuple[str, ...] = ()
+    """``sys.argv`` of that command."""
+    search_path: tuple[str, ...] = ()
+    """``sys.path`` of that command."""
+    nri: dict[str, Any] | None = None
+    """The settings of the NRI plugin; None in the other modes."""
 
 
-def arguments(resident: Resident, watch: Watch, command: Sequence[str]) -> list[str]:
-    """Return what ``KeeperArguments`` reads; ``command`` is what the keeper execs back into."""
-    watched = [part for file in watch.files for part in file]
-    return [
-        str(watch.interval),
-        str(watch.rest),
-        str(watch.retry),
-        str(resident.listener_fd),
-        "ready" if watch.ready else "",
-        watch.ready_file,
-        watch.socket,
-        resident.peer,
-        watch.greeting.hex(),
-        logs.template("program.away", AWAY),
-        logs.template("program.stuck", STUCK),
-        *watch.answers,
-        str(len(watched)),
-        *watched,
-        *command,
-    ]
+class Handover(Struct, frozen=True, kw_only=True):
+    """The whole record."""
+
+    resident: Resident
+    watch: Watch
+    woken: str = ""
+    """Why the keeper became the daemon."""
 
 
-def become_idle(
-    resident: Resident,
-    lock: Lock,
-    watch: Watch,
-    command: Sequence[str],
-    program: Sequence[str] = (keeper.SCRIPT,),
-) -> None:
-    """Exec into the keeper; ``command`` is what the keeper execs back into. Does not return.
+def taken_over(environment: MutableMapping[str, str]) -> Handover | None:
+    """Return the record from before the exec, or None at a first start.
 
-    ``program`` is what runs in its place and reads the keeper's arguments after its own.
+    Removes it, so that the engine's and our own children do not get it.
     """
-    for descriptor in (lock.fd, resident.listener_fd, resident.journal_fd):
-        if descriptor >= 0:
-            os.set_inheritable(descriptor, True)  # noqa: FBT003 - takes no keyword
-    words = [sys.executable, "-I", "-S", *program, *arguments(resident, watch, command)]
-    environment = {**os.environ, STATE_VARIABLE: resident.text()}
-    environment[FEATURE_VARIABLE] = watch.feature_file
-    environment[START_VARIABLE] = "\n".join((str(len(sys.argv) - 1), *filter(None, sys.path)))
-    environment.pop(WOKEN_VARIABLE, None)
+    descriptor = handover.descriptor_of(environment.pop(handover.VARIABLE, ""))
+    if descriptor < 0:
+        return None
+    record = handover.read(descriptor)
+    os.close(descriptor)
+    # Fields that this version does not know are skipped: an upgrade may come between the execs.
+    return msgspec.convert(record, Handover)
+
+
+def become_idle(record: Handover, install_dir: str) -> NoReturn:
+    """Exec into the keeper."""
+    resident = record.resident
+    for inherited in (resident.lock_fd, resident.listener_fd, resident.journal_fd):
+        if inherited >= 0:
+            os.set_inheritable(inherited, True)  # noqa: FBT003 - takes no keyword
+    descriptor = handover.write(msgspec.to_builtins(record, builtin_types=(bytes,)))
+    named = f"{os.getpid()}:{descriptor}:{install_dir}"
     for stream in (sys.stdout, sys.stderr):
         # A log that nobody reads any more, or a full disk behind it, must not end this process.
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    os.execve(sys.executable, words, environment)  # noqa: S606 - no shell is wanted
-
-
-def own_command() -> tuple[str, ...]:
-    """Return the command that started this process, for exec."""
-    return (sys.executable, *sys.orig_argv[1:])
+    words = [sys.executable, "-I", "-S", STAY]
+    os.execve(sys.executable, words, {**os.environ, handover.VARIABLE: named})  # noqa: S606 - no shell is wanted

@@ -13,7 +13,7 @@ import posixpath
 from msgspec.structs import replace
 
 from toolkit import logs
-from toolkit.daemon import keeper_state
+from toolkit.daemon import handover
 from toolkit.daemon.keeper_state import Resident
 from toolkit.daemon.ready_file import ReadyFile
 from toolkit.errors import HostPathError, LockedError, ToolkitError
@@ -208,7 +208,7 @@ def is_predecessor(node: Node, error: ToolkitError) -> bool:
         return False
     if node.settings.lifecycle.no_daemon:
         return False
-    return keeper_state.install_dir_of(error.holder, node.root.proc) == node.store.install_dir
+    return handover.install_dir_of(error.holder, node.root.proc) == node.store.install_dir
 
 
 def require_places(node: Node) -> None:

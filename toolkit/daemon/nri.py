@@ -1,47 +1,41 @@
 """The resident process in NRI mode: the plugin, with the keeper's watch beside it.
 
-Run as ``python -I -S nri.py SETTINGS KEEPER-ARGUMENTS`` in place of the daemon, as
-``toolkit.daemon.keeper`` is in the other modes, with the same arguments after the first. The
-setup's libraries alone would take more memory than this whole process. When a signal is pending or
-a watched file differs, it disconnects from the engine and becomes the daemon again.
+Run by ``toolkit/daemon/stay.py`` in place of the daemon, as ``toolkit.daemon.keeper`` is in the
+other modes. The setup's libraries alone would take more memory than this whole process. When a
+signal is pending or a watched file differs, it disconnects from the engine and becomes the daemon
+again.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from toolkit.daemon import handover, keeper
+from toolkit.host import signals
 
 if TYPE_CHECKING:
-    from toolkit.daemon.keeper import KeeperArguments
+    from toolkit.daemon.keeper_state import Watch
     from toolkit.nri.plugin import NriStatus, Plugin
     from toolkit.settings import Settings
 
-PROBE_SECONDS = 0.5
-"""With ``--health-address``: how old the state in an answer to a probe may be."""
 
-
-def program(settings: Settings, *, socket_path: str) -> tuple[str, str]:
-    """Return this program and its first argument, for ``become_idle``.
-
-    ``socket_path`` is the NRI socket as this process opens it.
-    """
+def plugin_settings(settings: Settings, *, socket_path: str) -> dict[str, Any]:
+    """Return what ``main`` reads; ``socket_path`` is the NRI socket as this process opens it."""
     from google import protobuf
 
     nri = settings.nri
-    document = {
+    return {
         # Run with -S, the program finds third-party packages only by this path.
         "packages": os.path.dirname(os.path.dirname(os.path.dirname(protobuf.__file__))),
+        "log": (settings.log_format.value, settings.debug),
         "index": nri.index,
         "socket": nri.socket,
-        "namespaces": [nri.namespace, *nri.management_namespaces],
+        "namespaces": (nri.namespace, *nri.management_namespaces),
         "cdi_kind": settings.cdi.kind,
         "socket_path": socket_path,
-        "log_format": settings.log_format.value,
-        "debug": settings.debug,
     }
-    return __file__, json.dumps(document)
 
 
 class ReadyMark:
@@ -100,74 +94,54 @@ def _unlink(path: str) -> None:
         pass
 
 
-def main(arguments: list[str]) -> None:
+class NriKeeper(keeper.Keeper):
+    """The keeper, where the node is ready only while the plugin serves."""
+
+    def __init__(self, watch: Watch, plugin: Plugin, mark: ReadyMark) -> None:
+        super().__init__(watch)
+        self._plugin = plugin
+        self._mark = mark
+        self._ready = not mark.held
+
+    def is_ready(self) -> bool:
+        """Return whether the ready file should exist."""
+        return self._mark.stands(self._plugin.status)
+
+    def _ready_file_differs(self) -> str:
+        """Make the ready file again if it was removed."""
+        if self._mark.is_missing(self._plugin.status):
+            self._mark.follow(self._plugin.status)
+            if not self._plugin.status.ready:  # the connection closed meanwhile
+                self._mark.remove()
+        return ""
+
+    def _unmark(self) -> None:
+        self._mark.hold()
+
+
+def main(fields: dict[str, Any]) -> None:
     """Serve and watch until something happens, then become the daemon again."""
-    document = json.loads(arguments[0])
-    sys.path.append(document["packages"])
+    signals.block_signals()
+    watch = keeper.given(fields)
+    nri = fields["nri"]
+    sys.path.append(nri["packages"])
     from toolkit import logs
-    from toolkit.daemon import keeper
-    from toolkit.host import signals
     from toolkit.nri.plugin import Plugin
 
-    signals.block_signals()
-    given = keeper.KeeperArguments(arguments[1:])
-    logs.configure(document["log_format"], debug=document["debug"])
-    mark = ReadyMark(given.ready_file)
+    log_format, debug = nri["log"]
+    logs.configure(log_format, debug=debug)
+    mark = ReadyMark(watch.ready_file)
     plugin = Plugin(
-        index=document["index"],
-        namespaces=frozenset(document["namespaces"]),
-        cdi_kind=document["cdi_kind"],
-        socket=document["socket"],
-        socket_path=document["socket_path"],
+        index=nri["index"],
+        namespaces=frozenset(nri["namespaces"]),
+        cdi_kind=nri["cdi_kind"],
+        socket=nri["socket"],
+        socket_path=nri["socket_path"],
         on_state=mark.follow,
     )
     plugin.start()
-    reason = until_something_happens(given, plugin, mark)
+    stays = NriKeeper(watch, plugin, mark)
+    reason = stays.until_something_happens()
     plugin.stop()
-    mark.remove()
-    keeper.label(given, False)  # noqa: FBT003 - takes no keywords
-    keeper.become(given, reason)
-
-
-def until_something_happens(given: KeeperArguments, plugin: Plugin, mark: ReadyMark) -> str:
-    """Answer probes until a signal is pending or a file differs; return which."""
-    import time
-
-    from toolkit.daemon import keeper
-
-    now = time.monotonic()
-    began, next_look = now, now + given.interval
-    while True:
-        wait = max(0.0, next_look - now) if given.interval > 0 else 3600.0
-        wait = min(wait, keeper.follow(given))
-        if given.followed is not None and given.followed.fault:
-            mark.hold()
-        if given.followed is not None and given.followed.settled:
-            return f"{keeper.DRIVER}: {given.followed.fault or keeper.AGAIN}"
-        if given.listener >= 0:
-            wait = min(wait, PROBE_SECONDS)
-        if keeper.wait(wait, given, mark.stands(plugin.status)):
-            return "signal"
-        now = time.monotonic()
-        if given.interval > 0 and now >= next_look:
-            next_look = now + given.interval
-            _keep_mark(mark, plugin)
-            keeper.label(given, mark.stands(plugin.status))
-            found = keeper.difference("", "", given.watched)
-            if found and now >= began + given.rest:
-                return found
-            if given.retry >= 0 and now >= began + given.retry:
-                return "an earlier repair that failed"
-
-
-def _keep_mark(mark: ReadyMark, plugin: Plugin) -> None:
-    """Make the ready file again if it was removed."""
-    if mark.is_missing(plugin.status):
-        mark.follow(plugin.status)
-        if not plugin.status.ready:  # the connection closed meanwhile, so the file is gone too
-            mark.remove()
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
-    main(sys.argv[1:])
+    stays.end()
+    handover.become(watch, reason, stays.wait)

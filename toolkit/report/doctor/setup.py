@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from toolkit.daemon.keeper_state import install_dir_of
+from toolkit.daemon.handover import install_dir_of
 from toolkit.errors import PayloadError, ToolkitError
 from toolkit.host.lock_look import flock_holder
 from toolkit.journal.record import State
