@@ -15,11 +15,12 @@ from msgspec.structs import replace
 from toolkit import logs
 from toolkit.daemon import handover
 from toolkit.daemon.keeper_state import Resident
-from toolkit.daemon.ready_file import ReadyFile
+from toolkit.daemon.ready_file import content
 from toolkit.errors import HostPathError, LockedError, ToolkitError
 from toolkit.host import lock_look
 from toolkit.host.clock import Clock
 from toolkit.host.lock import Lock
+from toolkit.host.writer import FileMetadata
 from toolkit.journal.record import Record
 from toolkit.node import Node
 
@@ -37,11 +38,12 @@ class Presence:
     def __init__(self, node: Node, lock: Lock) -> None:
         self._node = node
         self.lock = lock
-        self._ready = ReadyFile(
-            node.writer, node.root.host_path(node.settings.lifecycle.ready_file)
+        life = node.settings.lifecycle
+        self._ready = node.root.host_path(life.ready_file)
+        self._feature = (
+            None if life.feature_file is None else node.root.host_path(life.feature_file)
         )
-        feature = node.settings.lifecycle.feature_file
-        self._feature = None if feature is None else node.root.host_path(feature)
+        """Both on the host."""
         self._directories: tuple[str, ...] = ()
         """On the host."""
 
@@ -114,7 +116,7 @@ class Presence:
     @property
     def ready_file(self) -> str:
         """Where this process opens the ready file."""
-        return self._node.root.entry(self._ready.path)
+        return self._node.root.entry(self._ready)
 
     @property
     def feature_file(self) -> str:
@@ -122,9 +124,13 @@ class Presence:
         return "" if self._feature is None else self._node.root.entry(self._feature)
 
     def mark_not_ready(self) -> None:
-        """Remove the ready file and the node's label. Raises HostPathError."""
-        self._ready.remove()
-        if self._feature is not None and not self._missing_for_feature():
+        """Remove the ready file and the node's label.
+
+        Raises HostPathError where the disk refuses, and where a symbolic link is in the place of
+        one, as the target is not ours.
+        """
+        self._node.writer.remove(self._ready, follow=False)
+        if self._feature is not None and not self._missing_for(self._feature):
             self._node.writer.remove(self._feature, follow=False)
 
     def know(self, record: Record | None) -> None:
@@ -136,8 +142,8 @@ class Presence:
     def mark_ready(self, record: Record) -> Record:
         """Create the ready file; return the record with the directories that were made for it.
 
-        In NRI mode the plugin creates it once it is registered. Raises HostPathError, also where
-        the pid file is gone and cannot be made again.
+        In NRI mode the plugin creates it once it is registered. Raises HostPathError as
+        ``mark_not_ready`` does, and where the pid file is gone and cannot be made again.
         """
         if not self.locked:
             raise HostPathError(
@@ -145,7 +151,8 @@ class Presence:
                 "see what is in its directory's place",
             )
         made = [self._node.root.host_of(each) for each in self.lock.made]
-        made += [*self._ready.missing_directories(), *self._missing_for_feature()]
+        for path in filter(None, (self._ready, self._feature)):
+            made += self._missing_for(path)
         self._directories = tuple(dict.fromkeys((*record.run_directories, *made)))
         if self._directories != record.run_directories:
             record = replace(record, run_directories=self._directories)
@@ -154,13 +161,13 @@ class Presence:
         if self._feature is not None:
             self._node.writer.make_directories(posixpath.dirname(self._feature))
         if not self._node.settings.nri.enabled:
-            self._ready.make()
+            self._node.writer.make_directories(posixpath.dirname(self._ready))
+            text = content().encode()
+            self._node.writer.write(self._ready, text, FileMetadata(mode=0o644), follow=False)
         return record
 
-    def _missing_for_feature(self) -> tuple[str, ...]:
-        if self._feature is None:
-            return ()
-        return self._node.writer.missing_directories(posixpath.dirname(self._feature))
+    def _missing_for(self, path: str) -> tuple[str, ...]:
+        return self._node.writer.missing_directories(posixpath.dirname(path))
 
     def release(self) -> None:
         """Remove both files and their directories; a failure is logged and stops nothing."""
