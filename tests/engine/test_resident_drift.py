@@ -88,6 +88,7 @@ def test_a_config_that_somebody_rewrote_is_repaired(
     expected = containerd.config.read_bytes()
     installer.start()
     wait_idle(installer)
+    pid = containerd.process.pid
     rewrite(containerd.config)
     if rewrite in KEPT:
         expected = containerd.config.read_bytes()
@@ -95,6 +96,8 @@ def test_a_config_that_somebody_rewrote_is_repaired(
     wait_idle(installer)
     containerd.wait_ready()
     assert served(containerd, installer)
+    # Only the first leaves something in the file that the engine has to load.
+    assert (containerd.process.pid == pid) is (rewrite is not by_hand), installer.log()
     assert installer.stop() == 0, installer.log()
     containerd.wait_ready()
     if rewrite is not with_its_time_set_back:
@@ -134,13 +137,14 @@ def test_a_lost_config_comes_back_with_all_that_the_site_had_set(
 
 
 @one(BY_DROP_IN)
-def test_a_drop_in_that_was_deleted_comes_back(
+def test_a_drop_in_that_was_deleted_comes_back_without_a_reload(
     containerd: RealContainerd, installer: Installer
 ) -> None:
     containerd.start()
     before = snapshot(containerd.config.parent)
     installer.start()
     wait_idle(installer)
+    pid = containerd.process.pid
     drop_in = containerd.config.parent / "conf.d/99-nvidia.toml"
     ours = drop_in.read_bytes()
     drop_in.unlink()
@@ -148,8 +152,33 @@ def test_a_drop_in_that_was_deleted_comes_back(
     wait_idle(installer)
     assert drop_in.read_bytes() == ours
     assert served(containerd, installer)
+    assert containerd.process.pid == pid
+    assert events(installer, "no reload: the files are restored") == 1
     assert installer.stop() == 0, installer.log()
     assert snapshot(containerd.config.parent) == before
+
+
+@one(BY_DROP_IN)
+def test_an_engine_that_somebody_restarted_onto_an_edit_is_reloaded_though_it_serves_all(
+    containerd: RealContainerd, installer: Installer
+) -> None:
+    containerd.start()
+    installer.start()
+    wait_idle(installer)
+    drop_in = containerd.config.parent / "conf.d/99-nvidia.toml"
+    ours = drop_in.read_bytes()
+    edited = ours.replace(b"BinaryName", b"Root = '/run/theirs'\nBinaryName")
+    assert edited != ours
+    containerd.process.hold()
+    containerd.process.kill(signal.SIGKILL)
+    drop_in.write_bytes(edited)
+    containerd.process.release()
+    wait_said(installer, REPAIRED)
+    wait_idle(installer)
+    assert b"theirs" not in drop_in.read_bytes()
+    assert events(installer, "no reload") == 0
+    handlers = containerd.cri.served().config["containerd"]["runtimes"]
+    assert "Root" not in handlers["nvidia"]["options"]
 
 
 @pytest.mark.parametrize(

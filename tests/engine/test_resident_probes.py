@@ -199,7 +199,8 @@ def test_a_pid_file_that_somebody_removed_is_made_and_locked_anew(node: Probed) 
 
 
 def test_repairs_are_counted_and_told_while_they_last(node: Probed) -> None:
-    node.engine.config.write_text("version = 2\n")
+    # An edit that stays in the file: the engine has to load it.
+    node.engine.config.write_text("version = 2\noom_score = -5\n")
     wait_for(node.unready, "both to say that it is not ready")
     wait_for(node.ready, "both to say that it is ready again")
     assert node.metric("repairs_total") == 1

@@ -20,7 +20,7 @@ log = logs.get(__name__)
 
 _PATH = re.compile(r"/[^\s:'\"]+")
 _UNTOUCHED = "nothing was written"
-_PENDING = "an edit by others was never loaded and takes effect with the reload"
+_PENDING = "an edit by others was never loaded and takes effect with the next reload"
 
 
 def require_possible(node: Node, plan: Plan, control: EngineControl | None) -> None:

@@ -6,9 +6,10 @@ someone made on top of our change is part of the starting point.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from runtime_configs.adapter import ConfigRequest, EngineAdapter
 from runtime_configs.formats.documents import load
@@ -23,11 +24,11 @@ from runtime_configs.model import (
 )
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import starts_runc
-from toolkit.engine.facts import Expectation, HostFacts, LackKind
+from toolkit.engine.facts import Expectation, HostFacts, LackKind, Supervisor
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineConfigError
 from toolkit.journal.baseline import engine_config_error
-from toolkit.journal.record import Record
+from toolkit.journal.record import Record, digest_of
 from toolkit.payload.installer import PayloadPlan
 from toolkit.payload.records import FOREIGN
 from toolkit.request import config_request
@@ -196,6 +197,39 @@ def reload_decision(
     if lacking:
         return ReloadDecision(needed=True, mode=mode, reason=lacking[0])
     return ReloadDecision(needed=False, mode=mode, reason="nothing differs and all is served")
+
+
+def without_needless_reload(
+    plan: Plan,
+    record: Record | None,
+    blob: Callable[[str | None], bytes | None],
+    verified: tuple[int, int] | None,
+) -> Plan:
+    """Return the plan without its reload where the engine runs with just what the files get back.
+
+    That is what the journal says we wrote. ``verified`` has the PID and the start time of the
+    process that was last seen to serve all. Only containerd loads its files at its start alone:
+    CRI-O and dockerd also do so at a SIGHUP, which leaves no trace, and k0s restarts its
+    containerd whenever a file changes.
+    """
+    facts = plan.facts
+    process = None if facts is None else facts.process
+    if not plan.reload.needed or facts is None or process is None or record is None:
+        return plan
+    if facts.engine is not EngineName.CONTAINERD or process.supervisor is Supervisor.SELF:
+        return plan
+    if (process.pid, process.start_time) != verified or shortcomings(plan.expected, facts.served):
+        return plan
+    for change in plan.differing:
+        known = record.file(change.path)
+        if known is None:
+            return plan
+        if digest_of(change.after) != known.ours and not same_meaning(
+            change.path, change.format, change.after, blob(known.ours)
+        ):
+            return plan
+    reason = f"the files are restored; {facts.engine}, PID {process.pid}, still runs with them"
+    return replace(plan, reload=ReloadDecision(needed=False, mode=plan.reload.mode, reason=reason))
 
 
 def changing(paths: list[str]) -> str:

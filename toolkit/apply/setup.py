@@ -20,7 +20,7 @@ from toolkit import logs
 from toolkit.apply.announce import announce
 from toolkit.apply.begin import Outcome, refresh_record
 from toolkit.apply.look import explained, look, refused_node, silence
-from toolkit.apply.plan import Plan, build, files_only
+from toolkit.apply.plan import Plan, build, files_only, without_needless_reload
 from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import HostFacts
 from toolkit.engine.wait import LOOK_SECONDS
@@ -220,12 +220,14 @@ def set_up(
     *,
     patience: float,
     repair: bool = False,
+    verified: tuple[int, int] | None = None,
     attempts: int = ATTEMPTS,
 ) -> Outcome:
     """Set the node up, after the steps that come before; undo the setup on any failure.
 
-    A repair logs what it changes. If another process writes a file meanwhile, the setup is undone
-    and starts again from the new state, at most ``attempts`` times in all.
+    A repair logs what it changes, and does not reload the engine's ``verified`` process for what
+    it has loaded already (``without_needless_reload``). If another process writes a file meanwhile,
+    the setup is undone and starts again from the new state, at most ``attempts`` times in all.
     """
     node.installer.cdi.require_driver()
     done: list[str] = []
@@ -235,6 +237,8 @@ def set_up(
     plan, control, record = step.plan, step.control, node.store.load()
     if not repair:
         announce(plan, step.why)
+    else:
+        plan = without_needless_reload(plan, record, node.store.blob, verified)
     for note in plan.notes:
         log.step("plan.note", note)
     if plan.nothing_to_do and record is not None and record.payload is not None:
@@ -252,7 +256,14 @@ def set_up(
             if attempts <= 1:
                 raise
             log.warning("setup.again", "begun again", reason=error.message)
-            return set_up(node, clock, patience=patience, repair=repair, attempts=attempts - 1)
+            return set_up(
+                node,
+                clock,
+                patience=patience,
+                repair=repair,
+                verified=verified,
+                attempts=attempts - 1,
+            )
     if control is not None and plan.reload.mode is not RestartMode.NONE:
         from toolkit.apply.served import verify_served
 
@@ -263,6 +274,8 @@ def set_up(
 def _log_repair(plan: Plan) -> None:
     from runtime_configs.formats.unified_diff import redacted_diff
 
+    if plan.differing and not plan.reload.needed:
+        log.step("plan.note", f"no reload: {plan.reload.reason}")
     for change in plan.differing:
         diff = redacted_diff(change.path, change.now, change.after, known=change.base)
         log.step("drift.diff", f"restoring our change in {change.path}", diff=diff)

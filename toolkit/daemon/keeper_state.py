@@ -57,6 +57,8 @@ class Resident(Struct, frozen=True, kw_only=True):
     """Failed repairs in a row."""
     retry_at: float | None = None
     """When to retry a failed repair, on the same clock."""
+    verified: tuple[int, int] | None = None
+    """The PID and start time of the engine's process that was last seen to serve all."""
     unverified: str = ""
     """Why the engine's part is not marked ready; empty: it was verified."""
     cdi_fault: str = ""

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from toolkit import logs
 from toolkit.daemon.keeper_state import Handover, Resident, become_idle
 from toolkit.daemon.lock_and_ready import Presence
+from toolkit.daemon.observe import UNKNOWN
 from toolkit.engine import loading
 from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.host.clock import Clock
@@ -105,7 +106,12 @@ class Daemon:
     def _become_idle_after(self, outcome: Outcome, earlier: Mapping[str, str]) -> NoReturn:
         from toolkit.daemon.watch import verified_peer
 
-        self._become_idle(outcome.record, verified_peer(self._node, outcome), earlier)
+        peer, process = verified_peer(self._node, outcome), outcome.process
+        verified = None
+        if process is not None and peer == str(process.pid):
+            verified = (process.pid, process.start_time)
+        self._resident = replace(self._resident, verified=verified)
+        self._become_idle(outcome.record, peer, earlier)
 
     def _become_idle(
         self,
@@ -144,4 +150,7 @@ class Daemon:
             peer=peer,
             answers=answers,
         )
+        if any(signature == UNKNOWN for _, signature in found.files):
+            # It may have loaded what somebody wrote since.
+            resident = replace(resident, verified=None)
         become_idle(Handover(resident=resident, watch=found), self._node.store.install_dir)

@@ -71,7 +71,13 @@ class ResumedDaemon(Daemon):
             memory_copy.restore(self._node.store, self._resident.journal_fd)
             record = self._recovered()
             earlier = signatures(self._node, record)
-            outcome = set_up(self._node, self._clock, patience=0.0, repair=True)
+            outcome = set_up(
+                self._node,
+                self._clock,
+                patience=0.0,
+                repair=True,
+                verified=self._resident.verified,
+            )
             self._cdi_settled()
             outcome = replace(outcome, record=self._mark_ready(outcome.record))
         except Exception as error:
