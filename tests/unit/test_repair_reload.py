@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from runtime_configs.model import EngineName, Version
 from tests.faults.node_host import DROP_IN, FaultHost
 from toolkit.apply.plan import without_needless_reload
-from toolkit.apply.setup import Planned, make_plan, set_up
+from toolkit.apply.setup import set_up
+from toolkit.apply.steps import Planned, make_plan
 from toolkit.engine.facts import Supervisor
 from toolkit.host.clock import UninterruptedClock
 

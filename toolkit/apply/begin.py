@@ -7,7 +7,8 @@ import posixpath
 from msgspec import Struct
 from msgspec.structs import replace
 
-from toolkit.apply.plan import FileChange, Plan, served
+from toolkit.apply.changes import FileChange
+from toolkit.apply.plan import Plan, served
 from toolkit.engine.facts import EngineProcess, LackKind, ReloadReport
 from toolkit.host.writer import FileMetadata
 from toolkit.journal.record import FileRecord, Record, State, digest_of

@@ -12,18 +12,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from runtime_configs.adapter import ConfigRequest, EngineAdapter
-from runtime_configs.formats.documents import load
 from runtime_configs.model import (
     ConfigError,
     EffectiveConfig,
     EngineName,
-    FileEdit,
-    Format,
     HostView,
     Role,
 )
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import starts_runc
+from toolkit.apply.changes import FileChange, changes, same_meaning
 from toolkit.engine.facts import Expectation, HostFacts, LackKind, Supervisor
 from toolkit.engine.verify import shortcomings
 from toolkit.errors import EngineConfigError
@@ -33,37 +31,6 @@ from toolkit.payload.installer import PayloadPlan
 from toolkit.payload.records import FOREIGN
 from toolkit.request import config_request
 from toolkit.settings import RestartMode, Settings
-
-
-class FileChange(Struct, frozen=True, kw_only=True):
-    """One file of the engine: without us, now, and after the setup."""
-
-    path: str
-    format: Format
-    role: Role
-    base: bytes | None
-    now: bytes | None
-    after: bytes | None
-
-    @property
-    def edit(self) -> FileEdit:
-        """The edit from the present content to the planned one."""
-        return self._edit(self.after)
-
-    @property
-    def edit_to_base(self) -> FileEdit:
-        """The edit from the present content to the one without us."""
-        return self._edit(self.base)
-
-    def _edit(self, after: bytes | None) -> FileEdit:
-        return FileEdit(
-            path=self.path, before=self.now, after=after, format=self.format, role=self.role
-        )
-
-    @property
-    def differs(self) -> bool:
-        """True where the file has to be written."""
-        return self.now != self.after
 
 
 class ReloadDecision(Struct, frozen=True, kw_only=True):
@@ -99,60 +66,6 @@ class Plan(Struct, frozen=True, kw_only=True):
     def nothing_to_do(self) -> bool:
         """True where no file, payload or engine has to change."""
         return not self.differing and not self.payload.changes and not self.reload.needed
-
-
-def changes(
-    record: Record | None,
-    view: HostView,
-    without: Mapping[str, bytes | None],
-    edits: tuple[FileEdit, ...],
-) -> tuple[FileChange, ...]:
-    """Return every file that has or had a change of ours, with its planned content.
-
-    A file of the journal that no edit names returns to its base.
-    """
-    found = []
-    for edit in edits:
-        now = view.read(edit.path)
-        after = now if same_meaning(edit.path, edit.format, now, edit.after) else edit.after
-        found.append(
-            FileChange(
-                path=edit.path,
-                format=edit.format,
-                role=edit.role,
-                base=edit.before,
-                now=now,
-                after=after,
-            )
-        )
-    named = {edit.path for edit in edits}
-    for each in () if record is None else record.files:
-        if each.path not in named:
-            base = without[each.path]
-            found.append(
-                FileChange(
-                    path=each.path,
-                    format=each.format,
-                    role=each.role,
-                    base=base,
-                    now=view.read(each.path),
-                    after=base,
-                )
-            )
-    return tuple(found)
-
-
-def same_meaning(path: str, kind: Format, one: bytes | None, other: bytes | None) -> bool:
-    """Return whether two contents mean the same to the engine, so that no write is needed.
-
-    A comment among our lines or another order is no reason for a reload.
-    """
-    if one is None or other is None or one == other or kind is Format.OPAQUE:
-        return one == other
-    try:
-        return load(one, kind, path=path) == load(other, kind, path=path)
-    except ConfigError:
-        return False
 
 
 def expectation(request: ConfigRequest, record: Record | None) -> Expectation:

@@ -20,7 +20,7 @@ from toolkit.report.terminal import on_terminal, print_json, print_lines
 from toolkit.settings import Color, Output, Settings
 
 if TYPE_CHECKING:
-    from toolkit.apply.plan import FileChange
+    from toolkit.apply.changes import FileChange
     from toolkit.report.preview import Preview
     from toolkit.report.status import Verification
     from toolkit.undo.engine import GoBackReport

@@ -11,9 +11,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from runtime_configs.overlay import Overlay
+from toolkit.apply.changes import FileChange
 from toolkit.apply.check import pending_edits, require_possible
-from toolkit.apply.plan import FileChange, Plan, ReloadDecision, changing, reload_decision
-from toolkit.apply.setup import Planned, next_step
+from toolkit.apply.plan import Plan, ReloadDecision, changing, reload_decision
+from toolkit.apply.steps import Planned, next_step
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.codec import encode

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from runtime_configs.model import EngineName
 from toolkit.apply.plan import Plan
-from toolkit.apply.setup import touches_no_engine
+from toolkit.apply.steps import touches_no_engine
 from toolkit.daemon.lock_and_ready import require_free
 from toolkit.engine.facts import HostFacts
 from toolkit.engine.wait import LOOK_SECONDS

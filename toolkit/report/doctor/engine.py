@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from runtime_configs.distros.table import row_of
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.look import explained, refused_node, silence
-from toolkit.apply.setup import touches_no_engine
+from toolkit.apply.steps import touches_no_engine
 from toolkit.engine.facts import HostFacts, Supervisor
 from toolkit.engine.process import kubelet
 from toolkit.engine.reload import BY_UNIT, Method, method, unit_of

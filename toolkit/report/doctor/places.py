@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from runtime_configs.distros.table import row_of
 from runtime_configs.model import Role
-from toolkit.apply.setup import touches_no_engine
+from toolkit.apply.steps import touches_no_engine
 from toolkit.engine.facts import HostFacts
 from toolkit.host.mounts import memory_file_system, read_mountinfo
 from toolkit.node import Node
