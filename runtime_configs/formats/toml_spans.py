@@ -20,7 +20,9 @@ _LITERAL = r"'[^'\n]*+'"
 _LONG_BASIC = r'"""(?:[^"\\]++|\\.|"(?!""))*+"{3,5}'
 _LONG_LITERAL = r"'''(?:[^']++|'(?!''))*+'{3,5}"
 _KEY_PART = re.compile(rf"[ \t]*+([A-Za-z0-9_-]++|{_BASIC}|{_LITERAL})[ \t]*+")
-_BLANK = re.compile(r"[ \t]*+")
+_BLANKS = re.compile(r"[ \t]*+")
+_BETWEEN = re.compile(r"(?:[ \t\r\n,]|#[^\n]*+)*+")
+"""What is between the elements of an array."""
 _TOKEN = re.compile(
     rf"{_LONG_BASIC}|{_LONG_LITERAL}|{_BASIC}|{_LITERAL}"
     r"|[\[{]|[\]}]|,|\#[^\n]*+|\n|[^\[\]{}\"'\#\n,]++",
@@ -93,7 +95,7 @@ def _statements(text: str) -> Iterator[Statement]:
                 line_start, position, indent, *plain.span(3),
             )  # fmt: skip
             continue
-        position = _after_blanks(text, position)
+        position = _end_of(_BLANKS, text, position)
         indent = text[line_start:position]
         if position == len(text):
             return
@@ -112,7 +114,7 @@ def _statements(text: str) -> Iterator[Statement]:
             yield Statement(kind, path, spelling, path, in_array, line_start, end, indent)
         else:
             path, spelling, position = _key(text, position)
-            value_start = _after_blanks(text, position + 1)
+            value_start = _end_of(_BLANKS, text, position + 1)
             value_end = _value_end(text, value_start)
             end = line_end(text, value_end)
             yield Statement(
@@ -136,27 +138,18 @@ def _value_end(text: str, start: int) -> int:
     return end
 
 
-def items(text: str, start: int, end: int) -> tuple[tuple[int, int], ...]:
+def items(text: str) -> list[tuple[int, int]]:
     """Return the spans of an array's elements, or of an inline table's ``key = value`` pairs.
 
-    ``start`` is the offset of the opening bracket, ``end`` the one after the closing bracket.
+    ``text`` is the whole array or table, from its opening bracket to the closing one.
     """
     found: list[tuple[int, int]] = []
-    position, first, last, depth = start + 1, -1, -1, 0
-    while position < end - 1 and (token := _TOKEN.match(text, position)) is not None:
-        piece = token.group()
-        if depth == 0 and piece == ",":
-            found.append((first, last))
-            first = -1
-        elif piece.strip() and not piece.startswith("#"):
-            if first < 0:
-                first = position + len(piece) - len(piece.lstrip())
-            last = position + len(piece.rstrip())
-            depth += (piece in "[{") - (piece in "]}")
-        position = token.end()
-    if first >= 0:
-        found.append((first, last))
-    return tuple(found)
+    start = _end_of(_BETWEEN, text, 1)
+    while start < len(text) - 1:
+        end = _value_end(text, start)
+        found.append((start, end))
+        start = _end_of(_BETWEEN, text, end)
+    return found
 
 
 def _key(text: str, position: int) -> tuple[KeyPath, tuple[str, ...], int]:
@@ -182,8 +175,8 @@ def _decoded(raw: str) -> str:
     return raw
 
 
-def _after_blanks(text: str, position: int) -> int:
-    match = _BLANK.match(text, position)
+def _end_of(pattern: re.Pattern[str], text: str, position: int) -> int:
+    match = pattern.match(text, position)
     return match.end() if match else position
 
 

@@ -12,6 +12,7 @@ from runtime_configs.formats.values import Verbatim
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SIMPLE_PAIR = re.compile(r"([A-Za-z0-9_-]+|\"[^\"\\]*\"|'[^']*')([ \t]*=[ \t]*)(?=[^=])")
 _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+_COMMA = re.compile(r"\s*,")
 _INDENT = re.compile(r"\n([ \t]*)\Z")
 _REST_OF_LINE = re.compile(r"[ \t]*(?:#[^\n]*?)?(?=\r?\n)")
 
@@ -78,7 +79,7 @@ def _rewritten_array(text: str, old: Sequence[object], new: Sequence[object], ne
 def _rewritten_inline_table(
     text: str, old: Mapping[str, object], new: Mapping[str, object], newline: str
 ) -> str:
-    spans = items(text, 0, len(text))
+    spans = items(text)
     pairs = [_SIMPLE_PAIR.match(text, *span) for span in spans]
     names = [pair.group(1).strip("\"'") for pair in pairs if pair is not None]
     if names != list(old):
@@ -100,7 +101,7 @@ def _rewritten_inline_table(
 
 def _with_item(text: str, index: int, item: str, newline: str) -> str:
     """Insert an element (or a pair of an inline table) before the one at ``index``, or last."""
-    spans = items(text, 0, len(text))
+    spans = items(text)
     if not spans:
         inside = text[1:-1] if text[1:-1].strip() else ""
         pad = " " if text[0] == "{" else ""
@@ -110,7 +111,7 @@ def _with_item(text: str, index: int, item: str, newline: str) -> str:
     if index < len(spans):
         gap = newline + on_own_line.group(1) if on_own_line else " "
         return f"{text[:start]}{item},{gap}{text[start:]}"
-    comma = re.compile(r"\s*,").match(text, end)
+    comma = _COMMA.match(text, end)
     line_end = _REST_OF_LINE.match(text, comma.end() if comma else end)
     if on_own_line is None or line_end is None:
         return f"{text[:end]}, {item}{text[end:]}"
@@ -122,9 +123,9 @@ def _with_item(text: str, index: int, item: str, newline: str) -> str:
 
 def _without_item(text: str, index: int) -> str:
     """Remove an element (or a pair of an inline table) with its comma and its own line."""
-    spans = items(text, 0, len(text))
+    spans = items(text)
     start, end = spans[index]
-    comma = re.compile(r"\s*,").match(text, end)
+    comma = _COMMA.match(text, end)
     rest = _REST_OF_LINE.match(text, comma.end() if comma else end)
     if (own_line := _INDENT.search(text, 0, start)) is not None and rest is not None:
         cut = own_line.start() - (text[own_line.start() - 1] == "\r")
