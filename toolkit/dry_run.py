@@ -289,7 +289,7 @@ def _is_of_the_sandbox(reason: str) -> bool:
 
 def _shown(reason: str, directory: str) -> str:
     """Return a reason without the names of staged copies, and without secrets."""
-    return without_secret_shapes(reason.replace(directory, ""), "(hidden)")
+    return without_secret_shapes(reason.replace(directory, ""))
 
 
 def _loaded(check: DryRun, result: CommandResult, directory: str) -> Loaded:

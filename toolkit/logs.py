@@ -39,7 +39,7 @@ def redacted(name: str, value: object) -> object:
     if names_secret(name):
         return REDACTED
     if isinstance(value, str):
-        return without_secret_shapes(value, REDACTED)
+        return without_secret_shapes(value)
     if isinstance(value, Mapping):
         return {str(key): redacted(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -63,7 +63,11 @@ def text_line(
     """Return ``DATE TIME LEVEL message key=value…`` in local time; the event is for machines."""
     del event
     clock = time.strftime(_TEXT_CLOCK, time.localtime(moment))
-    words = [f"{clock}.{_milliseconds(moment):03d}", f"{level.name:<7}", one_line(_shown(message))]
+    words = [
+        f"{clock}.{_milliseconds(moment):03d}",
+        f"{level.name:<7}",
+        one_line(without_secret_shapes(message)),
+    ]
     words += [
         f"{one_line(key)}={_text_value(redacted(key, value))}" for key, value in fields.items()
     ]
@@ -81,7 +85,7 @@ def json_line(
         "time": f"{clock}.{_milliseconds(moment):03d}Z",
         "level": level.name.lower(),
         "event": event,
-        "message": _shown(message),
+        "message": without_secret_shapes(message),
     }
     for key, value in fields.items():
         # A field must not replace one of the four that every reader relies on.
@@ -89,10 +93,6 @@ def json_line(
         shown = round(shown, _DECIMALS) if isinstance(shown, float) else shown
         record[f"{key}_" if key in record else key] = shown
     return json.dumps(record, default=str)
-
-
-def _shown(message: str) -> str:
-    return without_secret_shapes(message, REDACTED)
 
 
 def _milliseconds(moment: float) -> int:

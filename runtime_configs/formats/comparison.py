@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
-from runtime_configs.formats.secrets import names_secret, without_secret_shapes
+from runtime_configs.formats.secrets import REDACTED, names_secret, without_secret_shapes
 from runtime_configs.formats.values import MISSING, NEUTRAL, KeyPath, Table, same, table
 
 CHANGED: Final = "{} -> {}"
@@ -62,5 +62,5 @@ def _shown(path: KeyPath, value: object) -> str:
     if value is MISSING:
         return "nothing"
     if any(map(names_secret, path)):
-        return "(not shown)"
-    return without_secret_shapes(json.dumps(value, default=str), "(not shown)")
+        return REDACTED
+    return without_secret_shapes(json.dumps(value, default=str))

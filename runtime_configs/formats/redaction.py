@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from runtime_configs.formats.documents import load
-from runtime_configs.formats.secrets import WORD, names_secret, without_secret_shapes
+from runtime_configs.formats.secrets import REDACTED, WORD, names_secret, without_secret_shapes
 from runtime_configs.formats.template_mask import masked, unmasked
 from runtime_configs.formats.toml_spans import Statement, StatementKind, scan
 from runtime_configs.model import ConfigError, Format
@@ -39,23 +39,23 @@ _Spans = Iterator[tuple[int, int]]
 """The secret values in order: each from behind ``=`` or ``:`` to the end of a line."""
 
 
-def redacted(text: str, mark: str) -> str:
-    """Return a text with the mark in place of its secrets; the number of lines stays."""
+def redacted(text: str) -> str:
+    """Return a text with REDACTED in place of its secrets; the number of lines stays."""
     # JSON and TOML may spell any letter of a key or an address as an escape.
     plain = _ESCAPE.sub(_unescaped, text)
-    shown = _redacted(plain, mark)
+    shown = _redacted(plain)
     if plain == text:
         return shown
     lines = zip(text.split("\n"), plain.split("\n"), shown.split("\n"), strict=True)
     return "\n".join(line if clear == masked else masked for line, clear, masked in lines)
 
 
-def _redacted(text: str, mark: str) -> str:
+def _redacted(text: str) -> str:
     if text.startswith(_BOM):
-        return _BOM + _redacted(text.removeprefix(_BOM), mark)
+        return _BOM + _redacted(text.removeprefix(_BOM))
     if (toml := _as_toml(text)) is None:
-        return _replaced(text, _by_lines(text, 0, len(text)), mark)
-    found = _replaced(toml, _by_keys(toml), mark).encode("utf-8", "surrogateescape")
+        return _replaced(text, _by_lines(text, 0, len(text)))
+    found = _replaced(toml, _by_keys(toml)).encode("utf-8", "surrogateescape")
     return unmasked(found).decode("utf-8", "surrogateescape")
 
 
@@ -67,13 +67,14 @@ def _unescaped(escape: re.Match[str]) -> str:
     return letter if letter and harmless else escape[0]
 
 
-def _replaced(text: str, spans: Iterable[tuple[int, int]], mark: str) -> str:
+def _replaced(text: str, spans: Iterable[tuple[int, int]]) -> str:
     pieces: list[str] = []
     position = 0
     for start, end in spans:
-        pieces += [text[position:start], " ", mark, f"\n{mark}" * text.count("\n", start, end)]
+        more = f"\n{REDACTED}" * text.count("\n", start, end)
+        pieces += [text[position:start], " ", REDACTED, more]
         position = end
-    return without_secret_shapes("".join([*pieces, text[position:]]), mark)
+    return without_secret_shapes("".join([*pieces, text[position:]]))
 
 
 def _as_toml(text: str) -> str | None:

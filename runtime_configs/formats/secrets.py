@@ -55,23 +55,23 @@ def names_secret(name: str) -> bool:
     return WORD.search(name) is not None
 
 
-def without_secret_shapes(text: str, mark: str) -> str:
-    """Return a text with the mark in place of all that has the form of a secret, under any key.
+def without_secret_shapes(text: str) -> str:
+    """Return a text with REDACTED in place of all that has the form of a secret, under any key.
 
     These are logins in an address (``http://user:password@proxy``), PEM blocks, ``Bearer …``,
     signatures in a query, and tokens of well-known services. The number of lines stays.
     """
     if "-----BEGIN " in text:
-        text = _PEM.sub(lambda found: mark + f"\n{mark}" * found.group().count("\n"), text)
+        text = _PEM.sub(lambda found: REDACTED + f"\n{REDACTED}" * found.group().count("\n"), text)
     if "://" in text:
-        text = _ADDRESS.sub(lambda run: _without_login(run.group(), mark), text)
-    return _SHAPE.sub(lambda found: (found["kept"] or "") + mark, text)
+        text = _ADDRESS.sub(lambda run: _without_login(run.group()), text)
+    return _SHAPE.sub(lambda found: (found["kept"] or "") + REDACTED, text)
 
 
-def _without_login(run: str, mark: str) -> str:
+def _without_login(run: str) -> str:
     """Mask from the first address in a run of characters to its last ``@``.
 
     A password may contain ``/`` and ``@``; it does no harm to mask more than that.
     """
     start, end = run.find("://"), run.rfind("@")
-    return f"{run[: start + 3]}{mark}{run[end:]}" if 0 <= start < end else run
+    return f"{run[: start + 3]}{REDACTED}{run[end:]}" if 0 <= start < end else run

@@ -8,7 +8,6 @@ from io import StringIO
 from itertools import groupby
 
 from runtime_configs.formats.redaction import redacted
-from runtime_configs.formats.secrets import REDACTED
 
 ABSENT = "/dev/null"
 CONTEXT = 3
@@ -125,7 +124,7 @@ def _secret_lines(lines: Sequence[str]) -> set[int]:
 
 
 def _redacted(lines: Sequence[str]) -> list[str]:
-    return _split(redacted("".join(lines), REDACTED))
+    return _split(redacted("".join(lines)))
 
 
 def _lines(content: bytes | None) -> list[str]:

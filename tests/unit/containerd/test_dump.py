@@ -95,7 +95,7 @@ def test_what_was_meant_is_no_difference() -> None:
         ("SystemdCgroup = true", "SystemdCgroup = false", "SystemdCgroup: true -> false"),
         ("runtimes.runc", "runtimes.crun", "runtimes.runc.runtime_type"),
         ("enable_cdi = false", "enable_cdi = true", "enable_cdi: false -> true"),
-        ("hunter2", "hunter3", "password: (not shown)"),
+        ("hunter2", "hunter3", "password: [redacted]"),
     ],
 )
 def test_what_was_not_meant_is_named_and_secrets_are_not_shown(
