@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from runtime_configs.distros.recognition import Place, Sighting, identify
-from runtime_configs.distros.table import DISTRIBUTIONS
 from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
 from toolkit.engine import wait
 from toolkit.engine.facts import (
@@ -30,9 +29,9 @@ from toolkit.engine.process import peer
 from toolkit.engine.process.daemon_arguments import path_option
 from toolkit.engine.process.locate import (
     EngineSocket,
-    Located,
     refuse_stranger,
     refuse_without_host_root,
+    socket_of,
 )
 from toolkit.engine.process.same_place import same_place
 from toolkit.engine.sources import ConfigSources, engine_version
@@ -90,21 +89,8 @@ class BaseControl(ABC):
 
     @cached_property
     def _socket(self) -> EngineSocket:
-        return EngineSocket(self.name, self._socket_path(), self._host.root, self._host.table)
-
-    def _socket_path(self) -> str:
-        """Return the declared socket, the kubelet's, or a usual one."""
-        root, given = self._host.root, self._settings.socket
-        if given.declared:
-            return root.host_path(given.path)
-        from toolkit.engine.process import kubelet
-
-        served = kubelet.endpoint(self._host.table, self._host.view)
-        rows = [each.sockets for each in DISTRIBUTIONS if each.engine is self.name]
-        candidates = [given.path, *(socket for row in rows for socket in row)]
-        if served is not None and kubelet.engine_of(served) is self.name:
-            candidates.insert(0, served)
-        return next((each for each in candidates if peer.accepts(root.access(each))), given.path)
+        host = self._host
+        return socket_of(self.name, self._settings.socket, host.root, host.table, host.view)
 
     @abstractmethod
     def _ask(self, deadline: float) -> LiveAnswer:
@@ -150,35 +136,13 @@ class BaseControl(ABC):
         if self._settings.restart_mode is not RestartMode.NONE:
             refuse_without_host_root(located, self._host.root)
             refuse_stranger(located)
-        unreachable = located.obstacle
-        live = LiveAnswer()
+        process, unreachable, live = located.process, located.obstacle, LiveAnswer()
         if unreachable is None:
             try:
                 live = self._ask(deadline)
             except ToolkitError as error:
                 unreachable = f"{self.name} on {self._socket.path} does not answer: {error.message}"
         served = self._decode_served(live) if unreachable is None else Served.nothing(unreachable)
-        return self._assemble(located, live, served, unreachable, deadline)
-
-    def _decode_served(self, live: LiveAnswer) -> Served:
-        """Return what the daemon reports as served."""
-        if live.lack is not None or live.config is None:
-            return Served(lack=live.lack or Lack(reason=f"{self.name} does not report its config"))
-        try:
-            return Served(config=self._decode(live.config), listed=live.listed)
-        except ConfigError as error:
-            reason = f"the config that {self.name} reports can't be read: {error}"
-            return Served.nothing(reason, LackKind.FAILED)
-
-    def _assemble(
-        self,
-        located: Located,
-        live: LiveAnswer,
-        served: Served,
-        unreachable: str | None,
-        deadline: float,
-    ) -> HostFacts:
-        process = located.process
         executable = self._executable(process)
         version, version_source = engine_version(
             live.version, executable, self._host.commands, deadline
@@ -222,8 +186,7 @@ class BaseControl(ABC):
         if declared is not None and reads is not None and same_place(root, declared, reads):
             running = declared if running is not None else None
             reads = declared
-        drop_in = settings.drop_in
-        named = drop_in is not None and drop_in.declared
+        drop_in = settings.drop_in if settings.drop_in and settings.drop_in.declared else None
         seen = Sighting(
             engine=self.name,
             socket=self._socket.path,
@@ -234,7 +197,7 @@ class BaseControl(ABC):
             version=version,
             declared_config=declared,
             declared_by=settings.config.source,
-            declared_drop_in=root.host_path(drop_in.path) if drop_in and named else None,
+            declared_drop_in=None if drop_in is None else root.host_path(drop_in.path),
         )
         return identify(seen, self._host.view)
 
@@ -289,10 +252,20 @@ class BaseControl(ABC):
         )
 
     def _served(self, deadline: float) -> Served:
+        """Ask the daemon what it serves."""
         try:
             return self._decode_served(self._ask(deadline))
         except ToolkitError as error:
             return Served.nothing(error.message)
+
+    def _decode_served(self, live: LiveAnswer) -> Served:
+        if live.lack is not None or live.config is None:
+            return Served(lack=live.lack or Lack(reason=f"{self.name} does not report its config"))
+        try:
+            return Served(config=self._decode(live.config), listed=live.listed)
+        except ConfigError as error:
+            reason = f"the config that {self.name} reports can't be read: {error}"
+            return Served.nothing(reason, LackKind.FAILED)
 
     def verify(self, expected: Expectation, clock: Clock, deadline: float) -> None:
         """Wait until the engine serves what is expected."""
@@ -300,14 +273,14 @@ class BaseControl(ABC):
 
         missing: tuple[str, ...] = ()
 
-        def look() -> bool | None:
+        def look() -> Served | None:
             nonlocal missing
             clock.check()
             served = self._served(min(deadline, clock.now() + _ONE_CALL))
             missing = shortcomings(expected, served)
             if missing and served.lack is not None and served.lack.kind is not LackKind.PENDING:
                 raise EngineRejectedError(served.lack.reason, served.lack.fix)
-            return True if not missing else None
+            return None if missing else served
 
         what = f"{self.name} to serve the handlers"
         if wait.until(look, clock, deadline, what) is None:

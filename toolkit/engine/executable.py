@@ -23,6 +23,10 @@ _HEAD_BYTES = 256
 _LOADER = 3
 """PT_INTERP of elf(5)."""
 _LOADER_BYTES = 4096
+_LAYOUT_64 = ("Q", 32, 54, 8, 32)
+_LAYOUT_32 = ("I", 28, 42, 4, 16)
+"""The word of an ELF class, and the offsets of e_phoff and e_phentsize in the file's header, and of
+p_offset and p_filesz in a program header (elf(5))."""
 
 
 def root_of(directory: str, host: HostRoot) -> HostRoot | None:
@@ -116,26 +120,19 @@ def _interpreter(access: str) -> str | None:
 def _loader(file: FileIO, head: bytes) -> bytes:
     """Return the loader named in an ELF file's program header; empty for a static one."""
     order = "<" if head[5:6] == b"\1" else ">"
-    wide = head[4:5] == b"\2"  # ELFCLASS64
+    layout = _LAYOUT_64 if head[4:5] == b"\2" else _LAYOUT_32
+    word, table_at, sizes_at, place_at, length_at = layout
     try:
-        (table,) = struct.unpack_from(order + ("Q" if wide else "I"), head, 32 if wide else 28)
-        size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
+        (table,) = struct.unpack_from(order + word, head, table_at)
+        size, count = struct.unpack_from(order + "HH", head, sizes_at)
         for number in range(count):
             entry = os.pread(file.fileno(), size, table + number * size)
             (kind,) = struct.unpack_from(order + "I", entry)
             if kind == _LOADER:
-                at, length = _place(order, entry, wide=wide)
-                name = os.pread(file.fileno(), min(length, _LOADER_BYTES), at)
+                (place,) = struct.unpack_from(order + word, entry, place_at)
+                (length,) = struct.unpack_from(order + word, entry, length_at)
+                name = os.pread(file.fileno(), min(length, _LOADER_BYTES), place)
                 return name.partition(b"\0")[0]
     except (struct.error, OverflowError, OSError):
         return b""  # damaged: the digest check reports it
     return b""
-
-
-def _place(order: str, entry: bytes, *, wide: bool) -> tuple[int, int]:
-    """Return offset and length of a program header's segment."""
-    if wide:
-        (at,), (length,) = (struct.unpack_from(order + "Q", entry, each) for each in (8, 32))
-    else:
-        (at,), (length,) = (struct.unpack_from(order + "I", entry, each) for each in (4, 16))
-    return at, length

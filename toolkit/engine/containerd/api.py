@@ -38,7 +38,7 @@ def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
         version=version,
         config=status.config,
         listed=status.handlers,
-        lack=None if status.ready else Lack(reason=f"the runtime is not ready: {status.reason}"),
+        lack=status.lack,
     )
 
 

@@ -8,6 +8,7 @@ import json
 from google.protobuf.message import Message
 from msgspec import Struct
 
+from toolkit.engine.facts import Lack
 from toolkit.engine.protos import cri_pb2
 from toolkit.engine.rpc import Connection, Response, RpcError
 
@@ -17,9 +18,8 @@ _SERVICE = "/runtime.v1.RuntimeService"
 class CriStatus(Struct, frozen=True, kw_only=True):
     """What the runtime reports about itself."""
 
-    ready: bool
-    reason: str
-    """Why it is not ready."""
+    lack: Lack | None
+    """Why it is not ready; None if it is."""
     config: bytes | None
     """``info["config"]`` of a verbose status: the CRI section that the engine uses."""
     handlers: frozenset[str] | None
@@ -64,9 +64,10 @@ class CriClient:
         conditions = [item for item in answer.status.conditions if item.type == "RuntimeReady"]
         config = answer.info.get("config")
         names = frozenset(handler.name for handler in answer.runtime_handlers)
+        reasons = "; ".join(item.message or item.reason for item in conditions if not item.status)
+        ready = any(item.status for item in conditions)
         return CriStatus(
-            ready=any(item.status for item in conditions),
-            reason="; ".join(item.message or item.reason for item in conditions if not item.status),
+            lack=None if ready else Lack(reason=f"the runtime is not ready: {reasons}"),
             config=config.encode() if config else None,
             handlers=names - {""} if names else None,
         )

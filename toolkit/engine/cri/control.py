@@ -58,7 +58,7 @@ class CriControl(BaseControl):
 
         with Connection(self._socket.access, deadline) as connection:
             try:
-                return CriClient(connection).status().ready
+                return CriClient(connection).status().lack is None
             except RpcError as error:
                 return error.unimplemented
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from msgspec.structs import replace
 
 from toolkit.engine.cri.client import CriClient, PodSandbox
-from toolkit.engine.facts import Lack, LiveAnswer
+from toolkit.engine.facts import LiveAnswer
 from toolkit.engine.http_unix import UnixConnection
 from toolkit.engine.rpc import Connection, RpcError
 from toolkit.errors import EngineNotFoundError, EngineRejectedError
@@ -41,7 +41,7 @@ def ask(access: str, socket: str, deadline: float) -> LiveAnswer:
         version=version,
         config=config(access, socket, deadline),
         listed=status.handlers,
-        lack=None if status.ready else Lack(reason=f"the runtime is not ready: {status.reason}"),
+        lack=status.lack,
     )
 
 

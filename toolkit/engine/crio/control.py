@@ -98,7 +98,9 @@ class CrioControl(CriControl):
     def _place(self, process: EngineProcess | None, version: Version | None) -> Place:
         """Return the distribution's paths, with the drop-in where the running CRI-O reads it."""
         place = super()._place(process, version)
-        running = None if process is None else _directory_option(process.arguments)
+        running = None
+        if process is not None:
+            running = path_option(process.arguments, "--config-dir", "-d")
         if place.drop_in is None or running is None:
             return place
         directory, name = posixpath.split(place.drop_in)
@@ -122,8 +124,3 @@ class CrioControl(CriControl):
         if place.drop_in is not None:
             named += ("--config-dir", posixpath.dirname(place.drop_in))
         return executable, *named, "config"
-
-
-def _directory_option(arguments: tuple[str, ...]) -> str | None:
-    """Return the drop-in directory named in the daemon's arguments."""
-    return path_option(arguments, "--config-dir", "-d")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from msgspec.structs import replace
 
 from runtime_configs.distros.recognition import Place
 from runtime_configs.distros.table import plain_row
-from runtime_configs.model import EffectiveConfig, EngineName
-from toolkit.engine.base import BaseControl, Host
+from runtime_configs.model import EngineName
+from toolkit.engine.base import BaseControl
 from toolkit.engine.docker import container_run
 from toolkit.engine.docker.client import DockerClient, DockerInfo, ReloadEvents
 from toolkit.engine.facts import (
@@ -29,7 +30,7 @@ from toolkit.engine.process.same_place import same_place
 from toolkit.engine.reload import Method, method
 from toolkit.errors import EngineRejectedError, EngineTimeoutError, ToolkitError
 from toolkit.host.clock import Clock, UninterruptedClock
-from toolkit.settings import EngineSettings, RestartMode
+from toolkit.settings import RestartMode
 
 _USUAL_CONFIG = plain_row(EngineName.DOCKER).top_level
 _HELD_SECONDS = 20.0
@@ -45,14 +46,10 @@ class DockerControl(BaseControl):
     program = "dockerd"
     config_flags = ("--config-file",)
 
-    def __init__(
-        self,
-        settings: EngineSettings,
-        host: Host,
-        decode: Callable[[bytes], EffectiveConfig],
-    ) -> None:
-        super().__init__(settings, host, decode)
-        self._seen: dict[str, str] = {}
+    @cached_property
+    def _seen(self) -> dict[str, str]:
+        """Every runtime that dockerd has reported to this control, with its path."""
+        return {}
 
     def facts(self, deadline: float) -> HostFacts:
         """Return the facts, with conflicts between dockerd's command line and the change."""
@@ -129,20 +126,15 @@ class DockerControl(BaseControl):
         def path_of(name: str) -> str:
             return info.paths.get(name) or self._seen.get(name) or usual.get(name, "")
 
-        def is_ours(name: str) -> bool:
-            path = path_of(name)
-            return path.startswith(prefixes) if path else name in ours
-
-        using = [(each, each.runtime or info.default) for each in containers]
-        using = [(each, runtime) for each, runtime in using if is_ours(runtime)]
+        used = [(each, path_of(each.runtime or info.default)) for each in containers]
+        using = [(each, path) for each, path in used if path.startswith(prefixes)]
         pids = self._socket.own_pids(deadline) if using else ()
         own = tuple(
-            OwnContainer(identifier=each.identifier, binary=path_of(runtime))
-            for each, runtime in using
-            if each.pid in pids and path_of(runtime)
+            OwnContainer(identifier=each.identifier, binary=path)
+            for each, path in using
+            if each.pid in pids
         )
-        known = {each.identifier for each in own}
-        names = tuple(each.name for each, _ in using if each.identifier not in known)
+        names = tuple(each.name for each, _ in using if each.pid not in pids)
         return HoldReport(
             holding=Holding.HELD if names else Holding.FREE, containers=names, own=own
         )

@@ -7,12 +7,7 @@ from collections.abc import Sequence
 
 def option(arguments: Sequence[str], *names: str) -> str | None:
     """Return the last value of an option given as ``--x v``, ``--x=v``, ``-x v`` or ``-x=v``."""
-    found: str | None = None
-    for position, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name in names:
-            found = value if equals else next(iter(arguments[position + 1 : position + 2]), None)
-    return found
+    return next(reversed(_values(arguments, names)), None)
 
 
 def path_option(arguments: Sequence[str], *names: str) -> str | None:
@@ -23,10 +18,16 @@ def path_option(arguments: Sequence[str], *names: str) -> str | None:
 
 def added_runtimes(arguments: Sequence[str]) -> tuple[str, ...]:
     """Return the runtime names added by dockerd's ``--add-runtime NAME=PATH``."""
-    found = []
+    given = _values(arguments, ("--add-runtime",))
+    return tuple(each.partition("=")[0] for each in given if each is not None)
+
+
+def _values(arguments: Sequence[str], names: Sequence[str]) -> list[str | None]:
+    """Return the value of an option at each of its places; None where it has none."""
+    found: list[str | None] = []
     for position, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag == "--add-runtime":
-            given = value if equals else "".join(arguments[position + 1 : position + 2])
-            found.append(given.partition("=")[0])
-    return tuple(found)
+        name, equals, value = argument.partition("=")
+        if name in names:
+            following = next(iter(arguments[position + 1 : position + 2]), None)
+            found.append(value if equals else following)
+    return found

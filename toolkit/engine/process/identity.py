@@ -35,11 +35,8 @@ def is_engine(engine: EngineName, process: ProcessFacts) -> bool:
     name = posixpath.basename(process.executable)
     if re.match(_MULTI_CALL, name) and process.arguments:
         name = posixpath.basename(process.arguments[0])
-    return re.match(_program(engine), name) is not None
-
-
-def _program(engine: EngineName) -> str:
-    return of_engine(PROGRAMS, engine, "PROGRAMS in toolkit/engine/process/identity.py")
+    pattern = of_engine(PROGRAMS, engine, "PROGRAMS in toolkit/engine/process/identity.py")
+    return re.match(pattern, name) is not None
 
 
 def engine_process(process: ProcessFacts, table: ProcessTable, host_root: str) -> EngineProcess:

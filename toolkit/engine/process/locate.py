@@ -8,7 +8,8 @@ import stat
 from msgspec import Struct
 from msgspec.structs import replace
 
-from runtime_configs.model import EngineName
+from runtime_configs.distros.table import DISTRIBUTIONS
+from runtime_configs.model import EngineName, HostView
 from toolkit.engine.facts import EngineProcess
 from toolkit.engine.process import identity, peer
 from toolkit.engine.process.known_strangers import Stranger, known_stranger
@@ -16,6 +17,7 @@ from toolkit.errors import EngineInvisibleError, EngineNotFoundError
 from toolkit.host.given_mounts import NO_HOST_ROOT, own_root_is_container_image
 from toolkit.host.paths import HostRoot
 from toolkit.host.processes import ProcessFacts, ProcessTable, with_ancestors
+from toolkit.settings import GivenPath
 
 _PRIVILEGED = "run the container privileged (docker run --privileged)"
 _SHARE_PIDS = "run the container with hostPID: true (docker run --pid=host)"
@@ -143,6 +145,25 @@ class EngineSocket:
         found = identity.engine_process(process, self._table, self._root.root)
         root = f"{self._root.proc}/{process.pid}/root"
         return Located(socket=self.path, process=replace(found, root=root))
+
+
+def socket_of(
+    engine: EngineName, given: GivenPath, root: HostRoot, table: ProcessTable, view: HostView
+) -> EngineSocket:
+    """Return an engine's socket: the declared one, the kubelet's, or a usual one that answers."""
+    if given.declared:
+        return EngineSocket(engine, root.host_path(given.path), root, table)
+    from toolkit.engine.process import kubelet
+
+    paths = [given.path]
+    served = kubelet.endpoint(table, view)
+    if served is not None and kubelet.engine_of(served) is engine:
+        paths.insert(0, served)
+    for row in DISTRIBUTIONS:
+        if row.engine is engine:
+            paths += row.sockets
+    found = next((each for each in paths if peer.accepts(root.access(each))), given.path)
+    return EngineSocket(engine, found, root, table)
 
 
 def _is_ending(process: ProcessFacts) -> bool:
