@@ -44,13 +44,7 @@ class Change(Struct, frozen=True, kw_only=True):
     """A mapping replaces the whole table, sub-tables included."""
 
 
-def load(
-    content: bytes,
-    format: Format,
-    *,
-    path: str,
-    exact: bool = False,
-) -> Mapping[str, object]:
+def load(content: bytes, format: Format, *, path: str, exact: bool = False) -> Mapping[str, object]:
     """Decode a document to plain values. An empty or blank one has no keys.
 
     ``exact`` keeps the spelling of JSON numbers. The result is cached and must not be modified.
@@ -59,13 +53,7 @@ def load(
     return _parse(_decoded(content, path), format, path, exact=exact)
 
 
-def apply_changes(
-    content: bytes,
-    changes: Sequence[Change],
-    format: Format,
-    *,
-    path: str,
-) -> bytes:
+def apply_changes(content: bytes, changes: Sequence[Change], format: Format, *, path: str) -> bytes:
     """Return the document with the changes applied in order.
 
     A key that already has its value keeps its bytes; without any change the content is returned
@@ -81,13 +69,7 @@ def apply_changes(
     return edited_to(content, target, format, path=path)
 
 
-def edited_to(
-    content: bytes,
-    target: Mapping[str, object],
-    format: Format,
-    *,
-    path: str,
-) -> bytes:
+def edited_to(content: bytes, target: Mapping[str, object], format: Format, *, path: str) -> bytes:
     """Return the document, edited to decode to ``target``, which comes from an exact ``load``.
 
     Raises ConfigError if that is not possible.
@@ -144,12 +126,14 @@ def _decoded(content: bytes, path: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = content[: error.start]
-        line = before.count(b"\n") + 1
-        column = error.start - (before.rfind(b"\n") + 1) + 1
-        raise ConfigError(
-            path, f"not UTF-8 (line {line}, column {column})", "save the file in UTF-8"
-        ) from error
+        where = _end_of(content[: error.start].decode("utf-8"))
+        raise ConfigError(path, f"not UTF-8 ({where})", "save the file in UTF-8") from error
+
+
+def _end_of(text: str) -> str:
+    """Return where a text ends, for a message."""
+    line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
+    return f"line {line}, column {column}"
 
 
 def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str, object]:
@@ -163,11 +147,7 @@ def _parse(text: str, format: Format, path: str, *, exact: bool) -> Mapping[str,
         where = f"line {error.lineno}, column {error.colno}"
         raise ConfigError(path, f"not valid JSON: {error.msg} ({where})", "fix the file") from error
     except ValueError as error:
-        message = str(error)
-        if "at end of document" in message:
-            line = text.count("\n") + 1
-            column = len(text) - (text.rfind("\n") + 1) + 1
-            message = message.replace("at end of document", f"at line {line}, column {column}")
+        message = str(error).replace("at end of document", f"at {_end_of(text)}")
         raise ConfigError(path, f"not valid {format.upper()}: {message}", "fix the file") from error
 
 
