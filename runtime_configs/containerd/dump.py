@@ -12,7 +12,7 @@ from runtime_configs.containerd.schema import Era
 from runtime_configs.containerd.shim import binary_of, flaw_of
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
-from runtime_configs.formats.values import table, tables_of
+from runtime_configs.formats.values import table, tables_of, text_at
 from runtime_configs.model import ConfigError, EffectiveConfig, Format, ServedHandler
 
 SOURCE = "containerd"
@@ -102,14 +102,14 @@ def _effective(
         name: _served(name, value, table(spelled, name), era)
         for name, value in tables_of(containerd, ("runtimes",)).items()
     }
-    default = containerd.get("default_runtime_name")
+    default = text_at(containerd, "default_runtime_name")
     implicit = table(containerd, "default_runtime")
     if implicit.get("runtime_type"):
         handlers[LEGACY_DEFAULT] = _served(LEGACY_DEFAULT, implicit, implicit, era)
         default = _legacy_name(handlers)
     return EffectiveConfig(
         handlers=handlers,
-        default=default if isinstance(default, str) and default else None,
+        default=default or None,
         raw=raw,
         cdi_dirs=cdi_dirs,
         disabled=disabled,
@@ -126,11 +126,10 @@ def _legacy_name(handlers: Mapping[str, ServedHandler]) -> str:
 def _served(
     name: str, value: Mapping[str, object], spelled: Mapping[str, object], era: Era
 ) -> ServedHandler:
-    runtime_type = value.get("runtime_type")
     return ServedHandler(
         name=name,
         binary_path=binary_of(value, era),
-        runtime_type=runtime_type if isinstance(runtime_type, str) and runtime_type else None,
+        runtime_type=text_at(value, "runtime_type") or None,
         table=value,
         flaw=flaw_of(spelled, era),
     )

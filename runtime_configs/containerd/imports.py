@@ -15,7 +15,7 @@ from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
-from runtime_configs.formats.values import table
+from runtime_configs.formats.values import table, text_at
 from runtime_configs.model import ConfigError, Format, HostView, Version
 
 DEFAULTS: Final = {"root": "/var/lib/containerd", "state": "/run/containerd"}
@@ -104,8 +104,8 @@ def read_files(request: ConfigRequest, view: HostView) -> tuple[LoadedFile, ...]
 
 def directory(files: Sequence[LoadedFile], key: str) -> str:
     """Return containerd's ``root`` or ``state``."""
-    found = [each.document.get(key) for each in files]
-    return next((each for each in reversed(found) if isinstance(each, str) and each), DEFAULTS[key])
+    found = (text_at(each.document, key) for each in reversed(files))
+    return next(filter(None, found), DEFAULTS[key])
 
 
 def absolute(pattern: str, parent: str) -> str:

@@ -19,7 +19,7 @@ from runtime_configs.containerd.schema import (
     plugin,
 )
 from runtime_configs.formats import key_case
-from runtime_configs.formats.values import deep_merge, table, tables_of
+from runtime_configs.formats.values import deep_merge, table, tables_of, text_at
 from runtime_configs.model import HostView
 
 
@@ -49,8 +49,7 @@ class Merged(Struct, frozen=True, kw_only=True):
     @property
     def default(self) -> str | None:
         """The default handler's name, if a file names it."""
-        value = self.containerd.get("default_runtime_name")
-        return value if isinstance(value, str) and value else None
+        return text_at(self.containerd, "default_runtime_name") or None
 
     @property
     def legacy_default(self) -> Mapping[str, object]:

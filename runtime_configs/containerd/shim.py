@@ -11,7 +11,7 @@ from runtime_configs.containerd.keys import HANDLER, OPTIONS
 from runtime_configs.containerd.keys import matching as matching_of
 from runtime_configs.containerd.schema import NVIDIA_BINARY, Era, era_of
 from runtime_configs.formats.key_case import read, repeated, table_at
-from runtime_configs.formats.values import KeyPath, table
+from runtime_configs.formats.values import KeyPath, table, text_at
 from runtime_configs.shims import OLD_LINUX, RUNC_V1, RUNC_V2, sandbox_error, starts_runc
 
 OLD_KEYS: Final[tuple[KeyPath, ...]] = (
@@ -41,12 +41,12 @@ def binary_of(handler: Mapping[str, object], era: Era) -> str | None:
 
     The table comes from ``key_case.read``.
     """
-    options = table(handler, "options")
-    found = options.get("BinaryName")
-    if _text(handler, "runtime_type") == OLD_LINUX and era is Era.REPLACES:
+    found = text_at(handler, "options", "BinaryName")
+    if text_at(handler, "runtime_type") == OLD_LINUX and era is Era.REPLACES:
         # The shim uses runtime_engine only without any options.
-        found = options.get("Runtime") if options else handler.get("runtime_engine")
-    return found if isinstance(found, str) and found else None
+        place = ("options", "Runtime") if table(handler, "options") else ("runtime_engine",)
+        found = text_at(handler, *place)
+    return found or None
 
 
 def is_nvidia(handler: Mapping[str, object], request: ConfigRequest) -> bool:
@@ -66,13 +66,14 @@ def is_low_level(handler: Mapping[str, object], request: ConfigRequest) -> bool:
 
 def has_runc_shim(handler: Mapping[str, object]) -> bool:
     """Return whether a handler's shim is one of runc."""
-    return starts_runc(_text(handler, "runtime_type"), _text(handler, "runtime_path"))
+    return starts_runc(text_at(handler, "runtime_type"), text_at(handler, "runtime_path"))
 
 
 def own_program(handler: Mapping[str, object]) -> dict[str, str]:
     """Return the shim that a handler names as a program, by its path, as ``runtime_path``."""
-    runtime_type = _text(handler, "runtime_type")
-    named = _text(handler, "runtime_path") or (runtime_type if runtime_type.startswith("/") else "")
+    runtime_type = text_at(handler, "runtime_type")
+    program = runtime_type if runtime_type.startswith("/") else ""
+    named = text_at(handler, "runtime_path") or program
     return {"runtime_path": named} if named else {}
 
 
@@ -82,7 +83,7 @@ def shim_of(handler: Mapping[str, object], request: ConfigRequest) -> dict[str, 
     A type whose options have no ``BinaryName`` is replaced by the requested one. A program that it
     names by its path stays, as ``runtime_path``.
     """
-    runtime_type = _text(handler, "runtime_type")
+    runtime_type = text_at(handler, "runtime_type")
     if not runtime_type or not takes_binary_name(runtime_type, era_of(request)):
         runtime_type = request.desired.runtime_type
     elif runtime_type == RUNC_V1 and request.version is None:
@@ -98,12 +99,12 @@ def refuse_sandbox(
     chosen = (desired.runtime_type, desired.override.get("runtime_type"))
     for each in desired.handlers:
         handler = handlers.get(each.name, {})
-        runtime_type = _text(handler, "runtime_type")
+        runtime_type = text_at(handler, "runtime_type")
         if has_runc_shim(handler) or (runtime_type in chosen and not starts_runc(runtime_type)):
             continue
         shim = f"runtime_type {runtime_type}"
         if starts_runc(runtime_type):
-            shim += f" with runtime_path {_text(handler, 'runtime_path')}"
+            shim += f" with runtime_path {text_at(handler, 'runtime_path')}"
         found = f"the handler {each.name} has {shim}, which is not a shim of runc"
         raise sandbox_error(desired, each.name, path, found)
 
@@ -116,7 +117,7 @@ def flaw_of(handler: Mapping[str, object], era: Era) -> str:
     """
     matching = matching_of(era)
     twice = repeated(table_at(handler, ("options",), HANDLER, matching), OPTIONS)
-    runtime_type = _text(read(handler, HANDLER, matching), "runtime_type")
+    runtime_type = text_at(read(handler, HANDLER, matching), "runtime_type")
     if twice:
         return (
             f"has an option in {len(twice)} spellings ({', '.join(twice)}), and which of them "
@@ -127,8 +128,3 @@ def flaw_of(handler: Mapping[str, object], era: Era) -> str:
     if takes_binary_name(runtime_type, era) or (runtime_type == OLD_LINUX and era is Era.REPLACES):
         return ""
     return f"has runtime_type {runtime_type}, whose options have no BinaryName"
-
-
-def _text(handler: Mapping[str, object], key: str) -> str:
-    value = handler.get(key)
-    return value if isinstance(value, str) else ""

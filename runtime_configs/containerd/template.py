@@ -127,10 +127,10 @@ def _check_handler(text: str, place: KeyPath, path: str, era: Era) -> None:
 def _check_set(text: str, key: KeyPath, value: object, path: str, era: Era) -> None:
     """Reject an edited template without the edited value."""
     try:
-        said = lookup(_document(path, text, era), key)
+        found = lookup(_document(path, text, era), key)
     except ConfigError:
-        said = MISSING
-    if said != value:
+        found = MISSING
+    if found != value:
         raise ConfigError(
             path,
             f"cannot edit {'.'.join(key)} in this template",

@@ -10,6 +10,8 @@ from runtime_configs.adapter import ConfigRequest, DryRun, Fault
 from runtime_configs.crio import comparison, faults, hook
 from runtime_configs.crio.inheritance import corrected, inherited_fields
 from runtime_configs.crio.load_order import (
+    DEFAULT,
+    HANDLERS,
     KEYS,
     RUNTIME,
     ConfigFile,
@@ -50,8 +52,8 @@ class CrioAdapter(OneTableAdapter):
     name = EngineName.CRIO
     format = Format.TOML
     keys = KEYS
-    handlers = (*RUNTIME, "runtimes")
-    default = (*RUNTIME, "default_runtime")
+    handlers = HANDLERS
+    default = DEFAULT
     needed = frozenset({"runtime_path"})
 
     def edits(self, request: ConfigRequest, view: HostView) -> EditSet:
@@ -146,10 +148,10 @@ def _cdi_edits(request: ConfigRequest, view: HostView) -> EditSet:
 def _changes(request: ConfigRequest, inherited: Mapping[str, object]) -> Iterator[Change]:
     desired = request.desired
     if desired.default is not None:
-        yield Change(path=(*RUNTIME, "default_runtime"), value=desired.default)
+        yield Change(path=DEFAULT, value=desired.default)
     for handler in desired.handlers:
         table = {"runtime_path": handler.binary_path, "runtime_type": "oci", **inherited}
-        yield Change(path=(*RUNTIME, "runtimes", handler.name), value=table)
+        yield Change(path=(*HANDLERS, handler.name), value=table)
 
 
 def _refuse_sandbox(request: ConfigRequest, files: list[ConfigFile]) -> None:

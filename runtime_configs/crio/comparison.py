@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from runtime_configs.adapter import ConfigRequest
-from runtime_configs.crio.load_order import RUNTIME
+from runtime_configs.crio.load_order import DEFAULT, HANDLERS, RUNTIME
 from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, common, differing
 from runtime_configs.formats.values import KeyPath, table
 from runtime_configs.model import EffectiveConfig
 
-NAMED: tuple[KeyPath, ...] = ((*RUNTIME, "runtimes"), (*RUNTIME, "workloads"))
+NAMED: tuple[KeyPath, ...] = (HANDLERS, (*RUNTIME, "workloads"))
 """Tables with user-chosen keys: a key missing on either side is a difference."""
 
 
@@ -18,17 +18,15 @@ def unintended(
     before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
 ) -> tuple[str, ...]:
     """Describe changed settings other than our handlers and the default."""
-    meant: list[KeyPath] = [
-        (*RUNTIME, "runtimes", handler.name) for handler in request.desired.handlers
-    ]
+    meant: list[KeyPath] = [(*HANDLERS, handler.name) for handler in request.desired.handlers]
     if request.desired.default is not None:
-        meant.append((*RUNTIME, "default_runtime"))
+        meant.append(DEFAULT)
         meant += following(before)
     if not request.desired.handlers:
         meant.append((*RUNTIME, "cdi_spec_dirs"))
     if not before.handlers:
         # CRI-O prints its built-in handlers once there are others.
-        meant += [(*RUNTIME, "runtimes", name) for name in after.handlers]
+        meant += [(*HANDLERS, name) for name in after.handlers]
     return differing(before.raw, after.raw, meant, CHANGED)
 
 
@@ -43,11 +41,11 @@ def pending(
     setting that was removed from the files is not found.
     """
     ours = {each.name for each in request.desired.handlers}
-    meant = [(*RUNTIME, "runtimes", name) for name in ours]
+    meant = [(*HANDLERS, name) for name in ours]
     if live.default in ours:
-        meant += [(*RUNTIME, "default_runtime"), *following(live)]
+        meant += [DEFAULT, *following(live)]
     if not files.handlers or not live.handlers:
-        meant += [(*RUNTIME, "runtimes")]
+        meant += [HANDLERS]
     from_files = _set_values(files.raw, ())
     in_force = common(live.raw, from_files, NAMED.__contains__)
     return differing(in_force, from_files, meant, NOT_IN_FORCE)
@@ -58,7 +56,7 @@ def following(before: EffectiveConfig) -> Iterator[KeyPath]:
     for name, handler in before.handlers.items():
         if handler.table.get("inherit_default_runtime"):
             for key in ("runtime_path", "runtime_type", "runtime_root", "runtime_config_path"):
-                yield (*RUNTIME, "runtimes", name, key)
+                yield (*HANDLERS, name, key)
 
 
 def _set_values(files: Mapping[str, object], place: KeyPath) -> dict[str, object]:

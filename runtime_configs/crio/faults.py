@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, Fault
-from runtime_configs.crio.load_order import default_of, read_all, runtimes_of
+from runtime_configs.crio.load_order import HANDLERS, default_of, read_all, runtimes_of
 from runtime_configs.formats.lines import line_of
 from runtime_configs.glob import escaped
 from runtime_configs.model import Format, HostView
 
 TYPES: Final = ("", "oci", "vm", "pod")
-TABLE: Final = ("crio", "runtime", "runtimes")
 
 
 def faults(request: ConfigRequest, view: HostView) -> Iterator[Fault]:
@@ -31,7 +30,7 @@ def faults(request: ConfigRequest, view: HostView) -> Iterator[Fault]:
         return
     handler = runtimes_of(owner.data)[name]
     for key, message in _wrong(name, handler, request, view):
-        line = line_of(owner.content, (*TABLE, name, key), Format.TOML)
+        line = line_of(owner.content, (*HANDLERS, name, key), Format.TOML)
         yield Fault(path=owner.path, line=line, message=message)
 
 

@@ -11,11 +11,13 @@ from msgspec import Struct
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
 from runtime_configs.formats.key_case import Keys
-from runtime_configs.formats.values import KeyPath, lookup, table, tables_of
+from runtime_configs.formats.values import KeyPath, table, tables_of, text_at
 from runtime_configs.glob import escaped
 from runtime_configs.model import ConfigError, Format, HostView
 
 RUNTIME: Final[KeyPath] = ("crio", "runtime")
+HANDLERS: Final[KeyPath] = (*RUNTIME, "runtimes")
+DEFAULT: Final[KeyPath] = (*RUNTIME, "default_runtime")
 HANDLER: Final = Keys(
     own=frozenset({
         "allowed_annotations", "container_create_timeout", "container_min_memory",
@@ -91,13 +93,12 @@ def _levels(document: Mapping[str, object]) -> Iterator[tuple[KeyPath, Keys]]:
 
 def default_of(data: Mapping[str, object]) -> str | None:
     """Return the default handler that a document names."""
-    value = lookup(data, (*RUNTIME, "default_runtime"))
-    return value if isinstance(value, str) and value else None
+    return text_at(data, *DEFAULT) or None
 
 
 def runtimes_of(data: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     """Return the handlers' tables of a document."""
-    return tables_of(data, (*RUNTIME, "runtimes"))
+    return tables_of(data, HANDLERS)
 
 
 def _below(directory: str, top_level: str, view: HostView) -> Iterator[str]:

@@ -13,7 +13,7 @@ from runtime_configs.docker.faults import STOCK
 from runtime_configs.docker.keys import HANDLER, KEYS
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, apply_changes, load
-from runtime_configs.formats.values import table, tables_of
+from runtime_configs.formats.values import table, tables_of, text_at
 from runtime_configs.model import (
     ConfigError,
     EditSet,
@@ -66,7 +66,7 @@ class DockerAdapter(OneTableAdapter):
         """Decode the answer of ``/info``, or ``daemon.json`` if there is no answer."""
         raw = load(dump, Format.JSON, path="docker info")
         live = "Runtimes" in raw or "DefaultRuntime" in raw
-        default = raw.get("DefaultRuntime" if live else "default-runtime")
+        default = text_at(raw, "DefaultRuntime" if live else "default-runtime")
         found = tables_of(raw, ("Runtimes" if live else "runtimes",))
         dirs = raw.get("CDISpecDirs")
         handlers = {
@@ -80,7 +80,7 @@ class DockerAdapter(OneTableAdapter):
         }
         return EffectiveConfig(
             handlers=handlers,
-            default=default if isinstance(default, str) else None,
+            default=default or None,
             raw=raw,
             cdi_dirs=tuple(map(str, dirs if isinstance(dirs, list) else ())) if live else None,
         )

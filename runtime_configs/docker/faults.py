@@ -16,7 +16,7 @@ from runtime_configs.docker.keys import KEYS
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
 from runtime_configs.formats.lines import line_of
-from runtime_configs.formats.values import KeyPath, table
+from runtime_configs.formats.values import KeyPath, table, text_at
 from runtime_configs.model import Format
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import OLD_LINUX, RUNC_V2
@@ -49,8 +49,8 @@ def _refused(data: Mapping[str, object], request: ConfigRequest) -> Iterator[tup
     for name, entry in runtimes.items() if checked else ():
         if isinstance(entry, Mapping) and (why := _wrong(entry)) is not None:
             yield ("runtimes", name), f'runtime "{name}": {why}'
-    default = data.get("default-runtime")
-    if not isinstance(default, str) or not default or default in (*runtimes, *BUILT_IN):
+    default = text_at(data, "default-runtime")
+    if not default or default in (*runtimes, *BUILT_IN):
         return
     shim = checked and (default.startswith("/") or _SHIM.fullmatch(default) is not None)
     if not shim and "--add-runtime" not in flags(request.engine_arguments):

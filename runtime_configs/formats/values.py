@@ -48,6 +48,12 @@ def table(data: Mapping[str, object], *path: str) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
+def text_at(data: Mapping[str, object], *path: str) -> str:
+    """Return the text at a key path; empty if there is none."""
+    value = lookup(data, path)
+    return value if isinstance(value, str) else ""
+
+
 def tables_of(data: Mapping[str, object], path: KeyPath) -> dict[str, Mapping[str, object]]:
     """Return the tables that stand below a key path, by name."""
     found = table(data, *path).items()
