@@ -146,8 +146,11 @@ class EngineAdapter(Protocol):
     ) -> tuple[str, ...]:
         """Describe each effective setting that changed between two dumps without our intent.
 
-        One line each: key path, old value, new value; registry credentials are not shown.
+        One line each: key path, old value, new value; registry credentials are not shown. None for
+        an engine whose dry run prints no dump.
         """
+        del before, after, request
+        return ()
 
     def pending(
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest

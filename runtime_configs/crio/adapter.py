@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Fault
-from runtime_configs.crio import comparison, faults, hook
+from runtime_configs.crio import faults, hook
 from runtime_configs.crio.inheritance import corrected, inherited_fields
 from runtime_configs.crio.load_order import (
     DEFAULT,
@@ -21,8 +21,9 @@ from runtime_configs.crio.load_order import (
     runtimes_of,
 )
 from runtime_configs.draft import Draft
+from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, common, differing
 from runtime_configs.formats.documents import Change
-from runtime_configs.formats.values import lookup, table
+from runtime_configs.formats.values import KeyPath, lookup, table
 from runtime_configs.model import (
     ConfigError,
     EditSet,
@@ -41,6 +42,8 @@ VIRTUAL_MACHINE: Final = "vm"
 """The ``runtime_type`` whose binary is its own shim (``RuntimeTypeVM`` in ``pkg/config``)."""
 CDI_DIRS: Final = ("/etc/cdi", "/var/run/cdi")
 """CRI-O's default directories of CDI specs (``DefaultConfig`` in ``pkg/config``)."""
+NAMED: tuple[KeyPath, ...] = (HANDLERS, (*RUNTIME, "workloads"))
+"""Tables with user-chosen keys: a key missing on either side is a difference."""
 
 
 class CrioAdapter(OneTableAdapter):
@@ -91,13 +94,36 @@ class CrioAdapter(OneTableAdapter):
         self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
         """Describe changed settings other than our handlers and the default."""
-        return comparison.unintended(before, after, request)
+        meant: list[KeyPath] = [(*HANDLERS, handler.name) for handler in request.desired.handlers]
+        if request.desired.default is not None:
+            meant.append(DEFAULT)
+            meant += _following(before)
+        if not request.desired.handlers:
+            meant.append((*RUNTIME, "cdi_spec_dirs"))
+        if not before.handlers:
+            # CRI-O prints its built-in handlers once there are others.
+            meant += [(*HANDLERS, name) for name in after.handlers]
+        return differing(before.raw, after.raw, meant, CHANGED)
 
     def pending(
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
-        """Describe each setting of the files that is not in force."""
-        return comparison.pending(live, files, request)
+        """Describe each setting of the files that is not in force, one line each.
+
+        ``live`` is the running CRI-O's report, with every setting. ``files`` is the output of
+        ``crio config``: it prints settings with default values as comments, and an empty text for a
+        handler's keys that CRI-O fills in at its start (``pkg/config/template.go``; tried with
+        1.36.3). So a setting that was removed from the files is not found.
+        """
+        ours = {each.name for each in request.desired.handlers}
+        meant = [(*HANDLERS, name) for name in ours]
+        if live.default in ours:
+            meant += [DEFAULT, *_following(live)]
+        if not files.handlers or not live.handlers:
+            meant += [HANDLERS]
+        from_files = _set_values(files.raw, ())
+        in_force = common(live.raw, from_files, NAMED.__contains__)
+        return differing(in_force, from_files, meant, NOT_IN_FORCE)
 
     def dry_run(self, request: ConfigRequest, view: HostView, directory: str) -> DryRun | None:
         """Return copies of all files for ``crio config``; None for a hook, which is not config."""
@@ -195,3 +221,21 @@ def _check_later(request: ConfigRequest, files: list[ConfigFile]) -> None:
                     f'it is read after {request.drop_in} and defines "{handler.name}" itself',
                     "remove that table, or name a later --drop-in-config",
                 )
+
+
+def _following(before: EffectiveConfig) -> Iterator[KeyPath]:
+    """Yield the keys of handlers that inherit from the default handler."""
+    for name, handler in before.handlers.items():
+        if handler.table.get("inherit_default_runtime"):
+            for key in ("runtime_path", "runtime_type", "runtime_root", "runtime_config_path"):
+                yield (*HANDLERS, name, key)
+
+
+def _set_values(files: Mapping[str, object], place: KeyPath) -> dict[str, object]:
+    """Return the settings of the files without the handlers' empty texts."""
+    inside = place[: len(NAMED[0])] in NAMED
+    return {
+        key: _set_values(table(files, key), (*place, key)) if isinstance(value, Mapping) else value
+        for key, value in files.items()
+        if value != "" or not inside
+    }

@@ -7,11 +7,12 @@ from typing import Final
 
 from runtime_configs import cdi
 from runtime_configs.adapter import ConfigRequest, DryRun, Fault
-from runtime_configs.docker import comparison, faults
+from runtime_configs.docker import faults
 from runtime_configs.docker.arguments import refuse_conflicts, without_config_file
 from runtime_configs.docker.faults import STOCK
 from runtime_configs.docker.keys import HANDLER, KEYS
 from runtime_configs.formats import key_case
+from runtime_configs.formats.comparison import NOT_IN_FORCE, differing
 from runtime_configs.formats.documents import Change, apply_changes, load
 from runtime_configs.formats.values import table, tables_of, text_at
 from runtime_configs.model import (
@@ -36,6 +37,8 @@ VALIDATES: Final = (23, 0, 0)
 """The first version with ``dockerd --validate``."""
 PROXY: Final = "userland-proxy-path"
 """Concerns a helper that dockerd looks up in the PATH, which is not the daemon's own here."""
+RELOADED: Final = {"debug": "Debug", "labels": "Labels", "live-restore": "LiveRestoreEnabled"}
+"""Keys that a live reload applies, with their members of ``/info``."""
 
 
 class DockerAdapter(OneTableAdapter):
@@ -85,17 +88,33 @@ class DockerAdapter(OneTableAdapter):
             cdi_dirs=tuple(map(str, dirs if isinstance(dirs, list) else ())) if live else None,
         )
 
-    def unintended(
-        self, before: EffectiveConfig, after: EffectiveConfig, request: ConfigRequest
-    ) -> tuple[str, ...]:
-        """Describe changed settings of ``/info``; counters and states are ignored."""
-        return comparison.unintended(before, after, request)
-
     def pending(
         self, live: EffectiveConfig, files: EffectiveConfig, request: ConfigRequest
     ) -> tuple[str, ...]:
-        """Describe each setting of ``daemon.json`` that a live reload would apply."""
-        return comparison.pending(live, files, request)
+        """Describe each setting of ``daemon.json`` that a live reload would apply.
+
+        (``Reload`` in moby's ``daemon/reload.go``: only these apply without a restart and appear in
+        ``/info``.)
+        """
+        ours = {each.name for each in request.desired.handlers}
+        there = {
+            name: {"path": each.binary_path}
+            for name, each in live.handlers.items()
+            if name in files.handlers and name not in ours
+        }
+        wanted = {
+            name: {"path": each.binary_path}
+            for name, each in files.handlers.items()
+            if name not in ours and each.binary_path is not None
+        }
+        old: dict[str, object] = {"runtimes": there}
+        new: dict[str, object] = {"runtimes": wanted}
+        if files.default is not None and live.default not in ours:
+            old["default-runtime"], new["default-runtime"] = live.default, files.default
+        for key, member in RELOADED.items():
+            if key in files.raw and member in live.raw:
+                old[key], new[key] = live.raw[member], files.raw[key]
+        return differing(old, new, (), NOT_IN_FORCE)
 
     def dry_run(self, request: ConfigRequest, view: HostView, directory: str) -> DryRun | None:
         """Return a run of ``dockerd --validate`` with the daemon's own flags.

@@ -178,17 +178,6 @@ def test_info_tells_handlers_and_the_default() -> None:
     assert effective.handlers["s"].runtime_type == "t"
 
 
-def test_only_settings_that_we_did_not_mean_are_named() -> None:
-    adapter = DockerAdapter()
-    before = adapter.effective(
-        b'{"Runtimes": {"crun": {"path": "/c"}}, "DefaultRuntime": "crun", "NFd": 1}'
-    )
-    after = adapter.effective(
-        b'{"Runtimes": {"nvidia": {"path": "/n"}}, "DefaultRuntime": "nvidia", "NFd": 2}'
-    )
-    assert adapter.unintended(before, after, REQUEST) == ('Runtimes.crun.path: "/c" -> nothing',)
-
-
 def test_dockerd_is_asked_from_23_on_and_with_its_own_flags() -> None:
     adapter = DockerAdapter()
     tree = HostTree({})
