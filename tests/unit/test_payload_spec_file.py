@@ -54,11 +54,14 @@ def test_a_spec_that_was_there_before_comes_back(host: PayloadHost) -> None:
     assert spec.read_text() == "kind: of somebody else\n"
 
 
-def test_a_spec_that_somebody_changed_stays(host: PayloadHost) -> None:
+def test_a_spec_that_somebody_changed_stays(
+    host: PayloadHost, capsys: pytest.CaptureFixture[str]
+) -> None:
     record = install(host, ON)
     spec_of(host).write_text("kind: mine now\n")
     host.installer(ON).remove(record)
     assert spec_of(host).read_text() == "kind: mine now\n"
+    assert "kept the CDI spec: another program changed it" in capsys.readouterr().err
 
 
 def test_an_undone_set_up_leaves_the_spec_of_the_one_before(host: PayloadHost) -> None:
@@ -184,7 +187,7 @@ def test_a_commit_that_a_kill_stops_anywhere_is_finished_by_the_next_one(
         assert wanted == ({each.name for each in directory.iterdir()} if wanted else set())
         host.installer(*flags).remove(record)
         assert not (host.tree / "var").exists()
-        assert "stays" not in capsys.readouterr().err
+        assert "kept the CDI spec" not in capsys.readouterr().err
         if done:
             return
     pytest.fail("the commit never ended")

@@ -2,7 +2,7 @@
 
 Every program that writes CDI specs is a Go program with one of two YAML libraries, and both write
 nested blocks with plain or quoted words; a full YAML library would be a dependency for this alone.
-Other forms are rejected, never misread.
+Other YAML is rejected, never misread.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 _KEY = re.compile(r"""("[^"]*"|'[^']*'|[^\s"'\[\]{},#&*!|>%@`-][^\s:#]*)\s*:(?:\s+(.*))?$""")
+_QUOTED = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'""")
 _DEEPEST = 20
 _Lines = list[tuple[int, str]]
 
@@ -71,7 +72,7 @@ def _document(text: str) -> object:
         raise ValueError("it is empty")
     found, end = _block(lines, 0, depth=0)
     if end != len(lines):
-        raise ValueError(f"the line {lines[end][1]!r} belongs to nothing")
+        raise ValueError(f"the line {lines[end][1]!r} is indented unexpectedly")
     return found
 
 
@@ -135,20 +136,14 @@ def _scalar(lines: _Lines, at: int, word: str, indent: int) -> tuple[object, int
 
 
 def _word(word: str) -> object:
-    if word[0] == '"':
-        end = re.match(r'"(?:[^"\\]|\\.)*"', word)
-        if end is None:
-            raise ValueError(f"{word} has no end")
-        return json.loads(end[0])
-    if word[0] == "'":
-        end = re.match(r"'(?:[^']|'')*'", word)
-        if end is None:
-            raise ValueError(f"{word} has no end")
-        return end[0][1:-1].replace("''", "'")
-    if word[0] in "{&*!%@`" and word != "{}":
-        raise ValueError(f"{word} is written in a form that is not read")
-    if word[0] == "[" and "{" in word:
-        raise ValueError(f"{word} is written in a form that is not read")
+    if word[0] in "\"'":
+        match = _QUOTED.match(word)
+        if match is None:
+            raise ValueError(f"{word} has no closing quote")
+        quoted = match[0]
+        return json.loads(quoted) if quoted[0] == '"' else quoted[1:-1].replace("''", "'")
+    if (word[0] in "{&*!%@`" and word != "{}") or (word[0] == "[" and "{" in word):
+        raise ValueError(f"{word} is YAML of a kind that is not supported here")
     return re.split(r"\s#", word, maxsplit=1)[0].rstrip()
 
 

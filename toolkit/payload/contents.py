@@ -92,7 +92,6 @@ class _Tree(Struct):
         self._file(name, mode & 0o755, sha256, size)
 
     def write(self, name: str, content: bytes, mode: int) -> None:
-        """Add a generated file."""
         self.files[name] = content
         self._file(name, mode, hashlib.sha256(content).hexdigest(), len(content))
 
@@ -104,11 +103,9 @@ class _Tree(Struct):
         self.write(name, content, 0o644)
 
     def link(self, name: str, target: str) -> None:
-        """Add a symbolic link."""
         self.entries.append(Entry(path=name, kind=EntryKind.LINK, target=target))
 
     def directory(self, name: str) -> None:
-        """Add a directory."""
         self.entries.append(Entry(path=name, kind=EntryKind.DIRECTORY, mode=0o755))
 
     def _file(self, name: str, mode: int, sha256: str, size: int) -> None:

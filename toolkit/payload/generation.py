@@ -22,7 +22,7 @@ from toolkit.host.regular import open_regular
 from toolkit.host.writer import FileWriter
 from toolkit.journal.store import JOURNAL_DIRECTORY
 from toolkit.payload.file_by_file import InPlace, backup_path
-from toolkit.payload.manifest import EntryKind, Manifest, Stamp, stamp
+from toolkit.payload.manifest import EntryKind, Stamp, stamp
 from toolkit.payload.records import FOREIGN, GenerationState, PayloadRecord
 from toolkit.payload.source import WRAPPED
 from toolkit.payload.state_file import StateFile
@@ -90,9 +90,9 @@ class Generations:
 
     def intact(self, state: GenerationState) -> bool:
         """Return whether the installed files match a state; configs may have been edited."""
-        directory = self._trees.at(self.directory)
-        if self._stamps(directory, state.manifest) == dict(state.stamps):
+        if self._stamps(state) == state.stamps:
             return state.manifest.names == self._trees.describe(self.directory).names
+        directory = self._trees.at(self.directory)
         return not state.manifest.differences(directory, exempt=CONFIG_PATHS)
 
     def staged_path(self, digest: str) -> str:
@@ -211,8 +211,7 @@ class Generations:
             and not self._trees.exists(self._kept)
         ):
             self._writer.rename(replaced, self._kept)
-        stamps = self._stamps(self._trees.at(self.directory), state.manifest)
-        self._installed.save(replace(state, stamps=stamps, in_place=False))
+        self._installed.save(replace(state, stamps=self._stamps(state), in_place=False))
         self._staged.remove()
 
     def _finish_interrupted(self) -> None:
@@ -266,10 +265,11 @@ class Generations:
         for name in filter(_LEFTOVER.fullmatch, names):
             self._writer.remove_tree(posixpath.join(self._install_dir, name))
 
-    def _stamps(self, directory: Path, manifest: Manifest) -> dict[str, Stamp]:
+    def _stamps(self, state: GenerationState) -> dict[str, Stamp]:
         """Return the stamps of files whose content is ours alone."""
+        directory = self._trees.at(self.directory)
         found = {}
-        for each in manifest.entries:
+        for each in state.entries:
             if each.kind is not EntryKind.DIRECTORY and each.path not in CONFIG_PATHS:
                 try:
                     found[each.path] = stamp(directory / each.path)

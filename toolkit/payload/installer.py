@@ -236,12 +236,12 @@ class PayloadInstaller:
     def unrecorded(self) -> PayloadRecord | None:
         """Return a record of a tree of ours that no journal names; None if there is none."""
         digest = self._generations.previous()
-        if digest in (None, FOREIGN):
+        if digest is None or digest == FOREIGN:
             return None
         return PayloadRecord(
             install_dir=self._install_dir,
-            digest=digest or "",
-            staged=self._generations.staged_path(digest or ""),
+            digest=digest,
+            staged=self._generations.staged_path(digest),
             previous=None,
         )
 

@@ -2,7 +2,7 @@
 
 That container, and its pod's sandbox, may have been created while our handler was the default. The
 engine stops and deletes them through our wrapper's path, after the reverting process has exited.
-Without a program there they would stay for good (tried with containerd 1.6 and 2.1,
+Without a program there they would never be deleted (tried with containerd 1.6 and 2.1,
 tests/engine/test_own_container_goes.py). So a script takes the wrapper's place until then.
 """
 
@@ -103,7 +103,7 @@ def parting_script(
     here = shlex.quote(directory)
     lines = (
         "#!/bin/sh",
-        f"{MARK}, which is gone; goes with the container that the installer ran in.",
+        f"{MARK}, which is gone; removed with the container that the installer ran in.",
         f'{shlex.quote(engine_runtime)} "$@"',
         "status=$?",
         'case " $* " in *" delete "*) ;; *) exit $status ;; esac',

@@ -78,7 +78,6 @@ def config_toml(
 def _values(
     settings: Settings, toolkit_dir: str, runtimes: tuple[str, ...]
 ) -> dict[KeyPath, object]:
-    """Return the keys that we set."""
     chosen = settings.runtime_config
     values: dict[KeyPath, object] = {
         (

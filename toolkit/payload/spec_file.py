@@ -174,7 +174,7 @@ class SpecFile:
                 self._put(each, each.before)
             elif self._content(each.path) != each.before:
                 log.warning(
-                    "cdi.foreign", "the CDI spec was changed by somebody and stays", path=each.path
+                    "cdi.foreign", "kept the CDI spec: another program changed it", path=each.path
                 )
             left += self._remove_directories(each)
         return left
