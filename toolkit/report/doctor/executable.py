@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from runtime_configs.model import EngineName
 from toolkit.apply.served import FIX, faults_of, view_of
 from toolkit.engine.executable import root_of
-from toolkit.engine.facts import Expectation, HostFacts
+from toolkit.engine.facts import EngineProcess, Expectation
 from toolkit.engine.verify import part_met
 from toolkit.errors import HostPathError
-from toolkit.journal.record import Record
 from toolkit.node import Node
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, ok, problem, warning
+from toolkit.report.doctor.places import existing_part
 
 
 def binaries(context: Context) -> Iterator[Finding]:
@@ -21,9 +22,12 @@ def binaries(context: Context) -> Iterator[Finding]:
     facts, record = context.facts, context.record
     if facts is None or facts.process is None or context.node.settings.lifecycle.no_runtime_config:
         return
-    served = _served(facts, record)
+    expected = Expectation()
+    if record is not None:
+        expected = Expectation(served=record.handlers, default=record.default)
+    served = part_met(expected, facts.served.config)
     if not served.served:
-        yield from _directory(context.node, facts)
+        yield from _directory(context.node, facts.engine, facts.process)
         return
     view = view_of(context.node, facts.engine, facts.process)
     faults = faults_of(view, served, facts.served.config)
@@ -38,22 +42,13 @@ def binaries(context: Context) -> Iterator[Finding]:
         yield ok("binaries", f"{facts.engine} can execute those of {names}")
 
 
-def _served(facts: HostFacts, record: Record | None) -> Expectation:
-    """Return the handlers of an earlier setup that the engine serves."""
-    if record is None:
-        return Expectation()
-    expected = Expectation(served=record.handlers, default=record.default)
-    return part_met(expected, facts.served.config)
-
-
-def _directory(node: Node, facts: HostFacts) -> Iterator[Finding]:
+def _directory(node: Node, name: EngineName, process: EngineProcess) -> Iterator[Finding]:
     """Check whether the engine sees the same directory as this process at the toolkit's path."""
-    root = root_of("" if facts.process is None else facts.process.root, node.root)
-    missing = node.writer.missing_directories(node.store.install_dir)
-    path = os.path.dirname(missing[0]) if missing else node.store.install_dir
-    if root is None or root is node.root or facts.process is None:
+    root = root_of(process.root, node.root)
+    if root is None or root is node.root:
         return
-    engine = f"{facts.engine} (PID {facts.process.pid})"
+    path = existing_part(node, node.store.install_dir)
+    engine = f"{name} (PID {process.pid})"
     fix = "unless a restart of the engine changes that, choose another --toolkit-install-dir"
     try:
         seen, here = os.stat(root.access(path)), os.stat(node.root.access(path))

@@ -49,7 +49,7 @@ def of_the_toolkit(context: Context) -> Iterator[Finding]:
 
 def _lasting(node: Node, path: str, elsewhere: str) -> Iterator[Finding]:
     """Check whether a directory is on a file system that a reboot empties."""
-    device = os.stat(node.root.access(_existing(node, path))).st_dev
+    device = os.stat(node.root.access(existing_part(node, path))).st_dev
     tables = (read_mountinfo(f"{node.root.proc}/{pid}/mountinfo") for pid in ("self", "1"))
     own, of_init = tables
     memory = memory_file_system(f"{os.major(device)}:{os.minor(device)}", own, of_init or own)
@@ -58,7 +58,7 @@ def _lasting(node: Node, path: str, elsewhere: str) -> Iterator[Finding]:
         yield warning("install directory", message, elsewhere)
 
 
-def _existing(node: Node, path: str) -> str:
+def existing_part(node: Node, path: str) -> str:
     """Return the deepest part of a path that exists."""
     missing = node.writer.missing_directories(path)
     return posixpath.dirname(missing[0]) if missing else path
@@ -91,7 +91,7 @@ def _written(context: Context, facts: HostFacts) -> Iterator[tuple[str, str]]:
 
 def _writable(node: Node, check: str, path: str, elsewhere: str = "") -> Finding:
     """Check a directory of ours; ``elsewhere`` says where else programs can be installed."""
-    existing = _existing(node, path)
+    existing = existing_part(node, path)
     try:
         state = os.statvfs(node.root.access(existing))
     except OSError as error:

@@ -14,7 +14,7 @@ from toolkit.host.processes import has_root
 from toolkit.node import Node
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, not_looked_at, ok, problem, warning
-from toolkit.report.doctor.system import own_proc
+from toolkit.report.doctor.system import namespace, own_proc
 
 _PRIVILEGED = "run the container with privileged: true (docker run --privileged)"
 _CONFINED = (":container_t:", ":container_init_t:", ":container_kvm_t:", ":svirt_lxc_net_t:")
@@ -85,11 +85,9 @@ def privileges(context: Context) -> Iterator[Finding]:
 
 def _is_in_nodes_user_namespace(node: Node) -> bool:
     """Return whether the whole node is in this user namespace, as on a rootless node (kind)."""
-    own, of_init = (os.path.join(node.root.proc, each, "ns/user") for each in ("self", "1"))
-    try:
-        return os.readlink(own) == os.readlink(of_init) and bool(sees_host_processes(node))
-    except OSError:
-        return False
+    own = namespace(node, "user")
+    same = own is not None and own == namespace(node, "user", 1)
+    return same and bool(sees_host_processes(node))
 
 
 def _lacking(capabilities: tuple[Capability, ...], effective: int) -> str:
@@ -148,7 +146,7 @@ def sees_host_processes(node: Node) -> bool | None:
     It is the machine's first one, or its PID 1 has the host root as its root (a node in a
     container, such as kind's).
     """
-    if _in_first_pid_namespace(node):
+    if namespace(node, "pid") == _FIRST_PID_NAMESPACE:
         return True
     found = None
     mounted = node.root.root != "/" or not own_root_is_container_image(node.root.proc)
@@ -158,13 +156,6 @@ def sees_host_processes(node: Node) -> bool | None:
         return True  # kthreadd exists only in the first one
     # Without ptrace rights PID 1 cannot be read.
     return found if mounted else False
-
-
-def _in_first_pid_namespace(node: Node) -> bool:
-    try:
-        return os.readlink(os.path.join(node.root.proc, "self/ns/pid")) == _FIRST_PID_NAMESPACE
-    except OSError:
-        return False
 
 
 def app_armor(context: Context) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from toolkit.payload.installer import PayloadPlan
 from toolkit.payload.low_level import low_level_runtimes
 from toolkit.report.doctor.context import Context
 from toolkit.report.doctor.findings import Finding, not_looked_at, ok, refused, warning
-from toolkit.report.doctor.system import own_proc
+from toolkit.report.doctor.system import namespace, own_proc
 
 
 def journal(context: Context) -> Iterator[Finding]:
@@ -68,13 +68,10 @@ def lock(context: Context) -> Iterator[Finding]:
 
 def _is_in_this_container(node: Node, pid: int) -> bool:
     """Return whether a process is the daemon of this process's own container."""
-    own, other = (os.path.join(node.root.proc, each, "ns/mnt") for each in ("self", str(pid)))
-    if install_dir_of(pid, node.root.proc) != node.store.install_dir:
+    if node.root.root == "/" or install_dir_of(pid, node.root.proc) != node.store.install_dir:
         return False
-    try:
-        return node.root.root != "/" and os.readlink(own) == os.readlink(other)
-    except OSError:
-        return False
+    own = namespace(node, "mnt")
+    return own is not None and own == namespace(node, "mnt", pid)
 
 
 def payload(context: Context) -> Iterator[Finding]:

@@ -48,6 +48,14 @@ def _module(version: bytes | None) -> Finding:
     )
 
 
+def namespace(node: Node, kind: str, pid: int | str = "self") -> str | None:
+    """Return the name of a process's namespace; None where it cannot be read."""
+    try:
+        return os.readlink(os.path.join(node.root.proc, str(pid), "ns", kind))
+    except OSError:
+        return None
+
+
 def own_proc(node: Node, name: str) -> bytes | None:
     """Return a file of /proc; None where it cannot be read."""
     try:
