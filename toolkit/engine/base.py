@@ -236,7 +236,7 @@ class BaseControl(ABC):
 
     def _restarter(self, clock: Clock) -> Restarter:
         def watch() -> tuple[bool, EngineProcess | None]:
-            if not peer.accepts(self._socket.access):
+            if peer.refusal(self._socket.access) is not None:
                 return False, None
             return True, self._socket.locate(clock.now() + _ONE_LOOK).process
 

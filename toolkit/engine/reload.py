@@ -163,7 +163,9 @@ class Restarter:
             accepting, process = self._watch()
             if not accepting and refused_from is None:
                 refused_from = self._clock.now()
-            return process if process is not None and not _same(process, old) else None
+            known = None if old is None else (old.pid, old.start_time)
+            is_new = process is not None and (process.pid, process.start_time) != known
+            return process if is_new else None
 
         what = f"{self._engine} to come back"
         process = wait.until(look, self._clock, deadline, what, every=_BETWEEN_LOOKS)
@@ -193,7 +195,3 @@ class Restarter:
         return EngineTimeoutError(
             f"{self._engine} did not come back within {limit:g} s ({how.value})", hint
         )
-
-
-def _same(process: EngineProcess, old: EngineProcess | None) -> bool:
-    return old is not None and (process.pid, process.start_time) == (old.pid, old.start_time)

@@ -12,7 +12,8 @@ from toolkit.engine.facts import Expectation, HandlerRun, Lack, LackKind, Served
 def shortcomings(expected: Expectation, served: Served) -> tuple[str, ...]:
     """Describe each unmet expectation in one line; empty if all are met."""
     if served.config is None:
-        return () if _expects_no_cri(expected, served.lack) else (_reason(served.lack),)
+        lack = served.lack or Lack(reason="it does not answer")
+        return () if _expects_no_cri(expected, lack) else (lack.reason,)
     return (
         *_missing(expected, served.config, served.listed),
         *_not_removed(expected, served.config),
@@ -90,14 +91,10 @@ def _low_level(handler: ServedHandler) -> str | None:
     return handler.name if kind == "oci" else None
 
 
-def _expects_no_cri(expected: Expectation, lack: Lack | None) -> bool:
+def _expects_no_cri(expected: Expectation, lack: Lack) -> bool:
     """Return whether no handler is expected and the config disables the CRI."""
     wanted = bool(expected.served) or expected.default is not None or expected.cdi is not None
-    return not wanted and lack is not None and lack.kind is LackKind.DISABLED
-
-
-def _reason(lack: Lack | None) -> str:
-    return "it does not answer" if lack is None else lack.reason
+    return not wanted and lack.kind is LackKind.DISABLED
 
 
 def _missing(

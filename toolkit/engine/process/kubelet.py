@@ -14,7 +14,7 @@ from runtime_configs.distros.table import K3S, MICROK8S
 from runtime_configs.model import EngineName, HostView
 from toolkit.engine.process.daemon_arguments import option
 from toolkit.errors import ToolkitError
-from toolkit.host.processes import ProcessFacts, ProcessTable
+from toolkit.host.processes import ProcessTable
 
 _KUBELET = "kubelet"
 _MICROK8S = "kubelite"
@@ -47,16 +47,15 @@ def endpoint(table: ProcessTable, view: HostView) -> str | None:
 
     None if no kubelet runs, or its config cannot be read.
     """
-    for process in _host_kubelets(table):
-        program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
-        arguments = process.arguments[1:]
+    for program, arguments in _host_kubelets(table):
         if program == _KUBELET:
             return _of_kubelet(arguments, view)
         if program == _MICROK8S:
             return MICROK8S.sockets[0]
-        first = program.split(" ", 1)[0]
         # k3s renames itself: its command line is one word, ``/usr/local/bin/k3s server``.
-        if first in _EMBEDDED and _is_node(process.arguments):
+        first, _, rest = program.partition(" ")
+        words = " ".join((rest, *arguments)).split()
+        if first in _EMBEDDED and words[:1] in (["server"], ["agent"]):
             return _of_k3s(arguments)
     return None
 
@@ -66,21 +65,23 @@ def cgroup_driver(table: ProcessTable, view: HostView) -> KubeletSetting | None:
 
     Unset, the kubelet uses what the engine reports (kubelet 1.31 and later) or ``cgroupfs``.
     """
-    for process in _host_kubelets(table):
-        program = posixpath.basename(process.arguments[0]) if process.arguments else process.name
+    for program, arguments in _host_kubelets(table):
         if program == _KUBELET:
-            flags = ("--cgroup-driver", "-cgroup-driver")
-            driver = _setting(process.arguments[1:], flags, "cgroupDriver", view)
+            driver = _setting(arguments, "cgroup-driver", "cgroupDriver", view)
             return driver if driver.value in CGROUP_DRIVERS else replace(driver, value=None)
     return None
 
 
-def _host_kubelets(table: ProcessTable) -> Iterator[ProcessFacts]:
-    """Skip the kubelets of nodes in containers (kind, minikube), which have another engine.
+def _host_kubelets(table: ProcessTable) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the program's name and the arguments of each process that may be the kubelet.
 
-    A kubelet that may or may not be in a container counts: few are, and it is only read.
+    Those of nodes in containers (kind, minikube) have another engine. One that may or may not be in
+    a container counts: few are, and it is only read.
     """
-    return (each for each in table.named(_NAMES) if each.on_host is not False)
+    for process in table.named(_NAMES):
+        if process.on_host is not False:
+            program, *arguments = process.arguments or (process.name,)
+            yield posixpath.basename(program), tuple(arguments)
 
 
 def engine_of(socket: str) -> EngineName | None:
@@ -90,21 +91,18 @@ def engine_of(socket: str) -> EngineName | None:
 
 
 def _of_kubelet(arguments: tuple[str, ...], view: HostView) -> str | None:
-    flags = ("--container-runtime-endpoint", "-container-runtime-endpoint")
-    address = _setting(arguments, flags, "containerRuntimeEndpoint", view)
+    address = _setting(arguments, "container-runtime-endpoint", "containerRuntimeEndpoint", view)
     if address.value is None and address.unread:
         return None
     return (address.value or _DEFAULT).removeprefix("unix://")
 
 
-def _setting(
-    arguments: tuple[str, ...], flags: tuple[str, ...], key: str, view: HostView
-) -> KubeletSetting:
+def _setting(arguments: tuple[str, ...], flag: str, key: str, view: HostView) -> KubeletSetting:
     """Return a setting: a flag, else a drop-in in ``--config-dir``, else the config file.
 
     Of several drop-ins the last by name wins (kubelet 1.30, cmd/kubelet/app/server.go).
     """
-    given = option(arguments, *flags)
+    given = option(arguments, f"--{flag}", f"-{flag}")
     if given:
         return KubeletSetting(value=given)
     value, unread = None, ""
@@ -147,8 +145,3 @@ def _of_k3s(arguments: tuple[str, ...]) -> str:
     if given:
         return given.removeprefix("unix://")
     return _K3S_DOCKER if "--docker" in arguments else K3S.sockets[0]
-
-
-def _is_node(arguments: tuple[str, ...]) -> bool:
-    words = " ".join(arguments).split()
-    return "server" in words[1:2] or "agent" in words[1:2]

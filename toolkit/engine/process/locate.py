@@ -162,7 +162,7 @@ def socket_of(
     for row in DISTRIBUTIONS:
         if row.engine is engine:
             paths += row.sockets
-    found = next((each for each in paths if peer.accepts(root.access(each))), given.path)
+    found = next((each for each in paths if peer.refusal(root.access(each)) is None), given.path)
     return EngineSocket(engine, found, root, table)
 
 

@@ -27,9 +27,9 @@ class Traces(Struct, frozen=True, kw_only=True):
     """The process and its ancestors."""
 
 
-def traces(table: ProcessTable, proc: str = "/proc") -> Traces:
+def traces(table: ProcessTable) -> Traces:
     """Collect the traces of this process's container."""
-    texts = [_text(f"{proc}/self/{name}") for name in ("cgroup", "mountinfo")]
+    texts = [_text(f"/proc/self/{name}") for name in ("cgroup", "mountinfo")]
     texts.append(socket.gethostname())
     found = re.findall(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])", "\n".join(texts))
     return Traces(identifiers=frozenset(found), pids=with_ancestors(os.getpid(), table))

@@ -63,11 +63,6 @@ def identify(path: str, engine: EngineName, deadline: float) -> Peer:
         return Peer(pid=_UCRED.unpack(listener)[0], spoke=False)
 
 
-def accepts(path: str) -> bool:
-    """Return whether a socket accepts a connection right now."""
-    return refusal(path) is None
-
-
 def refusal(path: str) -> str | None:
     """Return why a socket accepts no connection right now; None if it does."""
     with closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)) as connection:
