@@ -1,6 +1,6 @@
 """Find the lines by which two texts differ, and undo them in a third text.
 
-It depends on no format, so it also works on a text that no longer parses.
+It also works on a text that does not parse, or no longer does.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ _LONG = 2000
 """Lines up to which common ones may start a match: the time grows with their square."""
 _CONTEXT = 3
 """The number of lines around a hunk that help to find its place."""
+_HEADER = re.compile(rb"^(?=[ \t]*\[)", re.MULTILINE)
+_SECTION_END = re.compile(rb"^[ \t]*(?:\[|\{\{)", re.MULTILINE)
 _PARAGRAPH = re.compile(rb"(?:\A|(?<=\n))(?=[ \t]*\r?\n)")
 
-Splice: TypeAlias = tuple[int, int, bytes]
+_Splice: TypeAlias = tuple[int, int, bytes]
 """The start and end of a span of a text, and what replaces it."""
 _Range: TypeAlias = tuple[int, int, int, int]
 
 
-class Hunk(Struct, frozen=True):
+class _Hunk(Struct, frozen=True):
     """Whole lines that replace others, with the lines around them in the new text."""
 
     old: bytes
@@ -34,12 +36,12 @@ class Hunk(Struct, frozen=True):
     below: Sequence[bytes]
 
 
-def hunks(old: bytes, new: bytes) -> Iterator[Hunk]:
+def _hunks(old: bytes, new: bytes) -> Iterator[_Hunk]:
     """Yield the hunks that lead from one text to the other, in order."""
     old_lines, new_lines = BytesIO(old).readlines(), BytesIO(new).readlines()
     for spans in _ranges(old_lines, new_lines):
         a, b, c, d = _slid(new_lines, spans)
-        yield Hunk(
+        yield _Hunk(
             b"".join(old_lines[a:b]),
             b"".join(new_lines[c:d]),
             new_lines[max(0, c - _CONTEXT) : c],
@@ -47,26 +49,36 @@ def hunks(old: bytes, new: bytes) -> Iterator[Hunk]:
         )
 
 
-def undone(text: bytes, changes: Iterable[Hunk]) -> tuple[bytes, bool]:
-    """Restore the old lines of each hunk whose new lines occur in the text exactly once.
+def undone(base: bytes, ours: bytes, now: bytes) -> tuple[bytes, bool]:
+    """Return ``now`` with the lines of ``base`` in place of each hunk that it has exactly once.
 
-    Also return whether each of them does.
+    Also return whether it has each of them so.
     """
-    splices: list[Splice] = []
+    splices: list[_Splice] = []
     complete = True
-    for hunk in changes:
-        found = place(text, hunk)
+    for hunk in _hunks(base, ours):
+        found = _place(now, hunk)
         if found is not None:
             splices.append(found)
             continue
         complete = False
         if not hunk.old:
-            splices += _paragraphs(text, hunk.new)
-    result, fits = spliced(text, splices)
+            splices += _paragraphs(now, hunk.new)
+    result, fits = _spliced(now, splices)
     return result, complete and fits
 
 
-def spliced(text: bytes, splices: Iterable[Splice]) -> tuple[bytes, bool]:
+def without_lines(base: bytes, ours: bytes, now: bytes) -> bytes:
+    """Return ``now`` without the lines that lead from ``base`` to ``ours``.
+
+    A line of ours that others changed stays, as a third value. A table of ours stays if others
+    added lines to it.
+    """
+    result, _ = _spliced(now, _splices(_hunks(base, ours), now))
+    return result
+
+
+def _spliced(text: bytes, splices: Iterable[_Splice]) -> tuple[bytes, bool]:
     """Replace spans of a text, of two that overlap the first; return whether none do."""
     pieces: list[bytes] = []
     position = 0
@@ -80,20 +92,20 @@ def spliced(text: bytes, splices: Iterable[Splice]) -> tuple[bytes, bool]:
     return b"".join([*pieces, text[position:]]), fits
 
 
-def place(text: bytes, hunk: Hunk) -> Splice | None:
+def _place(text: bytes, hunk: _Hunk) -> _Splice | None:
     """Return the place of the hunk's new lines and what was there before."""
-    if (start := only(text, hunk.new)) is not None:
+    if (start := _only(text, hunk.new)) is not None:
         return start, start + len(hunk.new), hunk.old
     for count in range(1, _CONTEXT + 1):
         above, below = b"".join(hunk.above[-count:]), b"".join(hunk.below[:count])
         for head, tail in ((above, below), (above, b""), (b"", below)):
-            if (start := only(text, head + hunk.new + tail)) is not None:
+            if (start := _only(text, head + hunk.new + tail)) is not None:
                 start += len(head)
                 return start, start + len(hunk.new), hunk.old
     return _inside_lines(text, hunk)
 
 
-def _inside_lines(text: bytes, hunk: Hunk) -> Splice | None:
+def _inside_lines(text: bytes, hunk: _Hunk) -> _Splice | None:
     """Look for only the new part of changed lines, as at the end of a file."""
     if not hunk.old:
         return None
@@ -107,15 +119,15 @@ def _inside_lines(text: bytes, hunk: Hunk) -> Splice | None:
     return start, start + len(new), old
 
 
-def _paragraphs(text: bytes, block: bytes) -> Iterator[Splice]:
+def _paragraphs(text: bytes, block: bytes) -> Iterator[_Splice]:
     """Yield the places of the unchanged paragraphs of an inserted block."""
     for paragraph in _PARAGRAPH.split(block):
-        start = only(text, paragraph) if paragraph.strip() else None
+        start = _only(text, paragraph) if paragraph.strip() else None
         if start is not None:
             yield start, start + len(paragraph), b""
 
 
-def only(text: bytes, lines: bytes) -> int | None:
+def _only(text: bytes, lines: bytes) -> int | None:
     """Return the place of whole lines in a text, if they are some and occur exactly once."""
     found = None
     start = text.find(lines) if lines else -1
@@ -129,6 +141,53 @@ def only(text: bytes, lines: bytes) -> int | None:
             found = start
         start = text.find(lines, start + 1)
     return found
+
+
+def _splices(changes: Iterable[_Hunk], now: bytes) -> Iterator[_Splice]:
+    for hunk in changes:
+        found = _place(now, hunk)
+        if found is not None and (hunk.old or not _goes_on(hunk.new, now[found[1] :])):
+            yield found
+        elif not hunk.old:
+            for section in _HEADER.split(hunk.new):
+                yield from _section(section, now)
+
+
+def _goes_on(block: bytes, rest: bytes) -> bool:
+    """Return whether another's key follows our last table, and so belongs to it."""
+    line = rest.split(b"\n", 1)[0].strip()
+    return _HEADER.search(block) is not None and bool(line) and line[:1] not in b"[#{"
+
+
+def _section(section: bytes, now: bytes) -> Iterator[_Splice]:
+    """Yield the places of a table's unchanged lines, and of its header if nothing else is left.
+
+    Lines above the first header are looked for one by one.
+    """
+    lines = section.splitlines(keepends=True)
+    if not section.lstrip().startswith(b"["):
+        for line in lines:
+            if line.strip() and (start := _only(now, line)) is not None:
+                yield start, start + len(line), b""
+        return
+    header = next(line for line in lines if line.strip())
+    start = _only(now, header)
+    if start is None:
+        return
+    body = start + len(header)
+    following = _SECTION_END.search(now, body)
+    end = following.start() if following is not None else len(now)
+    own, left = set(lines), False
+    spans = []
+    for line in now[body:end].splitlines(keepends=True):
+        if line in own or not line.strip():
+            spans.append((body, body + len(line), b""))
+        else:
+            left = left or not line.lstrip().startswith(b"#")
+        body += len(line)
+    if not left:
+        yield start, start + len(header), b""
+    yield from spans
 
 
 def _slid(new: Sequence[bytes], spans: _Range) -> _Range:

@@ -58,11 +58,11 @@ def _document(
     path: str,
     keys: Keys,
 ) -> bytes | None:
-    from runtime_configs.formats.hunks import hunks, undone
+    from runtime_configs.formats.hunks import undone
 
     before, ours, now = contents
     base = before or b""
-    by_lines, complete = undone(now, hunks(base, ours))
+    by_lines, complete = undone(base, ours, now)
     try:
         found = load(now, format, path=path, exact=True)
         old, new = (
@@ -87,8 +87,8 @@ def _text(contents: tuple[bytes | None, bytes, bytes], path: str, keys: Keys) ->
 
     The directives of a template that we created stay if anything else stays.
     """
+    from runtime_configs.formats.hunks import without_lines
     from runtime_configs.formats.template_mask import directives, masked, unmasked
-    from runtime_configs.formats.text_merge import without_lines
 
     before, ours, now = contents
     base = directives(ours) if before is None else before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, time
@@ -11,7 +12,6 @@ from runtime_configs.formats.values import Verbatim
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SIMPLE_PAIR = re.compile(r"([A-Za-z0-9_-]+|\"[^\"\\]*\"|'[^']*')([ \t]*=[ \t]*)(?=[^=])")
-_SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
 _COMMA = re.compile(r"\s*,")
 _INDENT = re.compile(r"\n([ \t]*)\Z")
 _REST_OF_LINE = re.compile(r"[ \t]*(?:#[^\n]*?)?(?=\r?\n)")
@@ -19,7 +19,8 @@ _REST_OF_LINE = re.compile(r"[ \t]*(?:#[^\n]*?)?(?=\r?\n)")
 
 def quoted(text: str) -> str:
     """Return a basic string."""
-    return '"' + "".join(_SHORT.get(char) or _escaped(char) for char in text) + '"'
+    # JSON's escapes are TOML's, but for one more control character.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
 def key_text(name: str) -> str:
@@ -140,8 +141,3 @@ def _without_item(text: str, index: int) -> str:
         return text[: spans[index - 1][1]] + text[end:]
     inside = text[1:start] + text[comma.end() if comma else end : -1]
     return f"{text[0]}{inside if inside.strip() else ''}{text[-1]}"
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    return f"\\u{code:04X}" if code < 0x20 or code == 0x7F else char  # noqa: PLR2004 - control codes
