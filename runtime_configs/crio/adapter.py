@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, DryRun, Fault
-from runtime_configs.crio import faults, hook
+from runtime_configs.crio import hook
 from runtime_configs.crio.inheritance import corrected, inherited_fields
 from runtime_configs.crio.load_order import (
     DEFAULT,
@@ -23,7 +23,9 @@ from runtime_configs.crio.load_order import (
 from runtime_configs.draft import Draft
 from runtime_configs.formats.comparison import CHANGED, NOT_IN_FORCE, common, differing
 from runtime_configs.formats.documents import Change
-from runtime_configs.formats.values import KeyPath, lookup, table
+from runtime_configs.formats.lines import line_of
+from runtime_configs.formats.values import KeyPath, lookup, table, text_at
+from runtime_configs.glob import escaped
 from runtime_configs.model import (
     ConfigError,
     EditSet,
@@ -38,6 +40,7 @@ from runtime_configs.one_table import OneTableAdapter
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import sandbox_error
 
+TYPES: Final = ("", "oci", "vm", "pod")
 VIRTUAL_MACHINE: Final = "vm"
 """The ``runtime_type`` whose binary is its own shim (``RuntimeTypeVM`` in ``pkg/config``)."""
 CDI_DIRS: Final = ("/etc/cdi", "/var/run/cdi")
@@ -142,10 +145,27 @@ class CrioAdapter(OneTableAdapter):
         )
 
     def faults(self, request: ConfigRequest, edited: Overlay) -> tuple[Fault, ...]:
-        """Return what stops CRI-O at its start but passes ``crio config``. Raises ConfigError."""
+        """Return what stops CRI-O at its start but passes ``crio config``. Raises ConfigError.
+
+        Only the default handler matters: CRI-O drops another faulty one with a warning
+        (``ValidateRuntimes`` and ``RuntimeHandler.Validate`` in CRI-O's ``pkg/config/config.go``).
+        """
         if request.drop_in is None or request.crio_hook_path is not None:
             return ()
-        return tuple(faults.faults(request, edited))
+        files = read_all(request.top_level, request.drop_in, edited)
+        defaults = [name for each in files if (name := default_of(each.data)) is not None]
+        owners = [each for each in files if defaults and defaults[-1] in runtimes_of(each.data)]
+        if not owners:
+            return ()
+        name, owner = defaults[-1], owners[-1]
+        return tuple(
+            Fault(
+                path=owner.path,
+                line=line_of(owner.content, (*HANDLERS, name, key), Format.TOML),
+                message=f"the default handler {name} {message}",
+            )
+            for key, message in _wrong(runtimes_of(owner.data)[name], request, edited)
+        )
 
     def files(self, request: ConfigRequest, view: HostView) -> Iterator[tuple[str, bytes, Role]]:
         """Yield the top-level file and the drop-ins; none for a hook. Raises ConfigError."""
@@ -195,10 +215,10 @@ def _refuse_sandbox(request: ConfigRequest, files: list[ConfigFile]) -> None:
     for handler in request.desired.handlers:
         found = tables.get(handler.name, {})
         inherits = bool(found.get("inherit_default_runtime"))
-        kind = (tables.get(default or "", {}) if inherits else found).get("runtime_type")
-        if kind == VIRTUAL_MACHINE:
+        runtime_type = (tables.get(default or "", {}) if inherits else found).get("runtime_type")
+        if runtime_type == VIRTUAL_MACHINE:
             taken = f" (that of the default runtime {default})" if inherits else ""
-            found_there = f'the handler "{handler.name}" has runtime_type {kind}{taken}'
+            found_there = f'the handler "{handler.name}" has runtime_type {runtime_type}{taken}'
             raise sandbox_error(request.desired, handler.name, paths[handler.name], found_there)
 
 
@@ -239,3 +259,14 @@ def _set_values(files: Mapping[str, object], place: KeyPath) -> dict[str, object
         for key, value in files.items()
         if value != "" or not inside
     }
+
+
+def _wrong(
+    handler: Mapping[str, object], request: ConfigRequest, view: HostView
+) -> Iterator[tuple[str, str]]:
+    """Yield each key of a handler with which CRI-O does not start, and why."""
+    runtime_type, path = handler.get("runtime_type", ""), text_at(handler, "runtime_path")
+    if runtime_type not in TYPES:
+        yield "runtime_type", f'has the type "{runtime_type}", not "oci"'
+    if path.startswith("/") and not request.is_ours(path) and not view.glob(escaped(path)):
+        yield "runtime_path", f"needs {path}, which is not there"

@@ -9,8 +9,7 @@ from runtime_configs import cdi
 from runtime_configs.adapter import ConfigRequest, DryRun, Fault
 from runtime_configs.docker import faults
 from runtime_configs.docker.arguments import refuse_conflicts, without_config_file
-from runtime_configs.docker.faults import STOCK
-from runtime_configs.docker.keys import HANDLER, KEYS
+from runtime_configs.docker.faults import HANDLER, KEYS, STOCK
 from runtime_configs.formats import key_case
 from runtime_configs.formats.comparison import NOT_IN_FORCE, differing
 from runtime_configs.formats.documents import Change, apply_changes, load

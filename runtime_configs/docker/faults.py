@@ -1,4 +1,4 @@
-"""Faults in ``daemon.json`` with which dockerd does not start although ``--validate`` accepts them.
+"""dockerd's keys in ``daemon.json``, and faults that ``--validate`` accepts and its start does not.
 
 Each rule was tried on 20.10, 26.1 and 28.5 (``configureRuntimes`` and ``setupRuntimes`` in moby's
 ``daemon/runtime_unix.go``; tests/engine/test_dry_run_docker.py).
@@ -12,7 +12,6 @@ from typing import Final
 
 from runtime_configs.adapter import ConfigRequest, Fault
 from runtime_configs.docker.arguments import flags
-from runtime_configs.docker.keys import KEYS
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
 from runtime_configs.formats.lines import line_of
@@ -26,6 +25,12 @@ BUILT_IN: Final = (STOCK, RUNC_V2, OLD_LINUX)
 """Names that dockerd always knows; only the first must not be redefined."""
 SHIMS_SINCE: Final = (23, 0, 0)
 """The first version in which a runtime may be a shim, and each entry is checked."""
+HANDLER: Final = key_case.Keys(own=frozenset({"path", "runtimeArgs", "runtimeType", "options"}))
+"""Matched in any case; the last one in the file counts (``encoding/json``; tried with 20.10 to 28).
+
+dockerd compares the keys above them itself, and rejects another spelling.
+"""
+KEYS: Final = key_case.Keys(below={"runtimes": key_case.Keys(each=HANDLER)})
 _SHIM = re.compile(r"io\.containerd\.[\w-]+\.v\d+")
 
 
@@ -58,14 +63,13 @@ def _refused(data: Mapping[str, object], request: ConfigRequest) -> Iterator[tup
 
 
 def _wrong(entry: Mapping[str, object]) -> str | None:
-    """Return why an entry of ``runtimes`` is invalid."""
-    path, kind = entry.get("path"), entry.get("runtimeType")
-    if path and kind:
+    path, runtime_type = entry.get("path"), entry.get("runtimeType")
+    if path and runtime_type:
         return "path and runtimeType exclude each other"
-    if not path and not kind:
+    if not path and not runtime_type:
         return "it has neither path nor runtimeType"
     if path and entry.get("options"):
         return "options are for a runtimeType, not for a path"
-    if kind and entry.get("runtimeArgs"):
+    if runtime_type and entry.get("runtimeArgs"):
         return "runtimeArgs are for a path, not for a runtimeType"
     return None
