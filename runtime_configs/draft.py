@@ -28,8 +28,7 @@ class Draft:
         self._keys = keys
         self._matching = matching
         self._files: dict[str, bytes | None] = {}
-        self._roles: dict[str, Role] = {}
-        self._formats: dict[str, Format] = {}
+        self._kinds: dict[str, tuple[Role, Format]] = {}
         self._notes: list[str] = []
         self.view: HostView = Overlay(view, self._files)
 
@@ -45,8 +44,7 @@ class Draft:
     def put(self, path: str, content: bytes, role: Role, format: Format = Format.TOML) -> None:
         """Set the whole content of a file; its present content is no edit."""
         self._files[path] = content
-        self._roles.setdefault(path, role)
-        self._formats[path] = format
+        self._kinds.setdefault(path, (role, format))
 
     def apply(
         self,
@@ -69,16 +67,11 @@ class Draft:
 
     def result(self) -> EditSet:
         """Return the edits in a safe order of writing."""
-        edits = [
-            FileEdit(
-                path=path,
-                before=self._host.read(path),
-                after=after,
-                format=self._formats[path],
-                role=self._roles[path],
-            )
-            for path, after in self._files.items()
-            if after != self._host.read(path)
-        ]
+        edits = []
+        for path, after in self._files.items():
+            before, (role, format) = self._host.read(path), self._kinds[path]
+            if after != before:
+                edit = FileEdit(path=path, before=before, after=after, format=format, role=role)
+                edits.append(edit)
         edits.sort(key=lambda edit: ORDER.index(edit.role))
         return EditSet(edits=tuple(edits), notes=tuple(self._notes))

@@ -79,14 +79,12 @@ def _missing(found: Merged, request: ConfigRequest) -> str | None:
 def _overruled(document: Mapping[str, object], request: ConfigRequest) -> Iterator[Change]:
     """Yield the changes of keys with another value, in the key paths of all versions."""
     for version in (1, 2, 3):
-        for path, value in _decisive(request, version):
+        wanted: dict[KeyPath, object] = {
+            (*schema.runtimes(version), each.name, "options", "BinaryName"): each.binary_path
+            for each in request.desired.handlers
+        }
+        if request.desired.default is not None:
+            wanted[schema.default_name(version)] = request.desired.default
+        for path, value in wanted.items():
             if lookup(document, path) not in (MISSING, value):
                 yield Change(path=path, value=value)
-
-
-def _decisive(request: ConfigRequest, version: int) -> Iterator[tuple[KeyPath, object]]:
-    for each in request.desired.handlers:
-        path = (*schema.runtimes(version), each.name, "options", "BinaryName")
-        yield path, each.binary_path
-    if request.desired.default is not None:
-        yield schema.default_name(version), request.desired.default

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
@@ -90,20 +89,19 @@ def wanted_table(
 ) -> dict[str, object]:
     """Return one handler's table for a file of this config version."""
     desired = request.desired
-    found = copy.deepcopy(dict(base.table))
     options = {
         key: value
-        for key, value in table(found, "options").items()
+        for key, value in table(base.table, "options").items()
         if ("options", key) not in OLD_KEYS
     }
     options["BinaryName"] = handler.binary_path
     if config_version <= 1:
         options["Runtime"] = handler.binary_path
     ordered: dict[str, object] = {
-        **shim_of(found, request),
+        **shim_of(base.table, request),
         **{
             key: value
-            for key, value in found.items()
+            for key, value in base.table.items()
             if (key,) not in OLD_KEYS and key not in ("options", "runtime_type", "runtime_path")
         },
     }
