@@ -47,7 +47,7 @@ class OnExitUnknown(StrEnum):
 
 
 class CrioMode(StrEnum):
-    """How CRI-O is told about the toolkit: by config or by hook."""
+    """How CRI-O uses the toolkit: by handlers in its config, or by a hook."""
 
     CONFIG = "config"
     HOOK = "hook"

@@ -123,7 +123,7 @@ def _errors_of_words(words: Sequence[str], arguments: Sequence[str]) -> Iterator
     for word in words:
         is_command = word in SUMMARIES
         if not is_command and not word.startswith("/"):
-            yield unknown_word(word, arguments, tuple(SUMMARIES))
+            yield unknown_word(word, arguments)
         elif is_command in seen:
             yield UsageError(
                 f"{word!r} is one argument too many",
@@ -137,7 +137,7 @@ def _errors_of_flags(
 ) -> Iterator[UsageError]:
     """Report flags that the command does not take."""
     for option in OPTIONS:
-        if option.commands and command not in option.commands and option.name in flags:
+        if option.name in flags and not option.taken_by(command):
             takers = ", ".join(f"'{each}'" for each in option.commands)
             spelling = flags[option.name][-1].spelling
             yield UsageError(f"{spelling} is only valid with {takers}")

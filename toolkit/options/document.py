@@ -99,7 +99,8 @@ def main(arguments: list[str]) -> None:
     """Print the page, or write the files below the given directory."""
     if not arguments:
         sys.stdout.write(document())
-    for name, text in shared_files().items() if arguments else ():
+        return
+    for name, text in shared_files().items():
         path = Path(arguments[0], name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

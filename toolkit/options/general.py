@@ -17,8 +17,6 @@ from toolkit.settings import (
 
 COMPLETE = "_NVIDIA_TOOLKIT_COMPLETE"
 """The variable that a shell's completion script sets to ask for completions."""
-READERS = ("plan", "status", "verify", "doctor")
-"""The commands that take no lock and write nothing."""
 
 
 def _engine(text: str) -> EngineName | None:
@@ -36,7 +34,7 @@ OUTPUT = COMMAND.add(
     "",
     choice(Output.TEXT),
     "how the result looks on stdout",
-    commands=(*READERS, "revert"),
+    commands=("plan", "status", "verify", "doctor", "revert"),
 )
 DETAILED_EXITCODE = COMMAND.add(
     "--detailed-exitcode",

@@ -10,12 +10,12 @@ from toolkit.options.catalog import GROUPS
 from toolkit.options.option import Option
 from toolkit.options.usage import (
     COMMON,
+    DESCRIPTION,
     DOCUMENTATION,
     EXAMPLES,
     EXIT_CODES,
     RULES,
     SUMMARIES,
-    WHOLE,
     main_options,
 )
 
@@ -34,7 +34,7 @@ def help_text(program: str, command: str | None, *, whole: bool) -> str:
     if command is None:
         formatter.write_usage(program, "[COMMAND] [OPTIONS] [INSTALL-DIRECTORY]")
         formatter.write_paragraph()
-        formatter.write_text(WHOLE)
+        formatter.write_text(DESCRIPTION)
         with formatter.section("Commands"):
             formatter.write_dl(list(SUMMARIES.items()))
     else:
@@ -61,7 +61,7 @@ def help_text(program: str, command: str | None, *, whole: bool) -> str:
 
 def _write_table(formatter: click.HelpFormatter, command: str | None) -> None:
     for group in GROUPS:
-        shown = (option for option in group.options if _is_shown(option, command))
+        shown = (each for each in group.options if each.taken_by(command) and not each.hidden)
         rows = [row for option in shown for row in _rows(option)]
         if rows:
             with formatter.section(group.title):
@@ -70,10 +70,6 @@ def _write_table(formatter: click.HelpFormatter, command: str | None) -> None:
         formatter.write_dl(COMMON, col_max=_COLUMN)
     formatter.write_paragraph()
     formatter.write_text(RULES)
-
-
-def _is_shown(option: Option[object], command: str | None) -> bool:
-    return not option.hidden and (not option.commands or command in option.commands)
 
 
 def _spelled(option: Option[object]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from toolkit.options.catalog import GROUPS
 from toolkit.options.option import Option
-from toolkit.options.usage import COMMON, EXAMPLES, EXIT_CODES, RULES, SUMMARIES, WHOLE
+from toolkit.options.usage import COMMON, DESCRIPTION, EXAMPLES, EXIT_CODES, RULES, SUMMARIES
 from toolkit.version import VERSION
 
 _PROGRAM = "nvidia-toolkit"
@@ -31,7 +31,7 @@ def _lines() -> Iterator[str]:
     yield f".B {_text(_PROGRAM)}"
     yield "[COMMAND] [OPTIONS] [INSTALL\\-DIRECTORY]"
     yield ".SH DESCRIPTION"
-    yield _text(WHOLE)
+    yield _text(DESCRIPTION)
     yield ".SH COMMANDS"
     for name, summary in SUMMARIES.items():
         yield from _item(name, summary)

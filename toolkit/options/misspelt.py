@@ -13,6 +13,7 @@ from toolkit.errors import UsageError
 from toolkit.logs import one_line
 from toolkit.options.catalog import OPTIONS
 from toolkit.options.parsers import BOOLEANS
+from toolkit.options.usage import SUMMARIES
 
 _ENTRY_POINT = ("TOOLKIT_VALIDATIONS_DIR",)
 """Variables that ``entrypoint.sh`` reads."""
@@ -128,10 +129,10 @@ def edits(one: str, other: str) -> int:
     return max(row[-1], min(row))
 
 
-def unknown_word(word: str, arguments: Sequence[str], commands: Sequence[str]) -> UsageError:
+def unknown_word(word: str, arguments: Sequence[str]) -> UsageError:
     """Return the error for a word that is neither a command nor an install directory."""
     before = arguments[list(arguments).index(word) - 1] if word in arguments[1:] else ""
-    hint = _hint_for_misplaced(word, before) or _hint_for_command(word, commands)
+    hint = _hint_for_misplaced(word, before) or _hint_for_command(word)
     return UsageError(f"unknown command {word!r}", hint)
 
 
@@ -147,12 +148,12 @@ def _hint_for_misplaced(word: str, before: str) -> str:
     return ""
 
 
-def _hint_for_command(word: str, commands: Sequence[str]) -> str:
+def _hint_for_command(word: str) -> str:
     if word.lower() in _MEANT:
         return _MEANT[word.lower()]
-    distance, nearest = min((edits(word.lower(), each), each) for each in commands)
+    distance, nearest = min((edits(word.lower(), each), each) for each in SUMMARIES)
     if distance <= _EDITS:
         return f"did you mean {nearest}?"
     if "/" in word:
         return f"an install directory is an absolute path: /{one_line(word.lstrip('./'))}"
-    return f"commands: {', '.join(commands)}"
+    return f"commands: {', '.join(SUMMARIES)}"

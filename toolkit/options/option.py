@@ -94,6 +94,10 @@ class Option(Struct, Generic[T_co], frozen=True, kw_only=True):
         """Whether it is true without a value and never takes the next argument."""
         return not self.value.metavar
 
+    def taken_by(self, command: str | None) -> bool:
+        """Return whether a command accepts it; None is the daemon."""
+        return not self.commands or command in self.commands
+
     def variables_for(self, engine: EngineName | None) -> tuple[str, ...]:
         """Return the variables of one engine in order of precedence.
 

@@ -16,7 +16,7 @@ SUMMARIES = {
 }
 """The subcommands, each with what it does."""
 
-WHOLE = (
+DESCRIPTION = (
     "Without a command: install the NVIDIA container toolkit on this node, make its engine"
     " serve the handlers, wait, and restore everything at SIGTERM."
 )

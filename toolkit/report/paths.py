@@ -41,8 +41,8 @@ def paths_read(node: Node, facts: HostFacts | None) -> Iterator[str]:
 
 
 def _given(root: HostRoot, what: str, path: str, source: str = "") -> str:
-    said = f" ({source})" if source else ""
-    return f"{what} {path}{said}: {root.explain(path)}{_behind_links(root, root.host_path(path))}"
+    by = f" ({source})" if source else ""
+    return f"{what} {path}{by}: {root.explain(path)}{_behind_links(root, root.host_path(path))}"
 
 
 def _of_engine(root: HostRoot, what: str, given: GivenPath, used: str | None) -> str:

@@ -22,7 +22,7 @@ from toolkit.report.doctor.findings import Finding, Verdict, identified, not_loo
 Check = Callable[[Context], Iterator[Finding]]
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("versions", system.versions),
-    ("settings", system.said),
+    ("settings", system.adjusted_settings),
     ("path", places.as_read),
     ("host root", rights.host_root),
     ("privileges", rights.privileges),

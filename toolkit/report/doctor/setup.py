@@ -26,7 +26,7 @@ def journal(context: Context) -> Iterator[Finding]:
         yield warning(
             "journal",
             "a setup is under way or was interrupted",
-            "none is needed: the next start or `revert` settles one that was interrupted",
+            "none is needed: the next start or `revert` finishes or undoes an interrupted one",
         )
     elif record is None:
         yield ok("journal", "nothing is set up")
@@ -34,7 +34,7 @@ def journal(context: Context) -> Iterator[Finding]:
         yield warning(
             "journal",
             "a revert is under way or was interrupted",
-            "none is needed: the next start or `revert` finishes one that was interrupted",
+            "none is needed: the next start or `revert` finishes an interrupted one",
         )
     else:
         engine = "no engine" if record.engine is None else record.engine.value

@@ -19,7 +19,7 @@ def versions(_: Context) -> Iterator[Finding]:
     yield ok("versions", f"installer {VERSION}, kernel {system.release} {system.machine}")
 
 
-def said(context: Context) -> Iterator[Finding]:
+def adjusted_settings(context: Context) -> Iterator[Finding]:
     """Report flags and variables that are not used as given."""
     for each in context.node.settings.warnings:
         yield warning("settings", each)
