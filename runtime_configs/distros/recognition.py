@@ -14,7 +14,6 @@ from runtime_configs.containerd import schema
 from runtime_configs.containerd.imports import absolute, import_patterns, load_order, matches
 from runtime_configs.distros.table import (
     BOTTLEROCKET,
-    CRIO,
     DISTRIBUTIONS,
     DROP_IN_NAME,
     EKS,
@@ -90,12 +89,13 @@ def identify(seen: Sighting, view: HostView) -> Place:
 def _recognised(seen: Sighting, view: HostView) -> Distribution:
     """Return the row, by the engine's own paths and unit first, then by marks on the node."""
     known = next((row for row in DISTRIBUTIONS if _is_known_by(row, seen)), None)
-    if seen.engine not in (EngineName.CONTAINERD, EngineName.CRIO):
-        return known or plain_row(seen.engine)
     system = _os_release(view)
     if seen.engine is EngineName.CRIO:
         marked = "OPENSHIFT_VERSION" in system or view.glob("/etc/crio/crio.conf.d/01-ctrcfg-*")
-        return OPENSHIFT if marked or system.get("ID") == "rhcos" else known or CRIO
+        if marked or system.get("ID") == "rhcos":
+            return OPENSHIFT
+    if seen.engine is not EngineName.CONTAINERD:
+        return known or plain_row(seen.engine)
     paths = " ".join(each for each in (seen.config, seen.declared_config, seen.socket) if each)
     owner = owner_of(seen.unit or "")
     content = view.read(seen.config) if seen.config else None

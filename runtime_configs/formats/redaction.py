@@ -105,22 +105,10 @@ def _by_keys(text: str) -> _Spans:
 
 def _secret_of(text: str, statement: Statement) -> int | None:
     """Return where a statement's secret value begins: its own, or the first one inside it."""
-    if statement.kind is not StatementKind.KEY:
-        comment = _comment_of(text, statement)
-        return None if comment is None else _value_start(text, comment, statement.end)
-    if any(map(names_secret, statement.path)):
+    if statement.kind is StatementKind.KEY and any(map(names_secret, statement.path)):
         return text.rindex("=", statement.start, statement.value_start) + 1
     start = _value_start(text, statement.value_start, statement.end)
     return _after_word(text, statement.value_start, statement.end) if start is None else start
-
-
-def _comment_of(text: str, header: Statement) -> int | None:
-    position = header.start
-    while position < header.end and (token := _TOKEN.match(text, position)) is not None:
-        if token.group()[0] == "#":
-            return position
-        position = token.end()
-    return None
 
 
 def _by_lines(text: str, position: int, limit: int, *, in_secret_table: bool = False) -> _Spans:

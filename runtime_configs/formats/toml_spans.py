@@ -64,8 +64,9 @@ class Statement(NamedTuple):
     end: int
     """After its last line."""
     indent: str
-    value_start: int = -1
-    value_end: int = -1
+    value_start: int
+    """Of a header: its closing bracket, as an empty value."""
+    value_end: int
 
 
 @lru_cache(maxsize=4)  # a plan edits the text that its diff is made of
@@ -111,7 +112,9 @@ def _statements(text: str) -> Iterator[Statement]:
             prefix = path
             in_array = bool(arrays) and any(path[:n] in arrays for n in range(1, len(path) + 1))
             kind = StatementKind.ARRAY if is_array else StatementKind.TABLE
-            yield Statement(kind, path, spelling, path, in_array, line_start, end, indent)
+            yield Statement(
+                kind, path, spelling, path, in_array, line_start, end, indent, position, position
+            )
         else:
             path, spelling, position = _key(text, position)
             value_start = _end_of(_BLANKS, text, position + 1)

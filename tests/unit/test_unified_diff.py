@@ -23,6 +23,7 @@ SEVERAL_LINES = {
     "toml table's array": '[a."auth"]\nx = [\n  "hunter2",\n]\n# hunter2\n',
     "toml behind a mark": '\ufeff[auth]\nx = """\nhunter2"""\n',
     "toml header's comment": "[a] # password: hunter2\nb = 1\n",
+    "toml header's argument": "[a] # login --password hunter2\nb = 1\n",
     "header's comment": "[a] # password: hunter2\nb\n",
     "array's element": 'a = [\n["TOKEN=hunter2"]\n',
     "toml key in parts": 'a . "auth" . "the name" = "hunter2"\n',
