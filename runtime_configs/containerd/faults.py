@@ -25,7 +25,7 @@ from runtime_configs.containerd.imports import (
 from runtime_configs.containerd.merged import Merged, merge
 from runtime_configs.containerd.schema import IMAGES, Era
 from runtime_configs.formats.lines import line_of
-from runtime_configs.formats.values import MISSING, KeyPath, deep_merge, lookup, table
+from runtime_configs.formats.values import MISSING, KeyPath, deep_merge, lookup, table, text_at
 from runtime_configs.model import Format
 from runtime_configs.overlay import Overlay
 from runtime_configs.shims import OLD_LINUX, RUNC_V2
@@ -101,13 +101,12 @@ def _addresses(files: Sequence[LoadedFile], edited: Overlay) -> Iterator[Fault]:
         ("grpc.tcp_address", [("grpc", "tcp_address")]),
         ("stream_server_address", _of_cri(("stream_server_address",))),
     ):
-        place = _last_with(files, *paths)
-        value = MISSING if place is None else lookup(place[0].document, place[1])
-        if place is None or not isinstance(value, str):
-            continue
+        # An empty text in a later file overrides nothing.
+        places = [(each, path) for each in files for path in paths if text_at(each.document, *path)]
+        value = text_at(places[-1][0].document, *places[-1][1]) if places else ""
         if _is_absent(value.rpartition(":")[0] or value, local):
             message = f"{name} is {value}, which is no address of this host"
-            yield _fault(edited, *place, message, hidden=True)
+            yield _fault(edited, *places[-1], message, hidden=True)
 
 
 def _is_absent(host: str, local: Sequence[str]) -> bool:

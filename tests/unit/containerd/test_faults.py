@@ -151,6 +151,15 @@ def test_an_address_that_the_host_has_not_is_a_fault_that_a_start_aside_does_not
     )
 
 
+def test_an_address_counts_though_a_later_file_leaves_it_empty() -> None:
+    top = 'version = 2\nimports = ["/etc/p*.toml"]\n[metrics]\naddress = "10.1.2.3:1338"\n'
+    files = {"/proc/1/net/fib_trie": "     |-- 192.0.2.2\n        /32 host LOCAL\n"}
+    for later, found in (("", [4]), ("127.0.0.1:1338", [])):
+        part = f'version = 2\n[metrics]\naddress = "{later}"\n'
+        lines = [line for line, _ in faults("1.7.24", top, **files, **{"/etc/part.toml": part})]
+        assert lines == found
+
+
 def test_a_trial_leads_nowhere_on_the_host() -> None:
     text = (
         'version = 2\nroot = "/data/ctd"\nstate = "/live/state"\noom_score = -999\n'
