@@ -103,7 +103,7 @@ def host_root(settings: Settings) -> HostRoot:
     return root
 
 
-def engine_of(node: Node, record: Record) -> EngineControl | None:
+def control_of(node: Node, record: Record) -> EngineControl | None:
     """Return the control of a record's engine; None if it has none."""
     return None if record.engine is None else node.control(record.engine, record.socket or None)
 

@@ -23,7 +23,7 @@ from toolkit.engine.wait import LOOK_SECONDS
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import SystemClock, UninterruptedClock
 from toolkit.journal.record import Record, State
-from toolkit.node import Node, choose_engine, engine_of
+from toolkit.node import Node, choose_engine, control_of
 from toolkit.payload.records import PayloadRecord
 from toolkit.request import config_request
 
@@ -162,7 +162,7 @@ def _payload(node: Node, document: Mapping[str, object] | None) -> dict[str, obj
 def _served(node: Node, record: Record) -> tuple[object, tuple[str, ...]]:
     """Return what the engine serves, or why nothing is known, and what of it cannot be executed."""
     try:
-        control = engine_of(node, record)
+        control = control_of(node, record)
         if control is None:
             return None, ()
         facts = control.facts(UninterruptedClock().now() + LOOK_SECONDS)

@@ -12,7 +12,7 @@ from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import EngineProcess, Expectation
 from toolkit.journal.baseline import baselines, restore_if_deleted, strip_our_changes
 from toolkit.journal.record import FileRecord, Record, State
-from toolkit.node import Node, engine_of
+from toolkit.node import Node, control_of
 from toolkit.payload.records import PayloadRecord
 from toolkit.settings import RestartMode
 
@@ -104,7 +104,7 @@ def before_us(node: Node, record: Record, lost: Callable[[str], bool] = lambda _
         directories=record.directories,
         expected=_without_us(record),
         loaded=record.state is State.REVERTING or any(each.differs for each in targets),
-        control=_reloaded(node, record, engine_of(node, record) if _is_served(record) else None),
+        control=_reloaded(node, record, control_of(node, record) if _is_served(record) else None),
     )
 
 

@@ -21,7 +21,7 @@ from toolkit.errors import LockedError, NotRestoredError, NotWritableError, Tool
 from toolkit.host.clock import UninterruptedClock
 from toolkit.host.lock import held_by_other
 from toolkit.journal.record import Record, State, committed, digest_of
-from toolkit.node import Node, engine_of
+from toolkit.node import Node, control_of
 from toolkit.payload.records import PayloadRecord
 from toolkit.settings import RestartMode
 
@@ -88,7 +88,7 @@ def recovery(node: Node, *, reverts: bool = False) -> StartStep | None:
         path = node.store.intent_path
         begun = "a setup is under way or was interrupted"
         done = committed(intent)
-        if record == done or _is_complete(node, intent, engine_of(node, intent)):
+        if record == done or _is_complete(node, intent, control_of(node, intent)):
             return StartStep(
                 path=path,
                 reason=f"{begun}; it was complete; the journal is updated first",
@@ -98,7 +98,7 @@ def recovery(node: Node, *, reverts: bool = False) -> StartStep | None:
             )
         from toolkit.undo.aim import at_start
 
-        aim = at_start(node, intent, record, engine_of(node, intent))
+        aim = at_start(node, intent, record, control_of(node, intent))
         return StartStep(
             path=path,
             reason=f"{begun}; it is undone first",

@@ -12,7 +12,7 @@ from toolkit import logs
 from toolkit.engine.facts import Holding, HoldReport
 from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.journal.record import Record, State, digest_of
-from toolkit.node import Node, engine_of
+from toolkit.node import Node, control_of
 from toolkit.payload import parting
 from toolkit.payload.records import PayloadRecord
 from toolkit.payload.source import RUNTIME
@@ -51,7 +51,7 @@ def revert_aim(node: Node, record: Record) -> Aim:
     A top-level config that was deleted is restored if the engine's arguments name it, as the engine
     does not start without it. An engine that is not running may be waiting for just that file.
     """
-    control = engine_of(node, record)
+    control = control_of(node, record)
 
     def lost(path: str) -> bool:
         if control is None or not record.reloads:
@@ -127,7 +127,7 @@ class _Payload:
     def _remove_unless_held(self, *, restarts: bool) -> HoldReport | None:
         """Remove the files unless something needs them; return what does."""
         record = self._record
-        found = held(self._node, record, engine_of(self._node, record), restarts=restarts)
+        found = held(self._node, record, control_of(self._node, record), restarts=restarts)
         unsure = found.holding is Holding.CANNOT_TELL
         if found.holding is not Holding.FREE and not (unsure and self._purge):
             return found
