@@ -6,6 +6,8 @@ import os
 import select
 import socket
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Event
 
 from toolkit.host.clock import Clock
 from toolkit.nri.multiplexer import NriProtocolError
@@ -20,39 +22,30 @@ LEAVE_TIMEOUT = 1.0
 """Seconds for open calls, and again for the engine to close its end, when the plugin stops."""
 _RECEIVE_BYTES = 64 << 10
 
+Choose = Callable[[CreateContainerRequest], Sequence[str]]
 
-Decide = Callable[[CreateContainerRequest], Sequence[str]]
 
-
+@dataclass(slots=True, kw_only=True)
 class EngineSocket:
     """Serves one connection until either side closes it."""
 
-    def __init__(
-        self,
-        connected: socket.socket,
-        session: Session,
-        *,
-        decide: Decide,
-        wakeup: int,
-        stopping: Callable[[], bool],
-        on_registered: Callable[[], None],
-        clock: Clock,
-        log: Reporter,
-    ) -> None:
-        """Take a non-blocking socket; ``decide`` returns the CDI devices of a container.
+    connected: socket.socket
+    """Non-blocking."""
+    session: Session
+    choose: Choose
+    """Returns the CDI devices of a container."""
+    wakeup: int
+    """An event descriptor (eventfd) that interrupts the wait for the engine."""
+    stopping: Event
+    on_registered: Callable[[], None]
+    clock: Clock
+    log: Reporter
+    _announced: bool = field(default=False, init=False)
+    _register_by: float = field(init=False)
+    _buffer: bytearray = field(init=False)
 
-        ``wakeup`` is an event descriptor (eventfd) that interrupts the wait for the engine.
-        """
-        self._socket = connected
-        self._session = session
-        self._decide = decide
-        self._wakeup = wakeup
-        self._stopping = stopping
-        self._on_registered = on_registered
-        self._clock = clock
-        self._log = log
-        self._announced = False
-        self._register_by = clock.now() + REGISTRATION_TIMEOUT
+    def __post_init__(self) -> None:
+        self._register_by = self.clock.now() + REGISTRATION_TIMEOUT
         self._buffer = bytearray(_RECEIVE_BYTES)
 
     def serve(self) -> str:
@@ -62,9 +55,9 @@ class EngineSocket:
         """
         leave_by: float | None = None
         while True:
-            if leave_by is None and self._stopping():
-                leave_by = self._clock.now() + LEAVE_TIMEOUT
-            if leave_by is not None and (self._idle() or self._clock.now() >= leave_by):
+            if leave_by is None and self.stopping.is_set():
+                leave_by = self.clock.now() + LEAVE_TIMEOUT
+            if leave_by is not None and (self._idle() or self.clock.now() >= leave_by):
                 self._leave()
                 return ""
             if not self._step(leave_by):
@@ -75,10 +68,10 @@ class EngineSocket:
         readable = self._wait(leave_by)
         if readable and not self._receive():
             return False
-        if self._session.registered and not self._announced:
+        if self.session.registered and not self._announced:
             self._announced = True
-            self._on_registered()
-        if not self._announced and self._clock.now() >= self._register_by:
+            self.on_registered()
+        if not self._announced and self.clock.now() >= self._register_by:
             raise NriProtocolError(
                 f"the engine did not register the plugin within {REGISTRATION_TIMEOUT:.0f} s"
             )
@@ -86,35 +79,34 @@ class EngineSocket:
 
     def _wait(self, leave_by: float | None) -> bool:
         poller = select.poll()
-        poller.register(self._wakeup, select.POLLIN)
-        wanted = select.POLLIN | (select.POLLOUT if self._session.outgoing else 0)
-        poller.register(self._socket.fileno(), wanted)
+        poller.register(self.wakeup, select.POLLIN)
+        wanted = select.POLLIN | (select.POLLOUT if self.session.outgoing else 0)
+        poller.register(self.connected.fileno(), wanted)
         ends = [] if self._announced else [self._register_by]
         ends += [] if leave_by is None else [leave_by]
-        timeout = max(0.0, min(ends) - self._clock.now()) * 1000 + 1 if ends else None
+        timeout = max(0.0, min(ends) - self.clock.now()) * 1000 + 1 if ends else None
         ready = dict(poller.poll(timeout))
-        if self._wakeup in ready:
-            os.eventfd_read(self._wakeup)
-        return bool(ready.get(self._socket.fileno(), 0) & ~select.POLLOUT)
+        if self.wakeup in ready:
+            os.eventfd_read(self.wakeup)
+        return bool(ready.get(self.connected.fileno(), 0) & ~select.POLLOUT)
 
     def _receive(self) -> bool:
         try:
-            size = self._socket.recv_into(self._buffer)
+            size = self.connected.recv_into(self._buffer)
         except BlockingIOError:
             return True
         if size == 0:
             return False
-        for creation in self._session.receive(memoryview(self._buffer)[:size]):
-            self._session.answer(creation.stream, self._devices(creation.request))
-        self._flush()
+        for creation in self.session.receive(memoryview(self._buffer)[:size]):
+            self.session.answer(creation.stream, self._devices(creation.request))
         return True
 
     def _devices(self, request: CreateContainerRequest) -> Sequence[str]:
         """Return a container's devices; an error of ours must not stop its creation."""
         try:
-            return self._decide(request)
+            return self.choose(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the engine waits for an answer
-            self._log.error(
+            self.log.error(
                 "nri.container_without_devices",
                 f"container created without CDI devices: {error!r}",
                 pod=pod_name(request),
@@ -123,20 +115,20 @@ class EngineSocket:
             return ()
 
     def _flush(self) -> None:
-        outgoing = self._session.outgoing
+        outgoing = self.session.outgoing
         try:
             while outgoing:
-                sent = self._socket.send(outgoing, socket.MSG_NOSIGNAL)
+                sent = self.connected.send(outgoing, socket.MSG_NOSIGNAL)
                 del outgoing[:sent]
         except BlockingIOError:
             return  # the rest goes when the engine has read
 
     def _idle(self) -> bool:
         """Return whether no call is open in either direction."""
-        if self._session.open_calls or self._session.outgoing:
+        if self.session.open_calls or self.session.outgoing:
             return False
         poller = select.poll()
-        poller.register(self._socket.fileno(), select.POLLIN)
+        poller.register(self.connected.fileno(), select.POLLIN)
         return not poller.poll(0)
 
     def _leave(self) -> None:
@@ -144,10 +136,10 @@ class EngineSocket:
 
         Closing with unread bytes would reset the connection, which the engine logs as an error.
         """
-        self._socket.shutdown(socket.SHUT_WR)
-        self._socket.settimeout(LEAVE_TIMEOUT)
-        end = self._clock.now() + LEAVE_TIMEOUT
-        while self._clock.now() < end and self._socket.recv(_RECEIVE_BYTES):
+        self.connected.shutdown(socket.SHUT_WR)
+        self.connected.settimeout(LEAVE_TIMEOUT)
+        end = self.clock.now() + LEAVE_TIMEOUT
+        while self.clock.now() < end and self.connected.recv(_RECEIVE_BYTES):
             pass
 
 

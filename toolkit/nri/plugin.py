@@ -141,11 +141,11 @@ class Plugin:
             connected.connect(self._path)
             session = Session(self._index, self._report_error)
             served = EngineSocket(
-                connected,
-                session,
-                decide=self._devices_for,
+                connected=connected,
+                session=session,
+                choose=self._devices_for,
                 wakeup=self._wakeup,
-                stopping=self._stopping.is_set,
+                stopping=self._stopping,
                 on_registered=lambda: self._registered(session),
                 clock=SystemClock(),
                 log=self._reporter,

@@ -65,7 +65,7 @@ class Cdi:
         self._file = SpecFile(directory=self._journal, writer=writer)
         self._links = DevCharLinks(
             driver=self._driver,
-            wanted=settings.cdi.dev_char_links,
+            enabled=settings.cdi.dev_char_links,
             writer=writer,
             directory=self._journal,
         )

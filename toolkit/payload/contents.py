@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from toolkit.payload.manifest import Entry, EntryKind, Manifest, stamp, sums_of
 from toolkit.payload.records import GenerationState, Sum
@@ -82,8 +82,8 @@ class _Tree(Struct):
     """Collects a generation's entries with their contents."""
 
     sums: Mapping[str, Sum]
-    entries: list[Entry] = field(default_factory=list)
-    files: dict[str, bytes | Path] = field(default_factory=dict)
+    entries: list[Entry] = []
+    files: dict[str, bytes | Path] = {}
 
     def copy(self, name: str, source: Path, mode: int) -> None:
         """Add a file of the payload; drop set-ID bits and write permission for group and others."""

@@ -42,10 +42,12 @@ class LinkRecord(Struct, frozen=True, kw_only=True):
 class DevCharLinks:
     """The links of one install directory. Only our links are ever changed or removed."""
 
-    def __init__(self, *, driver: Driver, wanted: bool, writer: FileWriter, directory: str) -> None:
+    def __init__(
+        self, *, driver: Driver, enabled: bool, writer: FileWriter, directory: str
+    ) -> None:
         """Set the paths; ``directory``, on the host, contains the record."""
         self._driver = driver
-        self._wanted = wanted
+        self._enabled = enabled
         self._record = StateFile(
             LinkRecord, writer=writer, directory=directory, name="dev-char.json"
         )
@@ -61,7 +63,7 @@ class DevCharLinks:
         directories = self._places()
         self._seen = {each: followed.state_of(each) for each in _entries(directories)}
         try:
-            self._apply((self._record.load() or LinkRecord()), _wanted(directories))
+            self._apply(self._record.load() or LinkRecord(), _wanted(directories))
         except HostPathError as error:
             log.warning("devices.link_failed", "links in /dev/char are missing", reason=str(error))
 
@@ -111,7 +113,7 @@ class DevCharLinks:
 
     def _places(self) -> dict[str, Path]:
         """Return the directories with device nodes, by host path; none if links are not wanted."""
-        if not self._wanted:
+        if not self._enabled:
             return {}
         here = device_directory(str(self._driver.dev_root))
         return {

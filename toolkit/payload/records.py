@@ -29,7 +29,7 @@ class PayloadRecord(Struct, frozen=True, kw_only=True):
     """False if the payload was already installed: nothing to stage, swap or undo."""
     directories: tuple[str, ...] = ()
     """Directories that the installation creates, outermost first."""
-    extra: Mapping[str, object] = field(default_factory=dict)
+    extra: Mapping[str, object] = {}
     """Fields of a later version, preserved."""
 
     def to_json(self) -> dict[str, object]:
@@ -67,9 +67,9 @@ class GenerationState(Struct, frozen=True, kw_only=True):
     """Inode of the staged directory; shows whether an exchange happened."""
     in_place: bool = False
     """Files are being replaced one by one, with a whole copy of the old tree beside them."""
-    sources: Mapping[str, Sum] = field(default_factory=dict)
+    sources: Mapping[str, Sum] = {}
     """Path of each file of the payload to its checksum."""
-    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    stamps: Mapping[str, Stamp] = {}
     """Path of each installed file to its stamp."""
 
     @property
