@@ -117,7 +117,10 @@ def _by_lines(text: str, position: int, limit: int, *, in_secret_table: bool = F
         line = text[position:end].strip()
         if line.startswith("[") and "]" in line and not line.endswith(","):
             in_secret_table = names_secret(line)
-            if (start := _value_start(text, position, end)) is not None:
+            start = _value_start(text, position, end)
+            if start is None and (comment := text.find("#", position, end)) >= 0:
+                start = _after_word(text, comment, end)
+            if start is not None:
                 yield start, end
         elif (start := _line_value(text, position, end, anything=in_secret_table)) is not None:
             end = _value_end(text, position, start, limit)
