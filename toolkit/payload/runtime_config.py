@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from runtime_configs.formats.documents import Change, apply_changes, load
 from runtime_configs.formats.merge import merge3
+from runtime_configs.formats.values import lookup
 from runtime_configs.model import ConfigError, Format
 from toolkit.errors import PayloadError
 from toolkit.payload.source import CLI, CTK, HOOK, RUNTIME
@@ -62,7 +63,7 @@ def config_toml(
     """
     text = base if base is not None else DEFAULT.encode()
     try:
-        ldconfig = _get(load(text, Format.TOML, path=_SHIPPED), _LDCONFIG)
+        ldconfig = lookup(load(text, Format.TOML, path=_SHIPPED), _LDCONFIG)
         values = _values(settings, toolkit_dir, runtimes)
         values[_LDCONFIG] = _driver_ldconfig(
             ldconfig if isinstance(ldconfig, str) else "@/sbin/ldconfig",
@@ -115,13 +116,6 @@ def _driver_ldconfig(base: str, driver_root: str, exists: Callable[[str], bool])
     else:
         path = posixpath.join(driver_root, plain.lstrip("/"))
     return f"@{path}.real" if exists(f"{path}.real") else f"@{path}"
-
-
-def _get(document: Mapping[str, object], path: KeyPath) -> object:
-    value: object = document
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def keep_edits(ours_before: bytes, now: bytes, ours: bytes, path: str) -> bytes:

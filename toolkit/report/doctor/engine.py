@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from runtime_configs.distros.table import row_of
+from runtime_configs.formats.values import lookup
 from runtime_configs.model import EffectiveConfig, EngineName
 from toolkit.apply.look import explained, refused_node, silence
 from toolkit.apply.steps import touches_no_engine
@@ -155,8 +156,7 @@ def same_cgroup_driver(wanted: str, effective: EffectiveConfig) -> Iterator[Find
     handler = effective.handlers.get(effective.default or "")
     if handler is None:
         return
-    options = handler.table.get("options")
-    systemd = isinstance(options, Mapping) and options.get("SystemdCgroup") is True
+    systemd = lookup(handler.table, ("options", "SystemdCgroup")) is True
     engine = "systemd" if systemd else "cgroupfs"
     if engine == wanted:
         yield ok("cgroup driver", f"the kubelet and handler {handler.name} use {wanted}")

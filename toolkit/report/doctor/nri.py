@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from runtime_configs.distros.table import DISTRIBUTIONS
 from runtime_configs.formats.documents import load
+from runtime_configs.formats.values import lookup
 from runtime_configs.model import ConfigError, EngineName, Format, HostView
 from toolkit.errors import ToolkitError
 from toolkit.report.doctor.context import Context
@@ -16,14 +17,12 @@ _FIX = (
     "enable NRI in the engine (containerd from 2.0 on has it on by default, before that "
     'disable = false in plugins."io.containerd.nri.v1.nri"), or name its socket with --nri-socket'
 )
-_CONTAINERD_TABLE = ("plugins", "io.containerd.nri.v1.nri")
-_CRIO_TABLE = ("crio", "nri")
-_OFF: tuple[tuple[tuple[str, ...], str, bool], ...] = (
-    (_CONTAINERD_TABLE, "disable_connections", True),
-    (_CONTAINERD_TABLE, "disable", True),
-    (_CRIO_TABLE, "nri_disable_connections", True),
-    (_CRIO_TABLE, "enable_nri", False),
-)
+_OFF = {
+    ("plugins", "io.containerd.nri.v1.nri", "disable_connections"): True,
+    ("plugins", "io.containerd.nri.v1.nri", "disable"): True,
+    ("crio", "nri", "nri_disable_connections"): True,
+    ("crio", "nri", "enable_nri"): False,
+}
 """Keys, each with the value that disables plugins (containerd 1.7 to 2.3, CRI-O 1.26)."""
 
 
@@ -39,17 +38,14 @@ def plugin_socket(context: Context) -> Iterator[Finding]:
             connection.connect(root.access(path))
         except FileNotFoundError:
             off = _switched_off(context.node.view)
-            yield problem("NRI", f"no NRI socket at {path}{off and f': {off}'}", _fix(off))
+            fix = "change that line and restart the engine" if off else _FIX
+            yield problem("NRI", f"no NRI socket at {path}{off and f': {off}'}", fix)
         except BlockingIOError:
             yield warning("NRI", f"{path} has connections that the engine has not accepted yet")
         except OSError as error:
             yield problem("NRI", f"the NRI socket {path} can't be used: {error.strerror}", _FIX)
         else:
             yield ok("NRI", f"{path} takes connections")
-
-
-def _fix(off: str) -> str:
-    return "change that line and restart the engine" if off else _FIX
 
 
 def _switched_off(view: HostView) -> str:
@@ -60,12 +56,9 @@ def _switched_off(view: HostView) -> str:
             document = {} if content is None else load(content, Format.TOML, path=path)
         except (ConfigError, ToolkitError):
             continue
-        for table, key, value in _OFF:
-            inner: object = document
-            for name in table:
-                inner = inner.get(name) if isinstance(inner, Mapping) else None
-            if isinstance(inner, Mapping) and inner.get(key) is value:
-                return f"{path} has {key} = {str(value).lower()}"
+        for key, value in _OFF.items():
+            if lookup(document, key) is value:
+                return f"{path} has {key[-1]} = {str(value).lower()}"
     return ""
 
 
