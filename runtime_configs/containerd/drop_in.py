@@ -39,9 +39,7 @@ def draft(request: ConfigRequest, view: HostView, drop_in: str) -> Draft:
     paths_version = found.new_version if found.era is Era.MERGES and found.files else version
     there = tables_of(document, schema.runtimes(paths_version))
     refuse_sandbox(there, request, drop_in)
-    base, tables = handlers.wanted_tables(found, request, paths_version, there)
-    if tables:
-        result.note(f"the handlers take their options from {base.name}")
+    tables = handlers.wanted_tables(result, found, request, paths_version, there)
     if view.read(drop_in) is None:
         result.put(drop_in, HEADER, Role.DROP_IN)
     wanted = handlers.changes_of(

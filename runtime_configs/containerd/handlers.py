@@ -18,6 +18,7 @@ from runtime_configs.containerd.shim import (
     own_program,
     shim_of,
 )
+from runtime_configs.draft import Draft
 from runtime_configs.formats.documents import Change
 from runtime_configs.formats.values import MISSING, REMOVE, KeyPath, deep_merge, lookup, table
 from runtime_configs.model import RuntimeHandler
@@ -116,12 +117,13 @@ def wanted_table(
 
 
 def wanted_tables(
+    result: Draft,
     merged: Merged,
     request: ConfigRequest,
     config_version: int,
     present: Mapping[str, object] | None = None,
-) -> tuple[Base, dict[str, dict[str, object]]]:
-    """Return the base and each handler's table; ``present`` are the existing tables.
+) -> dict[str, dict[str, object]]:
+    """Return each handler's table, with a note of its base; ``present`` are the existing tables.
 
     Of several possible bases it is the one that explains those tables. So our own result, in which
     the default is ours, is not derived again from another runtime.
@@ -138,16 +140,17 @@ def wanted_tables(
         for base in bases(merged, request)
     ]
     there = merged.handlers if present is None else present
-    first = results[0][0]
-    plain = not is_nvidia(first.table, request)
-    if first.name == default_of(merged, request) and plain:
-        return results[0]
-    explained = (
-        result
-        for result in results
-        if all(contains(there.get(name, {}), found) for name, found in result[1].items())
-    )
-    return next(explained, results[0])
+    base, tables = results[0]
+    if base.name != default_of(merged, request) or is_nvidia(base.table, request):
+        explained = (
+            each
+            for each in results
+            if all(contains(there.get(name, {}), found) for name, found in each[1].items())
+        )
+        base, tables = next(explained, results[0])
+    if tables:
+        result.note(f"the handlers take their options from {base.name}")
+    return tables
 
 
 def contains(present: object, wanted: object) -> bool:

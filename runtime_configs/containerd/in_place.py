@@ -39,9 +39,7 @@ def draft(request: ConfigRequest, view: HostView) -> Draft:
     result = Draft(view, keys.ROOT, keys.matching(found.era))
     if path != top_level:
         result.note(f"{path} is edited, as its CRI table counts and not that of {top_level}")
-    base, tables = handlers.wanted_tables(found, request, version)
-    if tables:
-        result.note(f"the handlers take their options from {base.name}")
+    tables = handlers.wanted_tables(result, found, request, version)
     template = request.placement is Placement.TEMPLATE
     role = Role.TEMPLATE if template else Role.TOP_LEVEL if path == top_level else Role.IMPORTED
     document, changes = result.document(path), []

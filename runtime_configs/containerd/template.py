@@ -66,8 +66,7 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
     rendered = read_merged(request, view)
     era, version = rendered.era, _version(path, rendered)
     result = Draft(view, keys.ROOT, keys.matching(era))
-    base, tables = wanted_tables(rendered, request, version)
-    result.note(f"the handlers take their options from {base.name}")
+    tables = wanted_tables(result, rendered, request, version)
     extends = re.search(r'template\s+"base"', text) is not None
     by_distribution = extends or "ExtraRuntimes" in text
     plain = template_conditions.without_sections(text.encode("utf-8", "surrogateescape"))
