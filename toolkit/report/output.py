@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
@@ -37,7 +37,7 @@ def plan(node: Node, output: Output, *, detailed_exitcode: bool) -> ExitCode:
     require_free(node)
     found = preview(node)
     if output is Output.TEXT:
-        diff = _diff_lines(node, found.plan.differing)
+        diff = "".join(_diff(node, each) for each in found.plan.differing).split("\n")[:-1]
         print_lines(plan_lines(diff, _remarks(node, found)), node.settings.color)
     if found.refusal is not None:
         with contextlib.suppress(OSError, ValueError):
@@ -123,11 +123,7 @@ def reverted(report: GoBackReport | None, output: Output, color: Color) -> ExitC
 def _plan_document(node: Node, found: Preview) -> dict[str, object]:
     planned = found.plan
     changes = [
-        {
-            "path": each.path,
-            "action": _action(each),
-            "diff": _diff(node, each),
-        }
+        {"path": each.path, "action": _action(each), "diff": _diff(node, each)}
         for each in planned.differing
     ]
     changes += [{"path": each.path, "action": each.action, "diff": ""} for each in found.specs]
@@ -135,11 +131,7 @@ def _plan_document(node: Node, found: Preview) -> dict[str, object]:
     return {
         "changes": changes,
         "payload": {"action": planned.payload.action.value, "digest": planned.payload.digest},
-        "reload": {
-            "needed": planned.reload.needed,
-            "mode": planned.reload.mode.value,
-            "reason": planned.reload.reason,
-        },
+        "reload": to_builtins(planned.reload),
         "pending": list(found.pending),
     }
 
@@ -156,11 +148,6 @@ def _diff(node: Node, change: FileChange) -> str:
 
     path = node.root.resolve(change.path)
     return unified_diff(path, change.now, change.after, known=change.base)
-
-
-def _diff_lines(node: Node, changes: Iterable[FileChange]) -> list[str]:
-    text = "".join(_diff(node, each) for each in changes)
-    return text.split("\n")[:-1]
 
 
 def _remarks(node: Node, found: Preview) -> list[str]:
