@@ -45,6 +45,7 @@ class Resident:
         }
         watch = Watch(
             interval=0.2,
+            ready=True,
             ready_file=str(self.ready),
             files=((str(self.watched), signature(str(self.watched))),),
             listener_fd=self.listener.fileno(),

@@ -31,7 +31,7 @@ from tests.fakes.judged_host import (
     first_write,
     sample_payload,
 )
-from toolkit.daemon.start import FirstDaemon
+from toolkit.daemon.process import FirstDaemon
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.journal.codec import encode

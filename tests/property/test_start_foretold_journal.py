@@ -16,7 +16,7 @@ from tests.faults.node_host import CONFIG, FaultHost
 from tests.faults.steps import ENGINE, Steps
 from tests.property.test_start_foretold import needs_root, plan_with
 from tests.unit.doctor_host import node_of
-from toolkit.daemon.start import FirstDaemon
+from toolkit.daemon.process import FirstDaemon
 from toolkit.errors import ToolkitError
 from toolkit.host.clock import UninterruptedClock
 from toolkit.report.doctor import Verdict, examine

@@ -158,7 +158,7 @@ class Keeper:
     def end(self) -> None:
         """Mark the node not ready for good: only the daemon marks it ready again."""
         self._ready = False
-        self._unmark()
+        remove(self.watch.ready_file)
         label(self.watch, False)  # noqa: FBT003 - takes no keywords
 
     def become(self, reason: str) -> None:
@@ -226,9 +226,6 @@ class Keeper:
         if self._ready:
             self._answers[2] = f"not ready: {why}\n".encode(errors="replace").decode()
             self.end()
-
-    def _unmark(self) -> None:
-        remove(self.watch.ready_file)
 
     def _gives_up(self) -> bool:
         self._answer()

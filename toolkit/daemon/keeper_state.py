@@ -141,7 +141,7 @@ class Watch(Struct, frozen=True, kw_only=True):
     retry: float = -1.0
     """Seconds until a failed repair is tried again; negative without one."""
     ready: bool = False
-    """Whether the engine is marked ready; otherwise the ready file means nothing."""
+    """Whether the node is marked ready; in NRI mode, whether the plugin may mark it."""
     ready_file: str = ""
     feature_file: str = ""
     """The file that labels the node while it is ready; empty without a label."""

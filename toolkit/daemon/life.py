@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from msgspec.structs import replace
 
 from toolkit import logs
-from toolkit.daemon.keeper_state import Handover, Resident, become_idle
+from toolkit.daemon.keeper_state import Handover, become_idle
 from toolkit.daemon.lock_and_ready import Presence
 from toolkit.daemon.observe import UNKNOWN
 from toolkit.engine import loading
@@ -35,11 +35,13 @@ log = logs.get(__name__)
 class Daemon:
     """One process that holds the lock."""
 
-    def __init__(self, *, node: Node, clock: Clock, presence: Presence, resident: Resident) -> None:
+    def __init__(self, node: Node, clock: Clock, presence: Presence, last: Handover) -> None:
+        """``last`` is what was handed to the keeper; nothing to watch at the first start."""
         self._node = node
         self._clock = clock
         self._presence = presence
-        self._resident = resident
+        self._last = last
+        self._resident = last.resident
         self._life = node.settings.lifecycle
         self._responder: Responder | None = None
 

@@ -1,4 +1,4 @@
-"""The daemon and `revert` as commands: block signals, look whether this is the first start, run.
+"""The daemon and `revert` as commands, and the daemon's first start.
 
 A setup and a revert each load their own half of the program when they begin.
 """
@@ -6,19 +6,28 @@ A setup and a revert each load their own half of the program when they begin.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Self
 
+from msgspec.structs import replace
+
+from toolkit import logs
 from toolkit.daemon import handover, keeper_state
-from toolkit.daemon.lock_and_ready import Presence
-from toolkit.errors import ExitCode
-from toolkit.host.clock import SystemClock
+from toolkit.daemon.keeper_state import Handover, Resident, Watch
+from toolkit.daemon.life import Daemon
+from toolkit.daemon.lock_and_ready import Presence, require_places
+from toolkit.errors import ExitCode, ToolkitError, signal_behind
+from toolkit.host.clock import Clock, SystemClock
 from toolkit.host.signals import block_signals
-from toolkit.node import open_node
+from toolkit.journal.record import Record
+from toolkit.node import Node, open_node
 from toolkit.settings import Settings
 from toolkit.undo.recovery import recover
 
 if TYPE_CHECKING:
     from toolkit.undo.engine import GoBackReport
+
+log = logs.get(__name__)
 
 
 def load_all() -> None:
@@ -42,8 +51,6 @@ def run(settings: Settings) -> ExitCode:
         from toolkit.daemon.resumed import ResumedDaemon
 
         return ResumedDaemon.locked(node, SystemClock(), record).go_on()
-    from toolkit.daemon.start import FirstDaemon
-
     return FirstDaemon.locked(node, SystemClock()).start()
 
 
@@ -68,3 +75,74 @@ def revert(settings: Settings, *, purge: bool) -> GoBackReport | None:
         return None if record is None else revert_record(node, record, purge=purge)
     finally:
         presence.release()
+
+
+class FirstDaemon(Daemon):
+    """A process that was never idle."""
+
+    @classmethod
+    def locked(cls, node: Node, clock: Clock) -> Self:
+        """Take the lock. Raises LockedError where another instance has it and keeps it."""
+        life = node.settings.lifecycle
+        taken = Presence.begun(node) if life.no_daemon else None
+        presence = taken or Presence.after_predecessor(node, clock)
+        listener = -1
+        if life.health_address is not None:
+            from toolkit.daemon.health import open_listener
+
+            try:
+                listener = open_listener(life.health_address, life.health_source)
+            except ToolkitError:
+                presence.unlock()
+                raise
+        lock = presence.lock
+        resident = Resident(
+            lock_fd=lock.fd, lock_path=lock.path, lock_made=lock.made, listener_fd=listener
+        )
+        return cls(node, clock, presence, Handover(resident=resident, watch=Watch()))
+
+    def start(self) -> ExitCode:
+        """Set up; then become idle, or stop with ``--no-daemon``."""
+        from toolkit.apply.setup import set_up
+        from toolkit.daemon.drift import signatures
+
+        began = time.monotonic()
+        self._begin()
+        try:
+            require_places(self._node)
+            self._presence.mark_not_ready()
+            record = self._recovered()
+            earlier = signatures(self._node, record)
+            patience = self._life.verify_timeout
+            outcome = set_up(self._node, self._clock, patience=patience)
+            self._cdi_settled()
+            outcome = replace(outcome, record=self._ready_or_reverted(outcome.record))
+        except BaseException as error:
+            taken = signal_behind(error)
+            try:
+                # What an earlier process left in force is undone with an interrupted setup.
+                if taken is not None and self._reverts():
+                    self._revert()
+            finally:
+                self._presence.release()
+            if taken in (None, error):
+                raise
+            raise taken from error
+        seconds = time.monotonic() - began
+        self._resident = self._resident.after_set_up(seconds, outcome.refused)
+        if self._life.no_daemon:
+            log.step("daemon.done", "set up; not staying", seconds=seconds)
+            self._presence.unlock()
+            return ExitCode.DONE
+        if not self._node.installer.cdi.state.lack:
+            log.step("daemon.ready", "ready", seconds=seconds)
+        return self._become_idle_after(outcome, earlier)
+
+    def _ready_or_reverted(self, record: Record) -> Record:
+        """Revert a setup that cannot be marked ready: a failed start leaves nothing."""
+        try:
+            return self._mark_ready(record)
+        except ToolkitError as error:
+            log.warning("setup.undoing", "undoing the setup", reason=str(error))
+            self._revert()
+            raise

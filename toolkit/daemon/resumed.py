@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.daemon import handover, observe
-from toolkit.daemon.keeper_state import Handover, Resident
+from toolkit.daemon.keeper_state import Handover
 from toolkit.daemon.life import Daemon
 from toolkit.daemon.lock_and_ready import Presence
 from toolkit.errors import ExitCode, InterruptedBySignalError, ToolkitError, signal_behind
@@ -23,13 +23,6 @@ log = logs.get(__name__)
 
 class ResumedDaemon(Daemon):
     """A process that the keeper has become."""
-
-    def __init__(
-        self, *, node: Node, clock: Clock, presence: Presence, resident: Resident, last: Handover
-    ) -> None:
-        super().__init__(node=node, clock=clock, presence=presence, resident=resident)
-        self._last = last
-        """What was handed to the keeper."""
 
     @classmethod
     def locked(cls, node: Node, clock: Clock, last: Handover) -> Self:
@@ -44,7 +37,7 @@ class ResumedDaemon(Daemon):
         presence = Presence.resumed(node, resident)
         lock = presence.lock
         resident = replace(resident, lock_fd=lock.fd, lock_made=lock.made)
-        return cls(node=node, clock=clock, presence=presence, resident=resident, last=last)
+        return cls(node, clock, presence, replace(last, resident=resident))
 
     def go_on(self) -> ExitCode:
         """Revert where a signal is pending; otherwise find what differs and repair it."""
