@@ -20,7 +20,7 @@ from tests.fakes.api_server import (
 )
 from tests.fakes.node import FakeCommands
 from toolkit.daemon.node_selection import UnknownRuleError, needs_node, selects
-from toolkit.daemon.stop_reason import Answer, Cluster, ask_cluster, decide
+from toolkit.daemon.stop_reason import Cluster, ask_cluster, decide
 from toolkit.host.commands import CommandResult
 from toolkit.host.shutdown import HostState, host_state
 from toolkit.settings import OnExitUnknown
@@ -50,7 +50,7 @@ def test_the_host_comes_first_then_the_cluster_then_the_flag(
     *, going_down: bool | None, cluster: Cluster, otherwise: OnExitUnknown, reverts: bool
 ) -> None:
     host = HostState(going_down=going_down, how="seen")
-    decision = decide(host, Answer(cluster=cluster, how="heard"), otherwise)
+    decision = decide(host, cluster, "heard", otherwise)
     assert decision.reverts is reverts
     assert decision.found is (going_down is True or cluster is not Cluster.UNKNOWN)
     assert "seen" in decision.how
@@ -167,30 +167,30 @@ def server(tmp_path: Path) -> Iterator[FakeApiServer]:
         yield running
 
 
-def ask(server: FakeApiServer, seconds: float = LONG) -> Answer:
+def ask(server: FakeApiServer, seconds: float = LONG) -> tuple[Cluster, str]:
     deadline = time.monotonic() + seconds
     return ask_cluster(server.environment, deadline, str(server.account))
 
 
 def test_a_daemon_set_that_goes_on_is_found_with_two_questions(server: FakeApiServer) -> None:
-    answer = ask(server)
-    assert answer.cluster is Cluster.GOES_ON, answer.how
+    cluster, found_out = ask(server)
+    assert cluster is Cluster.GOES_ON, found_out
     assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize("foreground", [True, False])
 def test_a_daemon_set_that_is_deleted_is_gone(server: FakeApiServer, *, foreground: bool) -> None:
     server.delete(foreground=foreground)
-    assert ask(server).cluster is Cluster.GONE
+    assert ask(server)[0] is Cluster.GONE
 
 
 def test_a_node_without_the_label_or_without_an_object_is_deselected(
     server: FakeApiServer,
 ) -> None:
     server.objects[NODE_PATH] = node(other="x")
-    assert ask(server).cluster is Cluster.DESELECTED
+    assert ask(server)[0] is Cluster.DESELECTED
     del server.objects[NODE_PATH]
-    assert ask(server).cluster is Cluster.DESELECTED
+    assert ask(server)[0] is Cluster.DESELECTED
 
 
 def no_rights(server: FakeApiServer) -> None:
@@ -250,15 +250,15 @@ def test_what_the_server_does_not_say_is_unknown_with_the_reason(
     server: FakeApiServer, trouble: Callable[[FakeApiServer], None], how: str
 ) -> None:
     trouble(server)
-    answer = ask(server)
-    assert answer.cluster is Cluster.UNKNOWN
-    assert re.search(how, answer.how), answer.how
-    assert "of two lines" not in answer.how, "which is of the token"
+    cluster, found_out = ask(server)
+    assert cluster is Cluster.UNKNOWN
+    assert re.search(how, found_out), found_out
+    assert "of two lines" not in found_out, "which is of the token"
 
 
 def test_a_server_that_answers_too_late_is_unknown(server: FakeApiServer) -> None:
     server.delay = 0.5
-    assert ask(server, 0.2).cluster is Cluster.UNKNOWN
+    assert ask(server, 0.2)[0] is Cluster.UNKNOWN
 
 
 def test_a_server_that_never_takes_the_connection_is_unknown(server: FakeApiServer) -> None:
@@ -266,22 +266,22 @@ def test_a_server_that_never_takes_the_connection_is_unknown(server: FakeApiServ
         port = str(mute.getsockname()[1])
         environment = {**server.environment, "KUBERNETES_SERVICE_PORT": port}
         deadline = time.monotonic() + 0.2
-        answer = ask_cluster(environment, deadline, str(server.account))
-    assert answer.cluster is Cluster.UNKNOWN
+        cluster, _ = ask_cluster(environment, deadline, str(server.account))
+    assert cluster is Cluster.UNKNOWN
 
 
 def test_a_proxy_is_never_used(server: FakeApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert ask(server).cluster is Cluster.GOES_ON
+    assert ask(server)[0] is Cluster.GOES_ON
 
 
 @pytest.mark.parametrize("missing", ["POD_NAMESPACE", "DAEMONSET_NAME", "NODE_NAME"])
 def test_a_pod_that_is_not_told_its_names_can_not_ask(missing: str, server: FakeApiServer) -> None:
     environment = {key: value for key, value in server.environment.items() if key != missing}
     answer = ask_cluster(environment, time.monotonic() + LONG)
-    assert (answer.cluster, answer.how) == (Cluster.UNKNOWN, f"{missing} not set in the pod")
+    assert answer == (Cluster.UNKNOWN, f"{missing} not set in the pod")
 
 
 def test_outside_a_cluster_nothing_is_asked() -> None:
-    assert ask_cluster({}, 0.0).cluster is Cluster.NONE
+    assert ask_cluster({}, 0.0)[0] is Cluster.NONE

@@ -26,11 +26,6 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """The engine's process after the setup, where it is known."""
     changed: bool = False
 
-    @property
-    def refused(self) -> float | None:
-        """For how many seconds the engine's socket refused connections; None without a reload."""
-        return None if self.reload is None else self.reload.refused
-
 
 def begin_record(
     node: Node, plan: Plan, record: Record | None

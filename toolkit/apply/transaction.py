@@ -20,7 +20,6 @@ from toolkit.engine.facts import EngineProcess, ReloadReport
 from toolkit.engine.wait import VERIFY_TIMEOUT, Deadline
 from toolkit.errors import NotRestoredError, ToolkitError
 from toolkit.host.clock import Clock
-from toolkit.host.writer import FileMetadata
 from toolkit.journal.record import Record, State, committed
 from toolkit.node import Node
 from toolkit.payload.records import PayloadRecord
@@ -51,7 +50,8 @@ class Transaction:
 
         Raises NotRestoredError if something failed and the host could not be restored.
         """
-        self._check(plan)
+        require_possible(self._node, plan, self._control)
+        check_plan(self._node, plan)
         self._clock.check()
         intent, contents = begin_record(self._node, plan, record)
         begun = False
@@ -76,11 +76,6 @@ class Transaction:
             record=record_in_force, reload=report, process=_serving(plan, report), changed=True
         )
 
-    def _check(self, plan: Plan) -> None:
-        """Check all that can be checked before anything is written."""
-        require_possible(self._node, plan, self._control)
-        check_plan(self._node, plan)
-
     def _carry_out(self, plan: Plan, intent: Record) -> tuple[Record, ReloadReport | None]:
         installer, store = self._node.installer, self._node.store
         took = logs.stopwatch()
@@ -102,7 +97,8 @@ class Transaction:
         for change in plan.differing:
             self._clock.check()
             took = logs.stopwatch()
-            metadata = _metadata(intent, change.path)
+            known = intent.file(change.path)
+            metadata = None if known is None else known.metadata
             write_file(self._node, change.path, change.after, metadata, (change.now, *staged))
             log.step(
                 "file.written",
@@ -191,8 +187,11 @@ class Transaction:
             aim = at_start(self._node, latest, record, self._control, process)
             roll_back(self._node, aim, record)
         except ToolkitError as failure:
+            why = f"{type(cause).__name__}: {cause}"
+            if isinstance(cause, ToolkitError):
+                why = cause.message
             raise NotRestoredError(
-                f"{_text(cause)}; and undoing it failed: {failure.message}",
+                f"{why}; and undoing it failed: {failure.message}",
                 failure.hint or f"the previous files are in {self._node.store.directory}",
             ) from cause
         if isinstance(cause, ToolkitError):
@@ -200,16 +199,7 @@ class Transaction:
         log.step("setup.undone", "the host is as it was before", seconds=took())
 
 
-def _metadata(intent: Record, path: str) -> FileMetadata | None:
-    found = intent.file(path)
-    return None if found is None else found.metadata
-
-
 def _serving(plan: Plan, report: ReloadReport | None) -> EngineProcess | None:
     if report is not None:
         return report.process
     return None if plan.facts is None else plan.facts.process
-
-
-def _text(cause: Exception) -> str:
-    return cause.message if isinstance(cause, ToolkitError) else f"{type(cause).__name__}: {cause}"

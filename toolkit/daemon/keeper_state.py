@@ -17,6 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from toolkit.daemon import handover, observe
+from toolkit.engine.facts import ReloadReport
 from toolkit.payload.cdi import SpecState
 
 QUICK_REPAIRS = 3
@@ -69,12 +70,13 @@ class Resident(Struct, frozen=True, kw_only=True):
     journal_fd: int = -1
     """The descriptor of the journal's copy in memory."""
 
-    def after_set_up(self, seconds: float, downtime: float | None) -> Resident:
-        """Count a setup that succeeded; without a downtime there was no reload."""
+    def after_set_up(self, seconds: float, reload: ReloadReport | None) -> Resident:
+        """Count a setup that succeeded, and its reload."""
         counters = replace(self.counters, setup_seconds=seconds)
-        if downtime is not None:
-            reloads = counters.reloads + 1
-            counters = replace(counters, reloads=reloads, downtime_seconds=downtime)
+        if reload is not None:
+            counters = replace(
+                counters, reloads=counters.reloads + 1, downtime_seconds=reload.refused
+            )
         return replace(self, counters=counters)
 
     def after_repair(self, moment: float, interval: float) -> Resident:

@@ -109,11 +109,6 @@ class Presence:
         return lock
 
     @property
-    def locked(self) -> bool:
-        """Whether the pid file is still the one that is locked."""
-        return self.lock.holds()
-
-    @property
     def ready_file(self) -> str:
         """Where this process opens the ready file."""
         return self._node.root.entry(self._ready)
@@ -145,7 +140,7 @@ class Presence:
         In NRI mode the plugin creates it once it is registered. Raises HostPathError as
         ``mark_not_ready`` does, and where the pid file is gone and cannot be made again.
         """
-        if not self.locked:
+        if not self.lock.holds():
             raise HostPathError(
                 f"there is no pid file at {self.lock.path}, and none can be created",
                 "see what is in its directory's place",

@@ -129,7 +129,7 @@ class FirstDaemon(Daemon):
                 raise
             raise taken from error
         seconds = time.monotonic() - began
-        self._resident = self._resident.after_set_up(seconds, outcome.refused)
+        self._resident = self._resident.after_set_up(seconds, outcome.reload)
         if self._life.no_daemon:
             log.step("daemon.done", "set up; not staying", seconds=seconds)
             self._presence.unlock()

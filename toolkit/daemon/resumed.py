@@ -81,7 +81,7 @@ class ResumedDaemon(Daemon):
                 raise taken from error
             self._give_up_for_now(error)
         seconds = time.monotonic() - began
-        self._resident = self._resident.after_set_up(seconds, outcome.refused)
+        self._resident = self._resident.after_set_up(seconds, outcome.reload)
         if outcome.changed:
             self._resident = self._resident.after_repair(began, self._life.reconcile_interval)
             log.step("drift.repaired", "repaired", seconds=seconds)

@@ -41,14 +41,7 @@ class Cluster(Enum):
     UNKNOWN = "the cluster can't say whether its DaemonSet goes on"
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """What the cluster reports, and how it was found out."""
-
-    cluster: Cluster
-    how: str
-
-
-class Decision(Struct, frozen=True, kw_only=True):
+class StopDecision(Struct, frozen=True, kw_only=True):
     """What the end of this process does to the node, and why."""
 
     reverts: bool
@@ -58,19 +51,20 @@ class Decision(Struct, frozen=True, kw_only=True):
     """False: the reason is not known, and ``--on-exit-unknown`` has decided."""
 
 
-def decide(host: HostState, answer: Answer, otherwise: OnExitUnknown) -> Decision:
-    """Decide from what was found. A host shutdown comes first, whatever the cluster reports."""
+def decide(host: HostState, cluster: Cluster, how: str, otherwise: OnExitUnknown) -> StopDecision:
+    """Decide from what was found. A host shutdown comes first, whatever the cluster reports.
+
+    ``how`` says how the cluster's report was found out.
+    """
     if host.going_down:
-        return Decision(reverts=False, reason="the host or its engine is going down", how=host.how)
-    if answer.cluster is Cluster.UNKNOWN:
-        return Decision(
-            reverts=otherwise is OnExitUnknown.REVERT,
-            reason=f"{answer.cluster.value}; --on-exit-unknown says {otherwise}",
-            how=f"{host.how}; {answer.how}",
-            found=False,
-        )
-    reverts = answer.cluster is not Cluster.GOES_ON
-    return Decision(reverts=reverts, reason=answer.cluster.value, how=f"{host.how}; {answer.how}")
+        reason = "the host or its engine is going down"
+        return StopDecision(reverts=False, reason=reason, how=host.how)
+    reverts, reason = cluster is not Cluster.GOES_ON, cluster.value
+    found = cluster is not Cluster.UNKNOWN
+    if not found:
+        reverts = otherwise is OnExitUnknown.REVERT
+        reason += f"; --on-exit-unknown says {otherwise}"
+    return StopDecision(reverts=reverts, reason=reason, how=f"{host.how}; {how}", found=found)
 
 
 def reverts(node: Node, environment: Mapping[str, str]) -> bool:
@@ -86,16 +80,16 @@ def reverts(node: Node, environment: Mapping[str, str]) -> bool:
     return decision.reverts
 
 
-def find_out(node: Node, environment: Mapping[str, str]) -> Decision:
+def find_out(node: Node, environment: Mapping[str, str]) -> StopDecision:
     """Return the decision of ``--on-exit``; ``auto`` looks for the reason for up to ``SECONDS``."""
     life = node.settings.lifecycle
     if life.on_exit is not OnExit.AUTO:
         reverts = life.on_exit is OnExit.REVERT
-        return Decision(reverts=reverts, reason=f"--on-exit={life.on_exit}", how="set by flag")
+        return StopDecision(reverts=reverts, reason=f"--on-exit={life.on_exit}", how="set by flag")
     began = time.monotonic()
     asked = _Asked(environment, began + SECONDS)
     host = host_state(node.commands, _unit(node), began + HOST_SECONDS)
-    return decide(host, asked.answer(), life.on_exit_unknown)
+    return decide(host, *asked.answer(), life.on_exit_unknown)
 
 
 def _unit(node: Node) -> str | None:
@@ -117,11 +111,11 @@ class _Asked:
 
     def __init__(self, environment: Mapping[str, str], deadline: float) -> None:
         self._deadline = deadline
-        self._answer = Answer(cluster=Cluster.UNKNOWN, how="the API server took too long")
+        self._answer = Cluster.UNKNOWN, "the API server took too long"
         self._thread = threading.Thread(target=self._ask, args=(environment,), daemon=True)
         self._thread.start()
 
-    def answer(self) -> Answer:
+    def answer(self) -> tuple[Cluster, str]:
         """Return the answer; wait for it until the deadline."""
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
         return self._answer
@@ -131,20 +125,21 @@ class _Asked:
             self._answer = ask_cluster(environment, self._deadline)
         except Exception as error:  # noqa: BLE001 - an object of no known form; it is told below
             how = f"what the API server sends can't be read: {error!r}"
-            self._answer = Answer(cluster=Cluster.UNKNOWN, how=how)
+            self._answer = Cluster.UNKNOWN, how
 
 
 def ask_cluster(
     environment: Mapping[str, str],
     deadline: float,
     account: str = "/var/run/secrets/kubernetes.io/serviceaccount",
-) -> Answer:
+) -> tuple[Cluster, str]:
     """Ask the API server whether our DaemonSet stays and selects this node.
 
-    ``account`` is where the kubelet mounts the pod's token and the cluster's CA.
+    Returns what it reports, and how that was found out. ``account`` is where the kubelet mounts the
+    pod's token and the cluster's CA.
     """
     if not environment.get("KUBERNETES_SERVICE_HOST"):
-        return Answer(cluster=Cluster.NONE, how="KUBERNETES_SERVICE_HOST is not set")
+        return Cluster.NONE, "KUBERNETES_SERVICE_HOST is not set"
     from toolkit.daemon.api_server import ApiServer, NoAnswerError, OurPod
     from toolkit.daemon.node_selection import UnknownRuleError
 
@@ -156,24 +151,24 @@ def ask_cluster(
         finally:
             server.close()
     except (NoAnswerError, UnknownRuleError) as error:
-        return Answer(cluster=Cluster.UNKNOWN, how=str(error))
+        return Cluster.UNKNOWN, str(error)
 
 
-def _answer_of(server: ApiServer, pod: OurPod) -> Answer:
+def _answer_of(server: ApiServer, pod: OurPod) -> tuple[Cluster, str]:
     """Ask for the DaemonSet, then the node. Raises NoAnswerError, UnknownRuleError."""
     from toolkit.daemon.node_selection import needs_node, selects
 
     name = f"DaemonSet {pod.namespace}/{pod.daemon_set}"
     daemon_set = server.daemon_set(pod)
     if daemon_set is None:
-        return Answer(cluster=Cluster.GONE, how=f"the API server has no {name}")
+        return Cluster.GONE, f"the API server has no {name}"
     if daemon_set["metadata"].get("deletionTimestamp"):
-        return Answer(cluster=Cluster.GONE, how=f"the API server is deleting {name}")
+        return Cluster.GONE, f"the API server is deleting {name}"
     if needs_node(daemon_set):
         node = server.node(pod)
         if node is None:
-            return Answer(cluster=Cluster.DESELECTED, how=f"the API server has no node {pod.node}")
+            return Cluster.DESELECTED, f"the API server has no node {pod.node}"
         reason = selects(daemon_set, node)
         if reason:
-            return Answer(cluster=Cluster.DESELECTED, how=f"{reason}: {name}, node {pod.node}")
-    return Answer(cluster=Cluster.GOES_ON, how=f"the API server has {name}, node {pod.node}")
+            return Cluster.DESELECTED, f"{reason}: {name}, node {pod.node}"
+    return Cluster.GOES_ON, f"the API server has {name}, node {pod.node}"
