@@ -27,32 +27,24 @@ def open_listener(address: str, source: str) -> int:
     Raises UsageError that names ``source``, the flag or variable, where the address is in use.
     """
     host, _, port = address.rpartition(":")
-    try:
-        family = socket.AF_INET6 if ":" in host or not host else socket.AF_INET
-        listener = socket.create_server(
-            (host.strip("[]"), int(port)),
-            family=family,
-            backlog=BACKLOG,
-            dualstack_ipv6=family is socket.AF_INET6 and not host and socket.has_dualstack_ipv6(),
-        )
-    except OSError as error:
-        if not host and error.errno is not None:
-            return _open_ipv4(int(port), address, source)
-        raise _refused(address, source, error) from error
-    return listener.detach()
-
-
-def _open_ipv4(port: int, address: str, source: str) -> int:
-    try:
-        return socket.create_server(("", port), backlog=BACKLOG).detach()
-    except OSError as error:
-        raise _refused(address, source, error) from error
-
-
-def _refused(address: str, source: str, error: OSError) -> UsageError:
-    return UsageError(
-        f"{source} {address}: {error.strerror or error}", "choose another address or port"
-    )
+    families = [socket.AF_INET6 if ":" in host else socket.AF_INET]
+    if not host:
+        families = [socket.AF_INET6, socket.AF_INET]
+    for family in families:
+        try:
+            return socket.create_server(
+                (host.strip("[]"), int(port)),
+                family=family,
+                backlog=BACKLOG,
+                dualstack_ipv6=not host
+                and family is socket.AF_INET6
+                and socket.has_dualstack_ipv6(),
+            ).detach()
+        except OSError as error:
+            failure = error
+    raise UsageError(
+        f"{source} {address}: {failure.strerror or failure}", "choose another address or port"
+    ) from failure
 
 
 def answers(counters: Counters, state: str, reason: str = "") -> tuple[str, str, str, str, str]:
