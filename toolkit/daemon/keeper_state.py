@@ -58,9 +58,9 @@ class Resident(Struct, frozen=True, kw_only=True):
     """Failed repairs in a row."""
     retry_at: float | None = None
     """When to retry a failed repair, on the same clock."""
-    verified: tuple[int, int] | None = None
+    verified_process: tuple[int, int] | None = None
     """The PID and start time of the engine's process that was last seen to serve all."""
-    unverified: str = ""
+    why_not_ready: str = ""
     """Why the engine's part is not marked ready; empty: it was verified."""
     cdi_fault: str = ""
     """The last logged fault of the CDI spec."""

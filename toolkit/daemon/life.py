@@ -112,7 +112,7 @@ class Daemon:
         verified = None
         if process is not None and peer == str(process.pid):
             verified = (process.pid, process.start_time)
-        self._resident = replace(self._resident, verified=verified)
+        self._resident = replace(self._resident, verified_process=verified)
         self._become_idle(outcome.record, peer, earlier)
 
     def _become_idle(
@@ -137,9 +137,9 @@ class Daemon:
             self._responder.stop()
             lack = self._node.installer.cdi.state.lack
             answers = prepared(self._resident.counters, "ready", why_not_ready or lack)
-        resident = replace(self._resident, unverified="")
+        resident = replace(self._resident, why_not_ready="")
         if earlier is None:
-            resident = replace(resident, unverified=why_not_ready or "the setup failed")
+            resident = replace(resident, why_not_ready=why_not_ready or "the setup failed")
         else:
             journal_fd = memory_copy.keep(self._node.store, resident.journal_fd)
             resident = replace(resident, journal_fd=journal_fd)
@@ -154,5 +154,5 @@ class Daemon:
         )
         if any(signature == UNKNOWN for _, signature in found.files):
             # It may have loaded what somebody wrote since.
-            resident = replace(resident, verified=None)
+            resident = replace(resident, verified_process=None)
         become_idle(Handover(resident=resident, watch=found), self._node.store.install_dir)

@@ -69,7 +69,7 @@ class ResumedDaemon(Daemon):
                 self._clock,
                 patience=0.0,
                 repair=True,
-                verified=self._resident.verified,
+                verified=self._resident.verified_process,
             )
             self._cdi_settled()
             outcome = replace(outcome, record=self._mark_ready(outcome.record))
@@ -110,7 +110,7 @@ class ResumedDaemon(Daemon):
         self._cdi_settled()
         if record is None or watch.peer(self._node, record) != self._last.watch.peer:
             self._repair()
-        verified = not self._resident.unverified
+        verified = not self._resident.why_not_ready
         if verified:
             record = self._mark_ready(record)
         log.step("cdi.followed", "followed the driver", seconds=took())
@@ -118,7 +118,7 @@ class ResumedDaemon(Daemon):
             record,
             self._last.watch.peer,
             earlier=dict(self._last.watch.files) if verified else None,
-            why_not_ready=self._resident.unverified,
+            why_not_ready=self._resident.why_not_ready,
         )
 
     def _give_up_for_now(self, error: Exception) -> NoReturn:
