@@ -46,8 +46,10 @@ class Loaded(Struct, frozen=True, kw_only=True):
     result: CommandResult
     reason: str
     """Why it rejects them, without the names of staged copies."""
-    excused: str | None
+    excused: bool
+    """Whether the reason may come from where the binary runs, not from the files."""
     prints: bool
+    """Whether the result has a dump of the config."""
 
     @property
     def refused(self) -> bool:
@@ -275,10 +277,8 @@ def refusal(
             return str(missing)
         runs.run_ahead(edits)
         found = runs.loaded(edits)
-        if found is not None and found.refused:
-            excused = found.excused is not None and found.excused in found.reason
-            if not excused:
-                return found.reason
+        if found is not None and found.refused and not found.excused:
+            return found.reason
         refused = runs.refused(edits)
     return None if refused is None else str(refused)
 
@@ -293,9 +293,6 @@ def _shown(reason: str, directory: str) -> str:
 
 
 def _loaded(check: DryRun, result: CommandResult, directory: str) -> Loaded:
-    return Loaded(
-        result=result,
-        reason=_shown(result.reason, directory),
-        excused=check.excused,
-        prints=check.prints,
-    )
+    reason = _shown(result.reason, directory)
+    excused = check.excused is not None and check.excused in reason
+    return Loaded(result=result, reason=reason, excused=excused, prints=check.prints)

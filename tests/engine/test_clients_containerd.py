@@ -110,7 +110,7 @@ def test_a_restart_makes_the_new_handlers_served(containerd: RealContainerd) -> 
         engine.verify(Expectation(served=(("gpu", BINARY),)), TwoLooks(), soon(60.0))
 
 
-def test_an_unknown_default_handler_is_told_at_once_with_containerds_own_reason(
+def test_an_unknown_default_handler_fails_at_once_with_containerds_own_reason(
     containerd: RealContainerd,
 ) -> None:
     containerd.start()
@@ -124,7 +124,7 @@ def test_an_unknown_default_handler_is_told_at_once_with_containerds_own_reason(
         engine.verify(Expectation(default="nvidia"), CLOCK, soon(3600.0))
 
 
-def test_a_disabled_cri_plugin_is_told_with_its_mend(containerd: RealContainerd) -> None:
+def test_a_disabled_cri_plugin_is_named_with_its_fix(containerd: RealContainerd) -> None:
     containerd.config.write_bytes(
         b'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
     )
@@ -141,7 +141,7 @@ def test_a_disabled_cri_plugin_is_told_with_its_mend(containerd: RealContainerd)
         engine.verify(Expectation(default="nvidia"), CLOCK, soon())
 
 
-def test_an_engine_that_stays_away_is_a_timeout(containerd: RealContainerd) -> None:
+def test_an_engine_that_does_not_come_back_is_a_timeout(containerd: RealContainerd) -> None:
     containerd.start()
     engine = of(containerd)
     process = engine.facts(soon()).process

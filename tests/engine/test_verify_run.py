@@ -33,19 +33,19 @@ def installer(containerd: RealContainerd) -> Iterator[Installer]:
     program.end()
 
 
-def sandboxes_told(containerd: RealContainerd) -> set[str]:
+def sandboxes_reported(containerd: RealContainerd) -> set[str]:
     """Return the ids of all sandboxes that were ever started, by the engine's log."""
     return set(re.findall(r"sandbox id .{0,2}([0-9a-f]{64})", containerd.process.log()))
 
 
 def left_by(containerd: RealContainerd) -> list[str]:
-    """Return the engine's containers and tasks, and the cgroups of sandboxes that it told of."""
-    told = sandboxes_told(containerd)
+    """Return the engine's containers and tasks, and the cgroups of sandboxes that it reported."""
+    reported = sandboxes_reported(containerd)
     below = (name for _, names, _ in os.walk("/sys/fs/cgroup") for name in names)
     return [
         *containerd.ctr("containers", "list", "-q").split(),
         *containerd.ctr("tasks", "list", "-q").split(),
-        *(name for name in below if any(each in name for each in told)),
+        *(name for name in below if any(each in name for each in reported)),
     ]
 
 
@@ -79,7 +79,7 @@ def test_each_handler_starts_our_binary_and_nothing_stays(
     )
     text = installer.run("verify", "--run").stdout
     assert f"started: the default handler {binaries['nvidia']}\n" in text
-    assert len(sandboxes_told(containerd)) == 3 * 4
+    assert len(sandboxes_reported(containerd)) == 3 * 4
     wait_for(lambda: left_by(containerd) == [], "nothing to be left")
 
 
@@ -93,7 +93,7 @@ def test_without_run_nothing_is_started_by_the_command(
     assert (document["tried"], document["ok"]) == ([], True)
 
 
-def test_a_runtime_that_fails_is_told_and_rolls_a_setup_back(
+def test_a_runtime_that_fails_is_named_and_rolls_a_setup_back(
     containerd: RealContainerd, installer: Installer
 ) -> None:
     containerd.start()
@@ -182,7 +182,7 @@ def test_a_run_that_is_interrupted_leaves_nothing_at_the_latest_after_the_next(
 
 
 @one_release
-def test_what_a_handler_starts_is_told_by_the_engine_and_not_by_its_config(
+def test_what_a_handler_starts_comes_from_the_engine_and_not_from_its_config(
     containerd: RealContainerd, installer: Installer
 ) -> None:
     containerd.start()

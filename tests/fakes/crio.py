@@ -1,6 +1,6 @@
 """A CRI-O that is made of answers: Debian has none to run.
 
-Like the real one it serves the CRI and its HTTP status on one socket, told apart by what the
+Like the real one it serves the CRI and its HTTP status on one socket, distinguished by what the
 client says first.
 """
 

@@ -125,7 +125,7 @@ class JudgedHost:
         at.chmod(mode)
 
     def runs(self, executable: str = "", *arguments: str, **how: Any) -> None:  # noqa: ANN401
-        """Let a process answer on the socket: the engine below its unit, unless told otherwise."""
+        """Let a process answer on the socket: the engine below its unit, unless given otherwise."""
         program = executable or PROGRAMS[self.engine]
         cgroup = how.pop("cgroup", f"0::/system.slice/{self.engine.value}.service\n")
         user = how.pop("user", None)
@@ -289,7 +289,7 @@ class _Sandbox(Sandbox):
 
 
 class _Answering(BaseControl):
-    """What it answers was told it."""
+    """Its answer is given."""
 
     answer: LiveAnswer
 

@@ -122,7 +122,7 @@ def test_a_pod_holds_the_payload_by_the_binary_of_its_handler(
         assert control(path).held(TOOLKIT).holding is holding
 
 
-def test_a_pod_whose_handler_is_not_told_is_an_error_that_names_it(path: Path) -> None:
+def test_a_pod_whose_handler_is_not_reported_is_an_error_that_names_it(path: Path) -> None:
     with (
         FakeCrio(config=BEFORE, pods={"a": "?"}).serving(path),
         pytest.raises(EngineRejectedError, match=r"which handler the pod .* has"),
@@ -154,7 +154,7 @@ def test_our_own_container_is_asked_for_only_inside_one(path: Path) -> None:
         assert inside.own_container_running(soon()) is None
 
 
-def test_a_handler_s_run_tells_the_runtime_of_the_monitor_and_leaves_nothing(path: Path) -> None:
+def test_a_handlers_run_reports_the_runtime_of_the_monitor_and_leaves_nothing(path: Path) -> None:
     monitors = (
         process(7, "/usr/bin/conmon", "conmon", "-c", "other", "-r", "/usr/bin/crun"),
         process(8, "/usr/bin/conmon", "conmon", "-b", "/run/trial1", "-c", "trial1", "-r", BINARY),
@@ -180,7 +180,7 @@ def test_a_handler_s_run_tells_the_runtime_of_the_monitor_and_leaves_nothing(pat
     assert len({each.config.metadata.uid for each in crio.asked}) == 3
 
 
-def test_a_handler_s_run_whose_monitor_is_not_seen_tells_no_binary(path: Path) -> None:
+def test_a_handlers_run_whose_monitor_is_not_seen_reports_no_binary(path: Path) -> None:
     crio = FakeCrio(config=AFTER, handlers=("", "nvidia"))
     with crio.serving(path):
         (found,) = control(path).run_handlers(("nvidia",), CLOCK, soon())

@@ -123,7 +123,7 @@ def test_a_damaged_or_unreadable_head_names_no_interpreter(tree: Tree) -> None:
 
 
 def test_a_bare_name_is_looked_up_as_the_engine_does(tree: Tree) -> None:
-    assert tree.why("runc") is None, "a PATH that can't be read tells nothing"
+    assert tree.why("runc") is None, "a PATH that can't be read proves nothing"
     assert (
         tree.why("runc", "/sbin", "/opt")
         == "runc is in no directory of the engine's PATH (/sbin:/opt)"

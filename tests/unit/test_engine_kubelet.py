@@ -65,7 +65,7 @@ def test_a_kubelet_in_a_container_says_nothing_of_this_node(
         ("/run/something.sock", None),
     ],
 )
-def test_a_sockets_name_tells_its_engine(socket: str, engine: EngineName | None) -> None:
+def test_a_sockets_name_stands_for_its_engine(socket: str, engine: EngineName | None) -> None:
     assert engine_of(socket) is engine
 
 
@@ -95,7 +95,7 @@ def test_the_kubelets_cgroup_driver_is_read_where_it_is_set(
     assert cgroup_driver(table, view) == KubeletSetting(value=driver)
 
 
-def test_the_kubelet_of_a_distribution_in_one_binary_is_told_by_that() -> None:
+def test_the_cgroup_driver_of_a_distribution_in_one_binary_is_not_known() -> None:
     assert (
         cgroup_driver(FakeTable(process(9, "/usr/bin/x", "k3s", "server", name="k3s")), FakeView())
         is None

@@ -153,7 +153,7 @@ def test_a_process_that_is_another_one_by_now_is_not_signalled() -> None:
     assert node.acts == ["reset-failed containerd.service"]
 
 
-def test_a_unit_that_will_not_start_is_told_with_systemds_reason() -> None:
+def test_a_unit_that_will_not_start_is_named_with_systemds_reason() -> None:
     node = Node(supervised=False)
     node.services.refuses = "Unit containerd.service is masked."
     with pytest.raises(EngineTimeoutError, match="masked"):
@@ -194,7 +194,7 @@ def test_an_engine_that_is_gone_is_started_by_its_unit() -> None:
     assert report.process.pid == 43
 
 
-def test_an_engine_that_stays_away_is_told_with_the_limit_and_its_flag(
+def test_an_engine_that_does_not_come_back_is_named_with_the_limit_and_its_flag(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     clock = FakeClock()
@@ -207,7 +207,7 @@ def test_an_engine_that_stays_away_is_told_with_the_limit_and_its_flag(
         answers=lambda _: True,
     )
     deadline = Deadline.after(clock.now(), 40.0, "--verify-timeout")
-    clock.time += 3.0  # gone by before the engine is told
+    clock.time += 3.0  # passed before the engine is signalled
     with pytest.raises(EngineTimeoutError) as failure:
         restarter.restart(engine(), Method.SIGNAL_THEN_UNIT, deadline)
     assert failure.value.message == (

@@ -61,7 +61,7 @@ def test_the_adapter_and_the_control_of_an_engine_have_its_name(engine: EngineNa
     assert CONTROLS[engine]().name is engine
 
 
-def test_an_engine_without_an_entry_is_told_where_it_is_missing_and_gets_no_other_one() -> None:
+def test_an_engine_without_an_entry_is_an_error_that_names_the_table() -> None:
     table = {EngineName.DOCKER: "docker's"}
     with pytest.raises(LookupError, match=r"crio is missing from TABLE in file\.py: add"):
         of_engine(table, EngineName.CRIO, "TABLE in file.py")

@@ -54,7 +54,7 @@ def test_a_handler_of_that_name_with_another_binary_is_not_ours_and_may_stay() -
 
 
 @pytest.mark.parametrize("kind", LackKind)
-def test_an_engine_that_serves_nothing_is_told_with_its_reason(kind: LackKind) -> None:
+def test_an_engine_that_serves_nothing_is_named_with_its_reason(kind: LackKind) -> None:
     assert shortcomings(WANTED, Served.nothing("its plugin is gone", kind)) == (
         "its plugin is gone",
     )
@@ -64,7 +64,7 @@ def test_an_engine_that_serves_nothing_is_told_with_its_reason(kind: LackKind) -
     ("kind", "clean"),
     [(LackKind.PENDING, False), (LackKind.FAILED, False), (LackKind.DISABLED, True)],
 )
-def test_an_engine_that_is_told_to_serve_no_pods_serves_nothing_of_ours_either(
+def test_an_engine_whose_config_disables_pods_serves_nothing_of_ours_either(
     kind: LackKind, *, clean: bool
 ) -> None:
     gone = Expectation(absent=(("nvidia", BINARY),), absent_default="nvidia")

@@ -130,7 +130,7 @@ def test_auto_names_what_waiting_does_not_change_with_its_fix(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("module", [discover, locate])
-def test_a_container_without_the_hosts_root_is_told_so_at_once(
+def test_a_container_without_the_hosts_root_fails_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: object
 ) -> None:
     monkeypatch.setattr(module, "own_root_is_container_image", lambda _proc: True)

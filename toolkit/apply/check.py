@@ -182,6 +182,6 @@ def _decoded(adapter: EngineAdapter, loaded: Loaded) -> EffectiveConfig:
 
 def _is_excused(after: Loaded, before: Loaded | None) -> bool:
     """Return whether the binary rejects the files for the same reason without us."""
-    if after.excused is None or after.excused not in after.reason or before is None:
+    if not after.excused or before is None:
         return False
     return before.refused and _PATH.sub("", before.reason) == _PATH.sub("", after.reason)

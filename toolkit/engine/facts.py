@@ -34,8 +34,7 @@ class EngineProcess(Struct, frozen=True, kw_only=True):
 
     pid: int
     start_time: int
-    """Field 22 of /proc/PID/stat, in clock ticks since boot; identifies the process with the
-    PID."""
+    """Field 22 of /proc/PID/stat, in clock ticks since boot; unique together with the PID."""
     executable: str
     arguments: tuple[str, ...]
     supervisor: Supervisor

@@ -18,9 +18,6 @@ from toolkit.host.clock import UninterruptedClock
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-
-_SLICE = 0.1
-"""Seconds between two checks whether to abort a call."""
 _SUCCESS = 2
 """First digit of a successful status."""
 
@@ -49,7 +46,7 @@ class _TimedSocket(socket.socket):
         """Receive in the time left, calling ``check`` now and then."""
         while self._check is not None:
             self._check()
-            self.limit(_SLICE)
+            self.limit(wait.CHECK_SECONDS)
             with contextlib.suppress(TimeoutError):
                 return super().recv_into(buffer, nbytes, flags)
         self.limit()

@@ -25,10 +25,6 @@ _LARGEST: Final = 256 * 1024 * 1024
 """Bytes of one response: containerd limits its own to 16 MiB unless its config says more."""
 
 
-_SLICE: Final = 0.1
-"""Seconds between two checks whether a call has to end."""
-
-
 class RpcError(ToolkitError):
     """A failed call, with the cases that callers treat differently."""
 
@@ -94,7 +90,7 @@ class Connection:
                 while True:
                     self._check()
                     with contextlib.suppress(grpc.FutureTimeoutError):
-                        result = pending.result(timeout=_SLICE)
+                        result = pending.result(timeout=wait.CHECK_SECONDS)
                         break
                 return result
             finally:

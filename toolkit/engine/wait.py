@@ -19,6 +19,8 @@ LOOK_SECONDS = 5.0
 """Seconds of one look at an engine, after which it counts as not answering."""
 AT_LEAST = 0.05
 """Minimum seconds for an engine to answer a connection, even after a deadline."""
+CHECK_SECONDS = 0.1
+"""Seconds between two safe points during a call."""
 _FIRST = 0.001
 _LONGEST = 0.1
 _GROWTH = 1.15

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from runtime_configs.distros.recognition import Place
 from runtime_configs.distros.table import plain_row
 from runtime_configs.model import EngineName
+from toolkit.engine import wait
 from toolkit.engine.base import BaseControl
 from toolkit.engine.docker import container_run
 from toolkit.engine.docker.client import DockerClient, DockerInfo, ReloadEvents
@@ -36,7 +37,6 @@ _USUAL_CONFIG = plain_row(EngineName.DOCKER).top_level
 _HELD_SECONDS = 20.0
 _RELOAD_SECONDS = 5.0
 """A reload takes milliseconds; one that fails sends no event at all."""
-_SLICE = 0.05
 
 
 class DockerControl(BaseControl):
@@ -164,7 +164,7 @@ class DockerControl(BaseControl):
 
     def _confirm(self, events: ReloadEvents, clock: Clock, deadline: float) -> None:
         try:
-            while not events.arrived(min(_SLICE, deadline - clock.now())):
+            while not events.arrived(min(wait.CHECK_SECONDS, deadline - clock.now())):
                 if clock.now() >= deadline:
                     raise EngineRejectedError(
                         "dockerd rejected daemon.json and keeps its previous configuration",
