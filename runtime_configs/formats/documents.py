@@ -165,7 +165,8 @@ def _parsed(text: str, format: Format, exact: bool) -> Mapping[str, object]:  # 
 def _json(text: str, *, exact: bool) -> Table:
     """Decode an object. ``NaN`` and the like, which only Python accepts, are errors."""
     if not text.strip():
-        return {}  # as for dockerd (getConflictFreeConfiguration in moby's daemon/config/config.go)
+        # So dockerd reads it (getConflictFreeConfiguration in moby's daemon/config/config.go).
+        return {}
     number = Verbatim if exact else None
     decoder = json.JSONDecoder(parse_int=number, parse_float=number, parse_constant=_refused)
     value = decoder.decode(text)

@@ -83,7 +83,7 @@ def _style_of(text: str, members: list[Member], around: _Style) -> _Style:
 
 
 def _rendered(value: object, style: _Style) -> str:
-    """Return a value that stands among members of this style."""
+    """Return the text of a member's value, in the style of its object."""
     inner = _Style(style.gap + style.step, style.step, style.colon) if "\n" in style.gap else style
     match value:
         case Verbatim():

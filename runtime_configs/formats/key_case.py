@@ -16,21 +16,21 @@ from runtime_configs.formats.values import REMOVE, KeyPath, Table, overlaid, tab
 from runtime_configs.model import Format
 
 Matching: TypeAlias = Callable[[str, Iterable[str]], tuple[str, ...]]
-"""Returns, of a table's keys, those that the engine takes for the key of a name; the last one wins.
+"""Returns the keys of a table that the engine reads as the key of a name; the last one wins.
 
 Tables are merged in that order.
 """
 
 
 class Keys(Struct, frozen=True, kw_only=True):
-    """What an engine knows of a table's keys."""
+    """Which keys of a table the engine matches without regard to case."""
 
     own: frozenset[str] = frozenset()
     """Its own keys; empty if users choose the names (handlers, plugins)."""
     below: Mapping[str, Keys] = field(default_factory=dict)
-    """Of tables that stand below such a key."""
+    """The keys of the table below such a key."""
     each: Keys | None = None
-    """Of every other table below."""
+    """The keys of every other table below; None if they are unknown."""
 
     def name_of(self, key: str) -> str:
         """Return the engine's own name for a key; for a key that is not its own, the key."""

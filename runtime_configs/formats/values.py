@@ -125,7 +125,7 @@ def with_value(data: Mapping[str, object], path: KeyPath, value: object) -> Tabl
 
 
 def deep_merge(into: Table, source: Mapping[str, object]) -> Table:
-    """Merge ``source`` over ``into``: tables by key, anything else replaced (measured on 2.1).
+    """Merge ``source`` over ``into``: tables by key, other values whole, as containerd 2.1.
 
     The tables below ``into`` stay as they are; those of the result may be ``source``'s own and must
     not be changed.
