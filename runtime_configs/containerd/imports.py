@@ -88,20 +88,6 @@ def every_file(request: ConfigRequest, view: HostView) -> tuple[LoadedFile, ...]
     return load_order(view, request.top_level, request.version, schema.era_of(request))
 
 
-def read_files(request: ConfigRequest, view: HostView) -> tuple[LoadedFile, ...]:
-    """Return the files that the engine of a request reads at present. Raises ConfigError.
-
-    For an engine of unknown version they are those that it reports: 1.x lists them in its dump.
-    """
-    files = every_file(request, view)
-    listed = None if request.effective is None else request.effective.raw.get("imports")
-    if request.version is not None or not isinstance(listed, list):
-        return files
-    if request.top_level not in listed:
-        return files
-    return tuple(each for each in files if each.path in listed)
-
-
 def directory(files: Sequence[LoadedFile], key: str) -> str:
     """Return containerd's ``root`` or ``state``."""
     found = (text_at(each.document, key) for each in reversed(files))

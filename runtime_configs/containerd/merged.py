@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from runtime_configs.adapter import ConfigRequest
 from runtime_configs.containerd import keys, schema
-from runtime_configs.containerd.imports import LoadedFile, read_files
+from runtime_configs.containerd.imports import LoadedFile, every_file
 from runtime_configs.containerd.schema import (
     CRI_PLUGINS,
     NEWEST,
@@ -75,8 +75,16 @@ class Merged(Struct, frozen=True, kw_only=True):
 
 
 def read_merged(request: ConfigRequest, view: HostView) -> Merged:
-    """Return the settings that the engine of a request reads. Raises ConfigError."""
-    return merge(read_files(request, view), schema.era_of(request))
+    """Return the settings that the engine of a request reads at present. Raises ConfigError.
+
+    For an engine of unknown version they come from the files that it reports: 1.x lists them in its
+    dump.
+    """
+    files = every_file(request, view)
+    listed = None if request.effective is None else request.effective.raw.get("imports")
+    if request.version is None and isinstance(listed, list) and request.top_level in listed:
+        files = tuple(each for each in files if each.path in listed)
+    return merge(files, schema.era_of(request))
 
 
 def merge(files: Sequence[LoadedFile], era: Era) -> Merged:

@@ -62,51 +62,54 @@ def _go_template(request: ConfigRequest, view: HostView, path: str, content: byt
             "there is no template, and this release has no base to extend",
             "update the distribution, or write the whole template",
         )
-    text = (BASE if content is None else content).decode("utf-8", "surrogateescape")
+    present = BASE if content is None else content
+    text = present.decode("utf-8", "surrogateescape")
     rendered = read_merged(request, view)
     era, version = rendered.era, _version(path, rendered)
     result = Draft(view, keys.ROOT, keys.matching(era))
     tables = wanted_tables(result, rendered, request, version)
     extends = re.search(r'template\s+"base"', text) is not None
     by_distribution = extends or "ExtraRuntimes" in text
-    plain = template_conditions.without_sections(text.encode("utf-8", "surrogateescape"))
-    present = _document(path, plain.decode("utf-8", "surrogateescape"), era)
+    document = _document(path, template_conditions.without_sections(present), era)
     refuse_sandbox(rendered.handlers, request, request.top_level)
-    refuse_sandbox(tables_of(present, schema.runtimes(version)), request, path)
+    refuse_sandbox(tables_of(document, schema.runtimes(version)), request, path)
     for name, wanted in tables.items():
         place, binary = (*schema.runtimes(version), name), str(binary_of(wanted, era))
         if by_distribution and name in FOUND and rancher.knows(request.version, FOUND[name]):
             found = binary_of(rendered.handlers.get(name, {}), era)
             _check_found(request, name, path, found=found, wanted=binary)
             if posixpath.dirname(binary) == SEARCHED:
-                _check_absent(present, place, path)
+                _check_absent(document, place, path)
                 result.note(f"{path} leaves {name} to the distribution where that finds it")
         text = _with_handler(text, place, wanted, binary, gives_way=by_distribution)
-        _check_set(text, (*place, "options", "BinaryName"), binary, path, era)
+        _check_set(_encoded(text), (*place, "options", "BinaryName"), binary, path, era)
         if starts_runc(request.desired.runtime_type):
-            _check_handler(text, place, path, era)
+            _check_handler(_encoded(text), place, path, era)
     default = request.desired.default
     if default is not None:
         if extends or "DefaultRuntime" in text:
             _name_default(result, path, request)
         else:
             text = _with_default(text, default, version)
-            _check_set(text, schema.default_name(version), default, path, era)
-    changed = text.encode("utf-8", "surrogateescape")
-    if changed != content:
-        result.put(path, changed, Role.TEMPLATE, Format.TEXT)
+            _check_set(_encoded(text), schema.default_name(version), default, path, era)
+    if _encoded(text) != content:
+        result.put(path, _encoded(text), Role.TEMPLATE, Format.TEXT)
     return result
 
 
-def _document(path: str, text: str, era: Era) -> Mapping[str, object]:
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _document(path: str, content: bytes, era: Era) -> Mapping[str, object]:
     """Return a template's content as if all conditions were true. Raises ConfigError."""
-    return key_case.read(_spelled(path, text), keys.ROOT, keys.matching(era))
+    return key_case.read(_spelled(path, content), keys.ROOT, keys.matching(era))
 
 
-def _spelled(path: str, text: str) -> Mapping[str, object]:
+def _spelled(path: str, content: bytes) -> Mapping[str, object]:
     """Return the same with the keys as spelled in the template."""
     try:
-        return load(masked(text.encode("utf-8", "surrogateescape")), Format.TOML, path=path)
+        return load(masked(content), Format.TOML, path=path)
     except ConfigError as error:
         raise ConfigError(
             path,
@@ -115,18 +118,18 @@ def _spelled(path: str, text: str) -> Mapping[str, object]:
         ) from error
 
 
-def _check_handler(text: str, place: KeyPath, path: str, era: Era) -> None:
+def _check_handler(content: bytes, place: KeyPath, path: str, era: Era) -> None:
     """Reject a template whose handler would not start our binary."""
-    handler = key_case.table_at(_spelled(path, text), place, keys.ROOT, keys.matching(era))
+    handler = key_case.table_at(_spelled(path, content), place, keys.ROOT, keys.matching(era))
     flaw = flaw_of(handler, era)
     if "runtime_type" in handler and flaw:
         raise ConfigError(path, f"the handler {place[-1]} {flaw}", "correct its table")
 
 
-def _check_set(text: str, key: KeyPath, value: object, path: str, era: Era) -> None:
+def _check_set(content: bytes, key: KeyPath, value: object, path: str, era: Era) -> None:
     """Reject an edited template without the edited value."""
     try:
-        found = lookup(_document(path, text, era), key)
+        found = lookup(_document(path, content, era), key)
     except ConfigError:
         found = MISSING
     if found != value:
