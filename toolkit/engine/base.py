@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from runtime_configs.distros.recognition import Place, Sighting, identify
-from runtime_configs.model import ConfigError, EffectiveConfig, EngineName, HostView, Version
+from runtime_configs.model import ConfigError, EffectiveConfig, HostView, Version
 from toolkit.engine import wait
+from toolkit.engine.control import EngineControl
 from toolkit.engine.facts import (
     EngineProcess,
     Expectation,
-    HandlerRun,
-    HoldReport,
     HostFacts,
     Lack,
     LackKind,
@@ -66,10 +65,9 @@ class Host(Struct, frozen=True, kw_only=True):
     services: Services
 
 
-class BaseControl(ABC):
-    """Implements ``EngineControl``, except what differs by engine."""
+class BaseControl(EngineControl):
+    """What the controls of all engines have in common."""
 
-    name: EngineName
     program: str
     """The daemon's file name in the PATH."""
     config_flags: tuple[str, ...]
@@ -103,16 +101,6 @@ class BaseControl(ABC):
     @abstractmethod
     def _dump_command(self, executable: str, place: Place) -> tuple[str, ...] | None:
         """Return the command that prints the effective config."""
-
-    @abstractmethod
-    def run_handlers(
-        self, handlers: Sequence[str], clock: Clock, deadline: float
-    ) -> tuple[HandlerRun, ...]:
-        """Start a sandbox (with Docker, a container) briefly with each handler."""
-
-    @abstractmethod
-    def held(self, toolkit_dir: str) -> HoldReport:
-        """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``."""
 
     def _below(self, toolkit_dir: str) -> tuple[str, ...]:
         """Return the prefixes of binaries below the directory, by either name of the directory."""

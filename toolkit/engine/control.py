@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -55,6 +56,7 @@ class EngineControl(Protocol):
         (its CRI plugin's init error), EngineTimeoutError at the deadline, naming what is missing.
         """
 
+    @abstractmethod
     def run_handlers(
         self, handlers: Sequence[str], clock: Clock, deadline: float
     ) -> tuple[HandlerRun, ...]:
@@ -64,6 +66,7 @@ class EngineControl(Protocol):
         Raises RpcError or another ToolkitError if the remains of an earlier run cannot be removed.
         """
 
+    @abstractmethod
     def held(self, toolkit_dir: str) -> HoldReport:
         """Report the containers, running or not, whose runtime binary is below ``toolkit_dir``.
 
