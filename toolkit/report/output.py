@@ -166,7 +166,7 @@ def _remarks(node: Node, found: Preview) -> list[str]:
     if found.driver_lacks is not None:
         end = "fail without" if node.settings.lifecycle.no_daemon else "wait for"
         lines.append(f"CDI spec: a setup would {end} the driver: {found.driver_lacks}")
-    lines += [f"path: {each}" for each in paths_read(node, planned.facts)]
+    lines += [f"path: {what} {path}" for what, path in paths_read(node, planned.facts)]
     if planned.facts is not None:
         lines += _engine_remarks(planned.facts)
     lines += [f"note: {each}" for each in planned.notes]

@@ -26,9 +26,9 @@ _CONFIG_INODES = 8
 
 def as_read(context: Context) -> Iterator[Finding]:
     """Report how each path was read."""
-    for each in paths_read(context.node, context.facts):
-        what = each.partition(" /")[0].replace("engine's ", "").replace(" ", "-").lower()
-        yield ok("path", each, f"path.{what}")
+    for what, path in paths_read(context.node, context.facts):
+        name = what.removeprefix("engine's ").replace(" ", "-").lower()
+        yield ok("path", f"{what} {path}", f"path.{name}")
 
 
 def of_the_toolkit(context: Context) -> Iterator[Finding]:
