@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from runtime_configs.formats.documents import Change, apply_changes, load
 from runtime_configs.formats.merge import merge3
-from runtime_configs.formats.values import lookup
+from runtime_configs.formats.values import KeyPath, lookup
 from runtime_configs.model import ConfigError, Format
 from toolkit.errors import PayloadError
 from toolkit.payload.source import CLI, CTK, HOOK, RUNTIME
@@ -46,7 +46,6 @@ cuda-compat-mode = "ldconfig"
 
 _SHIPPED = "etc/nvidia-container-runtime/config.toml"
 _LDCONFIG = ("nvidia-container-cli", "ldconfig")
-KeyPath = tuple[str, ...]
 
 
 def config_toml(

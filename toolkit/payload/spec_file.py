@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from collections.abc import Iterator
 
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 
 from toolkit import logs
 from toolkit.host.writer import FileMetadata, FileWriter
+from toolkit.journal.record import digest_of
 from toolkit.payload.state_file import StateFile
 
 log = logs.get(__name__)
@@ -199,4 +199,4 @@ class SpecFile:
 
 
 def _sum(content: bytes | None) -> str:
-    return "" if content is None else hashlib.sha256(content).hexdigest()
+    return digest_of(content) or ""
