@@ -202,12 +202,12 @@ class EngineAdapter(Protocol):
         For a setup that no journal names. Raises ConfigError for a file that does not parse.
         """
 
-    def revert_stages(
-        self, current: bytes | None, target: bytes | None, previous_default: str | None
-    ) -> tuple[bytes, ...]:
-        """Return contents to write and reload one after the other before ``target`` is restored.
+    def interim_content(
+        self, current: bytes | None, target: bytes | None, default: str | None
+    ) -> bytes | None:
+        """Return a content to reload before ``target`` is written, which has this default handler.
 
-        Empty for an engine that drops a removed key at a reload (all but docker).
+        None for an engine that drops a removed key at a reload (all but docker).
         """
-        del current, target, previous_default
-        return ()
+        del current, target, default
+        return None

@@ -140,9 +140,9 @@ class DockerAdapter(OneTableAdapter):
         """Yield ``daemon.json``."""
         yield request.top_level, view.read(request.top_level) or b"", Role.TOP_LEVEL
 
-    def revert_stages(
-        self, current: bytes | None, target: bytes | None, previous_default: str | None
-    ) -> tuple[bytes, ...]:
+    def interim_content(
+        self, current: bytes | None, target: bytes | None, default: str | None
+    ) -> bytes | None:
         """Return the target, spelling out the keys that a reload would otherwise leave in force.
 
         dockerd keeps the value of a removed key, and 20.10 exits if the default handler is not
@@ -160,14 +160,14 @@ class DockerAdapter(OneTableAdapter):
             if now.get(key) is not None and then.get(key) is None
         ]
         if not gone:
-            return ()
+            return None
         known = table(then, "runtimes")
-        default = previous_default or STOCK
+        default = default or STOCK
         if default not in known and default in table(now, "runtimes"):
             default = STOCK
         values: dict[str, object] = {"runtimes": {}, "default-runtime": default, "features": {}}
         changes = [Change(path=(key,), value=values[key]) for key in gone]
-        return (apply_changes(content, changes, Format.JSON, path="daemon.json"),)
+        return apply_changes(content, changes, Format.JSON, path="daemon.json")
 
 
 def _lacks_cdi(request: ConfigRequest, data: Mapping[str, object]) -> bool:

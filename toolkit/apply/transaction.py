@@ -25,7 +25,7 @@ from toolkit.node import Node
 from toolkit.payload.records import PayloadRecord
 from toolkit.settings import RestartMode
 from toolkit.undo.aim import at_start, target_of
-from toolkit.undo.engine import reload_or_start, run_stages
+from toolkit.undo.engine import load_interim, reload_or_start
 from toolkit.undo.files import write_file
 from toolkit.undo.recovery import settle_payload
 from toolkit.undo.rollback import roll_back
@@ -93,13 +93,13 @@ class Transaction:
                 seconds=took(),
             )
         installer.cdi.apply(self._clock, waits=self._waits)
-        intent, staged = self._run_stages(plan, intent)
+        intent, interim = self._load_interim(plan, intent)
         for change in plan.differing:
             self._clock.check()
             took = logs.stopwatch()
             known = intent.file(change.path)
             metadata = None if known is None else known.metadata
-            write_file(self._node, change.path, change.after, metadata, (change.now, *staged))
+            write_file(self._node, change.path, change.after, metadata, (change.now, *interim))
             log.step(
                 "file.written",
                 "written",
@@ -132,7 +132,7 @@ class Transaction:
         )
         return intent, report
 
-    def _run_stages(self, plan: Plan, intent: Record) -> tuple[Record, tuple[bytes, ...]]:
+    def _load_interim(self, plan: Plan, intent: Record) -> tuple[Record, tuple[bytes, ...]]:
         """Make the engine drop what an earlier setup gave it and this one does not.
 
         Returns the contents that were written in between.
@@ -146,12 +146,12 @@ class Transaction:
             for each in intent.files
             if each.start != each.ours
         )
-        stages = tuple(content for each in targets for content in each.stages)
-        if stages:
+        interim = tuple(each.interim for each in targets if each.interim is not None)
+        if interim:
             intent = replace(intent, state=State.RELOADING)
             self._node.store.advance(intent)
-            run_stages(self._node, self._control, process, targets, self._clock)
-        return intent, stages
+            load_interim(self._node, self._control, process, targets, self._clock)
+        return intent, interim
 
     def _reload(self, plan: Plan, process: EngineProcess | None, deadline: float) -> ReloadReport:
         if self._control is None:

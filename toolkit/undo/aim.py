@@ -23,14 +23,19 @@ class Target(Struct, frozen=True, kw_only=True):
     record: FileRecord
     now: bytes | None
     content: bytes | None
-    stages: tuple[bytes, ...] = ()
-    """Contents that are written and reloaded first, one by one: without them a live reload of
-    ``content`` would not make the engine drop its old default."""
+    interim: bytes | None = None
+    """Written and reloaded first, if any: without it a live reload of ``content`` would not make
+    the engine drop its old default."""
 
     @property
     def differs(self) -> bool:
         """True where the file has to be written."""
         return self.now != self.content
+
+    @property
+    def passed(self) -> tuple[bytes | None, ...]:
+        """The contents that the file has before ``content``."""
+        return (self.now,) if self.interim is None else (self.now, self.interim)
 
 
 class Aim(Struct, frozen=True, kw_only=True):
@@ -53,9 +58,9 @@ class Aim(Struct, frozen=True, kw_only=True):
     """Removes the payload before a reload, for an engine that would find it by itself."""
 
     @property
-    def staged(self) -> bool:
-        """Whether the engine needs more than one reload."""
-        return any(each.stages for each in self.targets)
+    def has_interim(self) -> bool:
+        """Whether the engine loads interim contents first."""
+        return any(each.interim is not None for each in self.targets)
 
 
 def at_start(
@@ -111,26 +116,24 @@ def before_us(node: Node, record: Record, lost: Callable[[str], bool] = lambda _
 def _targets_at_start(node: Node, intent: Record) -> tuple[Target, ...]:
     """Return the content of each file when the intent began, with others' edits since then.
 
-    A repair restores a file that was deleted, and so does its rollback. A stage that a rollback
-    writes in between does not count as an edit.
+    A repair restores a file that was deleted, and so does its rollback. An interim content does not
+    count as an edit.
     """
+    default = intent.previous_default
     adapter = None if intent.engine is None else node.adapter(intent.engine)
     targets = []
     for each in intent.files:
         now = node.view.read(each.path)
         start, ours = node.store.blob(each.start), node.store.blob(each.ours)
-        known: tuple[bytes | None, ...] = (ours,)
+        known = {ours}
         if adapter is not None:
-            known = (
-                ours,
-                *adapter.revert_stages(ours, start, intent.previous_default),
-                *adapter.revert_stages(start, ours, intent.default or intent.previous_default),
-            )
+            back = adapter.interim_content(ours, start, default)
+            forth = adapter.interim_content(start, ours, intent.default or default)
+            known.update(each for each in (back, forth) if each is not None)
         if start is None and restore_if_deleted(each):
             # The file was lost when a repair began: the engine needs one to start.
             start = node.store.blob(each.before)
         content = start if now in known else strip_our_changes(each, start, ours, now, adapter)
-        default = intent.previous_default
         targets.append(target_of(node, intent, each, now, content, default=default))
     return tuple(targets)
 
@@ -144,16 +147,16 @@ def target_of(
     *,
     default: str | None,
 ) -> Target:
-    """Return a target with the stages on its way; ``default`` is the default handler in the end.
+    """Return a target with its interim content; ``default`` is the default handler in the end.
 
-    A file that is restored already may have stages too: the engine may still use what we wrote.
+    A file that is restored already may have one too: the engine may still use what we wrote.
     """
-    stages: tuple[bytes, ...] = ()
+    interim = None
     if record.engine is not None:
-        between = node.adapter(record.engine).revert_stages
-        stages = between(now, content, default)
-        stages = stages or between(node.store.blob(file.ours), content, default)
-    return Target(record=file, now=now, content=content, stages=stages)
+        between = node.adapter(record.engine).interim_content
+        interim = between(now, content, default)
+        interim = interim or between(node.store.blob(file.ours), content, default)
+    return Target(record=file, now=now, content=content, interim=interim)
 
 
 def _state_before(record: Record | None, intent: Record) -> Expectation:

@@ -34,8 +34,9 @@ log = logs.get(__name__)
 COMING_SECONDS = 0.5
 """How long to wait for an engine that is not running: another process may be restarting it."""
 POLL_SECONDS = 0.1
-STAGE_SECONDS = 0.7
-"""Limit for the live reload of a stage: after SIGTERM the files are restored within a second."""
+INTERIM_SECONDS = 0.7
+"""Limit for the live reload of interim contents: after SIGTERM the files are restored within a
+second."""
 OWN_START_SECONDS = 30.0
 """How long a reload waits for our own container to be reported running."""
 OWN_START_POLL = 0.1
@@ -86,19 +87,22 @@ def _await_own_container(control: EngineControl, clock: Clock, deadline: float) 
         clock.sleep(OWN_START_SETTLING)
 
 
-def run_stages(
+def load_interim(
     node: Node,
     control: EngineControl,
     process: EngineProcess,
     targets: Iterable[Target],
     clock: Clock,
 ) -> None:
-    """Write each stage and let the engine load it. Raises what writing and reload raise."""
+    """Write each interim content and let the engine load it.
+
+    Raises what writing and reload raise.
+    """
     for target in targets:
-        known = (target.now, target.content, *target.stages)
-        for stage in target.stages:
-            write_file(node, target.record.path, stage, target.record.metadata, known)
-            control.reload(process, RestartMode.SIGNAL, clock, clock.now() + STAGE_SECONDS)
+        if target.interim is not None:
+            known = (*target.passed, target.content)
+            write_file(node, target.record.path, target.interim, target.record.metadata, known)
+            control.reload(process, RestartMode.SIGNAL, clock, clock.now() + INTERIM_SECONDS)
 
 
 def facts_of(control: EngineControl, seconds: float) -> HostFacts | None:
@@ -211,9 +215,9 @@ def _reload(
     node: Node, aim: Aim, control: EngineControl, process: EngineProcess, by: float
 ) -> None:
     clock = UninterruptedClock()
-    if aim.staged:
+    if aim.has_interim:
         try:
-            run_stages(node, control, process, aim.targets, clock)
+            load_interim(node, control, process, aim.targets, clock)
         finally:
             restore_files(node, aim)
         return

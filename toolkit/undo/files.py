@@ -38,7 +38,7 @@ def write_file(
 
 
 def restore_files(node: Node, aim: Aim) -> None:
-    """Restore every file from its content or stage, and keep edits made meanwhile.
+    """Give every file its content, and keep edits made meanwhile.
 
     Raises HostPathError where the disk refuses, EngineConfigError for a file that another process
     leaves in a state that cannot be merged.
@@ -77,10 +77,11 @@ def _restore_file(node: Node, aim: Aim, target: Target) -> None:
 
 def _content(node: Node, aim: Aim, target: Target, now: bytes | None) -> bytes | None:
     """Return the content for a file that may have been edited since it was looked at."""
-    ours = (target.now, *target.stages)
-    if now == target.content or now in ours or (now is None and restore_if_deleted(target.record)):
+    if now in (*target.passed, target.content):
+        return target.content
+    if now is None and restore_if_deleted(target.record):
         return target.content
     adapter = None if aim.record.engine is None else node.adapter(aim.record.engine)
-    for each in ours:
+    for each in target.passed:
         now = strip_our_changes(target.record, target.content, each, now, adapter)
     return now

@@ -206,7 +206,7 @@ def _undo(node: Node, aim: Aim, record: Record | None, *, reverts: bool) -> None
     _begin()
     took = logs.stopwatch()
     intent, leaves = aim.record, None
-    if reverts and record is not None and record.files and not aim.staged:
+    if reverts and record is not None and record.files and not aim.has_interim:
         # The revert that follows reloads once for both; it also verifies that these are gone.
         made = tuple(each for each in intent.handlers if each not in record.handlers)
         default = intent.default or record.default
@@ -231,10 +231,10 @@ def _finish_revert(node: Node, aim: Aim) -> None:
     """Restore the engine's files that an interrupted revert left; the payload stays in the record.
 
     The engine may still use our change; the setup that follows reloads it. Only an engine that
-    needs more than one reload to drop our change is reloaded here, in stages.
+    would not drop our change then is reloaded here, with interim contents.
     """
     from toolkit.undo.rollback import go_back
 
-    go_back(node, aim if aim.staged else replace(aim, control=None))
+    go_back(node, aim if aim.has_interim else replace(aim, control=None))
     log.step("recovery.reverted", "an interrupted revert was finished")
     node.store.commit(aim.record.without_files())

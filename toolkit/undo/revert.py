@@ -73,14 +73,13 @@ def _note(node: Node, aim: Aim) -> None:
     contents: list[bytes | None] = []
     files = []
     for target in aim.targets:
-        between = target.stages[-1] if target.stages else target.now
-        contents += [target.content, target.now, between]
+        contents += [target.content, *target.passed]
         files.append(
             replace(
                 target.record,
                 before=digest_of(target.content),
                 start=digest_of(target.now),
-                ours=digest_of(between),
+                ours=digest_of(target.passed[-1]),
             )
         )
     node.store.commit(replace(record, state=State.REVERTING, files=tuple(files)), contents)

@@ -124,4 +124,4 @@ def test_reports_of_different_form_are_compared_by_the_others_handlers() -> None
 
 
 def test_nothing_has_to_be_staged_before_a_revert() -> None:
-    assert ADAPTER.revert_stages(b"a", b"b", "runc") == ()
+    assert ADAPTER.interim_content(b"a", b"b", "runc") is None

@@ -143,7 +143,7 @@ def test_an_override_is_said_to_have_no_effect_changes_or_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "previous", "stage"),
+    ("target", "previous", "interim"),
     [
         (None, "runc", {"runtimes": {}, "default-runtime": "runc"}),
         (b"", None, {"runtimes": {}, "default-runtime": "runc"}),
@@ -155,19 +155,21 @@ def test_an_override_is_said_to_have_no_effect_changes_or_not() -> None:
     ],
 )  # fmt: skip
 def test_a_revert_spells_out_what_a_reload_would_not_take_away(
-    target: bytes | None, previous: str | None, stage: object
+    target: bytes | None, previous: str | None, interim: object
 ) -> None:
-    stages = DockerAdapter().revert_stages(written(target), target, previous)
-    assert [json.loads(content) for content in stages] == [stage]
+    content = DockerAdapter().interim_content(written(target), target, previous)
+    assert content is not None
+    assert json.loads(content) == interim
 
 
 def test_a_revert_spells_out_only_keys_that_go() -> None:
     adapter = DockerAdapter()
     target = b'{"runtimes": {"crun": {"path": "/c"}}, "default-runtime": "crun"}'
-    assert adapter.revert_stages(written(target), target, "crun") == ()
+    assert adapter.interim_content(written(target), target, "crun") is None
     request = replace(REQUEST, desired=replace(DESIRED, default=None, enable_cdi=True))
-    (stage,) = adapter.revert_stages(written(b"{}", request), b"{}", "runc")
-    assert json.loads(stage) == {"runtimes": {}, "features": {}}
+    content = adapter.interim_content(written(b"{}", request), b"{}", "runc")
+    assert content is not None
+    assert json.loads(content) == {"runtimes": {}, "features": {}}
 
 
 def test_info_tells_handlers_and_the_default() -> None:
