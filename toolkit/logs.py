@@ -141,10 +141,14 @@ class _Output:
             return
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a person reads the stream."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
 def wants_colour(color: str, stream: TextIO | None) -> bool:
     """Return whether output to the stream is coloured."""
-    terminal = stream is not None and not stream.closed and stream.isatty()
-    return color == "always" or (color == "auto" and terminal)
+    return color == "always" or (color == "auto" and is_terminal(stream))
 
 
 def styled(text: str, code: int) -> str:

@@ -14,9 +14,10 @@ from msgspec import to_builtins
 
 from toolkit.engine.facts import HostFacts, Source
 from toolkit.errors import ExitCode, ToolkitError
+from toolkit.logs import is_terminal
 from toolkit.node import Node, open_node
 from toolkit.report.layout import Line, handler_lines, plan_lines, status_lines
-from toolkit.report.terminal import on_terminal, print_json, print_lines
+from toolkit.report.terminal import print_json, print_lines
 from toolkit.settings import Color, Output, Settings
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def doctor(settings: Settings, output: Output) -> ExitCode:
     if output is Output.JSON:
         print_json({"findings": to_builtins(findings)})
     else:
-        laid_out = doctor_lines if on_terminal() else doctor_records
+        laid_out = doctor_lines if is_terminal(sys.stdout) else doctor_records
         print_lines(laid_out(findings), settings.color)
     failed = any(each.verdict is Verdict.PROBLEM for each in findings)
     return ExitCode.FAILED if failed else ExitCode.DONE
@@ -109,15 +110,21 @@ def reverted(report: GoBackReport | None, output: Output, color: Color) -> ExitC
                 "warnings": done.warnings,
             }
         )
-    elif report is None:
-        print_lines(["nothing to revert: no setup of ours is on this host"], color)
     else:
-        lines = [f"restored: {path}" for path in done.files]
-        lines.append(f"engine reloaded: {'yes' if done.reloaded else 'no'}")
-        lines.append(f"payload: {done.payload}")
-        warnings = (Line(text=f"warning: {each}", colour="yellow") for each in done.warnings)
-        print_lines([*lines, *warnings], color)
+        print_lines(_reverted(report), color)
     return ExitCode.DONE
+
+
+def _reverted(report: GoBackReport | None) -> Iterator[Line]:
+    if report is None:
+        yield Line(text="nothing to revert: no setup of ours is on this host")
+        return
+    for path in report.files:
+        yield Line(text=f"restored: {path}")
+    yield Line(text=f"engine reloaded: {'yes' if report.reloaded else 'no'}")
+    yield Line(text=f"payload: {report.payload}")
+    for warning in report.warnings:
+        yield Line(text=f"warning: {warning}", colour="yellow")
 
 
 def _plan_document(node: Node, found: Preview) -> dict[str, object]:

@@ -17,16 +17,10 @@ _CODES = {"dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
 """The looks of a ``Line``, as ``styled`` takes them."""
 
 
-def on_terminal() -> bool:
-    """Return whether stdout is a terminal."""
-    return sys.stdout is not None and sys.stdout.isatty()
-
-
-def print_lines(lines: Iterable[Line | str], color: Color) -> None:
+def print_lines(lines: Iterable[Line], color: Color) -> None:
     """Write lines, in colour if wanted; bytes of a path that are not UTF-8 stay as they are."""
     coloured = wants_colour(color, sys.stdout)
-    for each in lines:
-        line = each if isinstance(each, Line) else Line(text=each)
+    for line in lines:
         text = _styled(line) if coloured and line.colour else line.text
         sys.stdout.buffer.write(text.encode(errors="surrogateescape") + b"\n")
 
