@@ -9,8 +9,12 @@ from runtime_configs.draft import Draft
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import load
 from runtime_configs.formats.key_case import Keys
-from runtime_configs.formats.merge import merge3
-from runtime_configs.formats.our_handlers import changes_of_remains, edit_without_ours
+from runtime_configs.formats.merge import merge3, rest_of
+from runtime_configs.formats.our_handlers import (
+    changes_of_remains,
+    edit_without_ours,
+    with_emptied_tables,
+)
 from runtime_configs.formats.values import KeyPath
 from runtime_configs.model import FileEdit, Format, HostView, OwnFile, Role
 
@@ -45,7 +49,9 @@ class OneTableAdapter(EngineAdapter):
         changes = changes_of_remains(first, written, left, self.handlers, self.needed)
         if not changes:
             return content
-        return key_case.apply_spelled(content, changes, format, self.keys, path=path)
+        changes = with_emptied_tables(changes, first, left)
+        content = key_case.apply_spelled(content, changes, format, self.keys, path=path)
+        return rest_of(edit.before, edit.after, content, format, path=path)
 
     def own_files(self, request: ConfigRequest, view: HostView) -> tuple[OwnFile, ...]:
         """Return the files with handlers of ours. Raises ConfigError."""

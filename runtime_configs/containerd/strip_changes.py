@@ -8,7 +8,7 @@ from runtime_configs.containerd import keys, schema
 from runtime_configs.containerd.schema import Era
 from runtime_configs.formats import key_case
 from runtime_configs.formats.documents import Change, load
-from runtime_configs.formats.merge import merge3
+from runtime_configs.formats.merge import merge3, rest_of
 from runtime_configs.formats.our_handlers import changes_of_remains
 from runtime_configs.formats.values import lookup, table
 from runtime_configs.model import FileEdit, Format
@@ -59,7 +59,8 @@ def strip_our_changes(edit: FileEdit, now: bytes | None) -> bytes | None:
         changes.append(Change(path=(*place, schema.RUNC), value=own))
     if not changes:
         return content
-    return key_case.apply_spelled(content, changes, format, keys.ROOT, matching, path=path)
+    content = key_case.apply_spelled(content, changes, format, keys.ROOT, matching, path=path)
+    return rest_of(before, ours, content, format, path=path)
 
 
 def _template_without_ours(

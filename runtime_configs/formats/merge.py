@@ -77,9 +77,15 @@ def _document(
         result = _written(by_lines, wanted, (old, new), format, path)
     except ConfigError:
         result = _written(now, wanted, (old, new), format, path)
-    if before is None and not wanted and not _comments(result) - _comments(ours):
-        return None
-    return result
+    return rest_of(before, ours, result, format, path=path)
+
+
+def rest_of(
+    before: bytes | None, ours: bytes, content: bytes, format: Format, *, path: str
+) -> bytes | None:
+    """Return a file without our changes; None if it was absent and holds nothing of others."""
+    others = before is not None or _comments(content) - _comments(ours)
+    return content if others or load(content, format, path=path) else None
 
 
 def _text(contents: tuple[bytes | None, bytes, bytes], path: str, keys: Keys) -> bytes | None:

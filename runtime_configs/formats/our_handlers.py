@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from runtime_configs.formats.documents import Change, apply_changes, load
-from runtime_configs.formats.values import REMOVE, KeyPath, lookup, table, tables_of
+from runtime_configs.formats.values import MISSING, REMOVE, KeyPath, lookup, table, tables_of
 from runtime_configs.model import FileEdit, Format, Role
 
 HandlerPaths: TypeAlias = tuple[tuple[KeyPath, KeyPath], ...]
@@ -31,6 +31,18 @@ def changes_of_remains(
         for name, handler in tables_of(now, handlers).items()
         if name in made and name not in known and not needed & handler.keys()
     ]
+
+
+def with_emptied_tables(
+    removals: list[Change], before: Mapping[str, object], now: Mapping[str, object]
+) -> list[Change]:
+    """Return removals from one table, with the tables that only we made and that they empty."""
+    paths = [each.path for each in removals]
+    while paths and (parent := paths[0][:-1]) and lookup(before, parent) is MISSING:
+        if len(table(now, *parent)) > len(paths):
+            break
+        paths = [parent]
+    return [Change(path=each, value=REMOVE) for each in paths]
 
 
 def edit_without_ours(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import tomllib
 
+import pytest
+
+from runtime_configs.adapter import EngineAdapter
 from runtime_configs.containerd.adapter import ContainerdAdapter
+from runtime_configs.crio.adapter import CrioAdapter
 from runtime_configs.docker.adapter import DockerAdapter
 from runtime_configs.model import FileEdit, Format, Role
 
@@ -28,9 +32,21 @@ ADDED = f"""
 [{TABLE}.runtimes.crun]
 runtime_type = "io.containerd.runc.v2"
 """.encode()
+CRIO = b"""[crio.runtime]
+default_runtime = "nvidia"
+
+[crio.runtime.runtimes.nvidia]
+runtime_path = "/usr/local/nvidia/toolkit/nvidia-container-runtime"
+runtime_type = "oci"
+runtime_root = "/tmp"
+"""
+DOCKER = b"""{
+    "runtimes": {"nvidia": {"path": "/usr/local/nvidia/toolkit/nvidia", "args": []}}
+}
+"""
 
 
-def edit(before: bytes, ours: bytes, form: Format) -> FileEdit:
+def edit(before: bytes | None, ours: bytes, form: Format) -> FileEdit:
     return FileEdit(
         path="/etc/engine/config", before=before, after=ours, format=form, role=Role.TOP_LEVEL
     )
@@ -45,6 +61,27 @@ def test_a_value_that_somebody_gave_inside_our_handler_goes_with_the_handler() -
     content = reverted(BEFORE, OURS, edited)
     assert content is not None
     assert tomllib.loads(content.decode()) == {"version": 2}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "form", "ours", "old", "new"),
+    [
+        (ContainerdAdapter(), Format.TOML, b"# ours\n" + OURS, b"/nvidia-container", b"/other"),
+        (CrioAdapter(), Format.TOML, CRIO, b'"/tmp"', b'"/run"'),
+        (DockerAdapter(), Format.JSON, DOCKER, b"[]", b'["-x"]'),
+    ],
+    ids=["containerd", "crio", "docker"],
+)
+def test_a_file_that_was_absent_is_absent_again_after_an_edit_inside_our_handler(
+    adapter: EngineAdapter, form: Format, ours: bytes, old: bytes, new: bytes
+) -> None:
+    now = ours.replace(old, new)
+    assert now != ours
+    assert adapter.strip_our_changes(edit(None, ours, form), now) is None
+    if form is Format.TOML:
+        kept = adapter.strip_our_changes(edit(None, ours, form), now + b"# theirs\n")
+        assert kept is not None
+        assert kept.strip() == b"# theirs"
 
 
 def test_runc_stays_where_somebody_added_a_handler_beside_ours() -> None:
