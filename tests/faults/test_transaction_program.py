@@ -187,6 +187,31 @@ def test_an_error_of_any_system_call_is_told_in_one_line_and_leaves_nothing_half
     counts[f"errors by strace in a {act}"] += in_parallel(tmp_path, points, check)
 
 
+@pytest.mark.parametrize("begins", ["before", "after"])
+def test_a_failed_start_keeps_the_payload_only_where_an_earlier_one_may_be_in_use(
+    tmp_path: Path, begins: str
+) -> None:
+    worker = Worker(tmp_path)
+    ready = tmp_path / "run/toolkit-ready"
+    listing = tmp_path / "listing"
+    worker.begin(begins)
+    assert worker.host.set_up(log=listing).returncode == 0
+    opened = [each for each in effective_calls(listing, tmp_path) if each.startswith("openat:")]
+    errors = []
+    # Once more from the end: the number of a call differs a little from run to run.
+    for point in reversed(opened[-3:]):
+        worker.begin(begins)
+        done = worker.host.set_up(fault=f"{point}:error=EBUSY")
+        if f"cannot write {ready}" in done.stderr:
+            errors.append(done.stderr)
+            assert done.returncode == ExitCode.FAILED
+            kept = f"kept {worker.host.install_dir}/toolkit: the engine could not be asked"
+            assert (kept in done.stderr) == (begins == "after"), done.stderr
+            if begins == "before":
+                worker.check(done.stderr, "before")
+    assert errors
+
+
 @contextmanager
 def small_disk(at: Path, options: str) -> Iterator[None]:
     """Mount a tmpfs, and take it away at the end."""

@@ -89,14 +89,14 @@ class Daemon:
 
         return stop_reason.reverts(self._node, os.environ)
 
-    def _revert(self) -> GoBackReport | None:
+    def _revert(self, *, purge: bool = False) -> GoBackReport | None:
         from toolkit.journal import memory_copy
         from toolkit.undo.revert import revert_record
 
         try:
             memory_copy.restore(self._node.store, self._resident.journal_fd)
             record = self._recovered(reverts=True)
-            return None if record is None else revert_record(self._node, record)
+            return None if record is None else revert_record(self._node, record, purge=purge)
         except NotRestoredError:
             raise
         except ToolkitError as error:

@@ -21,10 +21,12 @@ from toolkit.host.clock import Clock, SystemClock
 from toolkit.host.signals import block_signals
 from toolkit.journal.record import Record
 from toolkit.node import Node, open_node
+from toolkit.payload.records import PayloadRecord
 from toolkit.settings import Settings
 from toolkit.undo.recovery import recover
 
 if TYPE_CHECKING:
+    from toolkit.apply.begin import Outcome
     from toolkit.undo.engine import GoBackReport
 
 log = logs.get(__name__)
@@ -116,7 +118,7 @@ class FirstDaemon(Daemon):
             patience = self._life.verify_timeout
             outcome = set_up(self._node, self._clock, patience=patience)
             self._cdi_settled()
-            outcome = replace(outcome, record=self._ready_or_reverted(outcome.record))
+            outcome = replace(outcome, record=self._ready_or_reverted(outcome, record))
         except BaseException as error:
             taken = signal_behind(error)
             try:
@@ -138,11 +140,16 @@ class FirstDaemon(Daemon):
             log.step("daemon.ready", "ready", seconds=seconds)
         return self._become_idle_after(outcome, earlier)
 
-    def _ready_or_reverted(self, record: Record) -> Record:
-        """Revert a setup that cannot be marked ready: a failed start leaves nothing."""
+    def _ready_or_reverted(self, outcome: Outcome, earlier: Record | None) -> Record:
+        """Revert a setup that cannot be marked ready: a failed start leaves nothing.
+
+        Of a first setup without an engine no container has the payload yet.
+        """
         try:
-            return self._mark_ready(record)
+            return self._mark_ready(outcome.record)
         except ToolkitError as error:
             log.warning("setup.undoing", "undoing the setup", reason=str(error))
-            self._revert()
+            payload = PayloadRecord.from_json(outcome.record.payload or {})
+            first = earlier is None and payload.previous is None
+            self._revert(purge=first and outcome.process is None)
             raise
