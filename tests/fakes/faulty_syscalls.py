@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from toolkit.host.syscalls import LinuxSyscalls
+from toolkit.host.syscalls import Syscalls
 
 
 class CrashPoint(BaseException):
@@ -13,8 +13,8 @@ class CrashPoint(BaseException):
 
 
 @dataclass(slots=True)
-class FaultySyscalls:
-    """Fulfils ``Syscalls``; ``fault``, an errno or a crash, comes before the call ``at``."""
+class FaultySyscalls(Syscalls):
+    """``fault``, an errno or a crash, comes before the call ``at``."""
 
     at: int | None = None
     fault: int | type[CrashPoint] = CrashPoint
@@ -24,7 +24,7 @@ class FaultySyscalls:
     """The most bytes that one write takes; a fault then comes in the middle of a file."""
     done: list[str] = field(default_factory=list)
     """The calls so far, by name."""
-    real: LinuxSyscalls = field(default_factory=LinuxSyscalls)
+    real: Syscalls = field(default_factory=Syscalls)
 
     def _step(self, name: str) -> None:
         if name in self.unsupported:

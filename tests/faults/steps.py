@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tests.fakes.faulty_syscalls import CrashPoint, FaultySyscalls
 from toolkit.errors import EngineTimeoutError, HostPathError
 from toolkit.host.host_files import HostFiles
-from toolkit.host.syscalls import LinuxSyscalls
+from toolkit.host.syscalls import Syscalls
 from toolkit.host.writer import FileMetadata, NewEntry
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EROFS, errno.EACCES, errno.EBUSY)
@@ -79,7 +79,7 @@ class Steps:
         return self.fault == errno.EROFS or name in NEEDS_SPACE
 
 
-class WithoutWaiting(LinuxSyscalls):
+class WithoutWaiting(Syscalls):
     """The kernel, but for the disk: what is durable is another test's subject."""
 
     def sync(self, descriptor: int) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from toolkit.host.file_state import apply_metadata, write_all
 from toolkit.host.regular import open_regular
-from toolkit.host.syscalls import LinuxSyscalls
+from toolkit.host.syscalls import Syscalls
 from toolkit.host.writer import FileMetadata, NewEntry, NewLink
 
-_CALLS = LinuxSyscalls()
+_CALLS = Syscalls()
 
 _NOT_BY_KERNEL = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF}
 _PIECE = 1 << 24

@@ -21,7 +21,7 @@ from toolkit.host.file_state import ChangedError, read_state
 from toolkit.host.mounts import below, read_mountinfo
 from toolkit.host.paths import HostRoot, NoDirectoryError
 from toolkit.host.replace import remove_file, replace_file
-from toolkit.host.syscalls import LinuxSyscalls, Syscalls
+from toolkit.host.syscalls import Syscalls
 from toolkit.host.writable import require_replaceable
 from toolkit.host.writer import FileMetadata, FileState, Known, NewEntry
 
@@ -41,7 +41,7 @@ class HostFiles:
 
     def __init__(self, root: HostRoot, calls: Syscalls | None = None) -> None:
         self._root = root
-        self._calls: Syscalls = calls or LinuxSyscalls()
+        self._calls = calls or Syscalls()
 
     def read(self, path: str) -> FileState | None:
         """Return the file, or None if there is none."""

@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 WRITER_SECONDS = 0.5
 """Seconds to wait for a process that has the file to be replaced open."""
@@ -25,79 +24,8 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
 
-class Syscalls(Protocol):
+class Syscalls:
     """The system calls of the writer."""
-
-    def open_unnamed(self, directory: str) -> int:
-        """Open a new file that has no name yet (O_TMPFILE), mode 0600."""
-
-    def open_new(self, path: str) -> int:
-        """Open a new file, mode 0600; an existing one is an error."""
-
-    def open_existing(self, path: str) -> int:
-        """Open a file for reading and writing, untruncated; a symbolic link is an error."""
-
-    def open_to_append(self, path: str) -> int:
-        """Open a file for appending; a symbolic link is an error."""
-
-    def write(self, descriptor: int, content: bytes) -> int:
-        """Write some or all of the bytes; return how many."""
-
-    def reserve(self, descriptor: int, length: int) -> None:
-        """Reserve the blocks for this many bytes, which may lengthen the file."""
-
-    def truncate(self, descriptor: int, length: int) -> None:
-        """Truncate the file to this many bytes."""
-
-    def chown(self, descriptor: int, uid: int, gid: int) -> None:
-        """Set the owner."""
-
-    def chmod(self, descriptor: int, mode: int) -> None:
-        """Set the permission bits, whatever the umask."""
-
-    def setxattr(self, descriptor: int, name: str, value: bytes) -> None:
-        """Set an extended attribute."""
-
-    def removexattr(self, descriptor: int, name: str) -> None:
-        """Remove an extended attribute."""
-
-    def await_writers(self, descriptor: int) -> None:
-        """Wait until no other process has the file open for writing, up to a time limit.
-
-        With a descriptor that writes: until no other process has it open at all. From then on the
-        file cannot be opened until the descriptor is closed, where the file system has leases.
-        """
-
-    def sync(self, descriptor: int) -> None:
-        """Sync the file."""
-
-    def sync_directory(self, path: str) -> None:
-        """Sync the directory's entries."""
-
-    def link_unnamed(self, descriptor: int, path: str) -> None:
-        """Name an unnamed file; an existing name is an error."""
-
-    def rename(self, source: str, target: str) -> None:
-        """Rename an entry over another."""
-
-    def exchange(self, first: str, second: str) -> None:
-        """Exchange two entries in one step."""
-
-    def unlink(self, path: str) -> None:
-        """Remove an entry that is not a directory."""
-
-    def symlink(self, target: str, path: str) -> None:
-        """Create a symbolic link."""
-
-    def mkdir(self, path: str, mode: int) -> None:
-        """Create a directory with exactly this mode, whatever the umask."""
-
-    def rmdir(self, path: str) -> None:
-        """Remove an empty directory."""
-
-
-class LinuxSyscalls:
-    """The kernel."""
 
     def __init__(self, pause: Callable[[float], object] = time.sleep) -> None:
         self._pause = pause
@@ -150,8 +78,9 @@ class LinuxSyscalls:
     def await_writers(self, descriptor: int) -> None:
         """Wait until no other process has the file open for writing, up to a time limit.
 
-        The kernel refuses a lease while one does (fcntl(2), F_SETLEASE), in any container. A
-        process that opens a leased file waits until the lease is released.
+        With a descriptor that writes: until no other process has it open at all. From then on the
+        file cannot be opened until the descriptor is closed, where the file system has leases.
+        The kernel refuses a lease while a process writes (fcntl(2), F_SETLEASE), in any container.
         """
         writes = fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
         lease = fcntl.F_WRLCK if writes else fcntl.F_RDLCK
