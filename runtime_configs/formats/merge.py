@@ -40,23 +40,30 @@ def merge3(
     """
     if now == ours:
         return before
-    if now is None or ours is None or before in (now, ours) or format is Format.OPAQUE:
+    if now is None or ours is None or format is Format.OPAQUE:
         return now
     # A new first line is inserted after a byte order mark, so the mark is no part of a line.
     mark = _BOM if now.startswith(_BOM) else b""
     contents = before and before.removeprefix(mark), ours.removeprefix(mark), now.removeprefix(mark)
-    if format is Format.TEXT:
-        result = _text(contents, path, keys)
-    else:
-        result = _document(contents, format, path, keys)
+    result = _without_mark(contents, format, path, keys)
     return None if result is None else mark + result
 
 
+def _without_mark(
+    contents: tuple[bytes | None, bytes, bytes], format: Format, path: str, keys: Keys
+) -> bytes | None:
+    before, ours, now = contents
+    if now == ours:
+        return before
+    if before in (now, ours):
+        return now
+    if format is Format.TEXT:
+        return _text(contents, path, keys)
+    return _document(contents, format, path, keys)
+
+
 def _document(
-    contents: tuple[bytes | None, bytes, bytes],
-    format: Format,
-    path: str,
-    keys: Keys,
+    contents: tuple[bytes | None, bytes, bytes], format: Format, path: str, keys: Keys
 ) -> bytes | None:
     from runtime_configs.formats.hunks import undone
 

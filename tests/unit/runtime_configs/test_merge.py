@@ -43,6 +43,23 @@ def test_a_comment_that_comes_on_top_stays_and_every_other_byte_comes_back(
     assert reverted(before, ours, now) == f"{mark}{comment}{text}{end}"
 
 
+@pytest.mark.parametrize("shown", ["before", "ours"])
+@pytest.mark.parametrize(
+    ("kind", "before", "ours"),
+    [
+        (Format.JSON, '{\n"b": 1,\n"c": 2,\n"d": 3\n}\n', '{\n"c": 2,\n"d": 4\n}\n'),
+        (Format.TOML, "B = 1\nc = 2\n", "c = 2\nB = 3\n"),
+        (Format.TOML, "b=1\n", ""),
+        (Format.TEXT, "b: 1\n", "b: 2\nn: 1\n"),
+    ],
+)
+def test_a_byte_order_mark_is_all_that_an_editor_added(
+    kind: Format, before: str, ours: str, shown: str
+) -> None:
+    now = "\ufeff" + {"before": before, "ours": ours}[shown]
+    assert reverted(before, ours, now, kind) == f"\ufeff{before}"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "wanted_old", "wanted_new"),
     [
