@@ -118,4 +118,4 @@ def _below(directory: str, top_level: str, view: HostView) -> Iterator[str]:
 
 def _entries(directory: str, view: HostView) -> list[str]:
     """Return a directory's entries in reverse order."""
-    return list(reversed(view.glob(f"{escaped(directory)}/*")))
+    return list(reversed(view.glob(posixpath.join(escaped(directory), "*"))))

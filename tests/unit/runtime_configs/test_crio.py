@@ -242,6 +242,12 @@ def test_files_in_directories_below_are_read_where_crio_comes_to_them() -> None:
     assert dict(check.files)["/s/crio.conf.d/50-site/zz"] == later
 
 
+def test_a_drop_in_may_be_in_the_root_directory() -> None:
+    request = replace(REQUEST, drop_in="/99-nvidia.toml")
+    edits = CrioAdapter().edits(request, HostTree({TOP: LIVE, "/98.toml": b"# theirs\n"}))
+    assert [edit.path for edit in edits.edits] == ["/99-nvidia.toml"]
+
+
 def test_an_empty_directory_beside_the_drop_in_is_walked_past() -> None:
     host = MemoryFiles.holding({TOP: LIVE})
     host.make_directories("/etc/crio/crio.conf.d/empty/too")
