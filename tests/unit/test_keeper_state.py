@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from testbed.supervised import wait_for
 from tests.kept import RESIDENT, Kept
-from toolkit.daemon.keeper_state import LONGEST_REST, QUICK_REPAIRS, Counters, Watch
+from toolkit.daemon.handover import VARIABLE, install_dir_of
+from toolkit.daemon.keeper_state import (
+    LONGEST_REST,
+    QUICK_REPAIRS,
+    Counters,
+    Watch,
+    taken_over,
+)
 from toolkit.daemon.observe import signature
 from toolkit.payload.cdi import SpecState
 
@@ -123,3 +134,54 @@ def test_a_repair_that_failed_is_tried_again_in_its_time(tmp_path: Path, retry: 
     reason, seconds = process.woken()
     assert reason == "an earlier repair that failed"
     assert seconds >= retry
+
+
+def passed_on_by_0_1_0(pid: int) -> dict[str, str]:
+    """Return the environment in which the keeper of 0.1.0 executes the daemon."""
+    record = {
+        **msgspec.to_builtins(RESIDENT),
+        "peer": "812",
+        "unverified": "the engine is mute",
+        "known": [["/etc/containerd/config.toml", "100644:1:2:3"]],
+        "pid": pid,
+        "install_dir": "/usr/local/nvidia",
+        "woken": "",
+    }
+    for later in ("verified_process", "why_not_ready"):
+        del record[later]
+    return {
+        VARIABLE: json.dumps(record),
+        "NVIDIA_TOOLKIT_WOKEN": "signal",
+        "NVIDIA_TOOLKIT_FEATURE_FILE": "",
+        "NVIDIA_TOOLKIT_START": "0\n/usr/lib/python3",
+    }
+
+
+def test_a_daemon_of_0_1_0_that_is_upgraded_while_it_is_resident_goes_on_with_its_lock() -> None:
+    environment = {**passed_on_by_0_1_0(os.getpid()), "PATH": "/bin"}
+    found = taken_over(environment)
+    assert found is not None
+    assert (found.resident.lock_fd, found.resident.lock_path) == (3, "/run/toolkit.pid")
+    assert (found.woken, found.resident.why_not_ready) == ("signal", "the engine is mute")
+    assert (found.watch.peer, found.watch.files) == (
+        "812",
+        (("/etc/containerd/config.toml", "100644:1:2:3"),),
+    )
+    assert environment == {"PATH": "/bin"}
+
+
+def test_a_record_of_0_1_0_that_a_parent_left_in_the_environment_is_a_first_start() -> None:
+    assert taken_over(passed_on_by_0_1_0(os.getppid())) is None
+
+
+def test_a_resident_daemon_of_0_1_0_is_known_by_its_install_directory() -> None:
+    record = '{"pid":\'$$\',"install_dir":"/usr/local/nvidia"}'
+    start = f"exec env {VARIABLE}='{record}' cat"
+    with subprocess.Popen(
+        ["/bin/sh", "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"x")
+        assert process.stdout.read(1) == b"x"
+        assert install_dir_of(process.pid) == "/usr/local/nvidia"

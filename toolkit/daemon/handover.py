@@ -56,8 +56,24 @@ def install_dir_of(pid: int, proc: str = "/proc") -> str | None:
     except OSError:
         return None
     value = variables.get(VARIABLE.encode(), b"").decode(errors="surrogateescape")
+    earlier = earlier_record(value)
+    if earlier is not None:
+        return earlier.get("install_dir") if earlier.get("pid") == pid else None
     owner, _, rest = value.partition(":")
     return rest.partition(":")[2] if owner == str(pid) else None
+
+
+def earlier_record(value: str) -> "dict[str, Any] | None":
+    """Return the record of 0.1.0, which was the variable's value, in JSON; None for any other."""
+    if not value.startswith("{"):
+        return None
+    import json  # the daemon alone reads it, and only after an upgrade
+
+    try:
+        found: dict[str, Any] = json.loads(value)
+    except ValueError:
+        return None
+    return found
 
 
 def write(record: "dict[str, Any]", descriptor: int = -1) -> int:

@@ -26,6 +26,12 @@ LONGEST_REST = 600.0
 """Seconds."""
 STAY = os.path.join(os.path.dirname(__file__), "stay.py")
 """The program that stays resident."""
+_VARIABLES_OF_EARLIER_VERSION = (
+    "NVIDIA_TOOLKIT_WOKEN",
+    "NVIDIA_TOOLKIT_FEATURE_FILE",
+    "NVIDIA_TOOLKIT_START",
+)
+"""What 0.1.0 passed on beside the record; the first one says why its keeper became the daemon."""
 
 
 class Counters(Struct, frozen=True, kw_only=True):
@@ -190,13 +196,29 @@ def taken_over(environment: MutableMapping[str, str]) -> Handover | None:
 
     Removes it, so that the engine's and our own children do not get it.
     """
-    descriptor = handover.descriptor_of(environment.pop(handover.VARIABLE, ""))
+    value = environment.pop(handover.VARIABLE, "")
+    earlier = handover.earlier_record(value)
+    if earlier is not None:
+        return _of_earlier_version(earlier, environment)
+    descriptor = handover.descriptor_of(value)
     if descriptor < 0:
         return None
     record = handover.read(descriptor)
     os.close(descriptor)
     # Fields that this version does not know are skipped: an upgrade may come between the execs.
     return msgspec.convert(record, Handover)
+
+
+def _of_earlier_version(
+    found: dict[str, Any], environment: MutableMapping[str, str]
+) -> Handover | None:
+    """Return what a keeper of 0.1.0 passed on, where an upgrade came while it was resident."""
+    woken, *_ = [environment.pop(each, "") for each in _VARIABLES_OF_EARLIER_VERSION]
+    if found.get("pid") != os.getpid():
+        return None
+    found["why_not_ready"] = found.get("unverified", "")
+    watch = {"peer": found.get("peer", observe.DOWN), "files": found.get("known", ())}
+    return msgspec.convert({"resident": found, "watch": watch, "woken": woken}, Handover)
 
 
 def become_idle(record: Handover, install_dir: str) -> NoReturn:
