@@ -24,8 +24,8 @@ from toolkit.nri.protos.nri_pb2 import (
     SynchronizeRequest,
     SynchronizeResponse,
 )
-from toolkit.nri.protos.ttrpc_pb2 import Request, Response
-from toolkit.nri.ttrpc import Code, MessageError, ServerSide, call_frame, decode
+from toolkit.nri.protos.ttrpc_pb2 import Response
+from toolkit.nri.ttrpc import Call, Code, MessageError, ServerSide, call_frame, decode
 
 PLUGIN_NAME = "nvidia-toolkit"
 RUNTIME_SERVICE = "nri.pkg.api.v1alpha1.Runtime"
@@ -107,10 +107,10 @@ class Session:
         creations: list[Creation] = []
         for connection, piece in self._incoming.feed(data):
             if connection == Channel.PLUGIN:
-                for stream, call in self._plugin.feed(piece):
+                for call in self._plugin.feed(piece):
                     if (call.service, call.method) != (PLUGIN_SERVICE, "CreateContainer"):
-                        self._send(Channel.PLUGIN, self._control(stream, call))
-                    elif (creation := self._creation(stream, call)) is not None:
+                        self._send(Channel.PLUGIN, self._control(call))
+                    elif (creation := self._creation(call)) is not None:
                         creations.append(creation)
                 self._send(Channel.PLUGIN, self._plugin.refusals())
             elif connection == Channel.RUNTIME:
@@ -134,8 +134,8 @@ class Session:
     def _take_replies(self, piece: memoryview) -> None:
         """Take the answer to the registration; others, and further ones, are dropped."""
         for received in self._replies.feed(piece):
-            expected = (received.type, received.stream) == (FrameType.RESPONSE, _REGISTRATION)
-            if not expected or self._accepted:
+            answers_us = (received.type, received.stream) == (FrameType.RESPONSE, _REGISTRATION)
+            if not answers_us or self._accepted:
                 continue
             if received.oversized:
                 raise NriProtocolError("the engine's answer is larger than ttrpc allows")
@@ -148,7 +148,7 @@ class Session:
                 raise NriProtocolError(f"the engine refuses the plugin: {status.message}")
             self._accepted = True
 
-    def _creation(self, stream: int, call: Request) -> Creation | None:
+    def _creation(self, call: Call) -> Creation | None:
         """Return what the caller answers; None for a call that is answered here."""
         # An error status would fail the container, so the answer is an empty adjustment.
         if self._plugin.busy:
@@ -156,35 +156,35 @@ class Session:
         else:
             try:
                 request = decode(CreateContainerRequest, call.payload)
-                return Creation(stream=stream, request=request)
+                return Creation(stream=call.stream, request=request)
             except MessageError as error:
                 self._on_error(
                     f"an invalid request; the container gets no devices: {error.message}"
                 )
-        self.answer(stream, ())
+        self.answer(call.stream, ())
         return None
 
-    def _control(self, stream: int, call: Request) -> bytes:
+    def _control(self, call: Call) -> bytes:
         try:
             if call.service != PLUGIN_SERVICE:
-                return self._unknown(stream, call)
+                return self._unknown(call)
             if call.method == "Configure":
-                return self._configure(stream, call)
+                return self._configure(call)
             if call.method == "Synchronize":
                 more = decode(SynchronizeRequest, call.payload).more
                 self._synchronized = not more
-                return self._plugin.answer(stream, SynchronizeResponse(more=more))
+                return self._plugin.answer(call.stream, SynchronizeResponse(more=more))
         except MessageError as error:
-            return self._plugin.fail(stream, Code.INVALID_ARGUMENT, error.message)
+            return self._plugin.fail(call.stream, Code.INVALID_ARGUMENT, error.message)
         if call.method in _NOTHING_TO_CHANGE:
-            return self._plugin.answer(stream, Empty())
-        return self._unknown(stream, call)
+            return self._plugin.answer(call.stream, Empty())
+        return self._unknown(call)
 
-    def _configure(self, stream: int, call: Request) -> bytes:
+    def _configure(self, call: Call) -> bytes:
         self.engine = decode(ConfigureRequest, call.payload)
         subscribed = ConfigureResponse(events=CREATE_CONTAINER_MASK)
-        return self._plugin.answer(stream, subscribed)
+        return self._plugin.answer(call.stream, subscribed)
 
-    def _unknown(self, stream: int, call: Request) -> bytes:
+    def _unknown(self, call: Call) -> bytes:
         reason = f"{call.service}/{call.method} is not served here"
-        return self._plugin.fail(stream, Code.UNIMPLEMENTED, reason[:200])
+        return self._plugin.fail(call.stream, Code.UNIMPLEMENTED, reason[:200])

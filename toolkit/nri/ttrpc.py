@@ -7,6 +7,7 @@ has one, and never costs more memory than one frame.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import TypeVar
 
@@ -36,6 +37,19 @@ class MessageError(ToolkitError):
     """Bytes that are not a valid message."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call that needs exactly one answer.
+
+    Not protobuf's own message: the memory of a large one would stay with the process.
+    """
+
+    stream: int
+    service: str
+    method: str
+    payload: bytes
+
+
 class ServerSide:
     """The connection on which the engine calls us."""
 
@@ -50,22 +64,19 @@ class ServerSide:
         """Number of calls that wait for our answer."""
         return len(self._open)
 
-    def feed(self, piece: bytes | memoryview) -> Iterator[tuple[int, Request]]:
-        """Yield stream and request of each call that the piece completes.
-
-        Each needs exactly one answer; ``refusals`` answers the refused ones.
-        """
+    def feed(self, piece: bytes | memoryview) -> Iterator[Call]:
+        """Yield each call that the piece completes; ``refusals`` answers the refused ones."""
         for received in self.frames.feed(piece):
             if received.oversized:
                 self._refuse(received.stream, Code.RESOURCE_EXHAUSTED, "message too large")
             elif received.type == FrameType.DATA:
                 self._refuse(received.stream, Code.INVALID_ARGUMENT, "no such stream")
             elif received.type == FrameType.REQUEST:
-                request = self._request(received.stream, memoryview(received.data))
-                if request is not None:
-                    yield received.stream, request
+                call = self._request(received.stream, memoryview(received.data))
+                if call is not None:
+                    yield call
 
-    def _request(self, stream: int, data: memoryview) -> Request | None:
+    def _request(self, stream: int, data: memoryview) -> Call | None:
         if stream % 2 == 0 or stream <= self._last_stream:
             self._refuse(stream, Code.INVALID_ARGUMENT, "stream ids are odd and increase")
             return None
@@ -76,7 +87,12 @@ class ServerSide:
             self._refuse(stream, Code.INVALID_ARGUMENT, error.message)
             return None
         self._open.add(stream)
-        return request
+        return Call(
+            stream=stream,
+            service=request.service,
+            method=request.method,
+            payload=request.payload,
+        )
 
     @property
     def busy(self) -> bool:
