@@ -7,6 +7,7 @@ end does not.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -48,6 +49,13 @@ def deaths(engine: RealContainerd) -> int:
     return sum(each.event == "died" for each in engine.process.events())
 
 
+def loaded_ours(engine: RealContainerd) -> bool:
+    """Whether it may have loaded our files: its second process came before the files went back."""
+    restored = engine.config.stat().st_ctime - time.time() + time.monotonic()
+    spawned = [each.at for each in engine.process.events() if each.event == "spawned"]
+    return len(spawned) > 1 and spawned[1] < restored
+
+
 def come_back_after(engine: RealContainerd, seconds: float) -> None:
     """Let a supervisor start it that waits so long from now on."""
     engine.stop()
@@ -57,7 +65,7 @@ def come_back_after(engine: RealContainerd, seconds: float) -> None:
 
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize("then", ["revert", "start"])
-def test_a_set_up_is_done_or_undone_by_one_reload(
+def test_a_set_up_is_done_or_undone_by_one_reload_of_what_was_loaded(
     engine: RealContainerd, installer: Installer, factor: float, then: str, counts: Counter[str]
 ) -> None:
     come_back_after(engine, factor * TIMEOUT)
@@ -66,9 +74,11 @@ def test_a_set_up_is_done_or_undone_by_one_reload(
     ends = (ExitCode.DONE, ExitCode.FAILED, ExitCode.NOT_RESTORED)
     assert done.returncode in ends, done.stderr
     engine.wait_ready()
-    assert deaths(engine) == died + 1, done.stderr
+    reloads = deaths(engine) - died
+    undone = done.returncode != ExitCode.DONE
+    assert reloads == 1 or (reloads == 2 and undone and loaded_ours(engine)), done.stderr
     counts[f"slow setups that ended with exit code {done.returncode}"] += 1
-    if done.returncode == ExitCode.DONE:
+    if not undone:
         return
     assert "--verify-timeout" in done.stderr
     assert ("the host is as it was before" in done.stderr) is (done.returncode == ExitCode.FAILED)
@@ -84,7 +94,7 @@ def test_a_set_up_is_done_or_undone_by_one_reload(
         return
     again = installer.run("revert")
     assert again.returncode == 0, again.stderr
-    assert deaths(engine) == died + 1, again.stderr
+    assert deaths(engine) == died + reloads, again.stderr
     assert difference(host_tree(engine, installer), before) == []
 
 
