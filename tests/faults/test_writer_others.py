@@ -197,6 +197,26 @@ def test_lines_that_are_appended_while_the_old_file_is_restored_keep_their_order
     assert config.read_bytes() == OLD + LINE + b"first = 4\nlast = 5\n"
 
 
+@pytest.mark.parametrize("refusal", [errno.EACCES, errno.EPERM])
+def test_an_old_file_that_may_not_be_written_to_is_restored_all_the_same(
+    config: Path, refusal: int
+) -> None:
+    def append() -> None:
+        with old.open("ab") as stream:
+            stream.write(LINE)
+
+    old = config.with_name("old")
+    old.hardlink_to(config)
+    calls = DoneBefore("await_writers", append)
+    # As without CAP_DAC_OVERRIDE: a file of another owner can be renamed but not opened to write.
+    calls.unsupported["open_to_append"] = refusal
+    with pytest.raises(ConcurrentEditError):
+        replaced(files_of(config, calls))
+    old.unlink()
+    assert config.read_bytes() == OLD + LINE
+    assert list(config.parent.iterdir()) == [config]
+
+
 def test_who_saves_the_new_file_last_wins(config: Path) -> None:
     def append_and_save() -> None:
         with old.open("ab") as stream:

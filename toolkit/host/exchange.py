@@ -165,12 +165,17 @@ def _settle(calls: Syscalls, place: str, path: str, ours: _Ours) -> None:
 
 
 @contextlib.contextmanager
-def _nobody_opens(calls: Syscalls, path: str) -> Iterator[int]:
+def _nobody_opens(calls: Syscalls, path: str) -> Iterator[int | None]:
     """Open a file to append to it; other processes wait until the body is done.
 
-    So what they append next comes after what the body appends.
+    So what they append next comes after what the body appends. None where this process may not
+    write to the file: it can be restored even so.
     """
-    descriptor = calls.open_to_append(path)
+    try:
+        descriptor = calls.open_to_append(path)
+    except PermissionError:
+        yield None
+        return
     try:
         calls.await_writers(descriptor)
         yield descriptor
