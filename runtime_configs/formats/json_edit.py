@@ -32,7 +32,7 @@ def edited(text: str, old: Mapping[str, object], new: Mapping[str, object]) -> s
     """Return the text of ``old``, edited to decode to ``new``; the caller checks the result."""
     text = text if text.strip() else "{}\n"
     start, end = text.index("{"), text.rindex("}") + 1
-    newline = "\r\n" if "\r\n" in text else "\n"
+    newline = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
     around = _Style(newline + text[text.rfind("\n", 0, start) + 1 : start])
     return text[:start] + _edited_object(text[start:end], old, new, around) + text[end:]
 

@@ -113,6 +113,8 @@ def test_a_value_that_toml_cannot_hold_is_refused() -> None:
         ('{\n    "a": {"x":1}\n}', "a/y", {"z": 2}, '{\n    "a": {"x":1,"y":{"z":2}}\n}'),
         ('{\n\t"a": {}\n}', "a/b", [1], '{\n\t"a": {\n\t\t"b": [\n\t\t\t1\n\t\t]\n\t}\n}'),
         ('{"a": {\n "b": 1}}', "a/c", 2, '{"a": {\n "b": 1,\n "c": 2}}'),
+        ('{\r\n\t"a": 1,\n\t"b": 2\n}\n', "c", {"x": 1},
+         '{\r\n\t"a": 1,\n\t"b": 2,\n\t"c": {\n\t\t"x": 1\n\t}\n}\n'),
     ],
 )  # fmt: skip
 def test_json_changes_only_what_changes(before: str, path: str, value: object, after: str) -> None:
