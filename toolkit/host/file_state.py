@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Collection
 
 from toolkit.host.regular import open_regular, require_regular
 from toolkit.host.syscalls import Syscalls
@@ -70,7 +71,7 @@ def apply_metadata(calls: Syscalls, descriptor: int, metadata: FileMetadata) -> 
     status = os.fstat(descriptor)
     if (status.st_uid, status.st_gid) != (metadata.uid, metadata.gid):
         calls.chown(descriptor, metadata.uid, metadata.gid)
-    present = _read_xattrs(descriptor)
+    present = _read_xattrs(descriptor, {ACL, *metadata.xattrs})
     for name, value in metadata.xattrs.items():
         if present.get(name) != value:
             calls.setxattr(descriptor, name, value)
@@ -81,10 +82,12 @@ def apply_metadata(calls: Syscalls, descriptor: int, metadata: FileMetadata) -> 
     calls.chmod(descriptor, metadata.mode)
 
 
-def _read_xattrs(descriptor: int) -> dict[str, bytes]:
+def _read_xattrs(descriptor: int, names: Collection[str] | None = None) -> dict[str, bytes]:
+    """Return these attributes of a file, all by default."""
     try:
-        names = [name for name in os.listxattr(descriptor) if name not in _BOUND_TO_CONTENT]
-        return {name: os.getxattr(descriptor, name) for name in names}
+        found = [name for name in os.listxattr(descriptor) if name not in _BOUND_TO_CONTENT]
+        wanted = found if names is None else [name for name in found if name in names]
+        return {name: os.getxattr(descriptor, name) for name in wanted}
     except OSError as error:
         if error.errno in _NO_XATTRS:
             return {}
