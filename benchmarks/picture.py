@@ -33,7 +33,7 @@ def draw(lanes: tuple[Lane, ...]) -> str:
     height = 70 + 64 * len(lanes) + 34
     parts = [
         _OPENING.format(width=WIDTH, height=height),
-        "<title>Answers of containerd over time while its configuration is taken up</title>",
+        "<title>Answers of containerd over time while it reloads its configuration</title>",
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
         _text(20, 28, "containerd under systemd, asked over CRI without a pause", large=True),
     ]
