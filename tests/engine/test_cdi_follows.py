@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -196,6 +198,32 @@ def test_gpus_and_instances_that_come_and_go_and_another_major_number_are_follow
     driver.node("nvidia0", 0, major=511)
     wait_said(installer, "followed the driver", 5)
     wait_right(installer, lambda: names(spec, "/nvidia0"))
+
+
+@contextmanager
+def read_only(directory: Path, pid: str) -> Iterator[None]:
+    """Refuse a process's writes below a directory; all that is there stays as it is."""
+
+    def run(*command: str) -> None:
+        subprocess.run(["nsenter", "--mount", "--target", pid, *command], check=True)  # noqa: S607
+
+    run("mount", "--bind", str(directory), str(directory))
+    run("mount", "-o", "remount,bind,ro", str(directory))
+    try:
+        yield
+    finally:
+        run("umount", "--lazy", str(directory))
+
+
+def test_a_node_that_cannot_be_marked_ready_is_tried_again(
+    installer: Installer, driver: DriverRoot, spec: Path
+) -> None:
+    with read_only(installer.ready_file.parent, installer.pid_file.read_text().strip()):
+        driver.node("nvidia1", 1)
+        wait_said(installer, "Read-only file system")
+        wait_for(lambda: names(spec, "/nvidia1"), "the new spec")
+        wait_said(installer, "again_in_seconds=")
+    wait_right(installer, lambda: names(spec, "/nvidia1"))
 
 
 @pytest.mark.usefixtures("looker")

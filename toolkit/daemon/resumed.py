@@ -112,7 +112,10 @@ class ResumedDaemon(Daemon):
             self._repair()
         verified = not self._resident.why_not_ready
         if verified:
-            record = self._mark_ready(record)
+            try:
+                record = self._mark_ready(record)
+            except ToolkitError as error:
+                self._give_up_for_now(error)
         log.step("cdi.followed", "followed the driver", seconds=took())
         self._become_idle(
             record,
