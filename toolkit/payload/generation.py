@@ -6,6 +6,7 @@ after a crash the inode shows whether the exchange happened.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from functools import partial
@@ -261,7 +262,11 @@ class Generations:
     def _clean(self) -> None:
         """Remove the remains of a crash; an unfinished swap was completed or undone before."""
         directory = self._trees.at(self._install_dir)
-        names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+        try:
+            names = os.listdir(directory) if directory.is_dir() else []
+        except OSError as error:
+            reason = f"cannot read directory {self._install_dir}: {error.strerror}"
+            raise HostPathError(reason) from error
         for name in filter(_LEFTOVER.fullmatch, names):
             self._writer.remove_tree(posixpath.join(self._install_dir, name))
 
